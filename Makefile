@@ -1,0 +1,39 @@
+# make help lists the targets. Everything runs in .venv, which the first target that needs it sets up.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow-test clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP)  ## the virtual environment in .venv, with the versions of constraints.txt
+
+# Ends with a check of OpenCV: its wheel needs the system's libGL, which a server often lacks. The headless wheel of
+# the same version holds the same module without the windows; facexlib asks for opencv-python by name, so it goes on top.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with make PYTHON=...") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -c 'import cv2' || \
+	  $(BIN)/python -m pip install --disable-pip-version-check --force-reinstall --no-deps \
+	  opencv-python-headless==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))')
+	$(BIN)/python -c 'import cv2'
+	@touch $@
+
+demo: install  ## restore a small sample archive with the built-in demo weights, into demo/
+	$(BIN)/interlcm demo --output demo
+
+test: install  ## ruff, mypy and the tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+slow-test: install  ## the tests marked slow
+	$(BIN)/pytest -m slow --timeout 3600
+
+clean:  ## remove the virtual environment, the caches and the demo's output
+	rm -rf .venv demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

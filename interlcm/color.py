@@ -1,0 +1,72 @@
+"""Colour of a restored face: taken back from the input, which has noise and blur but the right tone."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+COLOR_FIXES = ("wavelet", "adain", "none")
+WAVELET_LEVELS = 5
+# Two passes of the binomial filter (1, 2, 1) / 4.
+BINOMIAL = ((1 / 16, 1 / 8, 1 / 16), (1 / 8, 1 / 4, 1 / 8), (1 / 16, 1 / 8, 1 / 16))
+LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601, as rounded by torchvision
+# Mean variance of channel differences, in squared 8-bit steps, up to which a crop counts as monochrome.
+MONOCHROME_VARIANCE = 10.0
+
+
+def fix_color(restored: Tensor, lq: Tensor, method: str) -> Tensor:
+    """Give `restored` the colours of `lq`; both (N, 3, H, W) in [-1, 1]. ValueError for an unknown method."""
+    match method:
+        case "wavelet":
+            return wavelet(restored, lq)
+        case "adain":
+            return adain(restored, lq)
+        case "none":
+            return restored
+    raise ValueError(f"color_fix is {method!r}; choose one of {', '.join(COLOR_FIXES)}")
+
+
+def wavelet(restored: Tensor, lq: Tensor) -> Tensor:
+    """High frequencies of `restored`, low frequencies of `lq` (StableSR, arXiv 2305.07015, section 3.4).
+
+    Five levels of an undecimated transform: what is left below them is structure coarser than about 2^5 px.
+    """
+    return restored - low_frequencies(restored) + low_frequencies(lq)
+
+
+def low_frequencies(x: Tensor) -> Tensor:
+    """(N, C, H, W) smoothed by the binomial kernel with dilation 1, 2, 4, 8, 16; borders replicated."""
+    channels = x.shape[1]
+    kernel = torch.tensor(BINOMIAL, dtype=x.dtype, device=x.device).expand(channels, 1, 3, 3)
+    for level in range(WAVELET_LEVELS):
+        radius = 2**level
+        x = F.conv2d(F.pad(x, (radius,) * 4, mode="replicate"), kernel, dilation=radius, groups=channels)
+    return x
+
+
+def adain(restored: Tensor, lq: Tensor, eps: float = 1e-5) -> Tensor:
+    """Match mean and standard deviation of each channel to `lq` (arXiv 1703.06868, equation 8)."""
+    mean, std = channel_statistics(restored, eps)
+    lq_mean, lq_std = channel_statistics(lq, eps)
+    return (restored - mean) / std * lq_std + lq_mean
+
+
+def channel_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    variance = x.var(dim=(2, 3), keepdim=True, unbiased=True)
+    return x.mean(dim=(2, 3), keepdim=True), (variance + eps).sqrt()
+
+
+def is_monochrome(lq: Tensor) -> Tensor:
+    """(N,) bool: whether the channels of each crop (N, 3, H, W) in [-1, 1] differ by at most a constant tint."""
+    r, g, b = ((lq.float() + 1) * 127.5).unbind(1)  # 8-bit steps, (N, H, W) each
+    differences = torch.stack((r - g, r - b, g - b), 1)
+    return differences.var(dim=(2, 3), unbiased=False).mean(1) <= MONOCHROME_VARIANCE
+
+
+def keep_monochrome(restored: Tensor, lq: Tensor) -> Tensor:
+    """Luma of each face whose input is monochrome, with the input's mean and deviation; other faces untouched.
+
+    A sepia input has a different mean in each channel and so keeps its tint.
+    """
+    luma = (restored * torch.tensor(LUMA, dtype=restored.dtype, device=restored.device).view(1, 3, 1, 1)).sum(1, True)
+    toned = adain(luma.expand_as(restored), lq)
+    return torch.where(is_monochrome(lq).view(-1, 1, 1, 1), toned, restored)

@@ -1,0 +1,156 @@
+"""Published checkpoints to parts of a weights folder.
+
+Pickles come in here and nowhere else, and only with weights_only=True. Each checkpoint is compared, by keys
+and shapes, with the module it is for before anything is written.
+"""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from interlcm.visual_encoder import VisualEncoder
+from interlcm.weights import check_state, quiet_libraries, tidy_config, write_encoder
+from interlcm.weights_index import (
+    ENCODERS,
+    INDEX,
+    PUBLISHED_VARIANTS,
+    WeightsError,
+    describe,
+    empty_index,
+    file_sha256,
+    merge_index,
+    read_index,
+    write_index,
+)
+
+CONVERTIBLE = (*ENCODERS, "clip")
+LICENCES = {"visual_encoder": "CC-BY-NC-4.0", "spatial_encoder": "CC-BY-NC-4.0", "clip": "MIT"}
+VISION = "vision_model."  # prefix of the vision tower in a checkpoint of the whole CLIP
+
+
+def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = None) -> Path:
+    """Write a published checkpoint into a local weights folder as safetensors, and list it.
+
+    Args:
+        checkpoint: InterLCM's `.pth` (weights under `params_ema`), or CLIP's `pytorch_model.bin`.
+        folder: weights folder, made when there is none. Its config.json of the part decides the module's
+            sizes; without one they are the published sizes.
+        part: visual_encoder, spatial_encoder or clip.
+        variant: of an encoder: a published one (3step, 1step, ...) or one that the folder has; None for clip.
+
+    Returns:
+        The safetensors file. WeightsError when the checkpoint cannot be read safely or is of another module.
+    """
+    if part not in CONVERTIBLE:
+        raise WeightsError(f"{part!r} is not a part that can be converted; choose {', '.join(CONVERTIBLE)}")
+    index = read_index(folder) if (folder / INDEX).exists() else empty_index()
+    variants = {} if part == "clip" else known_variant(index, variant)
+    module = module_for(folder, part)
+    state = read_state(checkpoint, part)
+    check_state(module, state, checkpoint)
+    about = {"licence": LICENCES[part], "origin": f"converted from {checkpoint.name}"}
+    about["origin"] += f", sha256 {file_sha256(checkpoint)}"
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".converting-", dir=folder) as stage:
+        config, weights = write_part(module, state, Path(stage), variant)
+        if not (folder / part / config.name).exists():
+            os.replace(config, folder / part / config.name)
+        os.replace(weights, folder / part / weights.name)
+    listed = {entry["path"] for entry in index["parts"]}
+    paths = {f"{part}/{weights.name}": None if part == "clip" else variant}
+    if f"{part}/{config.name}" not in listed:
+        paths[f"{part}/{config.name}"] = None
+    parts = [describe(folder / path, path, **about, variant=name) for path, name in paths.items()]
+    write_index(folder, merge_index(index, parts, variants))
+    return folder / part / weights.name
+
+
+def known_variant(index: Mapping[str, Any], variant: str | None) -> dict[str, Any]:
+    """The index entry of `variant`: the folder's own, else the published one."""
+    known = {**PUBLISHED_VARIANTS, **index["variants"]}
+    if variant is None or variant not in known:
+        raise WeightsError(f"{variant!r} is not a variant of InterLCM; choose {', '.join(known)}")
+    return {variant: known[variant]}
+
+
+def read_state(checkpoint: Path, part: str) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint under the names that its module has."""
+    payload = read_checkpoint(checkpoint)
+    state = vision_tower(payload) if part == "clip" else averaged(payload, checkpoint)
+    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise WeightsError(f"{checkpoint} holds more than tensors; it is no published checkpoint")
+    return state
+
+
+def vision_tower(payload: dict[str, Any]) -> dict[str, Tensor]:
+    # `position_ids` was a stored buffer in old versions of transformers; it is computed now.
+    keys = [key for key in payload if key.startswith(VISION) and not key.endswith(".position_ids")]
+    return {key.removeprefix(VISION): payload[key] for key in keys}
+
+
+def averaged(payload: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
+    """The moving average of the weights, `params_ema`, as InterLCM publishes it."""
+    if not isinstance(payload.get("params_ema"), dict):
+        keys = ", ".join(str(key) for key in list(payload)[:3])
+        raise WeightsError(f"{checkpoint} has no params_ema (it has {keys}); it is no checkpoint of InterLCM")
+    state = payload["params_ema"]
+    # Distributed training stores the wrapper's name in front of every key.
+    wrapped = all(key.startswith("module.") for key in state)
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()} if wrapped else state
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """torch.load that runs no code from the file; WeightsError in one line for whatever it refuses."""
+    try:
+        payload = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{checkpoint} cannot be read ({error.strerror}); name a .pth file") from error
+    except pickle.UnpicklingError as error:
+        reason = "it is damaged, or holds objects that could run code"
+        raise WeightsError(f"{checkpoint} is refused: {reason}; get it from its official place") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(f"{checkpoint} is no PyTorch checkpoint, or is cut short; get it again") from error
+    if not isinstance(payload, dict):
+        raise WeightsError(f"{checkpoint} holds no table of tensors; it is no published checkpoint")
+    return payload
+
+
+def module_for(folder: Path, part: str) -> nn.Module:
+    """The module, without storage, that a part is for: sizes from its config.json, else as published."""
+    file = folder / part / "config.json"
+    try:
+        config = json.loads(file.read_bytes()) if file.exists() else None
+        with torch.device("meta"):
+            return build(part, config)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{file} is not the config of a {part} ({error}); remove it") from error
+
+
+def build(part: str, config: dict[str, Any] | None) -> Any:
+    if part == "visual_encoder":
+        return VisualEncoder(**(config or {}))
+    if part == "spatial_encoder":
+        # What ControlNetModel.from_unet makes of SD 1.5's UNet: its defaults, but for the prompt's width.
+        return ControlNetModel.from_config(config) if config else ControlNetModel(cross_attention_dim=768)
+    return CLIPVisionModel(CLIPVisionConfig(**(config or {"patch_size": 16})))  # else the defaults: ViT-B
+
+
+def write_part(module: Any, state: dict[str, Tensor], stage: Path, variant: str | None) -> tuple[Path, Path]:
+    """Config and safetensors of one part into `stage`; the file of an encoder is named by its variant."""
+    if isinstance(module, CLIPVisionModel):
+        module.load_state_dict(state, assign=True)
+        with quiet_libraries():
+            module.save_pretrained(stage)
+    else:
+        write_encoder(stage, str(variant), module, state)
+    tidy_config(stage / "config.json")
+    return stage / "config.json", next(stage.glob("*.safetensors"))

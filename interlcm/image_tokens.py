@@ -1,0 +1,32 @@
+"""CLIP image tokens of a face crop: the input of the visual encoder."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPVisionModel
+
+# Mean and standard deviation of CLIP's training pictures, RGB in [0, 1] (Radford et al. 2021, released code).
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def image_tokens(clip: CLIPVisionModel, lq: Tensor) -> Tensor:
+    """All tokens of CLIP's last layer, each through the final layer norm, without projection.
+
+    Args:
+        clip: vision tower; its own `image_size` P x P decides the size that crops are resized to.
+        lq: (N, 3, H, W) RGB in [-1, 1].
+
+    Returns:
+        (N, T, C): class token first, then one token per patch (T = 197, C = 768 for ViT-B/16).
+    """
+    size = clip.config.image_size
+    dtype = next(clip.parameters()).dtype
+    # No antialiasing: the published encoders were trained on tensors resized by torchvision 0.14, which had none.
+    pixels = F.interpolate((lq.float() + 1) / 2, size=(size, size), mode="bicubic", antialias=False)
+    mean = torch.tensor(CLIP_MEAN, device=lq.device).view(1, 3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=lq.device).view(1, 3, 1, 1)
+    hidden = clip(pixel_values=((pixels - mean) / std).to(dtype)).last_hidden_state  # (N, T, C)
+    # transformers norms only the class token (for `pooler_output`); InterLCM uses all of them.
+    vision = getattr(clip, "vision_model", clip)
+    return vision.post_layernorm(hidden)

@@ -1,0 +1,53 @@
+"""Training losses of the demo recipe; each gives one scalar, lower is better."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from interlcm import schedule
+from interlcm.model import InterLCM
+
+# Weight of the Kullback-Leibler term of the VAE (arXiv 2112.10752, appendix G): only keeps latents from drifting.
+KL_WEIGHT = 1e-8
+
+
+def autoencoding_loss(model: InterLCM, clean: Tensor, degraded: Tensor) -> Tensor:
+    """L1 of the VAE's round trip plus a slight KL term; (N, 3, H, W) in [-1, 1].
+
+    Degraded pictures go through as well, for the encoder meets them in use.
+    """
+    pixels = torch.cat((clean, degraded[: len(degraded) // 4]))
+    posterior = model.vae.encode(pixels).latent_dist
+    return F.l1_loss(model.vae.decode(posterior.sample()).sample, pixels) + KL_WEIGHT * posterior.kl().mean()
+
+
+def consistency_loss(
+    model: InterLCM, hq: Tensor, lq: Tensor, timestep: int, earlier: int, generator: torch.Generator
+) -> Tensor:
+    """Consistency training by easy consistency tuning (Geng et al. 2024, arXiv 2406.14548, algorithm 1).
+
+    The estimate at x_t must agree with the estimate, behind a stopped gradient, at x_r on the same noise, r < t. At
+    r = 0 the boundary condition makes that x_0 itself, which is where training starts.
+
+    Args:
+        hq, lq: (N, 3, H, W) in [-1, 1]; the crop conditions both evaluations.
+        timestep, earlier: t and r, 0 <= r < t < 1000.
+    """
+    with torch.no_grad():
+        clean = model.encode(hq)
+    noise = torch.randn(clean.shape, generator=generator)
+    prompt = model.prompt(lq)
+    estimate = model.denoise(
+        schedule.add_noise(model.scheduler, clean, noise, timestep), timestep, prompt, lq
+    )
+    target = clean
+    if earlier > 0:
+        with torch.no_grad():
+            noisy = schedule.add_noise(model.scheduler, clean, noise, earlier)
+            target = model.denoise(noisy, earlier, prompt, lq)
+    return F.mse_loss(estimate, target)
+
+
+def restoration_loss(model: InterLCM, hq: Tensor, lq: Tensor, steps: int, seeds: list[int]) -> Tensor:
+    """L1 in pixels, through the decoder and every unrolled step (arXiv 2502.02215, section 3.3, its first term)."""
+    return F.l1_loss(model.decode(model.unroll(lq, steps, seeds)), hq)

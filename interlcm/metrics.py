@@ -1,0 +1,75 @@
+"""Numbers for a restored face against its input or its target.
+
+Every function takes faces (H, W, 3), uint8 RGB in [0, 255], as NumPy arrays or CPU tensors, and returns one
+float.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+FaceImage = npt.NDArray[np.uint8] | torch.Tensor
+
+# ITU-R BT.601 luma weights of R, G, B.
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def psnr(face: FaceImage, reference: FaceImage) -> float:
+    """Peak signal-to-noise ratio in dB over all channels, peak 255; infinite for equal faces."""
+    one, other = _pair(face, reference)
+    if np.array_equal(one, other):
+        return float("inf")
+    return float(peak_signal_noise_ratio(other, one, data_range=255))
+
+
+def ssim(face: FaceImage, reference: FaceImage) -> float:
+    """Structural similarity, 1 for equal faces: the mean over channels, with the paper's Gaussian window
+    (sigma 1.5).
+
+    Wang, Bovik, Sheikh and Simoncelli 2004, "Image quality assessment", eq. 13.
+    """
+    one, other = _pair(face, reference)
+    return float(
+        structural_similarity(
+            one,
+            other,
+            data_range=255,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def sharpness(face: FaceImage) -> float:
+    """Variance of the Laplacian of luma (squared grey levels): edges raise it, and so does grain.
+
+    Pech-Pacheco and others 2000, "Diatom autofocusing in brightfield microscopy".
+    """
+    return float(ndimage.laplace(_array(face) @ LUMA).var())
+
+
+def delta_e(face: FaceImage, reference: FaceImage) -> float:
+    """Mean CIEDE2000 colour difference over the pixels; about 1 is just visible. Pixels are read as sRGB."""
+    one, other = _pair(face, reference)
+    return float(deltaE_ciede2000(rgb2lab(other), rgb2lab(one)).mean())
+
+
+def _array(face: FaceImage) -> npt.NDArray[np.uint8]:
+    array = np.asarray(face)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(f"a face is (H, W, 3) uint8, not {array.shape} {array.dtype}")
+    return array
+
+
+def _pair(face: FaceImage, reference: FaceImage) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    one, other = _array(face), _array(reference)
+    if one.shape != other.shape:
+        raise ValueError(f"faces differ in shape: {one.shape} and {other.shape}")
+    return one, other

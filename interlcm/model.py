@@ -1,0 +1,165 @@
+"""InterLCM (arXiv 2502.02215): a low-quality face taken as an intermediate state of a latent consistency model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, LCMScheduler, UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from interlcm import color, schedule, weights
+from interlcm.image_tokens import image_tokens
+from interlcm.spatial_encoder import spatial_encoder_for, structure
+from interlcm.visual_encoder import VisualEncoder
+
+GUIDANCE = 8.0
+
+
+class InterLCM(nn.Module):
+    """The whole restoration network; six parts that diffusers and transformers load, joined by `restore`.
+
+    Args:
+        unet, vae, scheduler: a latent consistency model (published: SimianLuo/LCM_Dreamshaper_v7).
+        spatial_encoder: ControlNet on the crop.
+        visual_encoder: CLIP tokens to prompt embedding.
+        clip: CLIP vision tower.
+        image_size: side of the crops the weights were trained on, px.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        spatial_encoder: ControlNetModel,
+        visual_encoder: VisualEncoder,
+        clip: CLIPVisionModel,
+        scheduler: LCMScheduler,
+        image_size: int = 512,
+    ) -> None:
+        super().__init__()
+        self.unet, self.vae, self.clip = unet, vae, clip
+        self.spatial_encoder, self.visual_encoder = spatial_encoder, visual_encoder
+        self.scheduler = scheduler
+        self.image_size = image_size
+
+    @classmethod
+    def untrained(cls, configs: dict[str, dict[str, Any]], image_size: int) -> InterLCM:
+        """A model with fresh weights; `configs` holds the constructor arguments of each part, by name.
+
+        `spatial_encoder` takes `conditioning_channels` (see `spatial_encoder_for`); all else comes from the UNet.
+        """
+        unet = UNet2DConditionModel(**configs["unet"])
+        return cls(
+            unet=unet,
+            vae=AutoencoderKL(**configs["vae"]),
+            spatial_encoder=spatial_encoder_for(unet, **configs["spatial_encoder"]),
+            visual_encoder=VisualEncoder(**configs["visual_encoder"]),
+            clip=CLIPVisionModel(CLIPVisionConfig(**configs["clip"])),
+            scheduler=LCMScheduler(**configs["scheduler"]),
+            image_size=image_size,
+        )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, variant: str = "3step") -> InterLCM:
+        """Load one variant from a local weights folder; WeightsError names what is missing, damaged or unexpected."""
+        parts = weights.load_components(Path(folder), variant)
+        return cls(**parts, image_size=weights.read_index(Path(folder))["image_size"]).eval()
+
+    def save_pretrained(self, folder: str | Path, variant: str = "3step", **about: Any) -> None:
+        """Write the weights folder of one variant, with digests; `about` goes to `weights.save_components`."""
+        weights.save_components(Path(folder), variant, self.components(), image_size=self.image_size, **about)
+
+    def components(self) -> dict[str, Any]:
+        names = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip", "scheduler")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    def prompt(self, lq: Tensor) -> Tensor:
+        """(N, 3, H, W) in [-1, 1] -> (N, L, D), what the UNet attends to in place of a text."""
+        return self.visual_encoder(image_tokens(self.clip, lq))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) in [-1, 1] -> scaled latent (N, C, H/f, W/f): the mean of the VAE's posterior, no sampling."""
+        posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        return posterior.mean.float() * self.vae.config.scaling_factor
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Scaled latent (N, C, h, w) -> (N, 3, f h, f w), about [-1, 1], not clamped."""
+        return self.vae.decode((latent / self.vae.config.scaling_factor).to(self.vae.dtype)).sample.float()
+
+    def denoise(self, noisy: Tensor, timestep: int, prompt: Tensor, lq: Tensor) -> Tensor:
+        """One evaluation: the estimate of x_0 (N, C, h, w) from x_t, with the spatial encoder's residuals."""
+        dtype = self.unet.dtype
+        x, prompt, lq = noisy.to(dtype), prompt.to(dtype), lq.to(dtype)
+        skips, middle = structure(self.spatial_encoder, x, timestep, prompt, lq)
+        output = self.unet(
+            x,
+            timestep,
+            encoder_hidden_states=prompt,
+            timestep_cond=self.guidance_embedding(len(x)),
+            down_block_additional_residuals=skips,
+            mid_block_additional_residual=middle,
+            return_dict=False,
+        )[0]
+        return schedule.consistency_estimate(self.scheduler, noisy, output.float(), timestep)
+
+    def guidance_embedding(self, count: int) -> Tensor | None:
+        """(count, time_cond_proj_dim) embedding of w = guidance - 1 (arXiv 2310.04378, section 4.3), if the UNet has it."""
+        width = self.unet.config.time_cond_proj_dim
+        if width is None:
+            return None
+        # 1000 w: the embedding is a timestep's, which runs to 1000.
+        w = torch.full((count,), (GUIDANCE - 1) * 1000, device=self.device)
+        return get_timestep_embedding(w, width, downscale_freq_shift=1).to(self.unet.dtype)
+
+    def unroll(self, lq: Tensor, steps: int, seeds: Sequence[int]) -> Tensor:
+        """All steps, differentiable: crop (N, 3, H, W) in [-1, 1] -> restored latent (N, C, h, w), scaled.
+
+        The latent of the crop stands for the estimate at the first timestep; every later one is re-noised and
+        denoised (arXiv 2502.02215, algorithm 1).
+        """
+        if len(seeds) != len(lq):
+            raise ValueError(f"{len(seeds)} seeds for {len(lq)} faces")
+        prompt, clean = self.prompt(lq), self.encode(lq)
+        later = schedule.timesteps(self.scheduler, steps)[1:]
+        noises = schedule.face_noise(seeds, clean.shape[1:], draws=len(later))
+        for timestep, noise in zip(later, noises, strict=True):
+            noisy = schedule.add_noise(self.scheduler, clean, noise.to(clean.device), timestep)
+            clean = self.denoise(noisy, timestep, prompt, lq)
+        return clean
+
+    @torch.no_grad()
+    def restore(
+        self,
+        lq: Tensor,
+        steps: int = 4,
+        seeds: Sequence[int] | None = None,
+        color_fix: str = "wavelet",
+        keep_monochrome: bool = True,
+    ) -> Tensor:
+        """Restore aligned faces.
+
+        Args:
+            lq: (N, 3, H, W) float, RGB, [-1, 1].
+            steps: 2, 3 or 4, counting the first, where no network runs.
+            seeds: one for each face; 0 for all when None.
+            color_fix: "wavelet", "adain" or "none".
+            keep_monochrome: a monochrome input stays monochrome.
+
+        Returns:
+            (N, 3, H, W) float32, RGB, about [-1, 1], not clamped, on the device of `lq`.
+        """
+        if lq.ndim != 4 or lq.shape[1] != 3:
+            raise ValueError(f"lq is {tuple(lq.shape)}; restore wants (N, 3, H, W)")
+        lq = lq.float()
+        restored = self.decode(self.unroll(lq, steps, seeds if seeds is not None else [0] * len(lq)))
+        restored = color.fix_color(restored, lq, color_fix)
+        return color.keep_monochrome(restored, lq) if keep_monochrome else restored

@@ -1,0 +1,40 @@
+"""The Spatial Encoder of InterLCM (arXiv 2502.02215, section 3.2): a ControlNet that carries the face's structure."""
+
+from collections.abc import Sequence
+
+from diffusers import ControlNetModel, UNet2DConditionModel
+from torch import Tensor
+
+# ControlNet's own widths: each step after the first halves the crop, so three steps make 512 px into 64.
+CONDITIONING_CHANNELS = (16, 32, 96, 256)
+
+
+def spatial_encoder_for(
+    unet: UNet2DConditionModel, conditioning_channels: Sequence[int] = CONDITIONING_CHANNELS
+) -> ControlNetModel:
+    """A ControlNet with the encoder weights of `unet` and zero output convolutions (arXiv 2302.05543, section 3.1).
+
+    The guidance embedding of an LCM is left out: the published spatial encoder starts from SD 1.5, which has none.
+
+    Args:
+        unet: the denoising network that the residuals are for.
+        conditioning_channels: widths of the crop embedding; `len - 1` of them halve the crop, which must bring it
+            to the latent's size (three halvings for f = 8).
+    """
+    config = {**unet.config, "time_cond_proj_dim": None}
+    donor = UNet2DConditionModel.from_config(config)
+    donor.load_state_dict({k: v for k, v in unet.state_dict().items() if "time_embedding.cond_proj" not in k})
+    return ControlNetModel.from_unet(donor, conditioning_embedding_out_channels=tuple(conditioning_channels))
+
+
+def structure(
+    encoder: ControlNetModel, noisy: Tensor, timestep: int, prompt: Tensor, lq: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """Residuals for the UNet's skips and middle.
+
+    Args:
+        noisy: (N, C, h, w) latent at `timestep`.
+        prompt: (N, L, D) prompt embedding from the visual encoder.
+        lq: (N, 3, H, W) crop in [-1, 1]; not in [0, 1] as ControlNets usually want it.
+    """
+    return encoder(noisy, timestep, encoder_hidden_states=prompt, controlnet_cond=lq, return_dict=False)

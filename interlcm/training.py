@@ -1,0 +1,158 @@
+"""Training loops: a VAE, a consistency model on its latents, then the two encoders through the unrolled steps."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from interlcm import losses, schedule
+from interlcm.degradation import Degradation, degrade
+from interlcm.model import InterLCM
+
+
+class TrainingError(Exception):
+    """Training cannot go on: one line that names the stage and what to change."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's settings.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: crops per step.
+        size: side of the training crops, px.
+        lr: Adam's learning rate at the start; a cosine takes it to a twentieth.
+        ema: decay of the moving average of the weights, which is what the stage leaves behind.
+    """
+
+    steps: int
+    batch: int
+    size: int
+    lr: float
+    ema: float = 0.997
+
+
+@dataclass
+class Crops:
+    """Endless batches of (hq, lq) crops from whole pictures, the same for the same seed.
+
+    Attributes:
+        pictures: (3, H, W) uint8 RGB each; a picture is drawn by its weight.
+        weights: one per picture.
+    """
+
+    pictures: Sequence[Tensor]
+    weights: Sequence[float]
+    degradation: Degradation = field(default_factory=Degradation)
+    seed: int = 0
+
+    def batches(self, size: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(count, 3, size, size) in [-1, 1], twice: sharp and degraded."""
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            drawn = torch.multinomial(torch.tensor(self.weights), count, replacement=True, generator=generator)
+            hq = torch.stack([self.crop(self.pictures[i], size, generator) for i in drawn.tolist()])
+            yield hq, degrade(hq, self.degradation, generator)
+
+    def crop(self, picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """A random square, 0.6 to 1.6 times `size` in the picture, resized, flipped, sometimes grey."""
+        def draw() -> float:
+            return float(torch.rand((), generator=generator))
+
+        height, width = picture.shape[1:]
+        side = min(round(size * (0.6 + draw())), height, width)
+        y, x = round(draw() * (height - side)), round(draw() * (width - side))
+        square = picture[None, :, y : y + side, x : x + side].float() / 127.5 - 1
+        square = F.interpolate(square, size=(size, size), mode="bicubic", antialias=True)[0].clamp(-1, 1)
+        if draw() < 0.5:
+            square = square.flip(2)
+        # Half of an archive is monochrome.
+        return square.mean(0, keepdim=True).expand(3, -1, -1) if draw() < 0.3 else square
+
+
+Report = Callable[[int, float], None]  # step, loss averaged since the last report
+REPORT_EVERY = 50
+
+
+def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
+    """Train `model.vae`, then set its scaling factor so that latents of sharp crops have unit variance."""
+    batches = crops.batches(stage.size, stage.batch)
+    optimise(model, ["vae"], lambda step: losses.autoencoding_loss(model, *next(batches)), stage, report)
+    model.vae.register_to_config(scaling_factor=1.0)
+    with torch.no_grad():
+        latents = torch.cat([model.encode(next(batches)[0]) for _ in range(8)])
+    model.vae.register_to_config(scaling_factor=1.0 / float(latents.std()))
+
+
+def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
+    """Train the consistency model with the degraded crop as its condition; UNet and CLIP stay frozen afterwards."""
+    batches = crops.batches(stage.size, stage.batch)
+    generator = torch.Generator().manual_seed(crops.seed)
+    grid = range(19, 1000, 20)  # the LCM's 50 training timesteps
+
+    def loss(step: int) -> Tensor:
+        timestep = grid[int(torch.randint(len(grid), (), generator=generator))]
+        # r = 0 for the first three quarters, then r = t / 2 (easy consistency tuning: the gap halves).
+        earlier = 0 if step < 0.75 * stage.steps else timestep // 2
+        return losses.consistency_loss(model, *next(batches), timestep, earlier, generator)
+
+    optimise(model, ["unet", "spatial_encoder", "visual_encoder", "clip"], loss, stage, report)
+
+
+def train_encoders(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
+    """Train visual and spatial encoder through the unrolled steps with a pixel loss; all else is frozen."""
+    batches = crops.batches(stage.size, stage.batch)
+    generator = torch.Generator().manual_seed(crops.seed)
+
+    def loss(step: int) -> Tensor:
+        # The default of 4 steps half of the time, the faster settings otherwise.
+        steps = (2, 3, schedule.MAX_STEPS, schedule.MAX_STEPS)[int(torch.randint(4, (), generator=generator))]
+        seeds = torch.randint(2**31, (stage.batch,), generator=generator).tolist()
+        return losses.restoration_loss(model, *next(batches), steps, seeds)
+
+    optimise(model, ["visual_encoder", "spatial_encoder"], loss, stage, report)
+
+
+def optimise(
+    model: InterLCM, parts: Sequence[str], loss: Callable[[int], Tensor], stage: Stage, report: Report
+) -> None:
+    """Adam on exactly the named parts of `model`, all others frozen, gradient norm clipped to 1.
+
+    Leaves the parts with the moving average of their weights. Raises TrainingError when the loss is not finite.
+    """
+    trained = nn.ModuleList(getattr(model, part) for part in parts)
+    average = copy.deepcopy(trained)
+    model.requires_grad_(False)
+    trained.requires_grad_(True)
+    parameters = list(trained.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=stage.lr, betas=(0.9, 0.99))
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, stage.steps, eta_min=stage.lr / 20)
+    recent: list[float] = []
+    for step in range(stage.steps):
+        value = loss(step)
+        if not math.isfinite(float(value)):
+            raise TrainingError(f"the loss is {float(value)} at step {step} of {', '.join(parts)}; lower lr {stage.lr}")
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        decay.step()
+        # A shorter memory while there is little to remember.
+        fold_in(average, parameters, min(stage.ema, (1 + step) / (10 + step)))
+        recent.append(float(value))
+        if len(recent) == REPORT_EVERY or step + 1 == stage.steps:
+            report(step + 1, sum(recent) / len(recent))
+            recent = []
+    trained.load_state_dict(average.state_dict())
+    model.requires_grad_(False)
+
+
+@torch.no_grad()
+def fold_in(average: nn.Module, parameters: Sequence[Tensor], keep: float) -> None:
+    for old, new in zip(average.parameters(), parameters, strict=True):
+        old.lerp_(new, 1 - keep)

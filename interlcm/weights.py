@@ -1,0 +1,242 @@
+"""Modules from a weights folder and back (its layout is section 6 of the design; local folders only).
+
+Digests are compared before anything is read as a tensor, tensors are safetensors, and no loader is given a
+name that it could look up on the network.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, ConfigMixin, ControlNetModel, LCMScheduler, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import CLIPVisionModel
+from transformers.utils import logging as transformers_logging
+
+from interlcm.visual_encoder import VisualEncoder
+from interlcm.weights_index import (
+    ENCODERS,
+    INDEX,
+    SHARED,
+    WeightsError,
+    describe,
+    digest,
+    empty_index,
+    encoder_paths,
+    merge_index,
+    read_index,
+    verify,
+    write_index,
+)
+
+__all__ = ["DEMO_WEIGHTS", "WeightsError", "digest", "load_components", "read_index", "save_components", "verify"]
+
+# The small weights that ship with the package, in the same layout as any other weights folder.
+DEMO_WEIGHTS = Path(__file__).parent / "demo_weights"
+
+NAMES_SHOWN = 3  # of the keys in an error
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def load_components(folder: Path, variant: str) -> dict[str, Any]:
+    """The six modules of one variant, in float32, on the CPU, in evaluation mode.
+
+    Returns:
+        unet, vae, spatial_encoder, visual_encoder, clip and scheduler: the arguments of `InterLCM`.
+        WeightsError when a part is missing, is not what the index says, or holds other keys than its module.
+    """
+    problems = verify(folder, variant)
+    if problems:
+        others = len(problems) - 1
+        more = f" (and {others} more: `interlcm weights verify {folder}`)" if others else ""
+        raise WeightsError(problems[0] + more)
+    with quiet_libraries():
+        return {
+            "unet": load_diffusers(UNet2DConditionModel, folder / "lcm/unet"),
+            "vae": load_diffusers(AutoencoderKL, folder / "lcm/vae"),
+            "spatial_encoder": load_spatial_encoder(folder, variant),
+            "visual_encoder": load_visual_encoder(folder, variant),
+            "clip": load_clip(folder / "clip"),
+            "scheduler": LCMScheduler.from_pretrained(str(folder / "lcm/scheduler"), local_files_only=True),
+        }
+
+
+def load_diffusers(cls: Any, folder: Path) -> Any:
+    # low_cpu_mem_usage would leave tensors without storage where a key is missing.
+    return load_strictly(cls, folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+
+
+def load_clip(folder: Path) -> CLIPVisionModel:
+    """transformers maps the published names (with `vision_model.`) to its own."""
+    return load_strictly(CLIPVisionModel, folder, dtype=torch.float32)
+
+
+def load_strictly(cls: Any, folder: Path, **options: Any) -> Any:
+    """The module in a diffusers or transformers folder; WeightsError when it lacks keys or has others."""
+    local = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    with one_line(folder):
+        module, info = cls.from_pretrained(str(folder), **local, **options)
+    check_keys(folder, info["missing_keys"], info["unexpected_keys"])
+    return module.eval()
+
+
+def load_spatial_encoder(folder: Path, variant: str) -> ControlNetModel:
+    config = folder / "spatial_encoder/config.json"
+    with one_line(config):
+        module = ControlNetModel.from_config(json.loads(config.read_bytes()))
+    return fill(module, folder / f"spatial_encoder/{variant}.safetensors")
+
+
+def load_visual_encoder(folder: Path, variant: str) -> VisualEncoder:
+    config = folder / "visual_encoder/config.json"
+    with one_line(config):
+        module = VisualEncoder(**json.loads(config.read_bytes()))
+    return fill(module, folder / f"visual_encoder/{variant}.safetensors")
+
+
+def fill(module: Module, file: Path) -> Module:
+    with one_line(file):
+        state = load_file(file)
+    check_state(module, state, file)
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def check_state(module: nn.Module, state: Mapping[str, torch.Tensor], file: Path) -> None:
+    """WeightsError unless `state` has exactly the keys and shapes of `module`."""
+    own = module.state_dict()
+    check_keys(file, own.keys() - state.keys(), state.keys() - own.keys())
+    wrong = [key for key in own if own[key].shape != state[key].shape]
+    if wrong:
+        here, wanted = tuple(state[wrong[0]].shape), tuple(own[wrong[0]].shape)
+        shapes = f"{named(wrong, 'key')} of another shape ({here}, wanted {wanted})"
+        raise WeightsError(f"{file} has {shapes}; it belongs to another model: pull or convert it again")
+
+
+def check_keys(source: Path, missing: Any, unexpected: Any) -> None:
+    """WeightsError that counts missing and unexpected keys and names the first of each; nothing when none."""
+    found = [f"lacks {named(missing, 'key')}"] if missing else []
+    found += [f"has {named(unexpected, 'unexpected key')}"] if unexpected else []
+    if found:
+        reason = " and ".join(found)
+        raise WeightsError(f"{source} {reason}; it belongs to another model: pull or convert it again")
+
+
+def named(keys: Any, noun: str) -> str:
+    """`2 keys (a, b)`, with `...` after the first few."""
+    names = sorted(keys)
+    shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+    return f"{len(names)} {noun}{'s' if len(names) != 1 else ''} ({shown})"
+
+
+@contextmanager
+def one_line(source: Path) -> Iterator[None]:
+    """What a library says of a part that it cannot read becomes one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{source} cannot be loaded ({reason}); pull or convert it again") from error
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars, and no reports of keys: `check_keys` makes errors of them."""
+    levels = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        diffusers_logging.set_verbosity(levels[0])
+        transformers_logging.set_verbosity(levels[1])
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def save_components(
+    folder: Path,
+    variant: str,
+    components: Mapping[str, Any],
+    *,
+    image_size: int = 512,
+    steps: Sequence[int] = (2, 3, 4),
+    task: str = "restore",
+    licence: str = "unknown",
+    origin: str = "unknown",
+) -> None:
+    """Write one variant into a weights folder and list it; tensors keep their dtype.
+
+    Args:
+        folder: new, or a weights folder that holds the variant already or has the same shared parts.
+        variant: name of the files in visual_encoder/ and spatial_encoder/.
+        components: what `load_components` returns.
+        image_size: side of the crops the weights were trained on, px.
+        steps: step counts that the variant serves, the first step included.
+        task: restore, colorize or inpaint.
+        licence, origin: of these weights, for the index.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    index = read_index(folder) if (folder / INDEX).exists() else empty_index()
+    index["image_size"] = image_size
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as stage:
+        write_components(Path(stage), variant, components)
+        parts = [
+            describe(Path(stage) / path, path, licence, origin, None if path in SHARED else variant)
+            for path in (*SHARED, *encoder_paths(variant))
+        ]
+        refuse_shared_change(folder, index, variant, parts)
+        for part in parts:
+            (folder / part["path"]).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(stage) / part["path"], folder / part["path"])
+    write_index(folder, merge_index(index, parts, {variant: {"steps": list(steps), "task": task}}))
+
+
+def write_components(folder: Path, variant: str, components: Mapping[str, Any]) -> None:
+    with quiet_libraries():
+        for name in ("unet", "vae", "scheduler"):
+            components[name].save_pretrained(folder / "lcm" / name)
+        components["clip"].save_pretrained(folder / "clip")
+    for encoder in ENCODERS:
+        (folder / encoder).mkdir()
+        write_encoder(folder / encoder, variant, components[encoder], components[encoder].state_dict())
+    for config in folder.rglob("*config.json"):
+        tidy_config(config)
+
+
+def write_encoder(folder: Path, variant: str, module: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """config.json of a visual or spatial encoder, and `state` as the weights of one variant."""
+    config = module.to_json_string() if isinstance(module, ConfigMixin) else json.dumps(module.config)
+    (folder / "config.json").write_text(config)
+    tensors = {key: tensor.contiguous() for key, tensor in state.items()}
+    save_file(tensors, folder / f"{variant}.safetensors", metadata={"format": "pt"})
+
+
+def tidy_config(config: Path) -> None:
+    """Drop the place a module was loaded from: it differs from machine to machine and says nothing of it."""
+    settings = json.loads(config.read_bytes())
+    settings.pop("_name_or_path", None)
+    config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def refuse_shared_change(
+    folder: Path, index: dict[str, Any], variant: str, parts: list[dict[str, Any]]
+) -> None:
+    """WeightsError when other variants of the folder would lose the shared parts they were trained with."""
+    others = [name for name in index["variants"] if name != variant]
+    before = {part["path"]: part["sha256"] for part in index["parts"] if part["path"] in SHARED}
+    changed = [part["path"] for part in parts if before.get(part["path"], part["sha256"]) != part["sha256"]]
+    if others and changed:
+        held = ", ".join(others)
+        raise WeightsError(f"{folder} holds {held} with another {changed[0]}; save into another folder")

@@ -1,0 +1,74 @@
+"""The `interlcm` command: puts the commands together and turns the errors that a user can cause into one line."""
+
+import sys
+
+import typer
+
+from jobs import weights
+from jobs.demo import demo
+from jobs.index import index
+from jobs.query import query
+from jobs.restore import restore
+from jobs.status import status
+from jobs.train import train
+
+PACKAGES = {"interlcm", "pipeline", "jobs"}
+
+app = typer.Typer(
+    name="interlcm",
+    help="Restore the faces in archives of old photos: index, restore, then ask what became of every photo.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
+    pretty_exceptions_enable=False,
+)
+for command in (demo, index, restore, status, query, train):
+    app.command()(command)
+app.add_typer(weights.app, name="weights")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 it could not be completed, 2 wrong usage, 130 interrupted.
+
+    Errors that a user can cause (wrong usage, and this project's own exceptions) are one line on stderr. Anything else
+    is a bug, and its traceback is wanted.
+    """
+    try:
+        code = app(arguments, prog_name="interlcm", standalone_mode=False)
+    except typer.TyperException as error:
+        code = _wrong_usage(error)
+    except typer.Abort:
+        code = _say("interrupted", 130)
+    except KeyboardInterrupt:
+        code = _say("interrupted; start the same command again to continue", 130)
+    except Exception as error:
+        # Ray raises an error of a worker as a subclass of its class and of RayTaskError; the original is its cause.
+        original = error.cause if hasattr(error, "cause") else error
+        if not _own(original):
+            raise
+        code = _say(str(original), getattr(original, "exit_code", 1))
+    sys.exit(code)
+
+
+def _own(error: BaseException) -> bool:
+    """Whether an exception class of this project is meant, without importing all the modules that define one."""
+    return any(base.__module__.partition(".")[0] in PACKAGES for base in type(error).__mro__)
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    message = error.format_message()
+    if "\n" in message:  # a command that needs a subcommand and got none: the message is its help
+        print(message, file=sys.stderr)
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "interlcm"
+    return _say(f"{message} (see {command} --help)", error.exit_code)
+
+
+def _say(message: str, code: int) -> int:
+    print("interlcm: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""`interlcm index`: the list of what there is to do."""
+
+from typing import TYPE_CHECKING
+
+from jobs.options import Output, Sources
+
+if TYPE_CHECKING:
+    from pipeline.index import IndexSummary
+
+
+def index(sources: Sources, output: Output) -> None:
+    """List the members of archives into OUTPUT/index/, one Parquet file per archive.
+
+    Archives that are in the index already stay as they are, so more sources can be added later.
+
+    \b
+    Examples:
+      interlcm index box1.tar box2.zip --output restored
+      interlcm index 's3://archive/scans/*.tar' --output s3://archive/restored
+    """
+    from pipeline import cluster
+    from pipeline.index import build_index
+
+    cluster.connect()
+    print(f"index: {in_words(build_index(sources, output))}")
+
+
+def in_words(found: "IndexSummary") -> str:
+    errors = f", {found.errors} errors" if found.errors else ""
+    return (
+        f"{found.archives} archives, {found.members} members, {found.photos} photos, "
+        f"{found.bytes / 1e6:.1f} MB{errors}"
+    )

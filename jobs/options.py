@@ -1,0 +1,17 @@
+"""Arguments and options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Archives (tar, tar.gz, tar.bz2, tar.xz, zip), folders, globs or single images; paths or URIs (s3://, gs://).",
+    ),
+]
+Output = Annotated[
+    str, typer.Option("--output", metavar="OUTPUT", help="Folder or URI of the run; the same one again continues it.")
+]
+Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URI of a run: what --output named.")]

@@ -1,0 +1,149 @@
+"""`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from jobs.options import Output, Sources
+
+if TYPE_CHECKING:
+    from pipeline.run import Progress
+    from pipeline.settings import Resources, Settings
+
+LOG_EVERY = 10.0  # seconds between progress lines where the output is no terminal
+
+Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small ones built in.")]
+Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
+
+
+def restore(
+    sources: Sources,
+    output: Output,
+    weights: Weights = "demo",
+    steps: Annotated[int, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")] = 4,
+    color_fix: Annotated[
+        Literal["wavelet", "adain", "none"], typer.Option(help="How a face gets the colours of its input back.")
+    ] = "wavelet",
+    detector: Annotated[
+        Detector, typer.Option(help="auto: RetinaFace when its weights are in the folder, else OpenCV's Haar cascades.")
+    ] = "auto",
+    min_face: Annotated[int, typer.Option(min=8, help="Leave faces narrower than this alone, px.")] = 24,
+    format: Annotated[
+        Literal["source", "jpeg", "png", "tiff", "webp"],
+        typer.Option(help="Format of the restored photos; source: that of each photo (png where it cannot be written)."),
+    ] = "source",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    seed: Annotated[int, typer.Option(help="Seed of the run's noise.")] = 0,
+    actors: Annotated[
+        str, typer.Option(metavar="N or MIN:MAX", help="Restore actors, each with the whole model.")
+    ] = "",
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(min=0, help="GPUs for each actor, fractions allowed; default 1 where there are GPUs.")
+    ] = None,
+    batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch of the model.")] = 8,
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="Only photos that match, such as \"status = 'failed'\" to retry.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a photo failed.")] = False,
+) -> None:
+    """Restore the faces in archives: restored photos, and a manifest with one row for each member.
+
+    The same command again continues a run that was stopped; photos that have a manifest row are done.
+
+    \b
+    Examples:
+      interlcm restore scans.tar --output restored
+      interlcm restore s3://archive/scans/ --output s3://archive/restored --weights s3://archive/weights --actors 8
+      interlcm restore scans.tar --output restored --where "status = 'failed'"
+    """
+    from pipeline.settings import Settings
+
+    settings = Settings(
+        weights=weights, steps=steps, color_fix=color_fix, detector=detector, min_face=min_face, format=format,
+        quality=quality, seed=seed,
+    )  # fmt: skip
+    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, batch_faces, where)
+    if strict and failed:
+        raise typer.Exit(3)
+
+
+def run(
+    sources: list[str],
+    output: str,
+    settings: "Settings",
+    actors: tuple[int, int] = (0, 0),
+    gpus_per_actor: float | None = None,
+    batch_faces: int = 8,
+    where: str | None = None,
+) -> int:
+    """Index, restore, audit; prints what happens, returns how many photos failed."""
+    from jobs.index import in_words
+    from jobs.status import equation
+    from pipeline import cluster, index
+    from pipeline import run as pipeline
+
+    pipeline.prepare(output, settings)  # wrong weights or settings show before a cluster is started
+    cluster.connect(actors[1] or 1)
+    resources = plan(actors, gpus_per_actor, batch_faces)
+    print(f"index: {in_words(index.build_index(sources, output))}")
+    show(pipeline.restore(output, settings, resources, where))
+    # With --where, photos outside of the condition may stay pending.
+    counts = pipeline.manifest.counts(output) if where else pipeline.audit(output)
+    print(equation(counts))
+    print(f"faces restored: {counts.faces}; next: interlcm status {output}")
+    return counts.failed
+
+
+def actor_range(text: str) -> tuple[int, int]:
+    """'4' -> (4, 4), '2:16' -> (2, 16), '' -> (0, 0): let the machine decide."""
+    low, _, high = text.partition(":")
+    try:
+        bounds = (int(low), int(high or low)) if text else (0, 0)
+    except ValueError:
+        bounds = (-1, -1)
+    if text and not 1 <= bounds[0] <= bounds[1]:
+        raise typer.BadParameter(f"--actors {text}: give a number such as 4, or MIN:MAX such as 2:16")
+    return bounds
+
+
+def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int) -> "Resources":
+    """One actor per GPU unless told otherwise; without GPUs one actor, and the machine's cores shared among actors."""
+    from pipeline import cluster
+    from pipeline.settings import Resources
+
+    gpus = cluster.gpus()
+    each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
+    if each > gpus:
+        raise typer.BadParameter(f"--gpus-per-actor {each:g}: the cluster has {gpus:g} GPUs; give 0 to use the CPU")
+    default = max(1, int(gpus / each)) if each else 1
+    low, high = actors if actors != (0, 0) else (default, default)
+    threads = max(1, cluster.cores() // high)
+    return Resources(low, high, each, batch_faces, threads)
+
+
+def show(steps: "Iterator[Progress]") -> None:
+    """One line of progress: rewritten in place on a terminal, else every ten seconds and at the end."""
+    terminal, last = sys.stdout.isatty(), float("-inf")
+    for progress in steps:
+        line, now = progress_line(progress), seconds(progress)
+        if terminal:
+            print(f"\r\x1b[K{line}", end="", flush=True)
+        elif now - last >= LOG_EVERY or progress.done == progress.total:
+            print(line, flush=True)
+            last = now
+    if terminal:
+        print()
+
+
+def progress_line(progress: "Progress") -> str:
+    rate = progress.faces / max(seconds(progress), 1e-9)
+    share = f"{progress.done}/{progress.total} photos"
+    return f"restore: {share}, {progress.faces} faces ({rate:.2f} faces/s), {progress.failed} failed"
+
+
+def seconds(progress: "Progress") -> float:
+    import time
+
+    return time.monotonic() - progress.begun

@@ -1,0 +1,101 @@
+"""`interlcm weights`: fill or check a weights folder."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="weights",
+    help="Fill a weights folder with published weights, or check one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Part(StrEnum):
+    VISUAL_ENCODER = "visual_encoder"
+    SPATIAL_ENCODER = "spatial_encoder"
+    CLIP = "clip"
+
+
+Weights = Annotated[
+    str, typer.Argument(metavar="WEIGHTS", help="Weights folder: a path or URI (s3://, gs://).")
+]
+
+
+@app.command()
+def pull(
+    weights: Weights,
+    variant: Annotated[
+        list[str],
+        typer.Option("--variant", help="3step, 1step or colorization_1step; give it again for another."),
+    ] = ["3step"],  # noqa: B006 (typer's way to write a default)
+) -> None:
+    """Download the published weights from their official places, check them and list them.
+
+    Several GB. Run it again to go on after an interruption, or to add a variant. The encoders of InterLCM
+    are licensed CC BY-NC 4.0: not for commercial use.
+
+    \b
+    Examples:
+      interlcm weights pull weights
+      interlcm weights pull s3://archive/weights --variant 3step --variant 1step
+    """
+    from pipeline.pull import pull
+
+    pull(weights, variant, print)
+    print(f"{weights}: complete; next: interlcm weights verify {weights}")
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Published .pth, or CLIP's pytorch_model.bin.")
+    ],
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="Local weights folder; made when there is none.")
+    ],
+    part: Annotated[Part, typer.Option(help="What the checkpoint holds.")],
+    variant: Annotated[
+        str | None, typer.Option(help="3step, 1step, colorization_1step or inpainting_1step; none for clip.")
+    ] = None,
+) -> None:
+    """Write a published checkpoint into a weights folder as safetensors, once it fits its module.
+
+    \b
+    Examples:
+      interlcm weights convert visual_encoder_3step.pth weights --part visual_encoder --variant 3step
+      interlcm weights convert pytorch_model.bin weights --part clip
+    """
+    from interlcm.convert import convert
+
+    if (variant is None) != (part == Part.CLIP):
+        raise typer.BadParameter("an encoder needs a --variant, clip has none")
+    print(f"wrote {convert(checkpoint, weights, part.value, variant)}")
+
+
+@app.command()
+def verify(weights: Weights) -> None:
+    """Compare every file of a weights folder with the sha256 in its model_index.json.
+
+    Exit code 1 when one differs or is missing.
+
+    \b
+    Examples:
+      interlcm weights verify weights
+      interlcm weights verify s3://archive/weights
+    """
+    from interlcm.weights_index import digest, read_index, verify
+    from pipeline.storage import local_folder
+
+    folder = local_folder(weights)
+    if problems := verify(folder):
+        print(*problems, sep="\n", file=sys.stderr)
+        raise typer.Exit(1)
+    index = read_index(folder)
+    print(f"{weights}: {len(index['parts'])} parts, all as listed")
+    for variant in index["variants"]:
+        print(f"{variant}: digest {digest(folder, variant)}")

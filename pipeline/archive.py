@@ -1,0 +1,113 @@
+"""Archives by content: which format a file has, what it holds, and its members' bytes.
+
+A folder of loose files is an archive of format "folder".
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline import storage, tar, zip_archive
+from pipeline.member import ArchiveError, Member, check_readable, escape_name, unescape_name
+
+__all__ = ["ArchiveError", "Member", "archive_format", "list_members", "named_like_archive", "read_members"]
+
+_SUFFIXES = (
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
+    *(".tar.xz", ".txz", ".tar.zst", ".tzst", ".zip"),
+)
+# The first bytes: gzip RFC 1952, bzip2, xz, Zstandard RFC 8878.
+_COMPRESSED = {
+    "tar.gz": b"\x1f\x8b",
+    "tar.bz2": b"BZh",
+    "tar.xz": b"\xfd7zXZ\0",
+    "tar.zst": b"\x28\xb5\x2f\xfd",
+}
+_ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # a member, an empty archive, a spanned one
+
+
+def named_like_archive(name: str) -> bool:
+    """Whether a file name ends like that of an archive this can read."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+def archive_format(uri: str) -> str | None:
+    """By content: "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst" or "zip". None: the file is not an archive.
+
+    Raises ArchiveError for a file that is named like an archive and is none (an empty one, say).
+    """
+    block = storage.read_bytes(uri, 0, 512)
+    if block.startswith(_ZIP):
+        return "zip"
+    format = next((name for name, magic in _COMPRESSED.items() if block.startswith(magic)), "tar")
+    if format != "tar":
+        block = _first_block(uri, format)
+    if tar.is_tar_header(block):
+        return format
+    if not named_like_archive(uri):
+        return None
+    if len(block) == 512 and not any(block):
+        return format  # an archive of no members: the end-of-archive mark comes first
+    raise _not_an_archive(uri, len(block))
+
+
+def _first_block(uri: str, format: str) -> bytes:
+    try:
+        with tar.decompressed(uri, format) as stream:
+            return stream.take(512)
+    except ArchiveError:
+        if named_like_archive(uri):
+            raise
+        return b""  # compressed, damaged, and nothing claims that it was an archive
+
+
+def _not_an_archive(uri: str, size: int) -> ArchiveError:
+    if size == 0:
+        return ArchiveError(f"{uri}: empty (0 bytes), so not an archive; fetch it again", "archive_truncated")
+    return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; rename it or remove it")
+
+
+def list_members(uri: str, format: str) -> Iterator[Member]:
+    """The members of an archive in its own order, from headers alone (a compressed tar is read through).
+
+    Raises ArchiveError in the middle where the rest cannot be read. Files of a folder that are named like
+    archives are not its members.
+    """
+    if format == "folder":
+        for path, kind, size in storage.entries(uri):
+            if kind != "file" or not named_like_archive(path):
+                yield Member(escape_name(path), kind, size, 0, size)
+    elif format == "zip":
+        yield from zip_archive.list_members(uri)
+    else:
+        yield from tar.list_members(uri, format)
+
+
+def read_members(
+    uri: str, format: str, members: Sequence[Member]
+) -> Iterator[tuple[Member, bytes | ArchiveError]]:
+    """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
+
+    One ranged request per member; a compressed tar is opened once and read to its last wanted member.
+    Raises StorageError where storage fails beyond the one member (the server cannot be reached).
+    """
+    if format in tar.COMPRESSIONS:
+        yield from tar.read_stream(uri, format, members)
+        return
+    for member in members:
+        try:
+            yield member, _read_member(uri, format, member)
+        except ArchiveError as error:
+            yield member, error
+
+
+def _read_member(uri: str, format: str, member: Member) -> bytes:
+    if format == "tar":
+        return tar.read_member(uri, member)
+    if format == "zip":
+        return zip_archive.read_member(uri, member)
+    check_readable(uri, member)
+    try:
+        return storage.read_bytes(storage.join(uri, unescape_name(member.path)))
+    except storage.StorageError as error:
+        if error.reason not in ("missing", "denied"):
+            raise
+        raise ArchiveError(str(error), "member_unreadable") from error

@@ -1,0 +1,40 @@
+"""The Ray cluster that a run uses: the one that RAY_ADDRESS names, else one on this machine for as long as it runs."""
+
+import logging
+import os
+
+import ray
+
+# Of a local cluster: what fetching, detecting and composing share beside the restore actors.
+SHARED_CPUS = 3
+
+
+def connect(actors: int = 0) -> None:
+    """Join or start Ray, with room for `actors` restore actors on a machine without GPUs. Idempotent.
+
+    A local cluster may promise more CPUs than there are: stages wait for storage and for each other much of the time,
+    and with one CPU per actor two cores could never hold the whole chain at once, which Ray needs to make progress.
+    """
+    if ray.is_initialized():
+        return
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plans and progress; this project prints its own
+    # Ray 2.60 would else warn that later versions leave CUDA_VISIBLE_DEVICES alone on actors without a GPU.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": max(cores(), actors + SHARED_CPUS)}
+    ray.init(
+        include_dashboard=False if local else None,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+        configure_logging=False,
+        **local,
+    )
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> float:
+    """GPUs of the cluster that `connect` joined."""
+    return float(ray.cluster_resources().get("GPU", 0))

@@ -1,0 +1,100 @@
+"""First stage: index rows to rows that hold the members' bytes."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipeline import archive, storage
+from pipeline.index import member_of
+from pipeline.row import Row, ended, to_table
+from pipeline.settings import Job
+from pipeline.tar import COMPRESSIONS
+
+UNIT_PHOTOS = 8  # most members that one task reads from an archive with random access
+UNIT_BYTES = 64 << 20  # ... and most bytes, as the index has them, so that a block stays small
+BLOCK_BYTES = 16 << 20  # bytes after which a task hands rows on before it reads the next
+
+
+def units(pending: pa.Table, actors: int) -> list[pa.Table]:
+    """Cut index rows (sorted by source) into what one task reads in one go.
+
+    A compressed tar cannot be entered in the middle: all its rows are one unit, read once. Other archives give units
+    small enough that every one of `actors` gets at least twenty, if there are that many photos.
+    """
+    limit = max(1, min(UNIT_PHOTOS, pending.num_rows // (20 * actors)))
+    found: list[pa.Table] = []
+    columns = (pending[name].to_pylist() for name in ("source", "archive_format", "stored_bytes"))
+    start, size, last = 0, 0, ""
+    for place, (source, format, stored) in enumerate(zip(*columns, strict=True)):
+        full = format not in COMPRESSIONS and (place - start >= limit or size + (stored or 0) > UNIT_BYTES)
+        if place > start and (source != last or full):
+            found.append(pending.slice(start, place - start))
+            start, size = place, 0
+        last, size = source, size + (stored or 0)
+    return [*found, pending.slice(start)] if pending.num_rows else []
+
+
+def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
+    """Read the members of one unit; one row out for each row in, whether it could be read or not."""
+    storage.configure(job.environment)
+    rows, size = [], 0
+    for row in fetched(unit.to_pylist()):
+        rows.append(row)
+        size += len(row["data"] or b"")
+        if size >= BLOCK_BYTES:
+            yield to_table(rows)
+            rows, size = [], 0
+    yield to_table(rows)
+
+
+def fetched(index_rows: list[Row]) -> Iterator[Row]:
+    wanted: dict[tuple[str, int, int], Row] = {}
+    for index_row in index_rows:
+        row = started(index_row)
+        if row["status"] is not None:
+            yield row
+        else:
+            wanted[index_row["member"], index_row["offset"], index_row["occurrence"]] = index_row
+    if wanted:
+        yield from read(list(wanted.values()))
+
+
+def started(index_row: Row) -> Row:
+    """The row of one photo, ended already when there is nothing to read."""
+    row: Row = {name: index_row.get(name) for name in ("photo_id", "source", "archive_name", "member")}
+    row |= {"occurrence": index_row["occurrence"], "bytes": index_row["bytes"], "status": None, "faces": []}
+    kind = index_row["kind"]
+    if index_row["error_type"] is not None:
+        return ended(row, "failed", index_row["error_type"], index_row["error"])
+    if kind != "file":
+        return ended(row, "skipped", "not_a_file", f"a {kind}, not a file")
+    if unsafe(row["member"]):
+        remedy = "its restored photo would lie outside OUTPUT; rename it in the archive"
+        return ended(row, "failed", "unsafe_path", f"{row['member']}: {remedy}")
+    return row
+
+
+def unsafe(path: str) -> bool:
+    """Whether a member's path leads, or may lead on some system, out of the folder it is put into."""
+    parts = re.split(r"[/\\]", path)
+    return path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in path
+
+
+def read(index_rows: list[Row]) -> Iterator[Row]:
+    """The bytes of members of one archive, or the reason why there are none."""
+    source, format = index_rows[0]["source"], index_rows[0]["archive_format"]
+    # Members are equal only when a name stands twice at the same place, which no archive format allows.
+    by_member = {member_of(row): row for row in index_rows}
+    begun = time.perf_counter()
+    for member, data in archive.read_members(source, format, list(by_member)):
+        row = started(by_member.pop(member))
+        row["seconds_fetch"] = time.perf_counter() - begun
+        if isinstance(data, archive.ArchiveError):
+            yield ended(row, "failed", data.error_type, str(data))
+        else:
+            yield {**row, "data": data}
+        begun = time.perf_counter()
+    for index_row in by_member.values():
+        yield ended(started(index_row), "failed", "member_unreadable", f"{source}: {index_row['member']}: not read")

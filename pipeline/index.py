@@ -1,0 +1,202 @@
+"""The index: one row for each member of each archive. Nothing is restored that is not in it."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import ray
+
+from pipeline import archive, storage
+from pipeline.archive import ArchiveError, Member
+from pipeline.member import escape_name
+from pipeline.source import Source, expand, index_files, parquet_files
+
+__all__ = ["INDEX_SCHEMA", "IndexSummary", "build_index", "expand", "member_of", "photo_id"]
+
+_CHUNK = 8192  # rows turned into Arrow at a time: a few MB of Python objects
+_GROUP = 65536  # rows of a Parquet row group
+
+
+def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    return pa.field(name, kind, metadata={"description": description, "unit": unit})
+
+
+INDEX_SCHEMA = pa.schema(
+    [
+        _field("photo_id", pa.string(), "20 hex digits of SHA-256 over source, NUL, member, NUL, occurrence"),
+        _field("source", pa.string(), "URI of the archive or folder"),
+        _field("archive_name", pa.string(), "its folder under restored/, one for each source"),
+        _field("archive_format", pa.string(), "tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip or folder"),
+        _field("member", pa.string(), "path in the archive as it is there; empty: the archive itself"),
+        _field("occurrence", pa.int32(), "0, or n for the n-th repetition of a member's path", "count"),
+        _field("kind", pa.string(), "file, directory, link or device; archive when member is empty"),
+        _field("bytes", pa.int64(), "size when unpacked", "byte"),
+        _field("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),
+        _field("stored_bytes", pa.int64(), "size in the archive", "byte"),
+        _field("compression", pa.string(), "of the member: none, deflate, or one that cannot be read"),
+        _field("crc32", pa.int64(), "CRC-32 of the data; null where the archive has none"),
+        _field("error_type", pa.string(), "why the archive, or the rest of it, cannot be read; else null"),
+        _field("error", pa.string(), "the same in words; else null"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What an index holds: archives, members (rows), photos (members that are files), their bytes, errors."""
+
+    archives: int
+    members: int
+    photos: int
+    bytes: int
+    errors: int
+
+
+def photo_id(source: str, member: str, occurrence: int) -> str:
+    """The name of a row, the same in every run over the same source."""
+    return hashlib.sha256(f"{source}\0{member}\0{occurrence}".encode()).hexdigest()[:20]
+
+
+def member_of(row: Mapping[str, Any]) -> Member:
+    """The archive member that an index row stands for."""
+    path, kind, compression, crc32 = row["member"], row["kind"], row["compression"], row["crc32"]
+    return Member(path, kind, row["bytes"], row["offset"], row["stored_bytes"], compression, crc32)
+
+
+def build_index(sources: Iterable[str], output: str) -> IndexSummary:
+    """Write OUTPUT/index/, one Ray task and one Parquet file per archive, and count what it then holds.
+
+    Archives indexed before stay as they are. Raises StorageError before anything is written when a source is
+    missing, and after all other archives are indexed when storage failed for one. Ray has to be running.
+    """
+    output = storage.canonical(output)
+    found = expand(list(sources), output)
+    environment = storage.environment()
+    tasks = [_index_task.remote(*file, output, environment) for file in index_files(found, output)]
+    failures = [error for error in map(_failure, tasks) if error is not None]
+    if failures:
+        raise failures[0]
+    return summary(output)
+
+
+def _failure(task: ray.ObjectRef) -> storage.StorageError | None:
+    try:
+        ray.get(task)
+    except storage.StorageError as error:  # Ray's own subclass of it, whose message is a traceback
+        cause = getattr(error, "cause", error)
+        return cause if isinstance(cause, storage.StorageError) else error
+    return None
+
+
+@ray.remote
+def _index_task(source: Source, name: str, target: str, output: str, environment: dict[str, str]) -> None:
+    storage.configure(environment)
+    write_archive(source, name, target, output)
+
+
+def write_archive(source: Source, name: str, target: str, output: str) -> None:
+    """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once."""
+    sink = pa.BufferOutputStream()
+    indexed = _indexed_members(source, output)
+    if source.only is not None and indexed.issuperset(map(escape_name, source.only)):
+        return
+    with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
+        for batches in _grouped(_batches(_rows(source, name, output, indexed)), _GROUP // _CHUNK):
+            writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
+    storage.write_bytes(target, sink.getvalue().to_pybytes())
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, _CHUNK)):
+        yield pa.RecordBatch.from_pylist(chunk, INDEX_SCHEMA)
+
+
+def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def _rows(source: Source, name: str, output: str, indexed: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows of an archive, then one with an empty member where the archive, or the rest, cannot be read."""
+    seen: dict[str, int] = {}
+    format = "folder" if source.kind == "folder" else ""
+    try:
+        format = format or archive.archive_format(source.uri) or ""
+        for member in _members(source, format, output):
+            if member.path in indexed:
+                continue
+            occurrence = seen[member.path] = seen.get(member.path, -1) + 1
+            yield _row(source.uri, name, format, member, occurrence)
+    except ArchiveError as error:
+        yield _error_row(source.uri, name, format, error)
+    except storage.StorageError as error:
+        if error.reason != "denied":
+            raise  # the network's trouble is not the archive's, and must not be recorded as such
+        yield _error_row(source.uri, name, format, ArchiveError(str(error)))
+
+
+def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> dict[str, Any]:
+    return {
+        "photo_id": photo_id(uri, member.path, occurrence),
+        "source": uri,
+        "archive_name": name,
+        "archive_format": format,
+        "member": member.path,
+        "occurrence": occurrence,
+        "kind": member.kind,
+        "bytes": member.bytes,
+        "offset": member.offset,
+        "stored_bytes": member.stored_bytes,
+        "compression": member.compression,
+        "crc32": member.crc32,
+    }
+
+
+def _error_row(uri: str, name: str, format: str, error: ArchiveError) -> dict[str, Any]:
+    row = _row(uri, name, format, Member("", "archive", 0, 0, 0), 0)
+    return row | {"error_type": error.error_type, "error": str(error)}
+
+
+def _members(source: Source, format: str, output: str) -> Iterator[Member]:
+    if source.only is not None:
+        for path in source.only:
+            size = storage.describe(storage.join(source.uri, path))[1]
+            yield Member(escape_name(path), "file", size, 0, size)
+        return
+    for member in archive.list_members(source.uri, format):
+        if format != "folder" or not source.holds(output, member.path):
+            yield member
+
+
+def _indexed_members(source: Source, output: str) -> set[str]:
+    """Members of a folder that are in the index already: single photos of it may have been named before."""
+    if source.kind != "folder":
+        return set()
+    files = [file for file in parquet_files(output) if Source.digest_in(file) == source.digest]
+    rows = _dataset(output, files).to_table(["member"], filter=pc.field("source") == source.uri)
+    return set(rows["member"].to_pylist())
+
+
+def summary(output: str) -> IndexSummary:
+    """Count what OUTPUT/index holds."""
+    files = parquet_files(output)
+    members = photos = size = errors = 0
+    for batch in _dataset(output, files).to_batches(["kind", "bytes"]):
+        kinds = {item["values"]: item["counts"] for item in batch["kind"].value_counts().to_pylist()}
+        errors += kinds.get("archive", 0)
+        members += len(batch) - kinds.get("archive", 0)
+        photos += kinds.get("file", 0)
+        size += pc.sum(batch["bytes"]).as_py() or 0
+    return IndexSummary(len({Source.digest_in(file) for file in files}), members, photos, size, errors)
+
+
+def _dataset(output: str, files: list[str]) -> ds.Dataset:
+    fs, folder = storage.arrow_filesystem(storage.join(output, "index"))
+    paths = [f"{folder}/{file}" for file in files]
+    return ds.dataset(paths, schema=INDEX_SCHEMA, filesystem=fs, format="parquet")

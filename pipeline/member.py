@@ -1,0 +1,77 @@
+"""What an archive holds, and how its names are spelled."""
+
+import re
+from dataclasses import dataclass
+
+# rclone's way to spell what is not UTF-8: U+201B, then the byte in hexadecimal; U+201B itself is doubled.
+# (https://rclone.org/overview/#encoding). A lone U+201B is the empty name.
+_QUOTE = "\u201b"
+_QUOTED = re.compile(f"{_QUOTE}({_QUOTE}|[0-9A-F]{{2}}|$)")
+
+
+# An Arrow binary value holds fewer than 2^31 bytes, and a small archive can claim any size (a bomb).
+MEMBER_LIMIT = (1 << 31) - 1
+
+
+class ArchiveError(Exception):
+    """An archive, the rest of one, or one member cannot be read. The message is one line.
+
+    `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "member_unreadable",
+    "encrypted", "unsupported_compression" or "too_large".
+    """
+
+    def __init__(self, message: str, error_type: str = "archive_unreadable") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive, as its headers have it (nothing of it is trusted, paths above all).
+
+    path: the name as it is in the archive, spelled by `escape_name`
+    kind: "file", "directory", "link" or "device"
+    bytes: size when unpacked; stored_bytes: size in the archive
+    offset: byte where the data begin in a tar (a compressed one: in the decompressed stream), where the local
+        header begins in a zip, 0 in a folder
+    compression: "none", "deflate", or the name of one that cannot be read
+    crc32: of the data; None where the archive has none (all but zips)
+    """
+
+    path: str
+    kind: str
+    bytes: int
+    offset: int
+    stored_bytes: int
+    compression: str = "none"
+    crc32: int | None = None
+
+
+def escape_name(name: str) -> str:
+    """A file name with surrogates (PEP 383: bytes not in UTF-8) as valid text. `unescape_name` undoes it."""
+    if not name:
+        return _QUOTE
+    text = name.replace(_QUOTE, _QUOTE * 2)
+    return re.sub("[\udc80-\udcff]", lambda match: f"{_QUOTE}{ord(match[0]) - 0xDC00:02X}", text)
+
+
+def unescape_name(path: str) -> str:
+    """The file name that `escape_name` spelled, with surrogates where its bytes are not UTF-8."""
+
+    def original(match: re.Match[str]) -> str:
+        code = match[1]
+        return code if code in ("", _QUOTE) else chr(0xDC00 + int(code, 16))
+
+    return _QUOTED.sub(original, path)
+
+
+def check_readable(uri: str, member: Member) -> None:
+    """Raise ArchiveError when the headers already tell that a member cannot be read, or must not be."""
+    what = f"{uri}: {member.path}"
+    if member.kind != "file":
+        raise ArchiveError(f"{what}: a {member.kind}, not a file", "member_unreadable")
+    if member.compression not in ("none", "deflate"):
+        words = f"{what}: stored as {member.compression}; pack it with deflate"
+        raise ArchiveError(words, "unsupported_compression")
+    if max(member.bytes, member.stored_bytes) > MEMBER_LIMIT:
+        raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {MEMBER_LIMIT}", "too_large")

@@ -1,0 +1,116 @@
+"""Where the published parts of a weights folder come from.
+
+Addresses and digests are those that the authors' own pages, or several independent users of the same file,
+state; where no sha256 is known, the one computed after the download is what the folder's index holds.
+"""
+
+from dataclasses import dataclass
+
+from interlcm.weights_index import ENCODERS, PUBLISHED_VARIANTS
+
+HUB = "https://huggingface.co"
+# Commits: what they hold never changes.
+LCM_REPO, LCM_REVISION = "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5"
+CLIP_REPO, CLIP_REVISION = "openai/clip-vit-base-patch16", "57c216476eefef5ab752ec549e440a49ae4ae5f3"
+INTERLCM = "https://github.com/sen-mao/InterLCM/releases"
+INTERLCM_TAG = "v0.1.0"
+# The authors name no file of inpainting_1step.
+INTERLCM_VARIANTS = ("3step", "1step", "colorization_1step")
+FACEXLIB = "https://github.com/xinntao/facexlib/releases"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file and the part of a weights folder that it becomes.
+
+    Args:
+        path: of the part in the weights folder.
+        page: where a person finds the file.
+        licence: of the file.
+        url: where the file is, unless it is in a repository of the Hugging Face hub.
+        repo, revision, file: of a file on the hub; the revision is a commit.
+        sha256: of the file, where one is known. The hub states those of its large files itself.
+        part: what `convert` makes of it; None when the file is stored as it is.
+        variant: the variant that uses it; None for all.
+    """
+
+    path: str
+    page: str
+    licence: str
+    url: str = ""
+    repo: str = ""
+    revision: str = ""
+    file: str = ""
+    sha256: str | None = None
+    part: str | None = None
+    variant: str | None = None
+
+    @property
+    def origin(self) -> str:
+        return self.url or f"{HUB}/{self.repo}/resolve/{self.revision}/{self.file}"
+
+    @property
+    def name(self) -> str:
+        return self.origin.rsplit("/", 1)[-1]
+
+
+def lcm(file: str) -> Published:
+    page = f"{HUB}/{LCM_REPO}/tree/{LCM_REVISION}"
+    return Published(f"lcm/{file}", page, "MIT", repo=LCM_REPO, revision=LCM_REVISION, file=file)
+
+
+def encoder(part: str, variant: str) -> Published:
+    return Published(
+        path=f"{part}/{variant}.safetensors",
+        page=f"{INTERLCM}/tag/{INTERLCM_TAG}",
+        licence="CC-BY-NC-4.0",
+        url=f"{INTERLCM}/download/{INTERLCM_TAG}/{part}_{variant}.pth",
+        part=part,
+        variant=variant,
+    )
+
+
+def face(name: str, tag: str, sha256: str) -> Published:
+    url = f"{FACEXLIB}/download/{tag}/{name}"
+    return Published(f"face/{name}", f"{FACEXLIB}/tag/{tag}", "MIT", url=url, sha256=sha256)
+
+
+PUBLISHED = (
+    lcm("unet/config.json"),
+    lcm("unet/diffusion_pytorch_model.safetensors"),
+    lcm("vae/config.json"),
+    lcm("vae/diffusion_pytorch_model.safetensors"),
+    lcm("scheduler/scheduler_config.json"),
+    # This revision has no safetensors.
+    Published(
+        path="clip/model.safetensors",
+        page=f"{HUB}/{CLIP_REPO}/tree/{CLIP_REVISION}",
+        licence="MIT",
+        repo=CLIP_REPO,
+        revision=CLIP_REVISION,
+        file="pytorch_model.bin",
+        part="clip",
+    ),
+    *(encoder(part, variant) for variant in INTERLCM_VARIANTS for part in ENCODERS),
+    face(
+        "detection_Resnet50_Final.pth",
+        "v0.1.0",
+        "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+    ),
+    face(
+        "detection_mobilenet0.25_Final.pth",
+        "v0.1.0",
+        "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+    ),
+    face(
+        "parsing_parsenet.pth",
+        "v0.2.2",
+        "3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+    ),
+    face(
+        "recognition_arcface_ir_se50.pth",
+        "v0.1.0",
+        "a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
+    ),
+)
+NOT_PUBLISHED = tuple(variant for variant in PUBLISHED_VARIANTS if variant not in INTERLCM_VARIANTS)

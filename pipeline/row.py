@@ -1,0 +1,86 @@
+"""The row that every stage of a run takes and gives: one photo, with whatever is known of it so far.
+
+Between stages travel encoded bytes and aligned crops, never decoded photos. Everything is a plain Arrow column with a
+fixed type, so that a block in which some column is all null has the type of every other block.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Row = dict[str, Any]
+Crops = npt.NDArray[np.uint8]
+
+FOUND_FACE = pa.struct(
+    [
+        ("score", pa.float32()),
+        ("box", pa.list_(pa.float32())),  # x0, y0, x1, y1
+        ("landmarks", pa.list_(pa.float32())),  # 5 x, y pairs
+        ("matrix", pa.list_(pa.float64())),  # (2, 3) photo -> crop, row by row
+        ("seed", pa.int64()),
+    ]
+)
+
+# `status` is null while a photo is on its way; a stage leaves rows that have one as they are.
+SCHEMA = pa.schema(
+    [
+        ("photo_id", pa.string()),
+        ("source", pa.string()),
+        ("archive_name", pa.string()),
+        ("member", pa.string()),
+        ("occurrence", pa.int32()),
+        ("bytes", pa.int64()),
+        ("status", pa.string()),
+        ("error_type", pa.string()),
+        ("error", pa.string()),
+        ("data", pa.large_binary()),  # the member's bytes
+        ("sha256", pa.string()),
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bit_depth", pa.int32()),
+        ("detector", pa.string()),
+        ("faces", pa.list_(FOUND_FACE)),
+        ("crops", pa.large_binary()),  # (faces, S, S, 3) uint8 RGB, aligned
+        ("restored_crops", pa.large_binary()),  # the same shape, restored
+        ("seconds_fetch", pa.float32()),
+        ("seconds_detect", pa.float32()),
+        ("seconds_restore", pa.float32()),
+    ]
+)
+
+
+def each_open(table: pa.Table, work: Callable[[Row], Row]) -> pa.Table:
+    """`work` on every row that has no status yet; rows in = rows out, in their order.
+
+    An error that `work` does not foresee becomes the row's own failure and costs no other photo.
+    """
+    return to_table([guarded(row, work) if row["status"] is None else row for row in table.to_pylist()])
+
+
+def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
+    try:
+        return work(row)
+    except Exception as error:
+        return ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
+
+
+def ended(row: Row, status: str, error_type: str | None = None, error: str | None = None) -> Row:
+    """The row with its final status; what only later stages need is dropped. `error` becomes one line."""
+    error = " ".join(error.split()) if error else None
+    return {**row, "status": status, "error_type": error_type, "error": error, "data": None, "crops": None}
+
+
+def to_table(rows: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def crops_of(row: Row, column: str) -> Crops:
+    """The crops of a row as (faces, S, S, 3) uint8; read-only."""
+    count = len(row["faces"])
+    flat = np.frombuffer(row[column], np.uint8)
+    side = round((flat.size / (3 * count)) ** 0.5)
+    return flat.reshape(count, side, side, 3)

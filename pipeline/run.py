@@ -1,0 +1,144 @@
+"""A whole run: what is left to do, the chain of stages that does it, and the audit at the end."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from interlcm import weights
+from pipeline import manifest, storage
+from pipeline.compose import compose
+from pipeline.detect import load_detector
+from pipeline.fetch import fetch, units
+from pipeline.find import FindFaces
+from pipeline.restore import RestoreFaces
+from pipeline.settings import Job, Resources, Settings, weights_folder
+
+# Photos whose rows make one manifest part and whose crops one call of a restore actor flattens.
+BATCH_PHOTOS = 8
+MAX_BLOCK_BYTES = 64 << 20  # a stage's output is cut into blocks of about this size
+PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
+
+
+class RunError(Exception):
+    """A run cannot start or did not do all of its work: one line with the remedy."""
+
+
+@dataclass
+class Progress:
+    """What this attempt has done so far."""
+
+    total: int
+    done: int = 0
+    faces: int = 0
+    failed: int = 0
+    begun: float = field(default_factory=time.monotonic)
+
+    def add(self, done: pa.Table) -> None:
+        self.done += done.num_rows
+        self.faces += sum(done["face_count"].to_pylist())
+        self.failed += done["status"].to_pylist().count("failed")
+
+
+def restore(output: str, settings: Settings, resources: Resources, where: str | None = None) -> Iterator[Progress]:
+    """Restore what the index of OUTPUT has and its manifest has not; yields after each committed part.
+
+    With `where`, what `manifest.pending` makes of it. Start it again to continue: rows that are committed are done.
+    Raises RunError, StorageError or WeightsError before any photo is touched when it cannot start.
+    """
+    job = prepare(output, settings)
+    pending = manifest.pending(job.output, where)
+    record(job, resources)
+    progress = Progress(total=pending.num_rows)
+    yield progress
+    if pending.num_rows:
+        for done in chain(pending, job, resources).iter_batches(batch_size=None, batch_format="pyarrow"):
+            progress.add(done)
+            yield progress
+    if progress.done != progress.total:
+        lost = progress.total - progress.done
+        raise RunError(f"{output}: {lost} photos went in and did not come out; start the same command again")
+
+
+def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset:
+    """index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = MAX_BLOCK_BYTES
+    actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
+    finders = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
+    arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
+    return (
+        ray.data.from_arrow(units(pending, resources.max_actors))  # one block = what one task reads
+        .map_batches(fetch, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job}, **arrow)
+        .map_batches(FindFaces, batch_size=1, num_cpus=0.5, compute=finders, fn_constructor_args=(job,), **arrow)
+        .map_batches(
+            RestoreFaces,
+            batch_size=BATCH_PHOTOS,
+            num_cpus=1,
+            num_gpus=resources.gpus_per_actor,
+            compute=actors,
+            fn_constructor_args=(job, resources),
+            **arrow,
+        )
+        .map_batches(compose, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job}, **arrow)
+    )
+
+
+def prepare(output: str, settings: Settings) -> Job:
+    """Check weights, settings and OUTPUT before anything is started, and settle which detector "auto" means."""
+    folder = weights_folder(settings)
+    variants = weights.read_index(folder)["variants"]
+    if settings.variant not in variants:
+        raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")
+    if settings.steps not in variants[settings.variant]["steps"]:
+        allowed = ", ".join(map(str, variants[settings.variant]["steps"]))
+        raise RunError(f"--steps {settings.steps}: variant {settings.variant} is made for {allowed}")
+    problems = weights.verify(folder, settings.variant)
+    if problems:
+        raise weights.WeightsError(problems[0])
+    detector = load_detector(settings.detector, folder / "face")
+    return Job(
+        settings=replace(settings, detector=detector.name),
+        output=storage.canonical(output),
+        attempt=uuid.uuid4().hex,
+        weights_digest=weights.digest(folder, settings.variant),
+        software_version=version("interlcm"),
+        environment=storage.environment(),
+    )
+
+
+def record(job: Job, resources: Resources) -> None:
+    """Add this attempt to OUTPUT/run.json: settings, versions, digests. Secrets are not among them."""
+    uri = storage.join(job.output, "run.json")
+    attempts = json.loads(storage.read_bytes(uri))["attempts"] if storage.exists(uri) else []
+    attempts.append(
+        {
+            "attempt": job.attempt,
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": asdict(job.settings),
+            "settings_digest": job.settings.digest(),
+            "weights_digest": job.weights_digest,
+            "resources": asdict(resources),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+    )
+    storage.write_bytes(uri, (json.dumps({"attempts": attempts}, indent=2) + "\n").encode())
+
+
+def audit(output: str) -> manifest.Counts:
+    """The counts of a finished run. RunError when an index row has no manifest row, or the numbers do not add up."""
+    counts = manifest.counts(output)
+    if counts.pending:
+        raise RunError(f"{output}: {counts.pending} photos are still pending; start the same command again")
+    if not counts.adds_up:
+        raise RunError(f"{output}: the numbers do not add up; see interlcm status {output}")
+    return counts

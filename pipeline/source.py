@@ -1,0 +1,157 @@
+"""Sources: what the user names, taken apart into archives, and the index file of each."""
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline import storage
+from pipeline.archive import archive_format, named_like_archive
+from pipeline.member import escape_name
+from pipeline.storage import StorageError
+
+_INDEX_NAME = 80  # characters of an archive's name in that of its index file, which may have 255 bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive. kind: "archive" (a file) or "folder". only: just these files of the folder."""
+
+    uri: str
+    kind: str
+    only: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its URI: the name of a file, folder or bucket; never one that leads elsewhere."""
+        name = posixpath.basename(self.uri.rstrip("/"))
+        return "root" if name in ("", ".", "..") else name
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for the URI in file names."""
+        return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
+    @property
+    def part(self) -> str:
+        """What tells the index files of one folder apart when single photos of it were named."""
+        if self.only is None:
+            return ""
+        return "." + hashlib.sha256("\0".join(map(escape_name, self.only)).encode()).hexdigest()[:8]
+
+    @staticmethod
+    def digest_in(index_file: str) -> str:
+        """The digest of the source whose index file has this name."""
+        return index_file.removesuffix(".parquet").rsplit("-", 1)[1].split(".")[0]
+
+    def holds(self, folder: str, path: str) -> bool:
+        """Whether a file of this folder lies below another folder (OUTPUT is not its own source)."""
+        return storage.join(self.uri, path).startswith(folder.rstrip("/") + "/")
+
+
+def expand(sources: Sequence[str], output: str) -> list[Source]:
+    """The archives that the sources name, each once, in their order; single images come last.
+
+    A source is an archive (told by its content), a folder (its files that are named like archives are
+    archives, all others its members), a pattern, or a single image (a member of the folder that holds it).
+    What lies below OUTPUT is left out. Raises StorageError for a source that is missing or empty.
+    """
+    named = [(uri, _kind(uri, explicit)) for source in sources for uri, explicit in _matches(source)]
+    folders = [uri for uri, kind in named if kind == "folder"]
+    found: list[Source] = []
+    for uri, kind in named:
+        if kind == "archive":
+            found.append(_source(uri, "archive"))
+        elif kind == "folder" and not _below(uri, folders):
+            found += _of_folder(uri, output)
+    found += _of_photos([uri for uri, kind in named if kind == "photo" and not _below(uri, folders)])
+    return list(dict.fromkeys(found))
+
+
+def _matches(source: str) -> list[tuple[str, bool]]:
+    """The URIs a source stands for, and whether it names them outright (a file "a[1].jpg" is no pattern)."""
+    uri = storage.canonical(source)
+    if not re.search(r"[*?\[]", uri) or storage.exists(uri):
+        return [(uri, True)]
+    matches = storage.glob(uri)
+    if not matches:
+        raise StorageError(f"{source}: matches nothing; check the pattern")
+    return [(match, False) for match in matches]
+
+
+def _kind(uri: str, explicit: bool) -> str:
+    """folder, archive or photo. Matches of a pattern, perhaps 10^6, are told apart by name alone."""
+    if storage.describe(uri)[0] == "folder":
+        return "folder"
+    return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"
+
+
+def _of_folder(folder: str, output: str) -> Iterator[Source]:
+    whole = _source(folder, "folder")
+    loose = False
+    archives: list[str] = []
+    for path, kind, _ in storage.entries(folder):
+        if whole.holds(output, path):
+            continue
+        if kind == "file" and named_like_archive(path):
+            archives.append(path)
+        else:
+            loose = True
+    if not loose and not archives:
+        raise StorageError(f"{folder}: the folder holds no files; name the one that holds the photos")
+    if loose:
+        yield whole
+    yield from (_source(storage.join(folder, path), "archive") for path in archives)
+
+
+def _of_photos(uris: list[str]) -> Iterator[Source]:
+    folders: dict[str, set[str]] = {}
+    for uri in uris:
+        folder, name = uri.rsplit("/", 1)
+        folders.setdefault(folder or "/", set()).add(name)
+    for folder, names in folders.items():
+        yield _source(folder, "folder", tuple(sorted(names)))
+
+
+def _source(uri: str, kind: str, only: tuple[str, ...] | None = None) -> Source:
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        raise StorageError(f"{uri!a}: its name is not UTF-8; rename it") from error
+    return Source(uri, kind, only)
+
+
+def _below(uri: str, folders: Sequence[str]) -> bool:
+    return any(uri.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def index_files(found: Sequence[Source], output: str) -> list[tuple[Source, str, str]]:
+    """For each source without an index file: the source, its archive name, the URI of its index file.
+
+    The archive name is the source's own; where another source has it already, a piece of the digest follows.
+    """
+    present = parquet_files(output)
+    owners = {file.rsplit("-", 1)[0].casefold(): Source.digest_in(file) for file in present}
+    files = []
+    for source in found:
+        name = source.name
+        if owners.get(_stem(name).casefold(), source.digest) != source.digest:
+            name = f"{name}-{source.digest[:8]}"
+        owners[_stem(name).casefold()] = source.digest
+        file = f"{_stem(name)}-{source.digest}{source.part}.parquet"
+        if file not in present:
+            files.append((source, name, storage.join(output, "index", file)))
+    return files
+
+
+def parquet_files(output: str) -> list[str]:
+    """The names of the index files of a run; none where there is no run yet."""
+    folder = storage.join(output, "index")
+    names = storage.list_files(folder) if storage.exists(folder) else []
+    return [name for name, _ in names if name.endswith(".parquet")]
+
+
+def _stem(name: str) -> str:
+    """An archive's name for the name of its index file. The end is kept: the digest is there."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-_INDEX_NAME:]

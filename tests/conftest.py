@@ -1,0 +1,43 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ceph import CephGateway, missing_programs
+
+
+@pytest.fixture(scope="session")
+def ceph_gateway() -> Iterator[CephGateway]:
+    """A real S3 server for the whole test run. Without Ceph's programs: skipped, and a failure where CI is set."""
+    missing = missing_programs()
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"no Ceph for the S3 tests: {', '.join(missing)} not found; .ci/run installs them")
+    if missing:
+        pytest.skip(f"needs a Ceph object gateway: {', '.join(missing)} not found (.ci/run lists the packages)")
+    with CephGateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def s3(ceph_gateway: CephGateway, monkeypatch: pytest.MonkeyPatch) -> CephGateway:
+    """The S3 server, with the AWS_* variables of this process pointing to it."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ceph_gateway.environment.items():
+        monkeypatch.setenv(name, value)
+    return ceph_gateway
+
+
+@pytest.fixture
+def bucket(s3: CephGateway) -> str:
+    """The URI of a new, empty bucket on the S3 server."""
+    import s3fs
+
+    uri = f"s3://test-{uuid.uuid4().hex[:12]}"
+    s3fs.S3FileSystem(endpoint_url=s3.endpoint, skip_instance_cache=True).mkdir(uri)
+    return uri

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from interlcm.metrics import delta_e, psnr, sharpness, ssim
+
+FACE = skimage.data.astronaut()[60:188, 160:288]
+
+
+def with_grain(sigma: float) -> np.ndarray:
+    grain = np.random.default_rng(0).normal(0, sigma, FACE.shape)
+    return (FACE + grain).clip(0, 255).round().astype(np.uint8)
+
+
+def test_psnr_is_the_formula() -> None:
+    grey = np.full((16, 16, 3), 100, dtype=np.uint8)
+    assert psnr(grey + 5, grey) == pytest.approx(20 * np.log10(255 / 5))
+    assert psnr(grey, grey) == float("inf")
+
+
+def test_ssim_is_one_for_equal_faces_and_falls_with_grain() -> None:
+    assert ssim(FACE, FACE) == pytest.approx(1)
+    assert 1 > ssim(with_grain(5), FACE) > ssim(with_grain(25), FACE) > 0
+
+
+def test_ssim_of_two_flat_faces_is_the_luminance_term() -> None:
+    dark, light = np.full((32, 32, 3), 50, dtype=np.uint8), np.full((32, 32, 3), 150, dtype=np.uint8)
+    c1 = (0.01 * 255) ** 2
+    assert ssim(dark, light) == pytest.approx((2 * 50 * 150 + c1) / (50**2 + 150**2 + c1), abs=1e-6)
+
+
+def test_sharpness_is_the_variance_of_the_laplacian() -> None:
+    point = np.zeros((9, 9, 3), dtype=np.uint8)
+    point[4, 4] = 10  # the Laplacian is -40 there and 10 at four neighbours
+    assert sharpness(point) == pytest.approx((40**2 + 4 * 10**2) / 81)
+    assert sharpness(np.full((9, 9, 3), 77, dtype=np.uint8)) == pytest.approx(0, abs=1e-12)
+
+
+def test_delta_e_of_grey_steps_and_colours() -> None:
+    black, white = np.zeros((8, 8, 3), dtype=np.uint8), np.full((8, 8, 3), 255, dtype=np.uint8)
+    assert delta_e(black, black) == 0
+    assert delta_e(black, white) == pytest.approx(100, abs=0.1)  # L* from 0 to 100
+    sepia = white.copy()
+    sepia[..., 2] = 200
+    assert 5 < delta_e(sepia, white) < 40
+
+
+def test_tensors_and_arrays_give_the_same() -> None:
+    face, other = torch.from_numpy(FACE.copy()), torch.from_numpy(with_grain(10))
+    assert psnr(other, face) == psnr(with_grain(10), FACE)
+    assert sharpness(face) == sharpness(FACE)
+
+
+@pytest.mark.parametrize("wrong", [FACE.astype(np.float32), FACE[..., 0], FACE.transpose(2, 0, 1)])
+def test_other_shapes_and_types_are_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        sharpness(wrong)
+
+
+def test_faces_of_different_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(128, 128, 3\)"):
+        psnr(FACE, FACE[:64])

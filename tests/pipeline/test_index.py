@@ -1,0 +1,203 @@
+"""The index of real archives, written by Ray tasks."""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from pipeline import archive, storage
+from pipeline.archive import ArchiveError
+from pipeline.index import INDEX_SCHEMA, IndexSummary, build_index, expand, member_of, photo_id, write_archive
+from pipeline.source import Source
+from tests.pipeline.archives import PHOTOS, put, tar_bytes, zip_bytes
+
+BYTES = sum(map(len, PHOTOS.values()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, ignore_reinit_error=True)
+    yield
+    ray.shutdown()
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    tables = [pq.read_table(path) for path in sorted((output / "index").glob("*.parquet"))]
+    assert all(table.schema.equals(INDEX_SCHEMA, check_metadata=True) for table in tables)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def loose(folder: Path) -> str:
+    for name, data in PHOTOS.items():
+        put(str(folder), name, data)
+    return str(folder)
+
+
+def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
+    source = loose(tmp_path / "in")
+    put(source, "a/photos.tar", tar_bytes(PHOTOS))
+    put(source, "b/photos.tar", tar_bytes(PHOTOS, "w:gz"))
+    put(source, "c.tar", zip_bytes(PHOTOS))
+    put(source, "empty.tar", b"")
+    put(source, "notes.txt", b"text")
+    summary = build_index([source], str(tmp_path / "out"))
+    assert summary == IndexSummary(archives=5, members=25, photos=25, bytes=4 * BYTES + 4, errors=1)
+    found = rows(tmp_path / "out")
+    assert len({row["photo_id"] for row in found}) == len(found) == 26
+    formats = {(row["source"].removeprefix(source), row["archive_format"]) for row in found}
+    assert formats == {
+        ("", "folder"),
+        ("/a/photos.tar", "tar"),
+        ("/b/photos.tar", "tar.gz"),
+        ("/c.tar", "zip"),
+        ("/empty.tar", ""),
+    }
+    names = {row["source"]: row["archive_name"] for row in found}
+    assert len(set(names.values())) == 5
+    assert names[f"{source}/a/photos.tar"] == "photos.tar"
+    assert names[f"{source}/b/photos.tar"].startswith("photos.tar-")
+    assert names[source] == "in"
+    failed = [row for row in found if row["error_type"]]
+    assert [(row["member"], row["kind"], row["error_type"]) for row in failed] == [
+        ("", "archive", "archive_truncated")
+    ]
+    assert "empty.tar" in failed[0]["error"]
+
+
+def test_a_row_leads_back_to_the_bytes(tmp_path: Path) -> None:
+    uri = put(str(tmp_path), "a.zip", zip_bytes(PHOTOS))
+    build_index([uri], str(tmp_path / "out"))
+    found = rows(tmp_path / "out")
+    assert [row["photo_id"] for row in found] == [photo_id(uri, name, 0) for name in PHOTOS]
+    read = archive.read_members(uri, "zip", [member_of(row) for row in found])
+    assert {member.path: data for member, data in read} == PHOTOS
+
+
+def test_a_truncated_archive_keeps_what_came_before(tmp_path: Path) -> None:
+    uri = put(str(tmp_path), "cut.tar", tar_bytes(PHOTOS)[:100_000])
+    summary = build_index([uri], str(tmp_path / "out"))
+    assert (summary.members, summary.errors) == (3, 1)
+    assert [row["member"] for row in rows(tmp_path / "out")] == [*list(PHOTOS)[:3], ""]
+    assert [row["error_type"] for row in rows(tmp_path / "out")] == [None] * 3 + ["archive_truncated"]
+
+
+def test_repeated_and_hostile_names_are_rows_of_their_own(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("a.jpg", "../../escape.jpg", "a.jpg", "", "a.jpg"):
+            tar.addfile(tarfile.TarInfo(name))
+        tar.addfile(tarfile.TarInfo("caf\udce9.jpg"))
+    summary = build_index([str(tmp_path / "a.tar")], str(tmp_path / "out"))
+    assert summary == IndexSummary(archives=1, members=6, photos=6, bytes=0, errors=0)
+    found = rows(tmp_path / "out")
+    assert [(row["member"], row["occurrence"]) for row in found] == [
+        ("a.jpg", 0),
+        ("../../escape.jpg", 0),
+        ("a.jpg", 1),
+        ("\u201b", 0),
+        ("a.jpg", 2),
+        ("caf\u201bE9.jpg", 0),
+    ]
+    assert len({row["photo_id"] for row in found}) == 6
+    assert os.listdir(tmp_path / "out") == ["index"]
+
+
+def test_indexed_archives_stay_and_new_ones_are_added(tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    first = put(str(tmp_path), "a/x.tar", tar_bytes(PHOTOS))
+    build_index([first], output)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "index").iterdir()}
+    put(str(tmp_path), "a/x.tar", b"changed")
+    second = put(str(tmp_path), "b/x.tar", tar_bytes(PHOTOS))
+    assert build_index([first, second], output).archives == 2
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    names = {row["source"]: row["archive_name"] for row in rows(tmp_path / "out")}
+    assert names[first] == "x.tar"
+    assert names[second].startswith("x.tar-")
+
+
+def test_single_photos_belong_to_their_folder_and_are_indexed_once(tmp_path: Path) -> None:
+    source, output = loose(tmp_path / "in"), str(tmp_path / "out")
+    album = f"{source}/album"
+    assert build_index([f"{album}/00.jpg", f"{album}/01.jpg"], output).photos == 2
+    assert build_index([f"{album}/01.jpg"], output).photos == 2
+    assert build_index([f"{album}/0[1-3].jpg"], output).photos == 4
+    summary = build_index([album], output)
+    assert (summary.archives, summary.photos) == (1, 6)
+    found = rows(tmp_path / "out")
+    assert sorted(row["member"] for row in found) == sorted(name.removeprefix("album/") for name in PHOTOS)
+    assert {(row["source"], row["archive_name"]) for row in found} == {(album, "album")}
+
+
+def test_output_inside_a_source_is_not_its_own_source(tmp_path: Path) -> None:
+    source = loose(tmp_path / "in")
+    output = f"{source}/out"
+    put(output, "restored/a.tar/x.jpg", b"restored")
+    put(output, "b.tar", tar_bytes(PHOTOS))
+    assert build_index([source], output).photos == len(PHOTOS)
+
+
+def test_expand_names_each_archive_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = loose(tmp_path / "in"), str(tmp_path / "out")
+    inner = put(source, "sub/a.tar", tar_bytes(PHOTOS))
+    odd = put(str(tmp_path), "scans[1].bin", zip_bytes(PHOTOS))
+    monkeypatch.chdir(tmp_path)
+    whole = [Source(source, "folder"), Source(inner, "archive")]
+    assert expand(["in"], out) == whole
+    assert (
+        expand([source, f"{source}/album", f"{source}/album/00.jpg", inner, f"file://{source}/"], out)
+        == whole
+    )
+    assert expand([f"{source}/sub/*.tar"], out) == [Source(inner, "archive")]
+    assert expand([odd], out) == [Source(odd, "archive")]
+    assert expand([f"{source}/album/0[12].jpg"], out) == [
+        Source(f"{source}/album", "folder", ("01.jpg", "02.jpg"))
+    ]
+
+
+@pytest.mark.parametrize("source", ["missing.tar", "empty", "none/*.jpg"])
+def test_a_source_that_is_not_there_stops_before_anything_is_written(source: str, tmp_path: Path) -> None:
+    good = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(storage.StorageError) as caught:
+        build_index([good, str(tmp_path / source)], str(tmp_path / "out"))
+    assert source in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_of_storage_in_a_task_is_one_line(tmp_path: Path) -> None:
+    good = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS))
+    (tmp_path / "blocked").write_bytes(b"a file where OUTPUT should be a folder")
+    with pytest.raises(storage.StorageError) as caught:
+        build_index([good], str(tmp_path / "blocked" / "out"))
+    assert "\n" not in str(caught.value)
+
+
+def test_many_members_pass_in_chunks(tmp_path: Path) -> None:
+    count = 100_000
+    block = tar_bytes({"0000000.jpg": b""})[:512]
+    with open(tmp_path / "many.tar", "wb") as file:
+        for n in range(count):
+            info = tarfile.TarInfo(f"{n:07}.jpg")
+            file.write(info.tobuf(tarfile.USTAR_FORMAT) if n % 1000 == 0 else block)
+        file.write(bytes(1024))
+    target = str(tmp_path / "out" / "index" / "many.parquet")
+    write_archive(Source(str(tmp_path / "many.tar"), "archive"), "many.tar", target, str(tmp_path / "out"))
+    table = pq.read_table(target)
+    assert len(table) == count
+    assert len(set(table["photo_id"].to_pylist())) == count
+    assert pq.ParquetFile(target).num_row_groups == 2
+
+
+def test_the_error_survives_a_process_border() -> None:
+    @ray.remote
+    def fail() -> ArchiveError:
+        return ArchiveError("a.zip: locked", "encrypted")
+
+    error = ray.get(fail.remote())
+    assert (str(error), error.error_type) == ("a.zip: locked", "encrypted")

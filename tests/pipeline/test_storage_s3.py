@@ -1,0 +1,128 @@
+"""Storage against a real S3 server (tests/ceph.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline import query, storage
+from pipeline.manifest import counts, pending, write_part
+from tests.ceph import CephGateway, free_port
+from tests.rows import face, index_row, result_row, write_index
+
+
+def test_what_is_written_is_read(bucket: str) -> None:
+    uri = storage.join(bucket, "folder", "näme with spaces & more.bin")
+    assert not storage.exists(uri)
+    storage.write_bytes(uri, b"")
+    assert storage.exists(uri)
+    assert storage.read_bytes(uri) == b""
+    data = bytes(range(256)) * 40_000  # 10 MB: above the size at which s3fs's own files go multipart
+    storage.write_bytes(uri, data)
+    assert storage.read_bytes(uri) == data
+
+
+def test_ranged_reads(bucket: str) -> None:
+    uri = storage.join(bucket, "a.bin")
+    storage.write_bytes(uri, b"0123456789")
+    assert storage.read_bytes(uri, 0, 4) == b"0123"
+    assert storage.read_bytes(uri, 3, 7) == b"3456"
+    assert storage.read_bytes(uri, 8, 20) == b"89"
+    assert storage.read_bytes(uri, 6) == b"6789"
+
+
+def test_files_below_a_folder(bucket: str) -> None:
+    for name, size in (("run/b.bin", 3), ("run/a/x.bin", 2), ("run/a/y.bin", 1), ("other.bin", 9)):
+        storage.write_bytes(storage.join(bucket, name), bytes(size))
+    assert storage.list_files(storage.join(bucket, "run")) == [("a/x.bin", 2), ("a/y.bin", 1), ("b.bin", 3)]
+    storage.write_bytes(storage.join(bucket, "run/c.bin"), b"new")  # a listing must not be from a cache
+    assert [name for name, _ in storage.list_files(storage.join(bucket, "run"))][-1] == "c.bin"
+    assert storage.exists(storage.join(bucket, "run/a"))
+    assert not storage.exists(storage.join(bucket, "ru"))
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(bucket: str) -> None:
+    """Both are of one size and of one repeated byte each, so that a mixture would show."""
+    uri = storage.join(bucket, "part.bin")
+    versions = [bytes([n]) * (1 << 20) for n in range(8)]
+    storage.write_bytes(uri, versions[0])
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.map(lambda data: storage.write_bytes(uri, data), versions)
+        read = list(pool.map(lambda _: storage.read_bytes(uri), range(16)))
+        list(writing)
+    assert set(read) <= set(versions)
+    assert storage.read_bytes(uri) in versions
+    assert storage.list_files(bucket) == [("part.bin", 1 << 20)]  # and nothing half-done beside it
+
+
+@pytest.mark.parametrize("call", [storage.read_bytes, lambda uri: storage.write_bytes(uri, b"x"), storage.list_files])
+def test_no_such_bucket(s3: CephGateway, call: object) -> None:
+    assert callable(call)
+    with pytest.raises(storage.StorageError) as error:
+        call("s3://no-such-bucket-here/file")
+    assert "no-such-bucket-here" in str(error.value)
+    assert "bucket" in str(error.value).replace("no-such-bucket-here", "")
+    assert "\n" not in str(error.value)
+
+
+def test_no_such_file(bucket: str) -> None:
+    uri = storage.join(bucket, "missing.tar")
+    with pytest.raises(storage.StorageError, match="missing.tar"):
+        storage.read_bytes(uri)
+
+
+@pytest.fixture
+def fresh_clients() -> Iterator[None]:
+    """fsspec keeps one client for each set of arguments; the environment is not among them."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_wrong_credentials(bucket: str, fresh_clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(storage.StorageError) as error:
+        storage.list_files(bucket)
+    assert error.value.reason == "denied"
+    assert "wrong" not in str(error.value)
+
+
+def test_no_server(bucket: str, fresh_clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(storage.StorageError) as error:
+        storage.list_files(bucket)
+    assert error.value.reason == "unreachable"
+
+
+def test_the_environment_reaches_another_process(s3: CephGateway) -> None:
+    settings = storage.environment()
+    assert s3.environment.items() <= settings.items()
+    assert all(name.startswith(("AWS_", "GOOGLE_", "AZURE_")) for name in settings)
+
+
+def test_arrow_reads_through_the_same_client(bucket: str) -> None:
+    storage.write_bytes(storage.join(bucket, "a.bin"), b"arrow")
+    filesystem, path = storage.arrow_filesystem(storage.join(bucket, "a.bin"))
+    with filesystem.open_input_file(path) as file:
+        assert file.read() == b"arrow"
+
+
+def test_a_run_on_s3_counts_and_continues(bucket: str) -> None:
+    output = storage.join(bucket, "runs/first")
+    with pytest.raises(storage.StorageError, match="no run there"):
+        counts(output)
+    write_index(output, [index_row(member) for member in ("a.jpg", "b.jpg", "c.jpg")])
+    part = write_part([result_row("a.jpg", face_count=1, faces=[face(0)])], output, "1")
+    assert part.startswith(output + "/manifest/part-")
+    assert pending(output)["member"].to_pylist() == ["b.jpg", "c.jpg"]
+    write_part([result_row("b.jpg", "no_face"), result_row("c.jpg", "failed")], output, "1")
+    found = counts(output)
+    assert (found.indexed, found.restored, found.no_face, found.failed, found.faces) == (3, 1, 1, 1, 1)
+    assert found.adds_up
+    with query.connect(output) as connection:
+        assert query.run(connection, "SELECT member, box[1] AS x0 FROM faces").to_pylist() == [{"member": "a.jpg", "x0": 1}]

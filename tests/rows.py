@@ -1,0 +1,43 @@
+"""Index and manifest rows for tests, and runs made of them."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from pipeline import storage
+from pipeline.index import INDEX_SCHEMA
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def index_row(member: str, **columns: Any) -> dict[str, Any]:
+    """An index row of the archive a.tar; `columns` replace or add."""
+    row: dict[str, Any] = {
+        "photo_id": f"id-{member}", "source": "a.tar", "archive_name": "a.tar", "archive_format": "tar", "member": member,
+        "occurrence": 0, "kind": "file", "bytes": 10, "offset": 512, "stored_bytes": 10, "compression": "none",
+    }  # fmt: skip
+    return row | columns
+
+
+def result_row(member: str, status: str = "restored", minute: int = 0, **columns: Any) -> dict[str, Any]:
+    """A manifest row for `index_row(member)`, finished so many minutes after START."""
+    row: dict[str, Any] = {
+        "photo_id": f"id-{member}", "source": "a.tar", "member": member, "status": status, "face_count": 0, "faces": [],
+        "finished_at": START + timedelta(minutes=minute),
+    }  # fmt: skip
+    return row | columns
+
+
+def face(face_index: int, **columns: Any) -> dict[str, Any]:
+    return {"face_index": face_index, "box": [1, 2, 3, 4], "landmarks": [[n, n] for n in range(5)], "seed": 7} | columns
+
+
+def write_index(output: str, rows: list[dict[str, Any]], name: str = "a") -> None:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), file)
+    storage.write_bytes(storage.join(output, "index", f"{name}.parquet"), file.getvalue())
