@@ -17,13 +17,17 @@ def connect(actors: int = 0) -> None:
     """
     if ray.is_initialized():
         return
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plans and progress; this project prints its own
+    # Ray's plans, progress and notices: this project prints its own. Errors of a worker still arrive, as exceptions.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Its core logs an error for every actor pool about ray issue 53727, which concerns evicted constructor arguments.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Ray 2.60 would else warn that later versions leave CUDA_VISIBLE_DEVICES alone on actors without a GPU.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": max(cores(), actors + SHARED_CPUS)}
     ray.init(
         include_dashboard=False if local else None,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         log_to_driver=False,
         configure_logging=False,
         **local,

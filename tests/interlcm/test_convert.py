@@ -1,4 +1,4 @@
-"""Published checkpoints become safetensors that load; what is not one is refused in one line, and runs no code."""
+"""Published checkpoints become safetensors that load; others are refused in one line, and run no code."""
 
 import os
 import shutil

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import ray
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import archive, storage
 from pipeline.archive import ArchiveError
 from pipeline.index import INDEX_SCHEMA, IndexSummary, build_index, expand, member_of, photo_id, write_archive
-from pipeline.source import Source
+from pipeline.source import Source, index_files
 from tests.pipeline.archives import PHOTOS, put, tar_bytes, zip_bytes
 
 BYTES = sum(map(len, PHOTOS.values()))
@@ -170,12 +172,35 @@ def test_a_source_that_is_not_there_stops_before_anything_is_written(source: str
     assert not (tmp_path / "out").exists()
 
 
-def test_an_error_of_storage_in_a_task_is_one_line(tmp_path: Path) -> None:
-    good = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS))
-    (tmp_path / "blocked").write_bytes(b"a file where OUTPUT should be a folder")
-    with pytest.raises(storage.StorageError) as caught:
-        build_index([good], str(tmp_path / "blocked" / "out"))
+def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tmp_path: Path) -> None:
+    uris = [put(str(tmp_path), f"{name}.tar", tar_bytes(PHOTOS)) for name in "ab"]
+    output = str(tmp_path / "out")
+    target = index_files([Source(uris[0], "archive")], output)[0][2]
+    Path(target).mkdir(parents=True)
+    with pytest.raises(storage.StorageError, match="Is a directory") as caught:
+        build_index(uris, output)
     assert "\n" not in str(caught.value)
+    Path(target).rmdir()
+    assert {row["source"] for row in rows(tmp_path / "out")} == {uris[1]}
+    assert build_index(uris, output).archives == 2
+
+
+class ClosedFileSystem(MemoryFileSystem):
+    """Files that can be seen and not read, as in a bucket without the right to get objects."""
+
+    protocol = "closed"
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        raise PermissionError(path)
+
+
+def test_an_archive_closed_to_us_is_a_row(tmp_path: Path) -> None:
+    fsspec.register_implementation("closed", ClosedFileSystem, clobber=True)
+    target = str(tmp_path / "a.parquet")
+    write_archive(Source("closed://a.tar", "archive"), "a.tar", target, str(tmp_path / "out"))
+    row = pq.read_table(target).to_pylist()[0]
+    assert (row["member"], row["error_type"]) == ("", "archive_unreadable")
+    assert "closed://a.tar: access denied" in row["error"]
 
 
 def test_many_members_pass_in_chunks(tmp_path: Path) -> None:

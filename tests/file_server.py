@@ -1,0 +1,67 @@
+"""A web server on this machine that serves files as a release page and as the Hugging Face hub do."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+class FileServer(ThreadingHTTPServer):
+    """`files` by path, such as "/owner/name/resolve/REVISION/file"; `requests` in order."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self.cut_short: set[str] = set()  # answers with half of what it announces
+        self.stated_sha256: dict[str, str] = {}  # what the hub states, where it is not the file's own
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, with_body: bool) -> None:
+        self.server.requests.append(f"{self.command} {self.path}")
+        body = self.server.files.get(self.path)
+        if body is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        sha256 = self.server.stated_sha256.get(self.path, hashlib.sha256(body).hexdigest())
+        # As the hub does: a large file has its sha256, a small one git's SHA-1.
+        large = not self.path.endswith(".json")
+        self.send_header("ETag", f'"{sha256 if large else hashlib.sha1(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", REVISION)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body[: len(body) // 2] if self.path in self.server.cut_short else body)
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing: the test looks at `requests`."""
+
+
+@contextmanager
+def serve() -> Iterator[FileServer]:
+    with FileServer() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
