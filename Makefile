@@ -28,6 +28,7 @@ demo: install  ## restore a small sample archive with the built-in demo weights,
 
 test: install  ## ruff, mypy and the tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
 

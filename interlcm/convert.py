@@ -53,23 +53,25 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
     if part not in CONVERTIBLE:
         raise WeightsError(f"{part!r} is not a part that can be converted; choose {', '.join(CONVERTIBLE)}")
     index = read_index(folder) if (folder / INDEX).exists() else empty_index()
-    variants = {} if part == "clip" else known_variant(index, variant)
+    variant = None if part == "clip" else variant
+    variants = known_variant(index, variant) if part in ENCODERS else {}
     module = module_for(folder, part)
     state = read_state(checkpoint, part)
     check_state(module, state, checkpoint)
-    about = {"licence": LICENCES[part], "origin": f"converted from {checkpoint.name}"}
-    about["origin"] += f", sha256 {file_sha256(checkpoint)}"
     (folder / part).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".converting-", dir=folder) as stage:
         config, weights = write_part(module, state, Path(stage), variant)
         if not (folder / part / config.name).exists():
             os.replace(config, folder / part / config.name)
         os.replace(weights, folder / part / weights.name)
-    listed = {entry["path"] for entry in index["parts"]}
-    paths = {f"{part}/{weights.name}": None if part == "clip" else variant}
-    if f"{part}/{config.name}" not in listed:
-        paths[f"{part}/{config.name}"] = None
-    parts = [describe(folder / path, path, **about, variant=name) for path, name in paths.items()]
+    paths = {f"{part}/config.json": None, f"{part}/{weights.name}": variant}
+    listed = {entry["path"] for entry in index["parts"]} - {f"{part}/{weights.name}"}
+    origin = f"converted from {checkpoint.name}, sha256 {file_sha256(checkpoint)}"
+    parts = [
+        describe(folder / path, path, LICENCES[part], origin, user)
+        for path, user in paths.items()
+        if path not in listed
+    ]
     write_index(folder, merge_index(index, parts, variants))
     return folder / part / weights.name
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.functional import gaussian_blur
 
 
@@ -49,6 +50,13 @@ def _degrade_one(hq: Tensor, degradation: Degradation, generator: torch.Generato
     small = (round(height / factor), round(width / factor))
     x = F.interpolate(x, size=small, mode="bilinear", antialias=True)
     x = x + torch.randn(x.shape, generator=generator) * draw(degradation.noise) / 127.5
-    pixels = ((x[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    x = decode_jpeg(encode_jpeg(pixels, quality=round(draw(degradation.jpeg))))[None] / 127.5 - 1
+    x = jpeg(x, round(draw(degradation.jpeg)))
     return F.interpolate(x, size=(height, width), mode="bicubic").clamp(-1, 1)
+
+
+def jpeg(x: Tensor, quality: int) -> Tensor:
+    """(1, 3, H, W) in [-1, 1] through 8 bits and a JPEG file; its halved chroma also smooths colour noise."""
+    pixels = ((x[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    _, file = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.cvtColor(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+    return torch.from_numpy(decoded).permute(2, 0, 1)[None] / 127.5 - 1

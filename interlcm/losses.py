@@ -11,14 +11,14 @@ from interlcm.model import InterLCM
 KL_WEIGHT = 1e-8
 
 
-def autoencoding_loss(model: InterLCM, clean: Tensor, degraded: Tensor) -> Tensor:
+def autoencoding_loss(model: InterLCM, pixels: Tensor, generator: torch.Generator) -> Tensor:
     """L1 of the VAE's round trip plus a slight KL term; (N, 3, H, W) in [-1, 1].
 
-    Degraded pictures go through as well, for the encoder meets them in use.
+    `generator` (CPU) draws the posterior's samples.
     """
-    pixels = torch.cat((clean, degraded[: len(degraded) // 4]))
     posterior = model.vae.encode(pixels).latent_dist
-    return F.l1_loss(model.vae.decode(posterior.sample()).sample, pixels) + KL_WEIGHT * posterior.kl().mean()
+    decoded = model.vae.decode(posterior.sample(generator)).sample
+    return F.l1_loss(decoded, pixels) + KL_WEIGHT * posterior.kl().mean()
 
 
 def consistency_loss(
@@ -35,11 +35,9 @@ def consistency_loss(
     """
     with torch.no_grad():
         clean = model.encode(hq)
-    noise = torch.randn(clean.shape, generator=generator)
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
     prompt = model.prompt(lq)
-    estimate = model.denoise(
-        schedule.add_noise(model.scheduler, clean, noise, timestep), timestep, prompt, lq
-    )
+    estimate = model.denoise(schedule.add_noise(model.scheduler, clean, noise, timestep), timestep, prompt, lq)
     target = clean
     if earlier > 0:
         with torch.no_grad():

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import ndimage
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-FaceImage = npt.NDArray[np.uint8] | torch.Tensor
+FaceImage = npt.ArrayLike
 
 # ITU-R BT.601 luma weights of R, G, B.
 LUMA = np.array([0.299, 0.587, 0.114])

@@ -112,7 +112,7 @@ class InterLCM(nn.Module):
         return schedule.consistency_estimate(self.scheduler, noisy, output.float(), timestep)
 
     def guidance_embedding(self, count: int) -> Tensor | None:
-        """(count, time_cond_proj_dim) embedding of w = guidance - 1 (arXiv 2310.04378, section 4.3), if the UNet has it."""
+        """(count, width) embedding of w = guidance - 1 (arXiv 2310.04378, section 4.3), if the UNet has it."""
         width = self.unet.config.time_cond_proj_dim
         if width is None:
             return None
@@ -128,8 +128,8 @@ class InterLCM(nn.Module):
         """
         if len(seeds) != len(lq):
             raise ValueError(f"{len(seeds)} seeds for {len(lq)} faces")
-        prompt, clean = self.prompt(lq), self.encode(lq)
         later = schedule.timesteps(self.scheduler, steps)[1:]
+        prompt, clean = self.prompt(lq), self.encode(lq)
         noises = schedule.face_noise(seeds, clean.shape[1:], draws=len(later))
         for timestep, noise in zip(later, noises, strict=True):
             noisy = schedule.add_noise(self.scheduler, clean, noise.to(clean.device), timestep)
@@ -157,8 +157,9 @@ class InterLCM(nn.Module):
         Returns:
             (N, 3, H, W) float32, RGB, about [-1, 1], not clamped, on the device of `lq`.
         """
-        if lq.ndim != 4 or lq.shape[1] != 3:
-            raise ValueError(f"lq is {tuple(lq.shape)}; restore wants (N, 3, H, W)")
+        f = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent
+        if lq.ndim != 4 or lq.shape[1] != 3 or not all(lq.shape) or lq.shape[2] % f or lq.shape[3] % f:
+            raise ValueError(f"lq is {tuple(lq.shape)}; restore wants (N, 3, H, W), H and W multiples of {f}")
         lq = lq.float()
         restored = self.decode(self.unroll(lq, steps, seeds if seeds is not None else [0] * len(lq)))
         restored = color.fix_color(restored, lq, color_fix)

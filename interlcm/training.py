@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from interlcm import losses, schedule
+from interlcm import losses
 from interlcm.degradation import Degradation, degrade
 from interlcm.model import InterLCM
 
@@ -54,13 +54,15 @@ class Crops:
     def batches(self, size: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(count, 3, size, size) in [-1, 1], twice: sharp and degraded."""
         generator = torch.Generator().manual_seed(self.seed)
+        weights = torch.tensor(self.weights, dtype=torch.float32)
         while True:
-            drawn = torch.multinomial(torch.tensor(self.weights), count, replacement=True, generator=generator)
+            drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
             hq = torch.stack([self.crop(self.pictures[i], size, generator) for i in drawn.tolist()])
             yield hq, degrade(hq, self.degradation, generator)
 
     def crop(self, picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """A random square, 0.6 to 1.6 times `size` in the picture, resized, flipped, sometimes grey."""
+
         def draw() -> float:
             return float(torch.rand((), generator=generator))
 
@@ -71,27 +73,32 @@ class Crops:
         square = F.interpolate(square, size=(size, size), mode="bicubic", antialias=True)[0].clamp(-1, 1)
         if draw() < 0.5:
             square = square.flip(2)
-        # Half of an archive is monochrome.
-        return square.mean(0, keepdim=True).expand(3, -1, -1) if draw() < 0.3 else square
+        if draw() < 0.3:  # much of an archive is monochrome
+            return square.mean(0, keepdim=True).expand(3, -1, -1)
+        # Few pictures hold few colours; exchanged channels make more.
+        return square[torch.randperm(3, generator=generator)]
 
 
 Report = Callable[[int, float], None]  # step, loss averaged since the last report
 REPORT_EVERY = 50
+STEP_MIX = (2, 3, 4, 4)  # unrolled steps in training: the default of 4 half of the time, the faster settings otherwise
+
+
+def on_device(model: InterLCM, crops: Crops, stage: Stage) -> Iterator[tuple[Tensor, Tensor]]:
+    for hq, lq in crops.batches(stage.size, stage.batch):
+        yield hq.to(model.device), lq.to(model.device)
 
 
 def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
-    """Train `model.vae`, then set its scaling factor so that latents of sharp crops have unit variance."""
-    batches = crops.batches(stage.size, stage.batch)
-    optimise(model, ["vae"], lambda step: losses.autoencoding_loss(model, *next(batches)), stage, report)
-    model.vae.register_to_config(scaling_factor=1.0)
-    with torch.no_grad():
-        latents = torch.cat([model.encode(next(batches)[0]) for _ in range(8)])
-    model.vae.register_to_config(scaling_factor=1.0 / float(latents.std()))
+    """Train `model.vae` to give sharp crops back."""
+    batches = on_device(model, crops, stage)
+    generator = torch.Generator().manual_seed(crops.seed)
+    optimise(model, ["vae"], lambda step: losses.autoencoding_loss(model, next(batches)[0], generator), stage, report)
 
 
 def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
     """Train the consistency model with the degraded crop as its condition; UNet and CLIP stay frozen afterwards."""
-    batches = crops.batches(stage.size, stage.batch)
+    batches = on_device(model, crops, stage)
     generator = torch.Generator().manual_seed(crops.seed)
     grid = range(19, 1000, 20)  # the LCM's 50 training timesteps
 
@@ -106,12 +113,11 @@ def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> 
 
 def train_encoders(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
     """Train visual and spatial encoder through the unrolled steps with a pixel loss; all else is frozen."""
-    batches = crops.batches(stage.size, stage.batch)
+    batches = on_device(model, crops, stage)
     generator = torch.Generator().manual_seed(crops.seed)
 
     def loss(step: int) -> Tensor:
-        # The default of 4 steps half of the time, the faster settings otherwise.
-        steps = (2, 3, schedule.MAX_STEPS, schedule.MAX_STEPS)[int(torch.randint(4, (), generator=generator))]
+        steps = STEP_MIX[int(torch.randint(len(STEP_MIX), (), generator=generator))]
         seeds = torch.randint(2**31, (stage.batch,), generator=generator).tolist()
         return losses.restoration_loss(model, *next(batches), steps, seeds)
 
@@ -135,8 +141,10 @@ def optimise(
     recent: list[float] = []
     for step in range(stage.steps):
         value = loss(step)
-        if not math.isfinite(float(value)):
-            raise TrainingError(f"the loss is {float(value)} at step {step} of {', '.join(parts)}; lower lr {stage.lr}")
+        number = float(value.detach())
+        if not math.isfinite(number):
+            where = f"at step {step} of {', '.join(parts)}"
+            raise TrainingError(f"the loss is {number} {where}; lower lr {stage.lr}")
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -144,7 +152,7 @@ def optimise(
         decay.step()
         # A shorter memory while there is little to remember.
         fold_in(average, parameters, min(stage.ema, (1 + step) / (10 + step)))
-        recent.append(float(value))
+        recent.append(number)
         if len(recent) == REPORT_EVERY or step + 1 == stage.steps:
             report(step + 1, sum(recent) / len(recent))
             recent = []

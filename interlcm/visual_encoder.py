@@ -5,6 +5,7 @@ face. Parameter names are those of the published checkpoint (`blocks.0.weight`, 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,7 +83,7 @@ class VisualEncoder(nn.Module):
         super().__init__()
         if len(channels) != len(lengths):
             raise ValueError(f"VisualEncoder: {len(channels)} channels but {len(lengths)} lengths")
-        self.config = {
+        self.config: dict[str, Any] = {
             "tokens": tokens,
             "embeddings": embeddings,
             "channels": list(channels),

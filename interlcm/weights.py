@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights_index import (
+    DEMO_WEIGHTS,
     ENCODERS,
     INDEX,
     SHARED,
@@ -37,10 +38,16 @@ from interlcm.weights_index import (
     write_index,
 )
 
-__all__ = ["DEMO_WEIGHTS", "WeightsError", "digest", "load_components", "read_index", "save_components", "verify"]
+__all__ = [
+    "DEMO_WEIGHTS",
+    "WeightsError",
+    "digest",
+    "load_components",
+    "read_index",
+    "save_components",
+    "verify",
+]
 
-# The small weights that ship with the package, in the same layout as any other weights folder.
-DEMO_WEIGHTS = Path(__file__).parent / "demo_weights"
 
 NAMES_SHOWN = 3  # of the keys in an error
 
@@ -230,9 +237,7 @@ def tidy_config(config: Path) -> None:
     config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def refuse_shared_change(
-    folder: Path, index: dict[str, Any], variant: str, parts: list[dict[str, Any]]
-) -> None:
+def refuse_shared_change(folder: Path, index: dict[str, Any], variant: str, parts: list[dict[str, Any]]) -> None:
     """WeightsError when other variants of the folder would lose the shared parts they were trained with."""
     others = [name for name in index["variants"] if name != variant]
     before = {part["path"]: part["sha256"] for part in index["parts"] if part["path"] in SHARED}

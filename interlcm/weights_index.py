@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+# The small weights that ship with the package, in the same layout as any other weights folder.
+DEMO_WEIGHTS = Path(__file__).parent / "demo_weights"
 INDEX = "model_index.json"
 FORMAT = 1
 # The parts that every variant shares; each variant adds one file to visual_encoder/ and to spatial_encoder/.
@@ -87,9 +89,7 @@ def is_inside(path: str) -> bool:
     return not pure.is_absolute() and ".." not in pure.parts and "\\" not in path
 
 
-def merge_index(
-    index: dict[str, Any], parts: Iterable[dict[str, Any]], variants: dict[str, Any]
-) -> dict[str, Any]:
+def merge_index(index: dict[str, Any], parts: Iterable[dict[str, Any]], variants: dict[str, Any]) -> dict[str, Any]:
     """`index` with `parts` and `variants` added; those of the same path or name are replaced."""
     merged = {part["path"]: part for part in [*index["parts"], *parts]}
     return {
@@ -166,11 +166,7 @@ def part_problem(folder: Path, part: dict[str, Any]) -> str | None:
 def loose_files(folder: Path) -> list[str]:
     """Paths of the files, hidden ones apart, that lie where only listed files may lie."""
     found = (file for name in CLOSED_FOLDERS for file in sorted((folder / name).rglob("*")))
-    return [
-        file.relative_to(folder).as_posix()
-        for file in found
-        if file.is_file() and not file.name.startswith(".")
-    ]
+    return [file.relative_to(folder).as_posix() for file in found if file.is_file() and not file.name.startswith(".")]
 
 
 def digest(folder: Path, variant: str) -> str:

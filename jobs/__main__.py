@@ -6,6 +6,7 @@ import typer
 
 from jobs import weights
 from jobs.demo import demo
+from jobs.evaluate import evaluate
 from jobs.index import index
 from jobs.query import query
 from jobs.restore import restore
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
-for command in (demo, index, restore, status, query, train):
+for command in (demo, index, restore, status, query, train, evaluate):
     app.command()(command)
 app.add_typer(weights.app, name="weights")
 
@@ -46,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
         original = error.cause if hasattr(error, "cause") else error
         if not _own(original):
             raise
-        code = _say(str(original), getattr(original, "exit_code", 1))
+        # This project's messages are one line; Ray Data adds advice about itself below.
+        code = _say(str(original).partition("\n")[0], getattr(original, "exit_code", 1))
     sys.exit(code)
 
 
@@ -57,7 +59,7 @@ def _own(error: BaseException) -> bool:
 
 def _wrong_usage(error: typer.TyperException) -> int:
     message = error.format_message()
-    if "\n" in message:  # a command that needs a subcommand and got none: the message is its help
+    if message.startswith("Usage: "):  # a command that needs a subcommand and got none: the message is its help
         print(message, file=sys.stderr)
         return error.exit_code
     context = getattr(error, "ctx", None)

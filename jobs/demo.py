@@ -28,7 +28,8 @@ def demo(
     print(f"sample archive: {archive}")
     restore.run([str(archive)], run, Settings())
     query(run, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
-    query(run, "SELECT member, face_index, eye_distance, psnr, sharpness_before, sharpness_after FROM faces ORDER BY 1, 2")
+    columns = "member, face_index, eye_distance, psnr, sharpness_before, sharpness_after"
+    query(run, f"SELECT {columns} FROM faces ORDER BY member, face_index")
     print(f"restored photos: {run}/restored/{archive.name}/")
 
 

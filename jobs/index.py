@@ -28,6 +28,5 @@ def index(sources: Sources, output: Output) -> None:
 def in_words(found: "IndexSummary") -> str:
     errors = f", {found.errors} errors" if found.errors else ""
     return (
-        f"{found.archives} archives, {found.members} members, {found.photos} photos, "
-        f"{found.bytes / 1e6:.1f} MB{errors}"
+        f"{found.archives} archives, {found.members} members, {found.photos} photos, {found.bytes / 1e6:.1f} MB{errors}"
     )

@@ -15,3 +15,4 @@ Output = Annotated[
     str, typer.Option("--output", metavar="OUTPUT", help="Folder or URI of the run; the same one again continues it.")
 ]
 Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URI of a run: what --output named.")]
+Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small ones built in.")]

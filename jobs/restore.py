@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.options import Output, Sources
+from jobs.options import Output, Sources, Weights
 
 if TYPE_CHECKING:
     from pipeline.run import Progress
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 10.0  # seconds between progress lines where the output is no terminal
 
-Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small ones built in.")]
 Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
 
 
@@ -32,7 +31,7 @@ def restore(
     min_face: Annotated[int, typer.Option(min=8, help="Leave faces narrower than this alone, px.")] = 24,
     format: Annotated[
         Literal["source", "jpeg", "png", "tiff", "webp"],
-        typer.Option(help="Format of the restored photos; source: that of each photo (png where it cannot be written)."),
+        typer.Option(help="Format of the restored photos; source: each photo's own (png where it cannot be written)."),
     ] = "source",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     seed: Annotated[int, typer.Option(help="Seed of the run's noise.")] = 0,
@@ -40,7 +39,7 @@ def restore(
         str, typer.Option(metavar="N or MIN:MAX", help="Restore actors, each with the whole model.")
     ] = "",
     gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="GPUs for each actor, fractions allowed; default 1 where there are GPUs.")
+        float | None, typer.Option(min=0, help="GPUs for each actor, fractions too; default 1 where there are GPUs.")
     ] = None,
     batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch of the model.")] = 8,
     where: Annotated[

@@ -28,8 +28,8 @@ def grace_hopper() -> np.ndarray:
     from matplotlib.cbook import get_sample_data
     from PIL import Image
 
-    with get_sample_data("grace_hopper.jpg") as file:
-        return np.asarray(Image.open(file).convert("RGB"))
+    with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def held_out_crops(size: int = 256) -> Iterator[np.ndarray]:

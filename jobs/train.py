@@ -1,5 +1,6 @@
 """`interlcm train`: make weights from a preset."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from interlcm.training import Crops
 
 PRESETS = Path(__file__).parent / "presets"
+KEYS = ("variant", "image_size", "licence", "origin", "seed", "model", "degradation", "stages")  # of a preset
 
 
 def train(
@@ -32,10 +34,13 @@ def train(
 
     from interlcm import training
     from interlcm.model import InterLCM
+    from interlcm.warm_start import start_as_identity
 
     settings = read_preset(preset)
     torch.manual_seed(settings["seed"])
-    model = InterLCM.untrained(settings["model"], settings["image_size"]).to(memory_format=torch.channels_last)
+    model = InterLCM.untrained(settings["model"], settings["image_size"])
+    start_as_identity(model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last)
     crops = sample_crops(settings)
     stages = {"vae": training.train_vae, "prior": training.train_prior, "encoders": training.train_encoders}
     for name, run in stages.items():
@@ -44,10 +49,14 @@ def train(
             load_stage(model, checkpoint)
             continue
         stage = training.Stage(**settings["stages"][name])
-        run(model, crops, stage, lambda step, loss, name=name: print(f"{name} {step} loss {loss:.5f}", flush=True))
+        run(model, crops, stage, partial(report, name))
         save_stage(model, checkpoint)
     model.save_pretrained(output, settings["variant"], licence=settings["licence"], origin=settings["origin"])
     print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {output}")
+
+
+def report(stage: str, step: int, loss: float) -> None:
+    print(f"{stage} {step} loss {loss:.5f}", flush=True)
 
 
 def read_preset(preset: str) -> dict[str, Any]:
@@ -59,7 +68,15 @@ def read_preset(preset: str) -> dict[str, Any]:
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise typer.BadParameter(f"no preset {preset!r}; there is {names}, or name a YAML file")
-    return yaml.safe_load(path.read_text())
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    missing = [key for key in KEYS if not isinstance(settings, dict) or key not in settings]
+    if missing:
+        example = PRESETS / "demo.yaml"
+        raise typer.BadParameter(f"{path}: a preset needs {', '.join(missing)}; begin with a copy of {example}")
+    return settings
 
 
 def sample_crops(settings: dict[str, Any]) -> "Crops":
@@ -84,13 +101,11 @@ def save_stage(model: "InterLCM", checkpoint: Path) -> None:
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     unfinished = checkpoint.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "scaling_factor": model.vae.config.scaling_factor}, unfinished)
+    torch.save(model.state_dict(), unfinished)
     unfinished.replace(checkpoint)
 
 
 def load_stage(model: "InterLCM", checkpoint: Path) -> None:
     import torch
 
-    saved = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(saved["model"])
-    model.vae.register_to_config(scaling_factor=saved["scaling_factor"])
+    model.load_state_dict(torch.load(checkpoint, weights_only=True))

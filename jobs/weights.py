@@ -21,9 +21,7 @@ class Part(StrEnum):
     CLIP = "clip"
 
 
-Weights = Annotated[
-    str, typer.Argument(metavar="WEIGHTS", help="Weights folder: a path or URI (s3://, gs://).")
-]
+Weights = Annotated[str, typer.Argument(metavar="WEIGHTS", help="Weights folder: a path or URI (s3://, gs://).")]
 
 
 @app.command()
@@ -55,9 +53,7 @@ def convert(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT", help="Published .pth, or CLIP's pytorch_model.bin.")
     ],
-    weights: Annotated[
-        Path, typer.Argument(metavar="WEIGHTS", help="Local weights folder; made when there is none.")
-    ],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Local weights folder; made when there is none.")],
     part: Annotated[Part, typer.Option(help="What the checkpoint holds.")],
     variant: Annotated[
         str | None, typer.Option(help="3step, 1step, colorization_1step or inpainting_1step; none for clip.")

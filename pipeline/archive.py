@@ -81,9 +81,7 @@ def list_members(uri: str, format: str) -> Iterator[Member]:
         yield from tar.list_members(uri, format)
 
 
-def read_members(
-    uri: str, format: str, members: Sequence[Member]
-) -> Iterator[tuple[Member, bytes | ArchiveError]]:
+def read_members(uri: str, format: str, members: Sequence[Member]) -> Iterator[tuple[Member, bytes | ArchiveError]]:
     """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
 
     One ranged request per member; a compressed tar is opened once and read to its last wanted member.

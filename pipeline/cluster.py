@@ -2,6 +2,10 @@
 
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 
 import ray
 
@@ -17,21 +21,42 @@ def connect(actors: int = 0) -> None:
     """
     if ray.is_initialized():
         return
-    # Ray's plans, progress and notices: this project prints its own. Errors of a worker still arrive, as exceptions.
+    # Ray's notices: this project prints its own. Errors of a worker still arrive, as exceptions.
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Its core logs an error for every actor pool about ray issue 53727, which concerns evicted constructor arguments.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Ray 2.60 would else warn that later versions leave CUDA_VISIBLE_DEVICES alone on actors without a GPU.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": max(cores(), actors + SHARED_CPUS)}
-    ray.init(
-        include_dashboard=False if local else None,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        configure_logging=False,
-        **local,
-    )
+    joins = "RAY_ADDRESS" in os.environ
+    with held_back_notices():
+        ray.init(
+            num_cpus=None if joins else max(cores(), actors + SHARED_CPUS),
+            include_dashboard=None if joins else False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+
+
+@contextmanager
+def held_back_notices() -> Iterator[None]:
+    """Keep what is written to file descriptor 2 meanwhile, and show it only when this ends in an error.
+
+    Ray's core announces there, past all logging, that it took its log level from the environment.
+    """
+    with TemporaryFile() as notices:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def cores() -> int:

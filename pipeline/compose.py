@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline import face, manifest, photo, row, storage
 from pipeline.columns import MANIFEST_SCHEMA
+from pipeline.member import place
 from pipeline.row import Row, crops_of
 from pipeline.score import score_face
 from pipeline.settings import Job
@@ -71,9 +72,9 @@ def output_format(source: str, wanted: str) -> str:
 
 
 def restored_path(current: Row, format: str) -> str:
-    """Below restored/: the member's whole path with the extension of the output, so no two members share a file."""
+    """Below restored/: the member's whole path, then the extension of the output: no two members share a file."""
     again = f".{current['photo_id']}" if current["occurrence"] else ""
-    return f"{current['archive_name']}/{current['member']}{again}.{photo.EXTENSIONS[format]}"
+    return f"{current['archive_name']}/{place(current['member'])}{again}.{photo.EXTENSIONS[format]}"
 
 
 def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops) -> Row:

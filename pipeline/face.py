@@ -138,9 +138,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
 def shrink(pixels: Pixels, scale: float) -> Pixels:
     if scale >= 1:
         return pixels
-    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(
-        np.uint8, copy=False
-    )
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def compose(second: Matrix, first: Matrix) -> Matrix:
@@ -168,9 +166,7 @@ def _reduce(pixels: Pixels, factor: int) -> tuple[Pixels, Matrix]:
         return pixels, np.eye(2, 3)
     height, width = pixels.shape[:2]
     pad_x, pad_y = -width % factor, -height % factor
-    padded = (
-        cv2.copyMakeBorder(pixels, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) if pad_x or pad_y else pixels
-    )
+    padded = cv2.copyMakeBorder(pixels, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) if pad_x or pad_y else pixels
     size = (padded.shape[1] // factor, padded.shape[0] // factor)
     shift = 0.5 / factor - 0.5  # pixel centres: x' + 0.5 = (x + 0.5) / factor
     matrix = np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]])
@@ -195,8 +191,6 @@ def _mask(to_crop: Matrix, size: int, width: int, height: int) -> npt.NDArray[np
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     crop_x = to_crop[0, 0] * x + to_crop[0, 1] * y + to_crop[0, 2]
     crop_y = to_crop[1, 0] * x + to_crop[1, 1] * y + to_crop[1, 2]
-    radius = np.hypot(
-        (crop_x / size - MASK_CENTRE[0]) / MASK_AXES[0], (crop_y / size - MASK_CENTRE[1]) / MASK_AXES[1]
-    )
+    radius = np.hypot((crop_x / size - MASK_CENTRE[0]) / MASK_AXES[0], (crop_y / size - MASK_CENTRE[1]) / MASK_AXES[1])
     fade = np.clip((1 - radius) / (1 - MASK_SOLID), 0, 1)
     return (fade * fade * (3 - 2 * fade)).astype(np.float32)

@@ -39,7 +39,8 @@ def units(pending: pa.Table, actors: int) -> list[pa.Table]:
 def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     """Read the members of one unit; one row out for each row in, whether it could be read or not."""
     storage.configure(job.environment)
-    rows, size = [], 0
+    rows: list[Row] = []
+    size = 0
     for row in fetched(unit.to_pylist()):
         rows.append(row)
         size += len(row["data"] or b"")
@@ -50,15 +51,15 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
 
 
 def fetched(index_rows: list[Row]) -> Iterator[Row]:
-    wanted: dict[tuple[str, int, int], Row] = {}
+    wanted: list[Row] = []
     for index_row in index_rows:
         row = started(index_row)
-        if row["status"] is not None:
-            yield row
+        if row["status"] is None:
+            wanted.append(index_row)
         else:
-            wanted[index_row["member"], index_row["offset"], index_row["occurrence"]] = index_row
+            yield row
     if wanted:
-        yield from read(list(wanted.values()))
+        yield from read(wanted)
 
 
 def started(index_row: Row) -> Row:
@@ -78,23 +79,31 @@ def started(index_row: Row) -> Row:
 
 def unsafe(path: str) -> bool:
     """Whether a member's path leads, or may lead on some system, out of the folder it is put into."""
-    parts = re.split(r"[/\\]", path)
-    return path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in path
+    drive = re.match("[A-Za-z]:", path)  # a colon elsewhere is a time of day
+    return bool(drive) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or "\0" in path
 
 
 def read(index_rows: list[Row]) -> Iterator[Row]:
     """The bytes of members of one archive, or the reason why there are none."""
     source, format = index_rows[0]["source"], index_rows[0]["archive_format"]
-    # Members are equal only when a name stands twice at the same place, which no archive format allows.
-    by_member = {member_of(row): row for row in index_rows}
+    by_member: dict[archive.Member, list[Row]] = {}  # a made-up zip may list the same bytes twice by one name
+    for index_row in index_rows:
+        by_member.setdefault(member_of(index_row), []).append(index_row)
     begun = time.perf_counter()
-    for member, data in archive.read_members(source, format, list(by_member)):
-        row = started(by_member.pop(member))
-        row["seconds_fetch"] = time.perf_counter() - begun
-        if isinstance(data, archive.ArchiveError):
-            yield ended(row, "failed", data.error_type, str(data))
-        else:
-            yield {**row, "data": data}
-        begun = time.perf_counter()
-    for index_row in by_member.values():
-        yield ended(started(index_row), "failed", "member_unreadable", f"{source}: {index_row['member']}: not read")
+    try:
+        for member, data in archive.read_members(source, format, list(by_member)):
+            seconds = time.perf_counter() - begun
+            for index_row in by_member.pop(member):
+                yield received({**started(index_row), "seconds_fetch": seconds}, data)
+            begun = time.perf_counter()
+    except storage.StorageError as error:
+        if error.reason not in ("missing", "denied"):
+            raise  # the network's trouble is not the archive's
+        lost = archive.ArchiveError(str(error))
+        yield from (received(started(row), lost) for rows in by_member.values() for row in rows)
+
+
+def received(row: Row, data: bytes | archive.ArchiveError) -> Row:
+    if isinstance(data, archive.ArchiveError):
+        return ended(row, "failed", data.error_type, str(data))
+    return {**row, "data": data}

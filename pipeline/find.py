@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from interlcm import weights
+from interlcm.weights_index import read_index
 from pipeline import face, photo, row, storage
 from pipeline.detect import load_detector
 from pipeline.row import Row
@@ -19,7 +19,7 @@ class FindFaces:
     def __init__(self, job: Job) -> None:
         storage.configure(job.environment)
         folder = weights_folder(job.settings)
-        self.size = int(weights.read_index(folder)["image_size"])
+        self.size = int(read_index(folder)["image_size"])
         self.detector = load_detector(job.settings.detector, folder / "face")
         self.settings = job.settings
 

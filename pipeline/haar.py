@@ -99,8 +99,7 @@ class _EyeFinder:
     def __init__(self) -> None:
         either = [(_cascade(f"haarcascade_{name}.xml"), 0.0) for name in ("eye", "eye_tree_eyeglasses")]
         self._cascades = [
-            [*either, (_cascade(f"haarcascade_{name}_2splits.xml"), self.BROW)]
-            for name in ("righteye", "lefteye")
+            [*either, (_cascade(f"haarcascade_{name}_2splits.xml"), self.BROW)] for name in ("righteye", "lefteye")
         ]
 
     def landmarks(self, grey: npt.NDArray[np.uint8], box: tuple[int, int, int]) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ import ray
 
 from pipeline import archive, storage
 from pipeline.archive import ArchiveError, Member
-from pipeline.member import escape_name
+from pipeline.member import escape_name, place
 from pipeline.source import Source, expand, index_files, parquet_files
 
 __all__ = ["INDEX_SCHEMA", "IndexSummary", "build_index", "expand", "member_of", "photo_id"]
@@ -34,7 +34,7 @@ INDEX_SCHEMA = pa.schema(
         _field("archive_name", pa.string(), "its folder under restored/, one for each source"),
         _field("archive_format", pa.string(), "tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip or folder"),
         _field("member", pa.string(), "path in the archive as it is there; empty: the archive itself"),
-        _field("occurrence", pa.int32(), "0, or n for the n-th repetition of a member's path", "count"),
+        _field("occurrence", pa.int32(), "0, or n for the n-th repetition of where a path leads", "count"),
         _field("kind", pa.string(), "file, directory, link or device; archive when member is empty"),
         _field("bytes", pa.int64(), "size when unpacked", "byte"),
         _field("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),
@@ -131,7 +131,8 @@ def _rows(source: Source, name: str, output: str, indexed: set[str]) -> Iterator
         for member in _members(source, format, output):
             if member.path in indexed:
                 continue
-            occurrence = seen[member.path] = seen.get(member.path, -1) + 1
+            where = place(member.path)
+            occurrence = seen[where] = seen.get(where, -1) + 1
             yield _row(source.uri, name, format, member, occurrence)
     except ArchiveError as error:
         yield _error_row(source.uri, name, format, error)

@@ -75,7 +75,7 @@ def pending(output: str, where: str | None = None) -> pa.Table:
         chosen = f"SELECT photo_id FROM ({CANDIDATES.format(shared=shared)}) WHERE {only_open} (\n{where}\n)"
     rows = f"SELECT * FROM index SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
     with query.connect(output) as connection:
-        return query.run(connection, f'{rows} ORDER BY source, "offset", photo_id').cast(INDEX_SCHEMA)
+        return query.run(connection, f'{rows} ORDER BY source, "offset", member, photo_id').cast(INDEX_SCHEMA)
 
 
 def _asks_index_only(where: str) -> bool:

@@ -65,6 +65,11 @@ def unescape_name(path: str) -> str:
     return _QUOTED.sub(original, path)
 
 
+def place(path: str) -> str:
+    """Where a path leads: the same for "a.jpg", "./a.jpg" and ".//a.jpg", which tar keeps as typed."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def check_readable(uri: str, member: Member) -> None:
     """Raise ArchiveError when the headers already tell that a member cannot be read, or must not be."""
     what = f"{uri}: {member.path}"

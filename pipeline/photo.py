@@ -172,9 +172,7 @@ def _with_metadata(image: pyvips.Image, source: pyvips.Image) -> pyvips.Image:
 
 def _save(image: pyvips.Image, format: str, quality: int) -> bytes:
     if format == "jpeg":
-        flat = (
-            image.flatten(background=255) if image.hasalpha() else image
-        )  # JPEG has no alpha: on white paper
+        flat = image.flatten(background=255) if image.hasalpha() else image  # JPEG has no alpha: on white paper
         return bytes(flat.jpegsave_buffer(Q=quality, optimize_coding=True))
     if format == "png":
         return bytes(image.pngsave_buffer())

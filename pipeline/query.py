@@ -1,4 +1,4 @@
-"""SQL over one run: DuckDB views on the Parquet files of its index and manifest, read-only, wherever they are stored."""
+"""SQL over one run: DuckDB views on the Parquet files of its index and manifest, read-only, on any storage."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READING:
-            raise QueryError("only one statement that reads is allowed, such as: SELECT status, count(*) FROM photos GROUP BY 1")
+            example = "SELECT status, count(*) FROM photos GROUP BY 1"
+            raise QueryError(f"only one statement that reads is allowed, such as: {example}")
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         raise QueryError(one_line(error)) from error

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from interlcm import InterLCM
 from pipeline import storage
 from pipeline.row import Crops, crops_of, to_table
 from pipeline.settings import Job, Resources, weights_folder
@@ -16,6 +15,8 @@ class RestoreFaces:
     """Actor: the crops of many photos, flattened into full micro-batches and handed back to their photos."""
 
     def __init__(self, job: Job, resources: Resources) -> None:
+        from interlcm.model import InterLCM  # here: the driver names this class and never makes one
+
         storage.configure(job.environment)
         self.settings, self.batch_faces = job.settings, resources.batch_faces
         if resources.gpus_per_actor == 0:

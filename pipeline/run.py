@@ -1,6 +1,7 @@
 """A whole run: what is left to do, the chain of stages that does it, and the audit at the end."""
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from interlcm import weights
+from interlcm import weights_index
 from pipeline import manifest, storage
 from pipeline.compose import compose
 from pipeline.detect import load_detector
@@ -56,10 +57,10 @@ def restore(output: str, settings: Settings, resources: Resources, where: str | 
     """
     job = prepare(output, settings)
     pending = manifest.pending(job.output, where)
-    record(job, resources)
     progress = Progress(total=pending.num_rows)
     yield progress
     if pending.num_rows:
+        record(job, resources)
         for done in chain(pending, job, resources).iter_batches(batch_size=None, batch_format="pyarrow"):
             progress.add(done)
             yield progress
@@ -70,15 +71,20 @@ def restore(output: str, settings: Settings, resources: Resources, where: str | 
 
 def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset:
     """index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts."""
+    # Plans, progress, and each error of a worker twice, with all its frames, before it arrives as an exception.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = MAX_BLOCK_BYTES
     actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
     finders = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
+    # As Ray types a function, it takes a batch alone; what fn_kwargs adds it cannot know.
+    read: Any = fetch
+    publish: Any = compose
     return (
         ray.data.from_arrow(units(pending, resources.max_actors))  # one block = what one task reads
-        .map_batches(fetch, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job}, **arrow)
+        .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job}, **arrow)
         .map_batches(FindFaces, batch_size=1, num_cpus=0.5, compute=finders, fn_constructor_args=(job,), **arrow)
         .map_batches(
             RestoreFaces,
@@ -89,28 +95,28 @@ def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset
             fn_constructor_args=(job, resources),
             **arrow,
         )
-        .map_batches(compose, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job}, **arrow)
+        .map_batches(publish, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job}, **arrow)
     )
 
 
 def prepare(output: str, settings: Settings) -> Job:
     """Check weights, settings and OUTPUT before anything is started, and settle which detector "auto" means."""
     folder = weights_folder(settings)
-    variants = weights.read_index(folder)["variants"]
+    variants = weights_index.read_index(folder)["variants"]
     if settings.variant not in variants:
         raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")
     if settings.steps not in variants[settings.variant]["steps"]:
         allowed = ", ".join(map(str, variants[settings.variant]["steps"]))
         raise RunError(f"--steps {settings.steps}: variant {settings.variant} is made for {allowed}")
-    problems = weights.verify(folder, settings.variant)
+    problems = weights_index.verify(folder, settings.variant)
     if problems:
-        raise weights.WeightsError(problems[0])
+        raise weights_index.WeightsError(problems[0])
     detector = load_detector(settings.detector, folder / "face")
     return Job(
         settings=replace(settings, detector=detector.name),
         output=storage.canonical(output),
         attempt=uuid.uuid4().hex,
-        weights_digest=weights.digest(folder, settings.variant),
+        weights_digest=weights_index.digest(folder, settings.variant),
         software_version=version("interlcm"),
         environment=storage.environment(),
     )

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from interlcm import weights
+from interlcm import weights_index
 from pipeline import storage
 
 DEMO = "demo"  # the name of the weights that come with the package; their path differs from node to node
@@ -75,4 +75,4 @@ class Job:
 
 def weights_folder(settings: Settings) -> Path:
     """The weights on this machine; a remote folder is copied here once."""
-    return weights.DEMO_WEIGHTS if settings.weights == DEMO else storage.local_folder(settings.weights)
+    return weights_index.DEMO_WEIGHTS if settings.weights == DEMO else storage.local_folder(settings.weights)

@@ -145,9 +145,7 @@ def read_member(uri: str, member: Member) -> bytes:
     return data
 
 
-def read_stream(
-    uri: str, format: str, members: Sequence[Member]
-) -> Iterator[tuple[Member, bytes | ArchiveError]]:
+def read_stream(uri: str, format: str, members: Sequence[Member]) -> Iterator[tuple[Member, bytes | ArchiveError]]:
     """Members of a compressed tar in one pass. Where the stream breaks, all members behind are lost."""
     broken: ArchiveError | None = None
     with decompressed(uri, format) as stream:

@@ -41,3 +41,38 @@ def bucket(s3: CephGateway) -> str:
     uri = f"s3://test-{uuid.uuid4().hex[:12]}"
     s3fs.S3FileSystem(endpoint_url=s3.endpoint, skip_instance_cache=True).mkdir(uri)
     return uri
+
+
+@pytest.fixture
+def fresh_clients() -> Iterator[None]:
+    """fsspec keeps one client for each set of arguments; the environment is not among them."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A weights folder for crops of 32 px, in which real modules have random weights."""
+    from tests.tiny import weights_folder
+
+    folder = tmp_path_factory.mktemp("tiny") / "weights"
+    weights_folder(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The cluster of a run with two actors, one for the whole test run; what it keeps in HOME goes elsewhere."""
+    import ray
+
+    from pipeline import cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        cluster.connect(actors=2)
+        yield
+        ray.shutdown()

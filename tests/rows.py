@@ -18,9 +18,18 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def index_row(member: str, **columns: Any) -> dict[str, Any]:
     """An index row of the archive a.tar; `columns` replace or add."""
     row: dict[str, Any] = {
-        "photo_id": f"id-{member}", "source": "a.tar", "archive_name": "a.tar", "archive_format": "tar", "member": member,
-        "occurrence": 0, "kind": "file", "bytes": 10, "offset": 512, "stored_bytes": 10, "compression": "none",
-    }  # fmt: skip
+        "photo_id": f"id-{member}",
+        "source": "a.tar",
+        "archive_name": "a.tar",
+        "archive_format": "tar",
+        "member": member,
+        "occurrence": 0,
+        "kind": "file",
+        "bytes": 10,
+        "offset": 512,
+        "stored_bytes": 10,
+        "compression": "none",
+    }
     return row | columns
 
 

@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL, LCMScheduler, UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from interlcm.model import InterLCM
 from interlcm.spatial_encoder import spatial_encoder_for
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import save_components
@@ -51,6 +52,23 @@ def components(seed: int = 0) -> dict[str, Any]:
         "clip": CLIPVisionModel(clip_config),
         "scheduler": LCMScheduler(steps_offset=1),
     }
+
+
+def model(seed: int = 0) -> InterLCM:
+    """A tiny InterLCM in evaluation mode, whose spatial encoder already has an effect."""
+    parts = components(seed)
+    for tensor in parts["spatial_encoder"].parameters():
+        if not tensor.any():  # ControlNet's zero convolutions, and biases
+            torch.nn.init.normal_(tensor, std=0.05)
+    return InterLCM(**parts, image_size=IMAGE_SIZE).eval()
+
+
+def faces(count: int, seed: int = 0) -> torch.Tensor:
+    """Crops in colour (count, 3, 32, 32) in [-1, 1]: smooth random colours with some grain."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((count, 3, 4, 4), generator=generator) * 1.6 - 0.8
+    smooth = torch.nn.functional.interpolate(coarse, size=IMAGE_SIZE, mode="bilinear")
+    return (smooth + 0.05 * torch.randn(smooth.shape, generator=generator)).clamp(-1, 1)
 
 
 def weights_folder(folder: Path, variant: str = "3step", seed: int = 0) -> dict[str, Any]:

@@ -84,9 +84,7 @@ def test_saving_what_was_loaded_changes_no_byte(saved: tuple[Path, dict[str, Any
     assert digest(tmp_path, "3step") == digest(folder, "3step")
 
 
-def test_loading_never_uses_the_network(
-    saved: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loading_never_uses_the_network(saved: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(self: socket.socket, address: Any) -> None:
         raise AssertionError(f"connects to {address}")
 

@@ -9,6 +9,8 @@ from jobs.status import equation
 from pipeline.manifest import Counts, counts, write_part
 from tests.rows import face, index_row, result_row, write_index
 
+EQUATION = ["indexed", "=", "restored", "+", "no_face", "+", "skipped", "+", "failed", "+", "pending"]
+
 
 def interlcm(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stopped:
@@ -31,8 +33,8 @@ def output(tmp_path: Path) -> str:
 def test_status_prints_the_equation_and_its_numbers(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert interlcm("status", output) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == "indexed = restored + no_face + skipped + failed + pending".split()
-    assert lines[1].split() == "12 = 5 + 1 + 1 + 3 + 2".split()
+    assert lines[0].split() == EQUATION
+    assert lines[1].split() == ["12", "=", "5", "+", "1", "+", "1", "+", "3", "+", "2"]
     assert len(lines[0]) == len(lines[1])
     assert lines[2] == "faces restored: 10"
     assert lines[3] == "failed: 2 truncated, 1 empty_file"

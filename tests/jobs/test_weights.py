@@ -80,9 +80,7 @@ def test_convert_with_wrong_options(
     assert words in one_line(capsys)
 
 
-def test_convert_of_what_is_no_checkpoint(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_convert_of_what_is_no_checkpoint(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "page.pth").write_text("<html>404</html>")
     options = ("--part", "visual_encoder", "--variant", "1step")
     assert run("convert", str(tmp_path / "page.pth"), str(weights), *options) == 1

@@ -83,9 +83,7 @@ def contents(uri: str, members: list[Member]) -> dict[str, bytes | str]:
     format = archive.archive_format(uri)
     assert format is not None
     found = archive.read_members(uri, format, members)
-    return {
-        member.path: data.error_type if isinstance(data, ArchiveError) else data for member, data in found
-    }
+    return {member.path: data.error_type if isinstance(data, ArchiveError) else data for member, data in found}
 
 
 def put(folder: str, name: str, data: bytes) -> str:

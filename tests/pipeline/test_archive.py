@@ -31,9 +31,7 @@ def test_every_format_is_listed_and_read(format: str, root: str, tmp_path: Path)
     assert archive.archive_format(uri) == format
     members, error = listed(uri)
     assert error is None
-    assert {member.path: member.bytes for member in members} == {
-        name: len(data) for name, data in PHOTOS.items()
-    }
+    assert {member.path: member.bytes for member in members} == {name: len(data) for name, data in PHOTOS.items()}
     assert contents(uri, members) == PHOTOS
     some = [members[4], members[1]]
     assert contents(uri, some) == {member.path: PHOTOS[member.path] for member in some}
@@ -154,9 +152,7 @@ WHOLE = {name: make({"a.jpg": b"1" * 600, "b.jpg": b"2" * 600}) for name, make i
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.sampled_from(sorted(WHOLE)), st.integers(0, 10**6), st.binary(min_size=1, max_size=8), st.booleans()
-)
+@given(st.sampled_from(sorted(WHOLE)), st.integers(0, 10**6), st.binary(min_size=1, max_size=8), st.booleans())
 def test_no_damage_escapes_as_another_error(format: str, at: int, noise: bytes, cut: bool) -> None:
     data = WHOLE[format]
     at %= len(data)

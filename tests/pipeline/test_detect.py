@@ -7,9 +7,10 @@ import skimage.data
 import torch
 from matplotlib import cbook
 
-from pipeline.detect import RETINAFACE_FILES, RetinaFaceDetector, load_detector
+from pipeline.detect import RETINAFACE_FILES, load_detector
 from pipeline.face import DetectorError
 from pipeline.haar import HaarDetector
+from pipeline.retinaface import RetinaFaceDetector
 
 SOLVAY = Path(__file__).parents[3] / "shared" / "photos" / "Solvay_conference_1927.jpg"
 # A point inside each of the 29 faces, read off the picture (px).
@@ -129,9 +130,7 @@ def test_retinaface_answers_in_photo_pixels_with_large_and_small_views(
     assert [face.box for face in again] == [face.box for face in faces]
 
 
-def test_auto_takes_retinaface_where_its_weights_are_and_haar_otherwise(
-    tmp_path: Path, mobile_weights: Path
-) -> None:
+def test_auto_takes_retinaface_where_its_weights_are_and_haar_otherwise(tmp_path: Path, mobile_weights: Path) -> None:
     assert load_detector("auto", None).name == "haar"
     assert load_detector("auto", tmp_path).name == "haar"
     assert load_detector("auto", mobile_weights).name == "retinaface_mobile0.25"

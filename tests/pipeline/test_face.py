@@ -73,9 +73,7 @@ def test_paste_of_an_unchanged_crop_is_nearly_invisible(photo: np.ndarray, scale
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
     matrix = np.column_stack([turn, 256 - turn @ [256, 256]])
     blur = 2 / min(scale, 1)  # no detail that the crop cannot hold
-    smooth = (
-        skimage.filters.gaussian(photo, blur, channel_axis=2, preserve_range=True).round().astype(np.uint8)
-    )
+    smooth = skimage.filters.gaussian(photo, blur, channel_axis=2, preserve_range=True).round().astype(np.uint8)
     crop, matrix = align(smooth, landmarks_at(matrix), 512)
     pasted = smooth.copy()
     paste(pasted, crop, matrix)

@@ -2,7 +2,6 @@
 
 import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,9 @@ from pipeline.index import INDEX_SCHEMA, IndexSummary, build_index, expand, memb
 from pipeline.source import Source, index_files
 from tests.pipeline.archives import PHOTOS, put, tar_bytes, zip_bytes
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 BYTES = sum(map(len, PHOTOS.values()))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, ignore_reinit_error=True)
-    yield
-    ray.shutdown()
 
 
 def rows(output: Path) -> list[dict[str, Any]]:
@@ -65,9 +59,7 @@ def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
     assert names[f"{source}/b/photos.tar"].startswith("photos.tar-")
     assert names[source] == "in"
     failed = [row for row in found if row["error_type"]]
-    assert [(row["member"], row["kind"], row["error_type"]) for row in failed] == [
-        ("", "archive", "archive_truncated")
-    ]
+    assert [(row["member"], row["kind"], row["error_type"]) for row in failed] == [("", "archive", "archive_truncated")]
     assert "empty.tar" in failed[0]["error"]
 
 
@@ -150,15 +142,10 @@ def test_expand_names_each_archive_once(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     whole = [Source(source, "folder"), Source(inner, "archive")]
     assert expand(["in"], out) == whole
-    assert (
-        expand([source, f"{source}/album", f"{source}/album/00.jpg", inner, f"file://{source}/"], out)
-        == whole
-    )
+    assert expand([source, f"{source}/album", f"{source}/album/00.jpg", inner, f"file://{source}/"], out) == whole
     assert expand([f"{source}/sub/*.tar"], out) == [Source(inner, "archive")]
     assert expand([odd], out) == [Source(odd, "archive")]
-    assert expand([f"{source}/album/0[12].jpg"], out) == [
-        Source(f"{source}/album", "folder", ("01.jpg", "02.jpg"))
-    ]
+    assert expand([f"{source}/album/0[12].jpg"], out) == [Source(f"{source}/album", "folder", ("01.jpg", "02.jpg"))]
 
 
 @pytest.mark.parametrize("source", ["missing.tar", "empty", "none/*.jpg"])

@@ -126,9 +126,7 @@ def test_pulled_parts_make_a_model(
     for part in ("visual_encoder", "spatial_encoder"):
         torch.save({"params_ema": model[part].state_dict()}, tmp_path / f"{part}.pth")
         (weights / part).mkdir()
-        (weights / part / "config.json").write_bytes(
-            (tmp_path / "original" / part / "config.json").read_bytes()
-        )
+        (weights / part / "config.json").write_bytes((tmp_path / "original" / part / "config.json").read_bytes())
         convert(tmp_path / f"{part}.pth", weights, part, "3step")
     assert verify(weights) == []
     loaded = load_components(weights, "3step")
@@ -158,9 +156,7 @@ def test_wrong_sha256_leaves_nothing(weights: Path, published: list[Published]) 
     assert files(weights.parent) == set()
 
 
-def test_sha256_stated_by_the_hub_is_compared(
-    weights: Path, published: list[Published], server: FileServer
-) -> None:
+def test_sha256_stated_by_the_hub_is_compared(weights: Path, published: list[Published], server: FileServer) -> None:
     server.stated_sha256[f"/{REPO}/resolve/{REVISION}/{UNET}"] = "f" * 64
     message = fails(weights, published)
     assert UNET in message and f"expected {'f' * 64}" in message
@@ -199,18 +195,14 @@ def test_no_such_host_is_one_line(weights: Path) -> None:
     )
 
 
-def test_download_cut_short_leaves_nothing(
-    weights: Path, published: list[Published], server: FileServer
-) -> None:
+def test_download_cut_short_leaves_nothing(weights: Path, published: list[Published], server: FileServer) -> None:
     server.cut_short.add("/detector.pth")
     assert "stopped after 5 of 10 bytes" in fails(weights, [replace(published[-1], sha256=None)])
     assert files(weights.parent) == set()
 
 
 @pytest.mark.parametrize("at", [0, -1])
-def test_file_that_is_gone_is_one_line(
-    at: int, weights: Path, published: list[Published], server: FileServer
-) -> None:
+def test_file_that_is_gone_is_one_line(at: int, weights: Path, published: list[Published], server: FileServer) -> None:
     server.files.clear()
     message = fails(weights, [published[at]])
     assert "404" in message and published[at].path in message
@@ -222,9 +214,7 @@ def test_checkpoint_of_another_model_is_refused(server: FileServer, weights: Pat
     assert files(weights.parent) == set()
 
 
-def test_file_put_there_by_hand_is_listed(
-    weights: Path, published: list[Published], server: FileServer
-) -> None:
+def test_file_put_there_by_hand_is_listed(weights: Path, published: list[Published], server: FileServer) -> None:
     (weights / "face").mkdir(parents=True)
     (weights / "face/detector.pth").write_bytes(b"a detector")
     get(weights, published[-1:])

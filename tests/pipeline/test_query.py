@@ -44,7 +44,8 @@ def test_a_photo_written_twice_in_one_moment_is_one_row(output: str) -> None:
 
 
 def test_faces_is_one_row_per_face_of_the_newest_row(output: str) -> None:
-    found = rows(output, "SELECT photo_id, member, restored_uri, face_index, psnr, box[3] AS x1 FROM faces ORDER BY face_index")
+    columns = "photo_id, member, restored_uri, face_index, psnr, box[3] AS x1"
+    found = rows(output, f"SELECT {columns} FROM faces ORDER BY face_index")
     same = {"photo_id": "id-a.jpg", "member": "a.jpg", "restored_uri": "new.png", "x1": 3.0}
     assert found == [{**same, "face_index": 0, "psnr": 20.0}, {**same, "face_index": 1, "psnr": 30.0}]
     names = [row["column_name"] for row in rows(output, "DESCRIBE faces")]

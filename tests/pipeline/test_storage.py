@@ -13,9 +13,7 @@ from pipeline.storage import StorageError
 
 @pytest.fixture(params=["local", "file", "memory"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"local": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}"}[
-        request.param
-    ]
+    return {"local": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}"}[request.param]
 
 
 def test_write_then_read_whole_and_in_ranges(folder: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -73,16 +72,6 @@ def test_no_such_file(bucket: str) -> None:
         storage.read_bytes(uri)
 
 
-@pytest.fixture
-def fresh_clients() -> Iterator[None]:
-    """fsspec keeps one client for each set of arguments; the environment is not among them."""
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
 def test_wrong_credentials(bucket: str, fresh_clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(storage.StorageError) as error:
@@ -125,4 +114,5 @@ def test_a_run_on_s3_counts_and_continues(bucket: str) -> None:
     assert (found.indexed, found.restored, found.no_face, found.failed, found.faces) == (3, 1, 1, 1, 1)
     assert found.adds_up
     with query.connect(output) as connection:
-        assert query.run(connection, "SELECT member, box[1] AS x0 FROM faces").to_pylist() == [{"member": "a.jpg", "x0": 1}]
+        found_faces = query.run(connection, "SELECT member, box[1] AS x0 FROM faces").to_pylist()
+    assert found_faces == [{"member": "a.jpg", "x0": 1}]

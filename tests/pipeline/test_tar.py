@@ -64,9 +64,7 @@ def test_sizes_that_lie_do_not_loop_or_fill_memory(tmp_path: Path) -> None:
         "longname.tar": header(b"././@LongLink", b"L", huge),
         "nested.tar": header(b"x", b"L") * 3000,
     }.items():
-        members, error = listed(
-            put(str(tmp_path), name, tar_bytes({"ok.jpg": b"1"})[:1024] + block + bytes(1024))
-        )
+        members, error = listed(put(str(tmp_path), name, tar_bytes({"ok.jpg": b"1"})[:1024] + block + bytes(1024)))
         assert members[0].path == "ok.jpg", name
         assert error is not None, name
         assert "\n" not in str(error)
@@ -99,9 +97,7 @@ def test_special_tar_members_are_listed_as_they_are(tmp_path: Path) -> None:
     uri = put(str(tmp_path), "a.tar", special_tar())
     members, error = listed(uri)
     assert error is None
-    assert [member.kind for member in members] == ["directory", "link", "link", "device", "device"] + [
-        "file"
-    ] * 4
+    assert [member.kind for member in members] == ["directory", "link", "link", "device", "device"] + ["file"] * 4
     assert [member.path for member in members[5:]] == [
         "../../escape.jpg",
         "/abs.jpg",

@@ -1,0 +1,265 @@
+"""Bad usage and broken surroundings: one line on stderr, exit 1 or 2, never a traceback."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import weights
+from jobs.__main__ import app, main
+from pipeline.index import build_index
+from pipeline.manifest import counts, pending, write_part
+from tests.ceph import CephGateway, free_port
+from tests.pipeline.archives import put, tar_bytes
+from tests.rows import result_row
+
+COMMANDS = [
+    f"{group}{command.callback.__name__}"
+    for group, commands in (("", app), ("weights ", weights.app))
+    for command in commands.registered_commands
+    if command.callback is not None
+]
+
+
+class Interlcm:
+    """Runs the command in this process; the exit code, and what it said on stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> int:
+        with pytest.raises(SystemExit) as stopped:
+            main(list(arguments))
+        self.out, self.err = self.capsys.readouterr()
+        assert "Traceback" not in self.out + self.err
+        return stopped.value.code if isinstance(stopped.value.code, int) else 0
+
+    def line(self) -> str:
+        """The one line on stderr."""
+        (line,) = self.err.splitlines()
+        assert line.startswith("interlcm: ")
+        return line.removeprefix("interlcm: ")
+
+
+@pytest.fixture
+def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
+    return Interlcm(capsys)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    return put(str(tmp_path), "a.tar", tar_bytes({"notes.txt": b"a text", "more.txt": b"another"}))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_run(command: str, interlcm: Interlcm) -> None:
+    """As far as a test of the text can tell: an example names the command and options that it has."""
+    assert interlcm(*command.split(), "--help") == 0
+    text, _, options = interlcm.out.partition("\nOptions")
+    _, examples = re.split(r"Examples?:\n", text, maxsplit=1)
+    lines = re.findall(rf"^ +interlcm {command}\b.*", examples, re.MULTILINE)
+    assert lines
+    used = set(re.findall(r" (--[a-z-]+)", "\n".join(lines)))
+    assert used <= set(re.findall(r"--[a-z-]+", options))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--steps", "5"], "--steps"),
+        (["--steps", "many"], "--steps"),
+        (["--color-fix", "sepia"], "sepia"),
+        (["--detector", "eyes"], "eyes"),
+        (["--format", "bmp"], "bmp"),
+        (["--quality", "0"], "--quality"),
+        (["--batch-faces", "0"], "--batch-faces"),
+        (["--gpus-per-actor", "-1"], "--gpus-per-actor"),
+        (["--actors", "0"], "--actors 0: give a number such as 4"),
+        (["--actors", "4:2"], "--actors 4:2"),
+        (["--actors", "many"], "--actors many"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_a_wrong_option_value(options: list[str], words: str, source: str, tmp_path: Path, interlcm: Interlcm) -> None:
+    assert interlcm("restore", source, "--output", str(tmp_path / "out"), *options) == 2
+    assert words in interlcm.line()
+    assert "interlcm restore --help" in interlcm.line()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["restore"], ["restore", "a.tar"], ["query", "out"], ["frobnicate"]])
+def test_wrong_words(arguments: list[str], interlcm: Interlcm) -> None:
+    assert interlcm(*arguments) == 2
+    assert "--help" in interlcm.line()
+
+
+def test_no_words_at_all(interlcm: Interlcm) -> None:
+    assert interlcm() == 2
+    assert "Usage: interlcm" in interlcm.out + interlcm.err
+
+
+def test_more_gpus_than_there_are(
+    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+) -> None:
+    words = ["--weights", tiny_weights, "--gpus-per-actor", "1000"]
+    assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 2
+    assert "give 0 to use the CPU" in interlcm.line()
+
+
+def test_a_missing_source(tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm) -> None:
+    missing = str(tmp_path / "missing.tar")
+    assert interlcm("index", missing, "--output", str(tmp_path / "out")) == 1
+    assert interlcm.line() == f"{missing}: no such file or folder; check the name"
+    assert interlcm("restore", missing, "--output", str(tmp_path / "out"), "--weights", tiny_weights) == 1
+    assert interlcm.line() == f"{missing}: no such file or folder; check the name"
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_cannot_be_read(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
+    start = ["restore", source, "--output", str(tmp_path / "out"), "--weights"]
+    assert interlcm(*start, str(tmp_path / "nowhere")) == 1
+    assert "nowhere: no such file or folder" in interlcm.line()
+    (tmp_path / "empty").mkdir()
+    assert interlcm(*start, str(tmp_path / "empty")) == 1
+    assert "empty/model_index.json cannot be read" in interlcm.line()
+    assert interlcm(*start, source) == 1
+    assert "not a folder" in interlcm.line()
+    damaged = tmp_path / "damaged"
+    for path in Path(tiny_weights).rglob("*"):
+        if path.is_file():
+            put(str(damaged), str(path.relative_to(tiny_weights)), path.read_bytes())
+    put(str(damaged), "visual_encoder/3step.safetensors", b"damaged")
+    assert interlcm(*start, str(damaged)) == 1
+    assert "visual_encoder/3step.safetensors" in interlcm.line()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_without_its_weights(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
+    words = ["--weights", tiny_weights, "--detector", "retinaface_resnet50"]
+    assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 1
+    assert "detection_Resnet50_Final.pth" in interlcm.line()
+
+
+def test_steps_that_a_variant_is_not_made_for(source: str, tmp_path: Path, interlcm: Interlcm) -> None:
+    import json
+
+    from tests.tiny import weights_folder
+
+    folder = tmp_path / "weights"
+    weights_folder(folder)
+    start = ["restore", source, "--output", str(tmp_path / "out"), "--weights", str(folder)]
+    index = json.loads((folder / "model_index.json").read_text())
+    index["variants"]["3step"]["steps"] = [2]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert interlcm(*start, "--steps", "4") == 1
+    assert interlcm.line() == "--steps 4: variant 3step is made for 2"
+    index["variants"] = {"1step": index["variants"]["3step"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert interlcm(*start) == 1
+    assert "no variant 3step; it has 1step" in interlcm.line()
+
+
+def test_no_such_bucket(
+    s3: CephGateway, tmp_path: Path, source: str, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+) -> None:
+    weights = ["--weights", tiny_weights]
+    assert interlcm("restore", "s3://no-such-bucket-1/a.tar", "--output", str(tmp_path / "out"), *weights) == 1
+    assert "no such bucket: no-such-bucket-1" in interlcm.line()
+    assert interlcm("restore", source, "--output", "s3://no-such-bucket-2/out", *weights) == 1
+    assert "no such bucket: no-such-bucket-2" in interlcm.line()
+    assert interlcm("restore", source, "--output", str(tmp_path / "out"), "--weights", "s3://no-such-bucket-3/w") == 1
+    assert "no such bucket: no-such-bucket-3" in interlcm.line()
+    assert interlcm("status", "s3://no-such-bucket-4/out") == 1
+    assert "no-such-bucket-4" in interlcm.line()
+
+
+def test_no_such_server(
+    tmp_path: Path,
+    fresh_clients: None,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    interlcm: Interlcm,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-to-keep")
+    assert interlcm("index", "s3://bucket/a.tar", "--output", str(tmp_path / "out")) == 1
+    assert "the server cannot be reached" in interlcm.line() and "AWS_ENDPOINT_URL" in interlcm.line()
+    assert "a-secret-to-keep" not in interlcm.err
+
+
+def test_an_unknown_protocol(tmp_path: Path, ray_cluster: None, interlcm: Interlcm) -> None:
+    assert interlcm("index", "nfs5://server/a.tar", "--output", str(tmp_path / "out")) == 1
+    assert "unknown protocol nfs5://" in interlcm.line()
+
+
+def test_a_condition_that_makes_no_sense(
+    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+) -> None:
+    words = ["--weights", tiny_weights, "--where", "no_such_column = 1"]
+    assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 1
+    assert "no_such_column" in interlcm.line()
+
+
+def test_strict_tells_that_photos_failed(
+    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+) -> None:
+    output = str(tmp_path / "out")
+    build_index([source], output)
+    rows = pending(output).to_pylist()
+    results = [result_row("", status, photo_id=row["photo_id"], source=row["source"])
+               for row, status in zip(rows, ("failed", "skipped"), strict=True)]  # fmt: skip
+    write_part(results, output, "1")
+    start = ["restore", source, "--output", output, "--weights", tiny_weights]
+    assert interlcm(*start) == 0
+    assert interlcm.err == ""
+    assert interlcm(*start, "--strict") == 3
+    assert "restore: 0/0 photos" in interlcm.out
+    write_part([result | {"status": "skipped", "finished_at": rows_later(result)} for result in results], output, "2")
+    assert interlcm(*start, "--strict") == 0
+    assert counts(output).failed == 0
+
+
+def rows_later(result: dict[str, object]) -> object:
+    from datetime import datetime, timedelta
+
+    finished = result["finished_at"]
+    assert isinstance(finished, datetime)
+    return finished + timedelta(minutes=1)
+
+
+def test_storage_that_fails_in_the_middle_is_one_line(
+    tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+) -> None:
+    """Through all of Ray: the error is raised in a worker."""
+    put(str(tmp_path / "in"), "box/a.tar", tar_bytes({"notes.txt": b"a text"}))
+    put(str(tmp_path / "in"), "b.tar", tar_bytes({"notes.txt": b"a text"}))
+    start = ["--output", str(tmp_path / "out")]
+    assert interlcm("index", str(tmp_path / "in"), *start) == 0
+    (tmp_path / "in" / "box" / "a.tar").unlink()
+    (tmp_path / "in" / "box").rmdir()
+    (tmp_path / "in" / "box").write_bytes(b"")  # a folder above the archive is now a file
+    assert interlcm("restore", str(tmp_path / "in" / "b.tar"), *start, "--weights", tiny_weights) == 1
+    assert interlcm.line() == f"{tmp_path}/in/box/a.tar: Not a directory"
+
+
+def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:
+    """What Ray's core and the libraries write past Python's streams shows here only."""
+    command = [
+        sys.executable,
+        "-m",
+        "jobs",
+        "index",
+        str(tmp_path / "missing.tar"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"interlcm: {tmp_path}/missing.tar: no such file or folder; check the name\n"

@@ -1,0 +1,94 @@
+"""What `interlcm restore` makes of its options, and how it shows progress."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+import typer
+
+from jobs import restore
+from jobs.restore import actor_range, plan, progress_line, show
+from pipeline import cluster
+from pipeline.compose import DONE
+from pipeline.run import Progress
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"), [("", (0, 0)), ("1", (1, 1)), ("4", (4, 4)), ("2:16", (2, 16)), ("3:3", (3, 3))]
+)
+def test_actors(text: str, bounds: tuple[int, int]) -> None:
+    assert actor_range(text) == bounds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "4:2", "0:3", "two", ":", ":4", "1:2:3", "1.5"])
+def test_actors_that_make_no_sense(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=f"--actors {text}: give a number such as 4, or MIN:MAX"):
+        actor_range(text)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_plan_without_gpus() -> None:
+    one = plan((0, 0), None, batch_faces=8)
+    assert (one.min_actors, one.max_actors, one.gpus_per_actor, one.batch_faces) == (1, 1, 0, 8)
+    assert one.threads == cluster.cores()
+    many = plan((2, 64), 0.0, batch_faces=3)
+    assert (many.min_actors, many.max_actors, many.batch_faces, many.threads) == (2, 64, 3, 1)
+    with pytest.raises(typer.BadParameter, match=r"--gpus-per-actor 0\.5: the cluster has 0 GPUs; give 0"):
+        plan((0, 0), 0.5, batch_faces=8)
+
+
+def committed(statuses: list[str], faces: int) -> pa.Table:
+    rows = [{"photo_id": str(n), "status": status, "face_count": faces} for n, status in enumerate(statuses)]
+    return pa.Table.from_pylist(rows, schema=DONE)
+
+
+def steps(total: int, parts: int) -> Iterator[Progress]:
+    progress = Progress(total=total)
+    yield progress
+    for _ in range(parts):
+        progress.add(committed(["restored", "failed"], faces=2))
+        yield progress
+
+
+def test_progress_counts() -> None:
+    (*_, last) = steps(total=8, parts=3)
+    assert (last.done, last.faces, last.failed) == (6, 12, 3)
+    last.begun -= 100
+    assert re.fullmatch(r"restore: 6/8 photos, 12 faces \(0\.1\d faces/s\), 3 failed", progress_line(last))
+
+
+def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, total: int, parts: int) -> str:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    show(steps(total, parts))
+    return screen.getvalue()
+
+
+def test_a_terminal_has_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(True, monkeypatch, total=6, parts=3)
+    assert text.count("\n") == 1 and text.endswith("\n")
+    states = text.strip("\r\n").split("\r")
+    assert [re.findall(r"\d+/\d+", state) for state in states] == [["0/6"], ["2/6"], ["4/6"], ["6/6"]]
+    assert all(state.startswith("\x1b[K") for state in states)  # a shorter line leaves nothing of a longer one
+
+
+def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(False, monkeypatch, total=200, parts=100)
+    assert [re.findall(r"\d+/\d+", line) for line in text.splitlines()] == [["0/200"], ["200/200"]]
+    assert "\r" not in text and "\x1b" not in text
+    monkeypatch.setattr(restore, "LOG_EVERY", 0.0)
+    assert len(shown(False, monkeypatch, total=200, parts=100).splitlines()) == 101
+
+
+def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 photos, 0 faces")
+    assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1

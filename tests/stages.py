@@ -1,0 +1,56 @@
+"""What a stage of a run is given: jobs, rows and index tables, made without Ray."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import manifest, row, storage
+from pipeline.index import write_archive
+from pipeline.row import Row
+from pipeline.run import prepare
+from pipeline.settings import Job, Settings
+from pipeline.source import Source
+from tests.pictures import Pixels, encoded
+
+
+def job(output: Path | str, weights: str, **settings: Any) -> Job:
+    """A job as a run would prepare it; `settings` are fields of Settings."""
+    return prepare(str(output), Settings(weights=weights, detector="haar", **settings))
+
+
+def photo_row(member: str, picture: Pixels | bytes, format: str = "JPEG", **columns: Any) -> Row:
+    """What fetch gives for a member of the archive a.tar; a picture is encoded in `format`."""
+    data = picture if isinstance(picture, bytes) else encoded(picture, format)
+    open_row: Row = {
+        "photo_id": hashlib.sha256(member.encode()).hexdigest()[:20],
+        "source": "a.tar",
+        "archive_name": "a.tar",
+        "member": member,
+        "occurrence": 0,
+        "bytes": len(data),
+        "data": data,
+        "faces": [],
+    }
+    return open_row | columns
+
+
+def ended_row(member: str) -> Row:
+    """A row that an earlier stage finished."""
+    return row.ended(photo_row(member, b"text"), "failed", "member_unreadable", "gone")
+
+
+def rows_of(stage: Any, rows: list[Row]) -> list[Row]:
+    """The rows that a stage makes of these, all in one batch."""
+    return list(stage(row.to_table(rows)).to_pylist())
+
+
+def indexed(source: Path, output: Path) -> pa.Table:
+    """The index rows of one archive or folder, as a run that starts finds them."""
+    kind = "folder" if source.is_dir() else "archive"
+    target = storage.join(str(output), "index", f"{source.name}.parquet")
+    write_archive(Source(str(source), kind), source.name, target, str(output))
+    return manifest.pending(str(output))
