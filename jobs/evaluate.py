@@ -41,7 +41,7 @@ def evaluate(
     weights: Weights = "demo",
     steps: Annotated[int, typer.Option(min=2, max=4, help="Timesteps.")] = 4,
     color_fix: Annotated[str, typer.Option(help="wavelet, adain or none.")] = "wavelet",
-    grid: Annotated[Path | None, typer.Option(help="Write a PNG: rows of degraded, restored and sharp crops.")] = None,
+    grid: Annotated[Path | None, typer.Option(help="Write a picture: rows of degraded, restored and sharp crops.")] = None,
 ) -> None:
     """Degrade crops of a portrait that no weights here were trained on, restore them and compare with the original.
 
@@ -50,7 +50,7 @@ def evaluate(
 
     \b
     Example:
-      interlcm evaluate --grid demo-weights.png
+      interlcm evaluate --grid demo-weights.jpg
     """
     from interlcm import InterLCM
     from pipeline.settings import Settings, weights_folder
@@ -116,9 +116,9 @@ def non_local_means(pixels: "np.ndarray") -> "np.ndarray":
 
 
 def write_grid(path: Path, columns: "list[np.ndarray]") -> None:
-    """First four crops as rows; one column for each array of crops."""
+    """The first three crops as rows, one column for each array of crops; the format is that of the file's name."""
     import numpy as np
     from PIL import Image
 
-    rows = [np.concatenate([column[n] for column in columns], axis=1) for n in range(4)]
+    rows = [np.concatenate([column[n] for column in columns], axis=1) for n in range(3)]
     Image.fromarray(np.concatenate(rows)).save(path)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ import ray
 
 # Of a local cluster: what fetching, detecting and composing share beside the restore actors.
 SHARED_CPUS = 3
+
+
+class ClusterError(Exception):
+    """There is no cluster to join: one line that names its address."""
 
 
 def connect(actors: int = 0) -> None:
@@ -27,15 +32,34 @@ def connect(actors: int = 0) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Ray 2.60 would else warn that later versions leave CUDA_VISIBLE_DEVICES alone on actors without a GPU.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    joins = "RAY_ADDRESS" in os.environ
-    with held_back_notices():
-        ray.init(
-            num_cpus=None if joins else max(cores(), actors + SHARED_CPUS),
-            include_dashboard=None if joins else False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+    address = os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        check_listening(address)
+    try:
+        with held_back_notices():
+            ray.init(
+                num_cpus=None if address else max(cores(), actors + SHARED_CPUS),
+                include_dashboard=None if address else False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+    except ConnectionError as error:
+        reason = str(error).partition("\n")[0]
+        raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
+
+
+def check_listening(address: str) -> None:
+    """ClusterError when nothing answers at HOST:PORT. Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # "auto" and the like
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_ADDRESS={address}: {error.strerror or error}; start that cluster, or unset it to use this machine"
+        ) from error
 
 
 @contextmanager

@@ -263,3 +263,13 @@ def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"interlcm: {tmp_path}/missing.tar: no such file or folder; check the name\n"
+
+
+def test_a_dead_cluster_is_one_line(
+    interlcm: Interlcm, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's cluster may still be there
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    assert interlcm("index", source, "--output", str(tmp_path / "out")) == 1
+    assert interlcm.line().startswith("RAY_ADDRESS=127.0.0.1:")
+    assert not (tmp_path / "out").exists()
