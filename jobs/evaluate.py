@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.options import Weights
+from jobs.options import ColorFix, Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +40,8 @@ STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 def evaluate(
     weights: Weights = "demo",
     steps: Annotated[int, typer.Option(min=2, max=4, help="Timesteps.")] = 4,
-    color_fix: Annotated[str, typer.Option(help="wavelet, adain or none.")] = "wavelet",
-    grid: Annotated[Path | None, typer.Option(help="Write a picture: rows of degraded, restored and sharp crops.")] = None,
+    color_fix: ColorFix = "wavelet",
+    grid: Annotated[Path | None, typer.Option(help="Picture to write: degraded, restored, sharp.")] = None,
 ) -> None:
     """Degrade crops of a portrait that no weights here were trained on, restore them and compare with the original.
 

@@ -1,6 +1,6 @@
 """Arguments and options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,3 +16,6 @@ Output = Annotated[
 ]
 Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URI of a run: what --output named.")]
 Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small ones built in.")]
+ColorFix = Annotated[
+    Literal["wavelet", "adain", "none"], typer.Option(help="How a face gets the colours of its input back.")
+]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.options import Output, Sources, Weights
+from jobs.options import ColorFix, Output, Sources, Weights
 
 if TYPE_CHECKING:
     from pipeline.run import Progress
@@ -22,9 +22,7 @@ def restore(
     output: Output,
     weights: Weights = "demo",
     steps: Annotated[int, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")] = 4,
-    color_fix: Annotated[
-        Literal["wavelet", "adain", "none"], typer.Option(help="How a face gets the colours of its input back.")
-    ] = "wavelet",
+    color_fix: ColorFix = "wavelet",
     detector: Annotated[
         Detector, typer.Option(help="auto: RetinaFace when its weights are in the folder, else OpenCV's Haar cascades.")
     ] = "auto",
@@ -83,13 +81,13 @@ def run(
     from pipeline import cluster, index
     from pipeline import run as pipeline
 
-    pipeline.prepare(output, settings)  # wrong weights or settings show before a cluster is started
+    job = pipeline.prepare(output, settings)  # wrong weights or settings show before a cluster is started
     cluster.connect(actors[1] or 1)
     resources = plan(actors, gpus_per_actor, batch_faces)
     print(f"index: {in_words(index.build_index(sources, output))}")
-    show(pipeline.restore(output, settings, resources, where))
-    # With --where, photos outside of the condition may stay pending.
-    counts = pipeline.manifest.counts(output) if where else pipeline.audit(output)
+    print(f"actors: {in_words_of(resources)}")
+    show(pipeline.restore(job, resources, where))
+    counts = pipeline.audit(output, partial=where is not None)
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")
     return counts.failed
@@ -114,12 +112,19 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
 
     gpus = cluster.gpus()
     each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
-    if each > gpus:
+    # A cluster that was joined may have its GPU nodes still to come.
+    if each > gpus and not cluster.joined():
         raise typer.BadParameter(f"--gpus-per-actor {each:g}: the cluster has {gpus:g} GPUs; give 0 to use the CPU")
     default = max(1, int(gpus / each)) if each else 1
     low, high = actors if actors != (0, 0) else (default, default)
     threads = max(1, cluster.cores() // high)
     return Resources(low, high, each, batch_faces, threads)
+
+
+def in_words_of(resources: "Resources") -> str:
+    low, high = resources.min_actors, resources.max_actors
+    device = f"{resources.gpus_per_actor:g} GPU each" if resources.gpus_per_actor else "on the CPU"
+    return f"{low if low == high else f'{low} to {high}'}, {device}"
 
 
 def show(steps: "Iterator[Progress]") -> None:

@@ -42,6 +42,7 @@ def train(
     start_as_identity(model)
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last)
     crops = sample_crops(settings)
+    same_preset(output / "stages" / "preset.yaml", settings)
     stages = {"vae": training.train_vae, "prior": training.train_prior, "encoders": training.train_encoders}
     for name, run in stages.items():
         checkpoint = output / "stages" / f"{name}.pt"
@@ -53,6 +54,17 @@ def train(
         save_stage(model, checkpoint)
     model.save_pretrained(output, settings["variant"], licence=settings["licence"], origin=settings["origin"])
     print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {output}")
+
+
+def same_preset(path: Path, settings: dict[str, Any]) -> None:
+    """Remember the preset that the stages in a folder come from; BadParameter when it was another."""
+    import yaml
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(settings))
+    elif yaml.safe_load(path.read_text()) != settings:
+        raise typer.BadParameter(f"{path.parent} was made from other settings; name a new --output, or remove it")
 
 
 def report(stage: str, step: int, loss: float) -> None:
@@ -108,4 +120,4 @@ def save_stage(model: "InterLCM", checkpoint: Path) -> None:
 def load_stage(model: "InterLCM", checkpoint: Path) -> None:
     import torch
 
-    model.load_state_dict(torch.load(checkpoint, weights_only=True))
+    model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))

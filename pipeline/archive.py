@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from pipeline import storage, tar, zip_archive
 from pipeline.member import ArchiveError, Member, check_readable, escape_name, unescape_name
 
-__all__ = ["ArchiveError", "Member", "archive_format", "list_members", "named_like_archive", "read_members"]
+__all__ = [
+    *("ArchiveError", "Member", "archive_format", "check_unchanged"),
+    *("list_members", "named_like_archive", "read_members"),
+]
 
 _SUFFIXES = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
@@ -85,7 +88,7 @@ def read_members(uri: str, format: str, members: Sequence[Member]) -> Iterator[t
     """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
 
     One ranged request per member; a compressed tar is opened once and read to its last wanted member.
-    Raises StorageError where storage fails beyond the one member (the server cannot be reached).
+    Raises StorageError where storage fails beyond the one member (the server cannot be reached, the file is gone).
     """
     if format in tar.COMPRESSIONS:
         yield from tar.read_stream(uri, format, members)
@@ -97,15 +100,37 @@ def read_members(uri: str, format: str, members: Sequence[Member]) -> Iterator[t
             yield member, error
 
 
+def check_unchanged(uri: str, version: str | None) -> None:
+    """Raise ArchiveError when an archive is not the one that was indexed: other bytes may lie at its offsets."""
+    if version is not None and storage.version(uri) != version:
+        words = "changed since it was indexed; index it in a new OUTPUT, or bring the old file back"
+        raise ArchiveError(f"{uri}: {words}", "archive_changed")
+
+
 def _read_member(uri: str, format: str, member: Member) -> bytes:
+    """One member. What storage refuses for it alone, twice, is an ArchiveError; what concerns more is raised."""
+    try:
+        return _read_once(uri, format, member)
+    except storage.StorageError as error:
+        if _beyond_member(error, format):
+            raise
+    try:
+        return _read_once(uri, format, member)
+    except storage.StorageError as error:
+        if _beyond_member(error, format):
+            raise
+        raise ArchiveError(str(error), "member_unreadable") from error
+
+
+def _beyond_member(error: storage.StorageError, format: str) -> bool:
+    """Whether a failed read says more than that this member cannot be read."""
+    return error.stops_run or (format != "folder" and error.reason in ("missing", "denied"))
+
+
+def _read_once(uri: str, format: str, member: Member) -> bytes:
     if format == "tar":
         return tar.read_member(uri, member)
     if format == "zip":
         return zip_archive.read_member(uri, member)
     check_readable(uri, member)
-    try:
-        return storage.read_bytes(storage.join(uri, unescape_name(member.path)))
-    except storage.StorageError as error:
-        if error.reason not in ("missing", "denied"):
-            raise
-        raise ArchiveError(str(error), "member_unreadable") from error
+    return storage.read_bytes(storage.join(uri, unescape_name(member.path)))

@@ -38,6 +38,7 @@ def connect(actors: int = 0) -> None:
     try:
         with held_back_notices():
             ray.init(
+                address or "local",  # a cluster that happens to run on this machine is not meant
                 num_cpus=None if address else max(cores(), actors + SHARED_CPUS),
                 include_dashboard=None if address else False,
                 logging_level=logging.ERROR,
@@ -91,3 +92,8 @@ def cores() -> int:
 def gpus() -> float:
     """GPUs of the cluster that `connect` joined."""
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def joined() -> bool:
+    """Whether runs go to a cluster that others started, which may grow."""
+    return "RAY_ADDRESS" in os.environ

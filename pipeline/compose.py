@@ -22,7 +22,7 @@ def compose(table: pa.Table, job: Job) -> pa.Table:
 
     The order matters: the row is the commit, so whatever dies before it is done again and overwrites itself.
     """
-    storage.configure(job.environment)
+    job.environment.use()
     rows = [finished(current, job) for current in table.to_pylist()]
     manifest.write_part(rows, job.output, job.attempt)
     return pa.Table.from_pylist([{name: r[name] for name in DONE.names} for r in rows], schema=DONE)

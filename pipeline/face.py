@@ -138,7 +138,8 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
 def shrink(pixels: Pixels, scale: float) -> Pixels:
     if scale >= 1:
         return pixels
-    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])  # a line stays a line
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def compose(second: Matrix, first: Matrix) -> Matrix:

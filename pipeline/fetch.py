@@ -38,7 +38,7 @@ def units(pending: pa.Table, actors: int) -> list[pa.Table]:
 
 def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     """Read the members of one unit; one row out for each row in, whether it could be read or not."""
-    storage.configure(job.environment)
+    job.environment.use()
     rows: list[Row] = []
     size = 0
     for row in fetched(unit.to_pylist()):
@@ -91,15 +91,16 @@ def read(index_rows: list[Row]) -> Iterator[Row]:
         by_member.setdefault(member_of(index_row), []).append(index_row)
     begun = time.perf_counter()
     try:
+        archive.check_unchanged(source, index_rows[0].get("source_version"))
         for member, data in archive.read_members(source, format, list(by_member)):
             seconds = time.perf_counter() - begun
             for index_row in by_member.pop(member):
                 yield received({**started(index_row), "seconds_fetch": seconds}, data)
             begun = time.perf_counter()
-    except storage.StorageError as error:
-        if error.reason not in ("missing", "denied"):
+    except (archive.ArchiveError, storage.StorageError) as error:
+        if isinstance(error, storage.StorageError) and error.stops_run:
             raise  # the network's trouble is not the archive's
-        lost = archive.ArchiveError(str(error))
+        lost = error if isinstance(error, archive.ArchiveError) else archive.ArchiveError(str(error))
         yield from (received(started(row), lost) for rows in by_member.values() for row in rows)
 
 

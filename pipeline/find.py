@@ -7,18 +7,29 @@ import numpy as np
 import pyarrow as pa
 
 from interlcm.weights_index import read_index
-from pipeline import face, photo, row, storage
+from pipeline import face, photo, row
 from pipeline.detect import load_detector
+from pipeline.diagnosis import APPLE_DOUBLE
 from pipeline.row import Row
-from pipeline.settings import Job, weights_folder
+from pipeline.settings import Job, checked_weights
+
+# Faces that one photo may have, the best ones: a photo of a crowd has some hundred, a halftone that confuses the
+# detector thousands, and every crop of a photo is in memory at once (786 kB each at 512 x 512).
+MAX_FACES = 256
+
+# A member named like this is meant to be a photo: when its content is none, it was damaged.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
+    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".avif", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw",
+)  # fmt: skip
 
 
 class FindFaces:
     """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector."""
 
     def __init__(self, job: Job) -> None:
-        storage.configure(job.environment)
-        folder = weights_folder(job.settings)
+        job.environment.use()
+        folder = checked_weights(job)
         self.size = int(read_index(folder)["image_size"])
         self.detector = load_detector(job.settings.detector, folder / "face")
         self.settings = job.settings
@@ -33,10 +44,8 @@ class FindFaces:
         try:
             decoded = photo.decode(current["data"])
         except photo.PhotoError as error:
-            status = "skipped" if error.error_type == "not_an_image" else "failed"
-            return row.ended(current, status, error.error_type, str(error))
-        found = self.detector.detect(decoded.pixels, self.settings.min_face)
-        aligned = [face.align(decoded.pixels, one.landmarks, self.size) for one in found]
+            return without_photo(current, error)
+        found, aligned = self.detected(decoded.pixels)
         current |= {
             "format": decoded.format,
             "width": decoded.width,
@@ -50,6 +59,17 @@ class FindFaces:
             return row.ended(current, "no_face")
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
 
+    def detected(self, pixels: face.Pixels) -> tuple[list[face.Face], list[tuple[face.Pixels, face.Matrix]]]:
+        """The best MAX_FACES faces that can be cut out, and crop and matrix of each."""
+        found, aligned = [], []
+        for one in self.detector.detect(pixels, self.settings.min_face)[:MAX_FACES]:
+            try:
+                aligned.append(face.align(pixels, one.landmarks, self.size))
+            except ValueError:  # landmarks in one spot or on a line: no face that could be restored
+                continue
+            found.append(one)
+        return found, aligned
+
     def describe(self, current: Row, index: int, one: face.Face, matrix: face.Matrix) -> Row:
         return {
             "score": one.score,
@@ -58,6 +78,16 @@ class FindFaces:
             "matrix": matrix.ravel().tolist(),
             "seed": face_seed(current["sha256"], index, self.settings.seed),
         }
+
+
+def without_photo(current: Row, error: photo.PhotoError) -> Row:
+    """The row of a member that did not decode: skipped where nothing says that it should have."""
+    stray = current["data"].startswith(APPLE_DOUBLE) or not current["member"].lower().endswith(IMAGE_SUFFIXES)
+    if error.error_type != "not_an_image":
+        return row.ended(current, "failed", error.error_type, str(error))
+    if stray:
+        return row.ended(current, "skipped", error.error_type, str(error))
+    return row.ended(current, "failed", error.error_type, "named like an image, but its content is none")
 
 
 def face_seed(sha256: str, index: int, seed: int) -> int:

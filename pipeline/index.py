@@ -1,6 +1,8 @@
 """The index: one row for each member of each archive. Nothing is restored that is not in it."""
 
 import hashlib
+import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +34,7 @@ INDEX_SCHEMA = pa.schema(
         _field("photo_id", pa.string(), "20 hex digits of SHA-256 over source, NUL, member, NUL, occurrence"),
         _field("source", pa.string(), "URI of the archive or folder"),
         _field("archive_name", pa.string(), "its folder under restored/, one for each source"),
+        _field("source_version", pa.string(), "size and digest (or time) of the archive's file; null for a folder"),
         _field("archive_format", pa.string(), "tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip or folder"),
         _field("member", pa.string(), "path in the archive as it is there; empty: the archive itself"),
         _field("occurrence", pa.int32(), "0, or n for the n-th repetition of where a path leads", "count"),
@@ -72,13 +75,17 @@ def member_of(row: Mapping[str, Any]) -> Member:
 def build_index(sources: Iterable[str], output: str) -> IndexSummary:
     """Write OUTPUT/index/, one Ray task and one Parquet file per archive, and count what it then holds.
 
-    Archives indexed before stay as they are. Raises StorageError before anything is written when a source is
-    missing, and after all other archives are indexed when storage failed for one. Ray has to be running.
+    Archives indexed before stay as they are, but for those that could not be read, or not to their end: they may have
+    been mended. A folder is listed again, and what is new in it is added. Raises StorageError before anything is
+    written when a source is missing, and after all other archives are indexed when storage failed for one. Ray has to
+    be running.
     """
     output = storage.canonical(output)
     found = expand(list(sources), output)
     environment = storage.environment()
-    tasks = [_index_task.remote(*file, output, environment) for file in index_files(found, output)]
+    tasks = [
+        _index_task.remote(*file, output, environment) for file in index_files(found, output, _broken_files(output))
+    ]
     failures = [error for error in map(_failure, tasks) if error is not None]
     if failures:
         raise failures[0]
@@ -103,13 +110,16 @@ def _index_task(source: Source, name: str, target: str, output: str, environment
 def write_archive(source: Source, name: str, target: str, output: str) -> None:
     """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once."""
     sink = pa.BufferOutputStream()
-    indexed = _indexed_members(source, output)
-    if source.only is not None and indexed.issuperset(map(escape_name, source.only)):
-        return
+    indexed = _indexed_members(source, output, target)
+    rows, last = 0, None
     with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
         for batches in _grouped(_batches(_rows(source, name, output, indexed)), _GROUP // _CHUNK):
             writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
-    storage.write_bytes(target, sink.getvalue().to_pybytes())
+            rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
+    nothing_new = indexed and not rows
+    nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # what was listed before is worth more
+    if not nothing_new and not nothing_left:
+        storage.write_bytes(target, sink.getvalue().to_pybytes())
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -124,16 +134,18 @@ def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.R
 
 def _rows(source: Source, name: str, output: str, indexed: set[str]) -> Iterator[dict[str, Any]]:
     """Rows of an archive, then one with an empty member where the archive, or the rest, cannot be read."""
-    seen: dict[str, int] = {}
+    seen = Counter(place(path) for path in indexed)
+    version = None
     format = "folder" if source.kind == "folder" else ""
     try:
+        version = None if format else storage.version(source.uri)
         format = format or archive.archive_format(source.uri) or ""
         for member in _members(source, format, output):
             if member.path in indexed:
                 continue
             where = place(member.path)
-            occurrence = seen[where] = seen.get(where, -1) + 1
-            yield _row(source.uri, name, format, member, occurrence)
+            yield _row(source.uri, name, format, member, seen[where]) | {"source_version": version}
+            seen[where] += 1
     except ArchiveError as error:
         yield _error_row(source.uri, name, format, error)
     except storage.StorageError as error:
@@ -166,8 +178,7 @@ def _error_row(uri: str, name: str, format: str, error: ArchiveError) -> dict[st
 
 def _members(source: Source, format: str, output: str) -> Iterator[Member]:
     if source.only is not None:
-        for path in source.only:
-            size = storage.describe(storage.join(source.uri, path))[1]
+        for path, size in source.only:
             yield Member(escape_name(path), "file", size, 0, size)
         return
     for member in archive.list_members(source.uri, format):
@@ -175,13 +186,20 @@ def _members(source: Source, format: str, output: str) -> Iterator[Member]:
             yield member
 
 
-def _indexed_members(source: Source, output: str) -> set[str]:
-    """Members of a folder that are in the index already: single photos of it may have been named before."""
+def _indexed_members(source: Source, output: str, target: str) -> set[str]:
+    """Members of a folder that are in other files of the index: it may have grown, or single photos were named."""
     if source.kind != "folder":
         return set()
     files = [file for file in parquet_files(output) if Source.digest_in(file) == source.digest]
+    files = [file for file in files if not target.endswith(f"/{file}")]
     rows = _dataset(output, files).to_table(["member"], filter=pc.field("source") == source.uri)
     return set(rows["member"].to_pylist())
+
+
+def _broken_files(output: str) -> set[str]:
+    """The names of the index files that hold the error of an archive."""
+    rows = _dataset(output, parquet_files(output)).to_table(["__filename"], filter=pc.field("kind") == "archive")
+    return {posixpath.basename(file) for file in rows["__filename"].to_pylist()}
 
 
 def summary(output: str) -> IndexSummary:

@@ -112,24 +112,29 @@ class Counts:
 
 
 def counts(output: str) -> Counts:
-    """Count the index, the newest results and what has none. Raises `StorageError` when there is no run at OUTPUT."""
+    """Count the index, the newest results of what is in it and what has none.
+
+    Raises `StorageError` when there is no run at OUTPUT.
+    """
     with query.connect(output) as connection:
 
         def number(sql: str) -> int:
             return int(query.run(connection, sql)[0][0].as_py())
 
-        by_status = _pairs(connection, "SELECT status, count(*) FROM photos GROUP BY status")
+        by_status = _pairs(connection, f"SELECT status, count(*) FROM {INDEXED} GROUP BY status")
         return Counts(
             indexed=number("SELECT count(*) FROM index"),
             **{status: by_status.get(status, 0) for status in STATUSES},
             pending=number("SELECT count(*) FROM index ANTI JOIN manifest USING (photo_id)"),
-            faces=number("SELECT coalesce(sum(face_count), 0)::BIGINT FROM photos"),
+            faces=number(f"SELECT coalesce(sum(face_count), 0)::BIGINT FROM {INDEXED}"),
             failures=_pairs(connection, FAILURES),
         )
 
 
-FAILURES = """
-SELECT coalesce(error_type, 'unknown'), count(*) FROM photos WHERE status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
+# The log keeps the row of a broken archive that was mended and indexed anew; its index row is gone.
+INDEXED = "(SELECT * FROM photos SEMI JOIN index USING (photo_id)) AS indexed"
+FAILURES = f"""
+SELECT coalesce(error_type, 'unknown'), count(*) FROM {INDEXED} WHERE status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
 """
 
 

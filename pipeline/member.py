@@ -16,8 +16,8 @@ MEMBER_LIMIT = (1 << 31) - 1
 class ArchiveError(Exception):
     """An archive, the rest of one, or one member cannot be read. The message is one line.
 
-    `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "member_unreadable",
-    "encrypted", "unsupported_compression" or "too_large".
+    `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "archive_changed" (since it was
+    indexed), "member_unreadable", "encrypted", "unsupported_compression" or "too_large".
     """
 
     def __init__(self, message: str, error_type: str = "archive_unreadable") -> None:

@@ -1,4 +1,4 @@
-"""Bytes to a photo and back (libvips).
+"""Bytes to a photo and back (libvips; OpenCV for BMP, which libvips leaves to ImageMagick).
 
 A photo is recognised by its content, never by its name. Its pixels are device RGB, 8 bits: an embedded ICC
 profile is not applied but carried along, so pixels that nothing touches come out as they went in.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyvips
+
+from pipeline.diagnosis import diagnose, is_bmp, only_copies_follow
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -35,6 +39,9 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "tiff": "tif", "webp": "webp"}
 # 16384 x 16384: an A3 page at 1000 dpi fits, and as RGB it takes 805 MB, all that one worker should hold
 # decoded.
 MAX_PIXELS = 16384**2
+# Seconds that decoding one photo may take: a PNG of MAX_PIXELS needs about 4. Checked while pixels come in, so a
+# codec that computes them all in one call (AVIF, WebP) is stopped after that call.
+MAX_SECONDS = 60
 
 # Metadata that stays true of the restored photo. An embedded thumbnail (EXIF ifd1) does not: it shows the old
 # faces.
@@ -54,7 +61,8 @@ pyvips.cache_set_max(0)
 class PhotoError(Exception):
     """A member that is no photo, or a broken one. The message is one line.
 
-    error_type: empty_file, not_an_image, truncated, decode_error or too_large.
+    error_type: empty_file, not_an_image, unsupported_format, truncated, decode_error, multi_page, too_large or
+    too_slow.
     """
 
     def __init__(self, error_type: str, message: str) -> None:
@@ -70,7 +78,7 @@ class PhotoError(Exception):
 class Photo:
     """A decoded photo, upright.
 
-    pixels: (H, W, 3) uint8, writable. format: a key of LOADERS. width and height: px, after the EXIF
+    pixels: (H, W, 3) uint8, writable. format: a key of LOADERS, or "bmp". width and height: px, after the EXIF
     orientation. bit_depth: bits of each channel in the file. image: the upright source with all its bands,
     bits and metadata.
     """
@@ -83,28 +91,22 @@ class Photo:
     image: pyvips.Image
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode an image file; of several pages or frames the first. Raises PhotoError.
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, max_seconds: int = MAX_SECONDS) -> Photo:
+    """Decode an image file; of an animation the first frame. Raises PhotoError.
 
     The size is checked before any pixel is decoded, so a small file that claims a huge picture costs nothing.
     """
     if not data:
         raise PhotoError("empty_file", "the file is empty (0 bytes)")
     try:
-        # "error", not "truncated": libvips lets a cut-off uncompressed TIFF through the latter, as a
-        # part-black picture.
-        image = pyvips.Image.new_from_buffer(data, "", fail_on="error")
-        if image.width * image.height > max_pixels:
-            raise PhotoError(
-                "too_large", f"{image.width} x {image.height} px are more than the limit of {max_pixels} px"
-            )
+        image = _open_bmp(data, max_pixels) if is_bmp(data) else _open(data, max_pixels)
         upright = image.autorot()
-        pixels = _rgb(upright)
-    except pyvips.Error as error:
-        raise _broken(data, error) from error
+        pixels = _rgb_in_time(image, max_seconds)
+    except (pyvips.Error, cv2.error) as error:
+        raise PhotoError(*diagnose(data, str(error))) from error
     return Photo(
         pixels=pixels,
-        format=str(image.get("vips-loader")).removesuffix("_buffer").removesuffix("load"),
+        format="bmp" if is_bmp(data) else _format(image),
         width=upright.width,
         height=upright.height,
         bit_depth=_bit_depth(image),
@@ -133,6 +135,71 @@ def encode(photo: Photo, pixels: Pixels, format: str, quality: int) -> bytes:
 def is_grey(photo: Photo) -> bool:
     """Whether the file has one colour channel; a grey picture stored as RGB has three."""
     return bool(photo.image.bands - photo.image.hasalpha() == 1)
+
+
+def _open(data: bytes, max_pixels: int) -> pyvips.Image:
+    # "error", not "truncated": libvips lets a cut-off uncompressed TIFF through the latter, as a part-black picture.
+    image = pyvips.Image.new_from_buffer(data, "", fail_on="error")
+    _check_size(image.width, image.height, max_pixels)
+    if _format(image) == "tiff":
+        _check_pages(data, image)
+    return image
+
+
+def _open_bmp(data: bytes, max_pixels: int) -> pyvips.Image:
+    """A Windows bitmap as 8-bit RGB, with its resolution; an alpha channel is dropped."""
+    old = data[14] == 12  # OS/2's header counts in 16 bits and has no resolution
+    width, height = struct.unpack_from("<HH" if old else "<ii", data.ljust(26, b"\0"), 18)
+    _check_size(abs(width), abs(height), max_pixels)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise pyvips.Error("the content is damaged")
+    across, down = (0, 0) if old else struct.unpack_from("<ii", data, 38)  # pixels per metre; 0: unknown
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation="srgb")
+    return image.copy(xres=across / 1000, yres=down / 1000) if across > 0 and down > 0 else image
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PhotoError("too_large", f"{width} x {height} px are more than the limit of {max_pixels} px")
+
+
+def _check_pages(data: bytes, image: pyvips.Image) -> None:
+    """Refuse a TIFF with several pictures: the restored photo would be the first alone."""
+    pages = image.get_n_pages()
+    if pages > 1 and not only_copies_follow(data):
+        raise PhotoError("multi_page", f"the tiff file has {pages} pages: split it into one file for each page")
+
+
+def _format(image: pyvips.Image) -> str:
+    return str(image.get("vips-loader")).removesuffix("_buffer").removesuffix("load")
+
+
+def _rgb_in_time(image: pyvips.Image, max_seconds: int) -> Pixels:
+    """The upright pixels, unless computing them takes longer.
+
+    libvips reports to the image and to whatever is derived from it while it is watched, so nothing derived here may
+    outlive the call: `stop` does not.
+    """
+    late = []
+
+    def stop(running: pyvips.Image, progress: Any) -> None:
+        if progress.run >= max_seconds:
+            late.append(progress.run)
+            running.set_kill(True)
+
+    image.set_progress(True)
+    image.signal_connect("eval", stop)
+    try:
+        pixels = _rgb(image.autorot())
+    except pyvips.Error:
+        if not late:
+            raise
+    finally:
+        image.set_progress(False)
+    if late:
+        raise PhotoError("too_slow", f"decoding took longer than {max_seconds} s and was stopped")
+    return pixels
 
 
 def _to_srgb(image: pyvips.Image) -> pyvips.Image:
@@ -179,57 +246,3 @@ def _save(image: pyvips.Image, format: str, quality: int) -> bytes:
     if format == "tiff":
         return bytes(image.tiffsave_buffer(compression="deflate", predictor="horizontal"))
     return bytes(image.webpsave_buffer(Q=quality))
-
-
-def _broken(data: bytes, error: pyvips.Error) -> PhotoError:
-    """Say what is wrong with data that libvips could not read."""
-    format = _magic(data)
-    if format is None and "not in a known format" in str(error):
-        return PhotoError("not_an_image", "the content is no image format that this installation reads")
-    if format is not None and _cut_off(data, format):
-        return PhotoError("truncated", f"the {format} file ends too early, after {len(data)} bytes")
-    # libvips appends: the last line belongs to this call.
-    reason = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
-    return PhotoError("decode_error", f"the {format or 'image'} file cannot be decoded: {reason}")
-
-
-def _magic(data: bytes) -> str | None:
-    """The format that the first bytes announce, for the formats whose end can be checked."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    starts = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tiff", b"MM\0*": "tiff"}
-    return next((format for start, format in starts.items() if data.startswith(start)), None)
-
-
-def _cut_off(data: bytes, format: str) -> bool:
-    """Whether an unreadable file lacks its end: the end marker, the announced length, or what offsets point
-    to."""
-    try:
-        if format == "webp":  # RIFF: the length of what follows the first 8 bytes
-            return int(struct.unpack_from("<I", data, 4)[0]) + 8 > len(data)
-        if format == "tiff":
-            return _tiff_end(data) > len(data)
-    except struct.error:  # a directory or list that lies beyond the last byte
-        return True
-    return {"jpeg": b"\xff\xd9", "png": b"IEND", "gif": b"\x00\x3b"}[format] not in data[-64:]
-
-
-def _tiff_end(data: bytes) -> int:
-    """Where the last strip or tile of a TIFF's first page ends (TIFF 6.0, section 2 and tags 273, 279, 324,
-    325)."""
-    order = "<" if data[:2] == b"II" else ">"
-    directory = struct.unpack_from(order + "I", data, 4)[0]
-    fields: dict[int, tuple[int, ...]] = {}
-    for entry in range(struct.unpack_from(order + "H", data, directory)[0]):
-        place = directory + 2 + 12 * entry
-        tag, kind, count = struct.unpack_from(order + "HHI", data, place)
-        if tag in (273, 279, 324, 325):
-            values = f"{order}{min(count, len(data))}{'H' if kind == 3 else 'I'}"
-            inline = struct.calcsize(values) <= 4
-            start = place + 8 if inline else struct.unpack_from(order + "I", data, place + 8)[0]
-            fields[tag] = struct.unpack_from(values, data, start)
-    pairs = ((273, 279), (324, 325))
-    return max(
-        (o + n for a, b in pairs for o, n in zip(fields.get(a, ()), fields.get(b, ()), strict=False)),
-        default=0,
-    )

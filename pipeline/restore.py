@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline import storage
 from pipeline.row import Crops, crops_of, to_table
-from pipeline.settings import Job, Resources, weights_folder
+from pipeline.settings import Job, Resources, checked_weights
 
 
 class RestoreFaces:
@@ -17,12 +16,12 @@ class RestoreFaces:
     def __init__(self, job: Job, resources: Resources) -> None:
         from interlcm.model import InterLCM  # here: the driver names this class and never makes one
 
-        storage.configure(job.environment)
+        job.environment.use()
         self.settings, self.batch_faces = job.settings, resources.batch_faces
         if resources.gpus_per_actor == 0:
             torch.set_num_threads(resources.threads)
         self.device = torch.device("cuda" if resources.gpus_per_actor > 0 else "cpu")
-        self.model = InterLCM.from_pretrained(weights_folder(job.settings), job.settings.variant).to(self.device)
+        self.model = InterLCM.from_pretrained(checked_weights(job), job.settings.variant).to(self.device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()

@@ -27,9 +27,10 @@ class RetinaFaceDetector:
     # scan is only found there; small faces only in the large view.
     OVERVIEW_SIDE = 640
 
-    def __init__(self, name: str, network: str, path: Path) -> None:
+    def __init__(self, name: str, network: str, path: Path, device: str = "cpu") -> None:
+        """device: as torch names it. Ray shows an actor that asked for no GPU all of them, so none is taken here."""
         self.name = name
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(device)
         self._network = RetinaFace(network_name=network, half=False, device=self._device)
         _load(self._network, name, path)
         self._network.eval().to(self._device)
@@ -37,11 +38,9 @@ class RetinaFaceDetector:
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
         """Faces of at least min_face px across, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
         height, width = pixels.shape[:2]
-        scales = {
-            min(1.0, self.LONGEST_SIDE / max(height, width)),
-            min(1.0, self.OVERVIEW_SIDE / min(height, width)),
-        }
-        faces = [face for scale in sorted(scales) for face in self._detect_at(pixels, scale)]
+        large = min(1.0, self.LONGEST_SIDE / max(height, width))
+        overview = min(large, self.OVERVIEW_SIDE / min(height, width))
+        faces = [face for scale in sorted({large, overview}) for face in self._detect_at(pixels, scale)]
         return suppress(face for face in faces if face.box[2] - face.box[0] >= min_face)
 
     def _detect_at(self, pixels: Pixels, scale: float) -> list[Face]:

@@ -4,12 +4,15 @@ Between stages travel encoded bytes and aligned crops, never decoded photos. Eve
 fixed type, so that a block in which some column is all null has the type of every other block.
 """
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from pipeline import storage
 
 Row = dict[str, Any]
 Crops = npt.NDArray[np.uint8]
@@ -23,6 +26,9 @@ FOUND_FACE = pa.struct(
         ("seed", pa.int64()),
     ]
 )
+
+# No space, over the quota, read-only: what every other write will meet too.
+STORAGE_WIDE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 # `status` is null while a photo is on its way; a stage leaves rows that have one as they are.
 SCHEMA = pa.schema(
@@ -65,7 +71,16 @@ def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
     try:
         return work(row)
     except Exception as error:
+        if concerns_every_photo(error):
+            raise
         return ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
+
+
+def concerns_every_photo(error: Exception) -> bool:
+    """Whether storage as a whole is in trouble: then the run stops, for a row would blame the photo for it."""
+    if not isinstance(error, storage.StorageError):
+        return False
+    return error.reason != "failed" or getattr(error.__cause__, "errno", None) in STORAGE_WIDE
 
 
 def ended(row: Row, status: str, error_type: str | None = None, error: str | None = None) -> Row:

@@ -21,9 +21,9 @@ from pipeline.detect import load_detector
 from pipeline.fetch import fetch, units
 from pipeline.find import FindFaces
 from pipeline.restore import RestoreFaces
-from pipeline.settings import Job, Resources, Settings, weights_folder
+from pipeline.settings import Environment, Job, Resources, Settings, weights_folder
 
-# Photos whose rows make one manifest part and whose crops one call of a restore actor flattens.
+# Photos whose rows make one manifest part, and the least that one call of a restore actor flattens.
 BATCH_PHOTOS = 8
 MAX_BLOCK_BYTES = 64 << 20  # a stage's output is cut into blocks of about this size
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
@@ -49,13 +49,12 @@ class Progress:
         self.failed += done["status"].to_pylist().count("failed")
 
 
-def restore(output: str, settings: Settings, resources: Resources, where: str | None = None) -> Iterator[Progress]:
-    """Restore what the index of OUTPUT has and its manifest has not; yields after each committed part.
+def restore(job: Job, resources: Resources, where: str | None = None) -> Iterator[Progress]:
+    """Restore what the index of a run has and its manifest has not; yields after each committed part.
 
     With `where`, what `manifest.pending` makes of it. Start it again to continue: rows that are committed are done.
-    Raises RunError, StorageError or WeightsError before any photo is touched when it cannot start.
+    Raises RunError when rows are missing in the end, StorageError when storage fails for all photos alike.
     """
-    job = prepare(output, settings)
     pending = manifest.pending(job.output, where)
     progress = Progress(total=pending.num_rows)
     yield progress
@@ -66,7 +65,7 @@ def restore(output: str, settings: Settings, resources: Resources, where: str | 
             yield progress
     if progress.done != progress.total:
         lost = progress.total - progress.done
-        raise RunError(f"{output}: {lost} photos went in and did not come out; start the same command again")
+        raise RunError(f"{job.output}: {lost} photos went in and did not come out; start the same command again")
 
 
 def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset:
@@ -76,6 +75,7 @@ def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = MAX_BLOCK_BYTES
+    context.raise_original_map_exception = True  # so that a StorageError arrives as one, not as a text about it
     actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
     finders = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
@@ -88,7 +88,7 @@ def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset
         .map_batches(FindFaces, batch_size=1, num_cpus=0.5, compute=finders, fn_constructor_args=(job,), **arrow)
         .map_batches(
             RestoreFaces,
-            batch_size=BATCH_PHOTOS,
+            batch_size=max(BATCH_PHOTOS, resources.batch_faces),  # most photos of portraits hold one face
             num_cpus=1,
             num_gpus=resources.gpus_per_actor,
             compute=actors,
@@ -100,7 +100,10 @@ def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset
 
 
 def prepare(output: str, settings: Settings) -> Job:
-    """Check weights, settings and OUTPUT before anything is started, and settle which detector "auto" means."""
+    """Check weights and settings before anything is started, and settle which detector "auto" means.
+
+    Raises RunError, StorageError, WeightsError or DetectorError.
+    """
     folder = weights_folder(settings)
     variants = weights_index.read_index(folder)["variants"]
     if settings.variant not in variants:
@@ -118,7 +121,7 @@ def prepare(output: str, settings: Settings) -> Job:
         attempt=uuid.uuid4().hex,
         weights_digest=weights_index.digest(folder, settings.variant),
         software_version=version("interlcm"),
-        environment=storage.environment(),
+        environment=Environment(storage.environment()),
     )
 
 
@@ -140,10 +143,13 @@ def record(job: Job, resources: Resources) -> None:
     storage.write_bytes(uri, (json.dumps({"attempts": attempts}, indent=2) + "\n").encode())
 
 
-def audit(output: str) -> manifest.Counts:
-    """The counts of a finished run. RunError when an index row has no manifest row, or the numbers do not add up."""
+def audit(output: str, partial: bool = False) -> manifest.Counts:
+    """The counts of a run. RunError when an index row has no manifest row, or the numbers do not add up.
+
+    `partial`: only some photos were asked for, so others may be pending.
+    """
     counts = manifest.counts(output)
-    if counts.pending:
+    if counts.pending and not partial:
         raise RunError(f"{output}: {counts.pending} photos are still pending; start the same command again")
     if not counts.adds_up:
         raise RunError(f"{output}: the numbers do not add up; see interlcm status {output}")

@@ -61,16 +61,42 @@ class Resources:
     threads: int = 1
 
 
+class Environment:
+    """Storage settings on their way to the workers. They hold secrets, so no printer or logger may look inside."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = variables
+
+    def __repr__(self) -> str:
+        return "Environment(hidden)"
+
+    def use(self) -> None:
+        """Take these settings in this process, before its first use of storage."""
+        storage.configure(self._variables)
+
+
 @dataclass(frozen=True)
 class Job:
-    """One attempt at a run, as every worker gets it. `environment` holds secrets and is never written or printed."""
+    """One attempt at a run, as every worker gets it."""
 
     settings: Settings
     output: str
     attempt: str  # names the manifest parts of this attempt
     weights_digest: str
     software_version: str
-    environment: dict[str, str]
+    environment: Environment
+
+
+def checked_weights(job: Job) -> Path:
+    """The weights folder on this machine; WeightsError when it is not the one that the run was started with."""
+    folder = weights_folder(job.settings)
+    found = weights_index.digest(folder, job.settings.variant)
+    if found != job.weights_digest:
+        name, wanted = job.settings.weights, job.weights_digest
+        raise weights_index.WeightsError(
+            f"{name}: digest {found[:12]} here, {wanted[:12]} where the run was started; use the same everywhere"
+        )
+    return folder
 
 
 def weights_folder(settings: Settings) -> Path:

@@ -3,8 +3,9 @@
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import count
 
 from pipeline import storage
 from pipeline.archive import archive_format, named_like_archive
@@ -16,11 +17,11 @@ _INDEX_NAME = 80  # characters of an archive's name in that of its index file, w
 
 @dataclass(frozen=True)
 class Source:
-    """One archive. kind: "archive" (a file) or "folder". only: just these files of the folder."""
+    """One archive. kind: "archive" (a file) or "folder". only: just these files of the folder, and their bytes."""
 
     uri: str
     kind: str
-    only: tuple[str, ...] | None = None
+    only: tuple[tuple[str, int], ...] | None = None
 
     @property
     def name(self) -> str:
@@ -38,7 +39,8 @@ class Source:
         """What tells the index files of one folder apart when single photos of it were named."""
         if self.only is None:
             return ""
-        return "." + hashlib.sha256("\0".join(map(escape_name, self.only)).encode()).hexdigest()[:8]
+        names = "\0".join(escape_name(name) for name, _ in self.only)
+        return "." + hashlib.sha256(names.encode()).hexdigest()[:8]
 
     @staticmethod
     def digest_in(index_file: str) -> str:
@@ -57,32 +59,34 @@ def expand(sources: Sequence[str], output: str) -> list[Source]:
     archives, all others its members), a pattern, or a single image (a member of the folder that holds it).
     What lies below OUTPUT is left out. Raises StorageError for a source that is missing or empty.
     """
-    named = [(uri, _kind(uri, explicit)) for source in sources for uri, explicit in _matches(source)]
-    folders = [uri for uri, kind in named if kind == "folder"]
+    named = [match for source in sources for match in _matches(source)]
+    folders = [uri for uri, kind, _ in named if kind == "folder"]
     found: list[Source] = []
-    for uri, kind in named:
+    for uri, kind, _ in named:
         if kind == "archive":
             found.append(_source(uri, "archive"))
         elif kind == "folder" and not _below(uri, folders):
             found += _of_folder(uri, output)
-    found += _of_photos([uri for uri, kind in named if kind == "photo" and not _below(uri, folders)])
+    photos = {uri: size for uri, kind, size in named if kind == "photo" and not _below(uri, folders)}
+    found += _of_photos(photos)
     return list(dict.fromkeys(found))
 
 
-def _matches(source: str) -> list[tuple[str, bool]]:
-    """The URIs a source stands for, and whether it names them outright (a file "a[1].jpg" is no pattern)."""
+def _matches(source: str) -> list[tuple[str, str, int]]:
+    """What a source stands for: (URI, "folder"/"archive"/"photo", bytes). A file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
-        return [(uri, True)]
+        kind, size = storage.describe(uri)
+        return [(uri, _kind(uri, kind, True), size)]
     matches = storage.glob(uri)
     if not matches:
         raise StorageError(f"{source}: matches nothing; check the pattern")
-    return [(match, False) for match in matches]
+    return [(match, _kind(match, kind, False), size) for match, kind, size in matches]
 
 
-def _kind(uri: str, explicit: bool) -> str:
+def _kind(uri: str, kind: str, explicit: bool) -> str:
     """folder, archive or photo. Matches of a pattern, perhaps 10^6, are told apart by name alone."""
-    if storage.describe(uri)[0] == "folder":
+    if kind == "folder":
         return "folder"
     return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"
 
@@ -105,16 +109,16 @@ def _of_folder(folder: str, output: str) -> Iterator[Source]:
     yield from (_source(storage.join(folder, path), "archive") for path in archives)
 
 
-def _of_photos(uris: list[str]) -> Iterator[Source]:
-    folders: dict[str, set[str]] = {}
-    for uri in uris:
+def _of_photos(photos: Mapping[str, int]) -> Iterator[Source]:
+    folders: dict[str, list[tuple[str, int]]] = {}
+    for uri, size in photos.items():
         folder, name = uri.rsplit("/", 1)
-        folders.setdefault(folder or "/", set()).add(name)
-    for folder, names in folders.items():
-        yield _source(folder, "folder", tuple(sorted(names)))
+        folders.setdefault(folder or "/", []).append((name, size))
+    for folder, files in folders.items():
+        yield _source(folder, "folder", tuple(sorted(files)))
 
 
-def _source(uri: str, kind: str, only: tuple[str, ...] | None = None) -> Source:
+def _source(uri: str, kind: str, only: tuple[tuple[str, int], ...] | None = None) -> Source:
     try:
         uri.encode()
     except UnicodeEncodeError as error:
@@ -126,13 +130,17 @@ def _below(uri: str, folders: Sequence[str]) -> bool:
     return any(uri.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
-def index_files(found: Sequence[Source], output: str) -> list[tuple[Source, str, str]]:
-    """For each source without an index file: the source, its archive name, the URI of its index file.
+def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozenset()) -> list[tuple[Source, str, str]]:
+    """For each source that is to be indexed: the source, its archive name, the URI of its index file.
+
+    These are sources without an index file, those whose index files are in `broken`, and folders: what has been added
+    to one since goes into another file.
 
     The archive name is the source's own; where another source has it already, a piece of the digest follows.
     """
     present = parquet_files(output)
     owners = {file.rsplit("-", 1)[0].casefold(): Source.digest_in(file) for file in present}
+    finished = set(present) - broken
     files = []
     for source in found:
         name = source.name
@@ -140,9 +148,17 @@ def index_files(found: Sequence[Source], output: str) -> list[tuple[Source, str,
             name = f"{name}-{source.digest[:8]}"
         owners[_stem(name).casefold()] = source.digest
         file = f"{_stem(name)}-{source.digest}{source.part}.parquet"
-        if file not in present:
+        if source.kind == "folder" and source.only is None:
+            file = _next_part(file, finished)
+        if file not in finished:
             files.append((source, name, storage.join(output, "index", file)))
     return files
+
+
+def _next_part(file: str, finished: Set[str]) -> str:
+    """The first of a.parquet, a.1.parquet, a.2.parquet, ... that is not finished."""
+    stem = file.removesuffix(".parquet")
+    return next(name for n in count() if (name := f"{stem}.{n}.parquet" if n else file) not in finished)
 
 
 def parquet_files(output: str) -> list[str]:

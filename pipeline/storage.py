@@ -10,8 +10,8 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -21,13 +21,16 @@ from filelock import FileLock
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.storage_error import StorageError, one_line, storage_errors
+from pipeline import local_disk
+from pipeline.storage_error import StorageError, check_no_secret, one_line, storage_errors
 
 __all__ = ["StorageError"]
 
 # A scheme as RFC 3986 section 3.1 has it. Anything else before "://" belongs to a file name: a member's, say.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
+# What says that a file is another one than before, the best first: digests, then times. Clients differ in the names.
+_VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 _STREAM_BLOCK = 4 << 20  # bytes asked for at a time when a whole file is streamed
 
 
@@ -36,6 +39,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
     Chains ("zip://a::s3://b") are not understood on purpose: a member's name could hold one.
     """
+    check_no_secret(uri)
     match = _SCHEME.match(uri)
     protocol = match[1].lower() if match else "file"
     try:
@@ -49,7 +53,15 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     with storage_errors(uri):
         # Workers write while the driver lists, so a cached listing is a wrong one.
         fs = kind(use_listings_cache=False, **kind._get_kwargs_from_urls(uri))
+    if "s3" in kind.protocol:
+        fs.split_path = partial(_literal_key, fs)
     return fs, kind._strip_protocol(uri)
+
+
+def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | None]:
+    """s3fs cuts "?versionId=..." off a key, so that a member of such a name would be written over another one."""
+    bucket, key, _ = type(fs).split_path(fs, path.replace("?", "\0"))
+    return bucket, key.replace("\0", "?"), None
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -74,8 +86,19 @@ def describe(uri: str) -> tuple[str, int]:
     """("file", bytes) or ("folder", 0); StorageError when nothing is there."""
     fs, path = filesystem(uri)
     with storage_errors(uri):
-        info = fs.info(path)
+        return _described(fs.info(path))
+
+
+def _described(info: dict[str, Any]) -> tuple[str, int]:
     return ("folder", 0) if info["type"] == "directory" else ("file", int(info["size"] or 0))
+
+
+def version(uri: str) -> str:
+    """The state of a file: its size and, as the client gives it, its digest or the time of its last change."""
+    fs, path = filesystem(uri)
+    with storage_errors(uri):
+        info = fs.info(path)
+    return f"{info.get('size')} {next((info[key] for key in _VERSIONS if info.get(key)), '')}"
 
 
 def exists(uri: str) -> bool:
@@ -131,34 +154,8 @@ def write_bytes(uri: str, data: bytes) -> None:
         if not isinstance(fs, LocalFileSystem):
             fs.pipe_file(path, data)  # one PUT: an object store shows all of it or nothing
             return
-        with _appearing(Path(path)) as temporary:
+        with local_disk.appearing(Path(path)) as temporary:
             temporary.write_bytes(data)
-
-
-def write_file(uri: str, file: Path) -> None:
-    """Move a local file to `uri`, whole or not at all; for files too large for `write_bytes`."""
-    fs, path = filesystem(uri)
-    with storage_errors(uri):
-        if not isinstance(fs, LocalFileSystem):
-            fs.put_file(str(file), path)
-            file.unlink()
-            return
-        with _appearing(Path(path)) as temporary:
-            shutil.move(file, temporary)  # a copy when it is on another disk
-
-
-@contextlib.contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` once its bytes are on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def entries(uri: str) -> Iterator[tuple[str, str, int]]:
@@ -170,7 +167,7 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
     if isinstance(fs, LocalFileSystem):
         with storage_errors(uri):
             os.scandir(path).close()  # a folder that is missing or closed to us must not look empty
-        yield from _local_entries(path, "")
+        yield from local_disk.entries(path)
         return
     with storage_errors(uri):
         found = sorted((name, int(info["size"] or 0)) for name, info in fs.find(path, detail=True).items())
@@ -182,30 +179,17 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
             yield relative, "file", size
 
 
-def _local_entries(folder: str, prefix: str) -> Iterator[tuple[str, str, int]]:
-    with storage_errors(folder):
-        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _local_entries(entry.path, f"{prefix}{entry.name}/")
-        elif entry.is_symlink():
-            yield prefix + entry.name, "link", 0
-        elif entry.is_file(follow_symlinks=False):
-            yield prefix + entry.name, "file", entry.stat(follow_symlinks=False).st_size
-        else:
-            yield prefix + entry.name, "device", 0
-
-
 def list_files(uri: str) -> list[tuple[str, int]]:
     """All regular files below a folder: (relative path, bytes), sorted by path."""
     return sorted((path, size) for path, kind, size in entries(uri) if kind == "file")
 
 
-def glob(uri: str) -> list[str]:
-    """The URIs of the files and folders that match a pattern (`*`, `?`, `[a-z]`, `**`), sorted."""
+def glob(uri: str) -> list[tuple[str, str, int]]:
+    """What matches a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
     fs, path = filesystem(uri)
     with storage_errors(uri):
-        return sorted(canonical(str(fs.unstrip_protocol(match))) for match in fs.glob(path))
+        found = fs.glob(path, detail=True)
+        return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
 
 
 def environment() -> dict[str, str]:
@@ -239,8 +223,9 @@ def local_folder(uri: str) -> Path:
 
 
 def _listing_digest(listing: dict[str, dict[str, Any]]) -> str:
-    versions = ("size", "ETag", "LastModified", "md5Hash", "mtime", "created", "updated")
-    lines = [f"{name}\0{[str(info.get(key)) for key in versions]}" for name, info in sorted(listing.items())]
+    lines = [
+        f"{name}\0{[str(info.get(key)) for key in ('size', *_VERSIONS)]}" for name, info in sorted(listing.items())
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 

@@ -1,24 +1,50 @@
 """One kind of error for all storage, in words a user can act on."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import fsspec
 
 # Exceptions of the clients (botocore, aiohttp, socket, gcsfs), by class name: none of them is imported here.
-_UNREACHABLE = {"ConnectionError", "ClientConnectionError", "HTTPClientError", "TimeoutError", "gaierror"}
-_DENIED = {"PermissionError", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+_UNREACHABLE = {
+    *("ConnectionError", "ClientConnectionError", "HTTPClientError", "TimeoutError", "gaierror"),
+    *("ClientPayloadError", "IncompleteReadError"),  # broken off in the middle of an answer
+}
+_CREDENTIALS = {
+    *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"),
+    *("TokenRetrievalError", "SSOError", "DefaultCredentialsError", "RefreshError"),
+}
+# Error codes of S3 (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) and of the token service.
+_REFUSED = {
+    *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken"),
+    *("RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired"),
+}
+_THROTTLED = {"503", "429", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
+# In the authority a password, in an HTTP query the signature or token of a presigned URL.
+_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/?#]*:[^/?#]*@|https?://[^/?#]*@", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"https?://.*[?&](X-(Amz|Goog)-(Signature|Credential|Security-Token)|sig|signature|\w*token|"
+    r"AWSAccessKeyId|\w*(key|secret|password))=",
+    re.IGNORECASE,
+)
 
 
 class StorageError(Exception):
     """Storage could not do it: one line that names the URI, what happened and the remedy.
 
-    `reason`: "missing", "denied", "unreachable" or "failed".
+    `reason`: "missing", "denied" (this file or folder is closed to us), "credentials" (they are refused, or there are
+    none), "unreachable" (also: the server asks to slow down) or "failed".
     """
 
     def __init__(self, message: str, reason: str = "failed") -> None:
         super().__init__(message)
         self.reason = reason
+
+    @property
+    def stops_run(self) -> bool:
+        """Whether it would hit every other photo as well, and goes away without a change to any of them."""
+        return self.reason in ("unreachable", "credentials")
 
 
 @contextmanager
@@ -37,12 +63,39 @@ def _reason(uri: str, error: Exception) -> tuple[str, str]:
     classes = {cls.__name__ for cls in type(error).__mro__}
     if "FileNotFoundError" in classes:
         return "missing", _missing(uri)
-    if classes & _DENIED:
+    code = _code(error)
+    if code == "403" and uri.startswith(("s3://", "s3a://")):
+        code = _code_of_listing(uri)
+    if classes & _CREDENTIALS or code in _REFUSED:
+        words = f"the credentials are missing or refused ({code or type(error).__name__})"
+        return "credentials", f"{words}; renew those in the environment (AWS_*, GOOGLE_*, AZURE_*)"
+    if "PermissionError" in classes:
         return "denied", "access denied; check its permissions and, for object storage, the credentials"
+    if code in _THROTTLED:
+        return "unreachable", f"the server asks to slow down ({code}); start again later or with fewer actors"
     if classes & _UNREACHABLE:
         words = f"the server cannot be reached ({one_line(error)})"
         return "unreachable", f"{words}; check the network and AWS_ENDPOINT_URL"
     return "failed", one_line(error)
+
+
+def _code(error: BaseException | None) -> str:
+    """The error code in the server's answer; empty where the client gives none."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict) and "Error" in response:
+            return str(response["Error"].get("Code", ""))
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _code_of_listing(uri: str) -> str:
+    """The answer to HEAD has no body, hence only the number 403. The answer to GET says why."""
+    try:
+        fsspec.filesystem("s3").call_s3("list_objects_v2", Bucket=uri.split("/")[2], MaxKeys=1)
+    except OSError as error:
+        return _code(error)
+    return "403"
 
 
 def _missing(uri: str) -> str:
@@ -56,6 +109,15 @@ def _missing(uri: str) -> str:
         except OSError:
             return "no such file or bucket; check the name and AWS_ENDPOINT_URL"
     return "no such file or folder; check the name"
+
+
+def check_no_secret(uri: str) -> None:
+    """Raise StorageError, without the secret, for a URI with credentials: URIs go into index, manifest and run.json."""
+    if _PASSWORD.match(uri) or _SIGNED.match(uri):
+        scheme, _, rest = uri.partition("://")
+        host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+        words = "the URI holds credentials, which would be written into OUTPUT"
+        raise StorageError(f"{scheme}://{host}: {words}; put them into the environment, or name a copy of the file")
 
 
 def one_line(error: Exception) -> str:

@@ -60,6 +60,7 @@ class _Ranges(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         _check_header(self._uri, size)
         start = self._position
+        size = max(0, min(size, self._size - start))
         if not self._begin <= start <= start + size <= self._begin + len(self._window):
             self._request(start, size)
         data = self._window[start - self._begin : start - self._begin + size]
@@ -198,12 +199,25 @@ def _headers(uri: str, source: _HeaderSource) -> Iterator[tarfile.TarInfo]:
                 raise ArchiveError(f"{uri}: the header at byte {info.offset} leads back; fetch it again")
             source.seek(tar.offset)
             info = tarfile.TarInfo.fromtarfile(tar)
+        _check_end(uri, source)  # the mark stood where the first header would
     except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-        return
+        _check_end(uri, source)
     except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
         raise _cut_short(uri, source.tell()) from error
     except (tarfile.TarError, ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise ArchiveError(f"{uri}: damaged header before byte {source.tell()}: {error}") from error
+
+
+def _check_end(uri: str, source: _HeaderSource) -> None:
+    """Raise ArchiveError unless zeros alone follow the mark, of which tarfile has seen the first block of two.
+
+    A header overwritten with zeros looks like the mark, and so does the end of the first of two joined tars. Reading
+    a compressed stream to its end also checks its checksum.
+    """
+    while block := source.read(_SKIP):
+        if block.count(0) != len(block):
+            words = f"data after the end-of-archive mark, before byte {source.tell()}"
+            raise ArchiveError(f"{uri}: {words}; repack or repair it")
 
 
 def _kind(info: tarfile.TarInfo) -> str:

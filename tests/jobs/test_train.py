@@ -96,3 +96,10 @@ def test_a_file_that_is_no_preset_is_one_line(
     assert interlcm(*command) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "broken.yaml" in line and words in line
+
+
+def test_stages_of_another_preset_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "weights"
+    assert interlcm("train", "--preset", tiny_preset(tmp_path), "--output", str(folder)) == 0
+    assert interlcm("train", "--preset", tiny_preset(tmp_path, seed=1), "--output", str(folder)) == 2
+    assert "was made from other settings" in capsys.readouterr().err

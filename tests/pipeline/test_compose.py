@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tarfile
 from collections.abc import Callable
@@ -201,3 +202,19 @@ def test_formats(source: str, wanted: str, format: str, extension: str) -> None:
         "photo_id": photo_id("a.tar", "a", 0),
     }
     assert restored_path(name, format) == f"a.tar/box/a.tif.{extension}"
+
+
+def test_storage_that_is_gone_stops_the_run_instead_of_blaming_the_photo() -> None:
+    def unreachable(current: Row) -> Row:
+        raise storage.StorageError("s3://b/a.jpg: the server cannot be reached", "unreachable")
+
+    def full(current: Row) -> Row:
+        raise storage.StorageError("/out/a.jpg: no space left") from OSError(errno.ENOSPC, "No space left on device")
+
+    def long_name(current: Row) -> Row:
+        raise storage.StorageError("/out/aaa: file name too long") from OSError(errno.ENAMETOOLONG, "too long")
+
+    for work in (unreachable, full):
+        with pytest.raises(storage.StorageError):
+            row.guarded({"status": None}, work)
+    assert row.guarded({"status": None}, long_name)["status"] == "failed"

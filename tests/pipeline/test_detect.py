@@ -130,6 +130,34 @@ def test_retinaface_answers_in_photo_pixels_with_large_and_small_views(
     assert [face.box for face in again] == [face.box for face in faces]
 
 
+def test_retinaface_never_looks_at_more_than_its_longest_side(
+    mobile_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RetinaFaceDetector, "LONGEST_SIDE", 256)
+    monkeypatch.setattr(RetinaFaceDetector, "OVERVIEW_SIDE", 96)
+    detector = load_detector("retinaface_mobile0.25", mobile_weights)
+    assert isinstance(detector, RetinaFaceDetector)
+    seen: list[tuple[int, ...]] = []
+    detector._network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    detector.detect(np.zeros((100, 2560, 3), np.uint8), min_face=24)
+    assert seen == [(10, 256)]
+    detector.detect(np.zeros((256, 512, 3), np.uint8), min_face=24)
+    assert seen[1:] == [(96, 192), (128, 256)]
+
+
+def test_retinaface_leaves_the_gpu_to_the_model(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # what an actor sees that asked Ray for no GPU
+    detector = load_detector("retinaface_mobile0.25", mobile_weights)
+    assert isinstance(detector, RetinaFaceDetector)
+    assert {value.device.type for value in detector._network.state_dict().values()} == {"cpu"}
+    assert detector.detect(np.zeros((64, 64, 3), np.uint8), min_face=24) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 60000, 3), (60000, 1, 3)])
+def test_a_photo_one_pixel_wide_has_no_face(haar: HaarDetector, shape: tuple[int, int, int]) -> None:
+    assert haar.detect(np.zeros(shape, np.uint8), min_face=24) == []
+
+
 def test_auto_takes_retinaface_where_its_weights_are_and_haar_otherwise(tmp_path: Path, mobile_weights: Path) -> None:
     assert load_detector("auto", None).name == "haar"
     assert load_detector("auto", tmp_path).name == "haar"

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import shutil
 import struct
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import fetch as stage
+from pipeline import manifest
 from pipeline.fetch import fetch, units, unsafe
-from pipeline.index import INDEX_SCHEMA
+from pipeline.index import INDEX_SCHEMA, write_archive
 from pipeline.row import SCHEMA
-from pipeline.settings import Job, Settings
+from pipeline.settings import Environment, Job, Settings
+from pipeline.source import Source
 from pipeline.storage import StorageError
 from tests.pipeline.archives import PHOTOS, put, tar_bytes, zip_bytes
 from tests.rows import index_row
 from tests.stages import indexed
 
-JOB = Job(Settings(), "nowhere", "attempt", "", "", environment={})
+JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}))
 
 
 def pending(count: int, source: str = "a.tar", **columns: Any) -> pa.Table:
@@ -196,13 +200,57 @@ def test_an_archive_that_is_gone_since_the_index_costs_its_own_rows(name: str, t
     assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_unreadable")
 
 
-def test_trouble_that_is_not_the_archives_stops_the_run(tmp_path: Path) -> None:
-    put(str(tmp_path / "in"), "a.tar", tar_bytes(PHOTOS))
-    table = indexed(tmp_path / "in" / "a.tar", tmp_path / "out")
-    shutil.rmtree(tmp_path / "in")
-    (tmp_path / "in").write_bytes(b"")  # a folder above is now a file: neither missing nor denied
-    with pytest.raises(StorageError, match="a.tar"):
-        list(fetch(table, JOB))
+class FailingFileSystem(MemoryFileSystem):
+    """Files of which one cannot be read, as often as `errors` has an exception for it."""
+
+    protocol = "failing"
+    errors: list[Exception] = []
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("failing://")))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        if self.errors and path.endswith("03.jpg"):
+            raise self.errors.pop()
+        return bytes(super().cat_file(path, start, end, **kwargs))
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> pa.Table:
+    """The index of a folder on that file system."""
+    fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
+    for name, data in PHOTOS.items():
+        put("failing://in", name, data)
+    write_archive(Source("failing://in", "folder"), "in", str(tmp_path / "out/index/in-0.parquet"), str(tmp_path))
+    return manifest.pending(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), NotADirectoryError(errno.ENOTDIR, "a file")])
+def test_what_fails_for_one_member_costs_that_member(error: Exception, failing: pa.Table) -> None:
+    FailingFileSystem.errors = [error]
+    assert outcomes(failing) == PHOTOS  # once is no harm
+    FailingFileSystem.errors = [error] * 2
+    assert outcomes(failing) == PHOTOS | {"album/03.jpg": "member_unreadable"}
+
+
+def test_trouble_that_is_not_the_archives_stops_the_run(failing: pa.Table) -> None:
+    refused = PermissionError("The provided token has expired.")
+    refused.response = {"Error": {"Code": "ExpiredToken"}}  # type: ignore[attr-defined]
+    for error, words in ((ConnectionResetError("gone"), "cannot be reached"), (refused, "credentials")):
+        FailingFileSystem.errors = [error]
+        with pytest.raises(StorageError, match=words):
+            list(fetch(failing, JOB))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.zip"])
+def test_an_archive_that_changed_since_the_index_gives_no_wrong_bytes(name: str, tmp_path: Path) -> None:
+    pack = {"a.tar": tar_bytes, "a.tar.gz": lambda files: tar_bytes(files, "w:gz"), "a.zip": zip_bytes}[name]
+    put(str(tmp_path), name, pack(PHOTOS))
+    table = indexed(tmp_path / name, tmp_path / "out")
+    put(str(tmp_path), name, pack(dict(zip(PHOTOS, reversed(PHOTOS.values()), strict=True))))
+    assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_changed")
+    assert all("in a new OUTPUT" in row["error"] for row in fetched(table))
 
 
 def test_a_name_that_stands_twice_gives_both_contents(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.face import Face, Pixels, align
-from pipeline.find import FindFaces, face_seed
+from pipeline.find import MAX_FACES, FindFaces, face_seed
 from pipeline.haar import HaarDetector
 from pipeline.row import Row, crops_of
 from tests.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
@@ -72,6 +73,22 @@ def test_what_is_no_photo_ends_here(finder: FindFaces) -> None:
     assert all("\n" not in row["error"] for row in rows[:3])
 
 
+def test_what_is_named_like_an_image_and_is_none_has_failed(finder: FindFaces) -> None:
+    foreign = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99)
+    expected = {
+        "zeros.jpg": (bytes(5000), "failed", "not_an_image"),
+        "page.TIFF": (b"<html>404 Not Found</html>", "failed", "not_an_image"),
+        "zeros.bin": (bytes(5000), "skipped", "not_an_image"),
+        "jpg": (bytes(5000), "skipped", "not_an_image"),
+        "__MACOSX/._scan.jpg": (b"\0\x05\x16\x07\0\2\0\0" + bytes(99), "skipped", "not_an_image"),
+        "master.jp2": (foreign, "failed", "unsupported_format"),
+        "master.dat": (foreign, "failed", "unsupported_format"),
+    }
+    rows = rows_of(finder, [photo_row(member, data) for member, (data, _, _) in expected.items()])
+    assert [(row["status"], row["error_type"]) for row in rows] == [tuple(end) for _, *end in expected.values()]
+    assert "named like an image" in rows[0]["error"]
+
+
 def test_photos_together_give_what_each_alone_gives(finder: FindFaces) -> None:
     rows = [
         photo_row("both.jpg", BOTH),
@@ -109,6 +126,41 @@ def test_an_error_that_nobody_foresaw_costs_one_photo(tmp_path: Path, tiny_weigh
     assert (rows[1]["error_type"], rows[1]["error"]) == ("IndexError", "IndexError: list index out of range")
     assert rows[1]["data"] is None
     assert [len(row["faces"]) for row in rows] == [1, 0, 2]
+
+
+class Scripted(HaarDetector):
+    """Finds in every picture the faces it was given."""
+
+    def __init__(self, faces: list[Face]) -> None:
+        self.faces = faces
+
+    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+        return self.faces
+
+
+def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weights: str) -> None:
+    finder = FindFaces(job(tmp_path, tiny_weights))
+    (good,) = finder.detector.detect(hopper(), 24)
+    flat = replace(good, landmarks=np.full((5, 2), 40, np.float32), score=1.0)
+    with pytest.raises(ValueError, match="no similarity transform"):
+        align(hopper(), flat.landmarks, IMAGE_SIZE)
+    (alone,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
+    finder.detector = Scripted([flat, good])
+    (row,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
+    assert (row["status"], row["faces"], row["crops"]) == (None, alone["faces"], alone["crops"])
+    finder.detector = Scripted([flat])
+    (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
+    assert (row["status"], row["faces"]) == ("no_face", [])
+
+
+def test_of_too_many_faces_the_best_are_kept(tmp_path: Path, tiny_weights: str) -> None:
+    finder = FindFaces(job(tmp_path, tiny_weights))
+    (face,) = finder.detector.detect(hopper(), 24)
+    finder.detector = Scripted([replace(face, score=1 - n / 1000) for n in range(MAX_FACES + 9)])
+    (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
+    assert row["status"] is None
+    assert [round(1000 - 1000 * face["score"]) for face in row["faces"]] == list(range(MAX_FACES))
+    assert len(crops_of(row, "crops")) == MAX_FACES
 
 
 def test_small_faces_are_left_alone(finder: FindFaces, tmp_path: Path, tiny_weights: str) -> None:

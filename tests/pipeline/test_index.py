@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import ray
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline import archive, storage
+from pipeline import archive, manifest, storage
 from pipeline.archive import ArchiveError
 from pipeline.index import INDEX_SCHEMA, IndexSummary, build_index, expand, member_of, photo_id, write_archive
 from pipeline.source import Source, index_files
@@ -26,6 +27,29 @@ def rows(output: Path) -> list[dict[str, Any]]:
     tables = [pq.read_table(path) for path in sorted((output / "index").glob("*.parquet"))]
     assert all(table.schema.equals(INDEX_SCHEMA, check_metadata=True) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
+
+
+def result(row: dict[str, Any], status: str) -> dict[str, Any]:
+    columns = {name: row[name] for name in ("photo_id", "source", "member", "error_type", "error")}
+    return columns | {"status": status, "finished_at": datetime(2026, 1, 1, tzinfo=UTC), "faces": []}
+
+
+class AskedFileSystem(MemoryFileSystem):
+    """Counts the questions about single files, each a request to an object store."""
+
+    protocol = "asked"
+    asked = 0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("asked://")))
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        AskedFileSystem.asked += 1
+        return super().info(path, **kwargs)
+
+
+fsspec.register_implementation("asked", AskedFileSystem, clobber=True)
 
 
 def loose(folder: Path) -> str:
@@ -114,6 +138,62 @@ def test_indexed_archives_stay_and_new_ones_are_added(tmp_path: Path) -> None:
     assert names[second].startswith("x.tar-")
 
 
+def test_a_mended_archive_is_indexed_anew_and_the_good_rows_stay(tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    whole = tar_bytes(PHOTOS)
+    uri = put(str(tmp_path), "a.tar", whole[:100_000])
+    other = put(str(tmp_path), "b/a.tar", whole)
+    build_index([uri, other], output)
+    before = {row["photo_id"] for row in rows(tmp_path / "out") if row["kind"] == "file"}
+    manifest.write_part(
+        [result(row, "failed" if row["error"] else "restored") for row in rows(tmp_path / "out")], output, "1"
+    )
+    assert manifest.counts(output).failed == 1
+    put(str(tmp_path), "a.tar", whole)
+    assert build_index([uri, other], output) == IndexSummary(2, 12, 12, 2 * BYTES, errors=0)
+    found = rows(tmp_path / "out")
+    assert before < {row["photo_id"] for row in found}
+    assert {row["archive_name"] for row in found if row["source"] == uri} == {"a.tar"}
+    counts = manifest.counts(output)
+    assert (counts.indexed, counts.restored, counts.failed, counts.pending) == (12, 9, 0, 3)
+    assert counts.adds_up
+
+
+def test_an_archive_of_which_nothing_is_left_keeps_its_rows(tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    uri = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS)[:100_000])
+    build_index([uri], output)
+    before = rows(tmp_path / "out")
+    put(str(tmp_path), "a.tar", b"")
+    build_index([uri], output)
+    assert rows(tmp_path / "out") == before
+
+
+def test_a_folder_that_grows_is_listed_again(tmp_path: Path) -> None:
+    source, output = loose(tmp_path / "in"), str(tmp_path / "out")
+    build_index([source], output)
+    before = {path: path.read_bytes() for path in (tmp_path / "out" / "index").iterdir()}
+    build_index([source], output)
+    assert set((tmp_path / "out" / "index").iterdir()) == before.keys()  # nothing new, so no file
+    for name in ("new.jpg", "album/newer.jpg"):
+        put(source, name, b"new")
+        summary = build_index([source], output)
+    assert (summary.archives, summary.photos) == (1, len(PHOTOS) + 2)
+    assert {path: path.read_bytes() for path in before} == before
+    found = rows(tmp_path / "out")
+    assert sorted(row["member"] for row in found) == sorted([*PHOTOS, "new.jpg", "album/newer.jpg"])
+    assert {row["archive_name"] for row in found} == {"in"}
+
+
+def test_a_pattern_asks_nothing_about_each_match() -> None:
+    for n in range(20):
+        put("asked://many", f"{n:02}.jpg", bytes(n))
+    AskedFileSystem.asked = 0
+    (source,) = expand(["asked://many/*.jpg"], "asked://out")
+    assert source.only == tuple((f"{n:02}.jpg", n) for n in range(20))
+    assert AskedFileSystem.asked < 5
+
+
 def test_single_photos_belong_to_their_folder_and_are_indexed_once(tmp_path: Path) -> None:
     source, output = loose(tmp_path / "in"), str(tmp_path / "out")
     album = f"{source}/album"
@@ -145,7 +225,9 @@ def test_expand_names_each_archive_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert expand([source, f"{source}/album", f"{source}/album/00.jpg", inner, f"file://{source}/"], out) == whole
     assert expand([f"{source}/sub/*.tar"], out) == [Source(inner, "archive")]
     assert expand([odd], out) == [Source(odd, "archive")]
-    assert expand([f"{source}/album/0[12].jpg"], out) == [Source(f"{source}/album", "folder", ("01.jpg", "02.jpg"))]
+    assert expand([f"{source}/album/0[12].jpg"], out) == [
+        Source(f"{source}/album", "folder", (("01.jpg", 40_001), ("02.jpg", 40_002)))
+    ]
 
 
 @pytest.mark.parametrize("source", ["missing.tar", "empty", "none/*.jpg"])
@@ -176,6 +258,9 @@ class ClosedFileSystem(MemoryFileSystem):
     """Files that can be seen and not read, as in a bucket without the right to get objects."""
 
     protocol = "closed"
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        return {"name": path, "size": 10, "type": "file"}
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         raise PermissionError(path)

@@ -123,10 +123,13 @@ def test_counts_of_a_run(output: str) -> None:
     assert (found.indexed, found.faces, found.failures, found.adds_up) == (5, 3, {"archive_truncated": 1}, True)
 
 
-def test_a_result_without_an_index_row_does_not_add_up(output: str) -> None:
-    write_part([result_row("elsewhere.jpg")], output, "1")
+def test_a_result_whose_index_row_is_gone_is_not_counted(output: str) -> None:
+    """The row of an archive that was broken stays in the log when the archive is mended."""
+    gone = result_row("gone", "failed", error_type="archive_truncated", face_count=2)
+    write_part([result_row("a.jpg", face_count=1), gone], output, "1")
     found = counts(output)
-    assert (found.indexed, found.restored, found.pending, found.adds_up) == (5, 1, 5, False)
+    assert (found.indexed, found.restored, found.failed, found.pending, found.faces) == (5, 1, 0, 4, 1)
+    assert (found.failures, found.adds_up) == ({}, True)
 
 
 def test_no_run_there(tmp_path: Path) -> None:

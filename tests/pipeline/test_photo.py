@@ -1,3 +1,4 @@
+import gc
 import io
 import pickle
 import struct
@@ -29,7 +30,8 @@ def turned_exif() -> Image.Exif:
 
 
 @pytest.mark.parametrize(
-    ("format", "options"), [("jpeg", {"quality": 95}), ("png", {}), ("tiff", {}), ("webp", {}), ("gif", {})]
+    ("format", "options"),
+    [("jpeg", {"quality": 95}), ("png", {}), ("tiff", {}), ("webp", {}), ("gif", {}), ("bmp", {})],
 )
 def test_decode_knows_the_format_by_its_content(format: str, options: dict[str, Any]) -> None:
     photo = decode(file(format, **options))
@@ -112,7 +114,7 @@ def test_a_cmyk_profile_is_not_put_on_rgb_pixels() -> None:
     assert again.image.bands == 3 and not again.image.get_typeof("icc-profile-data")
 
 
-@pytest.mark.parametrize("format", ["jpeg", "png", "gif", "webp", "tiff"])
+@pytest.mark.parametrize("format", ["jpeg", "png", "gif", "webp", "tiff", "bmp"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
 def test_a_cut_off_file_is_truncated(format: str, share: float) -> None:
     data = file(format)
@@ -136,7 +138,10 @@ def test_a_cut_off_tiff_is_truncated_wherever_its_directory_is(compression: str)
         (b"", "empty_file"),
         (b"Dear reader, this is a letter and no photo.", "not_an_image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not_an_image"),
-        (b"P6 2 2 255 123456789012", "not_an_image"),
+        (b"P6 2 2 255 123456789012", "unsupported_format"),
+        (b"P6 of the report", "not_an_image"),
+        (b"BMW built a car called the M1 in 1978.", "not_an_image"),
+        (bytes(5000), "not_an_image"),
         (file("png")[:4000] + b"????" + file("png")[4004:], "decode_error"),
     ],
 )
@@ -156,6 +161,91 @@ def test_a_picture_over_the_limit_is_refused_from_its_header() -> None:
         decode(bytes(bomb))
     assert caught.value.error_type == "too_large"
     assert decode(png, max_pixels=96 * 128).width == 128
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "JPEG 2000"),
+        (b"\xff\x4f\xff\x51" + bytes(99), "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
+        (b"\xff\x0a" + bytes(99), "JPEG XL"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "HEIC"),
+        (b"8BPS\0\1" + bytes(99), "Photoshop"),
+        (bytes(128) + b"DICM" + bytes(99), "DICOM"),
+    ],
+)
+def test_a_format_that_is_not_decoded_is_named_with_a_remedy(data: bytes, name: str) -> None:
+    with pytest.raises(PhotoError, match=f"{name} files .* TIFF or PNG") as caught:
+        decode(data)
+    assert caught.value.error_type == "unsupported_format"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA"])
+def test_a_bmp_becomes_rgb_and_keeps_its_resolution(mode: str) -> None:
+    stream = io.BytesIO()
+    image = Image.fromarray(PIXELS).convert(mode)
+    image.save(stream, "bmp", dpi=(300, 300))
+    photo = decode(stream.getvalue())
+    assert np.array_equal(photo.pixels, np.asarray(image.convert("RGB")))
+    again = Image.open(io.BytesIO(encode(photo, photo.pixels, "png", 90)))
+    assert again.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_a_bmp_over_the_limit_is_refused_from_its_header() -> None:
+    bomb = bytearray(file("bmp"))
+    bomb[18:26] = struct.pack("<ii", 60000, -60000)
+    with pytest.raises(PhotoError, match="60000 x 60000"):
+        decode(bytes(bomb))
+    with pytest.raises(PhotoError) as caught:
+        decode(bytes(bomb[:18]))
+    assert caught.value.error_type == "truncated"
+
+
+def pages(*kinds: int) -> bytes:
+    """A TIFF with one page for each NewSubfileType."""
+    stream = io.BytesIO()
+    first, *others = [Image.fromarray(PIXELS[: 90 - 9 * n]) for n in range(len(kinds))]
+    for page, kind in zip((first, *others), kinds, strict=True):
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+    first.save(stream, "tiff", save_all=True, append_images=others, tiffinfo={254: kinds[0]})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kinds", [(0, 0), (2, 2, 2), (0, 1, 0), (0, 4), (1, 0)])
+def test_a_tiff_with_more_pictures_than_one_fails_as_a_whole(kinds: tuple[int, ...]) -> None:
+    with pytest.raises(PhotoError, match=f"has {len(kinds)} pages: split it") as caught:
+        decode(pages(*kinds))
+    assert caught.value.error_type == "multi_page"
+
+
+def test_a_tiff_with_reduced_copies_is_one_photo() -> None:
+    assert decode(pages(0, 1)).height == 90
+    levels = decode(file("tiff")).image.tiffsave_buffer(tile=True, tile_width=16, tile_height=16, pyramid=True)
+    assert pyvips.Image.new_from_buffer(levels, "").get_n_pages() > 2
+    assert np.array_equal(decode(levels).pixels, PIXELS)
+
+
+def test_of_an_animation_the_first_frame_is_taken() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS).save(stream, "gif", save_all=True, append_images=[Image.fromarray(255 - PIXELS)])
+    photo = decode(stream.getvalue())
+    assert photo.height == 96 and np.abs(photo.pixels.astype(int) - PIXELS).mean() < 10
+
+
+@pytest.mark.parametrize("tile", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_decoding_that_takes_too_long_is_stopped_and_never_what_comes_after(tile: bool, orientation: int) -> None:
+    picture = pyvips.Image.new_from_array(np.tile(PIXELS, (32, 32, 1))).copy(interpretation="srgb").bandjoin(200)
+    picture.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    data = picture.tiffsave_buffer(tile=tile)
+    with pytest.raises(PhotoError, match="longer than 0 s") as caught:
+        decode(data, max_seconds=0)
+    assert caught.value.error_type == "too_slow"
+    photo = decode(data)
+    gc.collect()
+    assert decode(encode(photo, photo.pixels, "png", 90)).image.bands == 4
 
 
 def test_a_photo_error_survives_the_way_between_processes() -> None:

@@ -7,16 +7,18 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import restore
-from pipeline import query, run
-from pipeline.manifest import counts
-from pipeline.settings import Settings
+from pipeline import query, run, storage
+from pipeline.index import build_index
+from pipeline.manifest import counts, pending
+from pipeline.settings import Resources, Settings
+from tests.ceph import free_port
 from tests.pictures import astronaut, coffee, decoded, encoded, hopper
 from tests.pipeline.archives import put, tar_bytes, zip_bytes
 
@@ -184,7 +186,8 @@ def test_what_it_prints(done: Done) -> None:
     assert progress[-1].startswith("restore: 17/17 photos, 7 faces") and progress[-1].endswith(", 6 failed")
     assert lines[-2].split() == ["17", "=", "7", "+", "1", "+", "3", "+", "6", "+", "0"]
     assert lines[-1] == f"faces restored: 7; next: interlcm status {done.output}"
-    assert len(lines) == len(progress) + 4
+    assert lines[1] == "actors: 2, on the CPU"
+    assert len(lines) == len(progress) + 5
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -217,3 +220,22 @@ def test_what_failed_is_done_again_and_only_that(done: Done) -> None:
     log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
     assert [row["n"] for row in done.rows(log)] == [1] * 11 + [2] * 6
     assert len(json.loads((done.output / "run.json").read_text())["attempts"]) == 2
+
+
+def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
+    tmp_path: Path, tiny_weights: str, fresh_clients: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last stage meets a server that is not there: its StorageError arrives as one, through Ray."""
+    source = put(str(tmp_path), "notes.tar", tar_bytes({"notes.txt": b"a text"}))
+    output = str(tmp_path / "out")
+    build_index([source], output)
+    for name, value in {"ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    elsewhere = replace(run.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
+    with pytest.raises(Exception) as stopped:
+        list(run.chain(pending(output), elsewhere, Resources()).iter_batches(batch_size=None))
+    cause = getattr(stopped.value, "cause", None)
+    assert isinstance(cause, storage.StorageError)
+    assert cause.reason == "unreachable"

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.storage import StorageError
+from pipeline.storage_error import storage_errors
 
 
 @pytest.fixture(params=["local", "file", "memory"])
@@ -37,10 +38,12 @@ def test_list_files_is_sorted_and_sees_new_files(folder: str) -> None:
     assert storage.list_files(folder) == [("a.bin", 5), ("b/1.bin", 7), ("b/2.bin", 7)]
     storage.write_bytes(storage.join(folder, "c.bin"), b"")
     assert storage.list_files(folder)[-1] == ("c.bin", 0)
-    assert [uri.rsplit("/", 1)[1] for uri in storage.glob(storage.join(folder, "b", "*.bin"))] == [
-        "1.bin",
-        "2.bin",
+    canonical = storage.canonical(folder)
+    assert storage.glob(storage.join(folder, "b", "*.bin")) == [
+        (f"{canonical}/b/1.bin", "file", 7),
+        (f"{canonical}/b/2.bin", "file", 7),
     ]
+    assert storage.glob(storage.join(folder, "?")) == [(f"{canonical}/b", "folder", 0)]
 
 
 def test_missing_is_one_line_with_the_name(folder: str) -> None:
@@ -59,13 +62,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         storage.write_bytes(str(target), "not bytes")  # type: ignore[arg-type]
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_write_file_moves_the_file(folder: str, tmp_path: Path) -> None:
-    (tmp_path / "made").write_bytes(b"large")
-    storage.write_file(storage.join(folder, "x", "y.bin"), tmp_path / "made")
-    assert storage.read_bytes(storage.join(folder, "x", "y.bin")) == b"large"
-    assert not (tmp_path / "made").exists()
 
 
 def test_join_and_canonical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +150,64 @@ def test_arrow_reads_through_it(folder: str) -> None:
 def test_the_error_survives_a_process_border() -> None:
     error = pickle.loads(pickle.dumps(StorageError("a: gone", "missing")))
     assert (str(error), error.reason) == ("a: gone", "missing")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://user:SECRET@host/a.tar",
+        "https://SECRET@host/a.tar",
+        "s3://key:SECRET@bucket/a.tar",
+        "gopher://user:SECRET@host/a.tar",
+        "https://host/a.tar?X-Amz-Date=1&X-Amz-Signature=SECRET",
+        "https://host/a.tar?sv=1&sig=SECRET",
+        "HTTPS://host/a.tar?access_token=SECRET",
+    ],
+)
+def test_a_uri_with_credentials_is_refused_without_a_word_of_them(uri: str) -> None:
+    with pytest.raises(StorageError, match="holds credentials") as caught:
+        storage.canonical(uri)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["me@home:1/a.jpg", "a.jpg?sig=1", "https://user:x@host/a.jpg"])
+def test_a_name_that_looks_like_credentials_stays_a_name(name: str, folder: str) -> None:
+    uri = storage.join(folder, name)
+    storage.write_bytes(uri, b"here")
+    assert storage.read_bytes(uri) == b"here"
+
+
+class ClientError(Exception):
+    """What botocore raises: the answer of the server is in `response`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "stops"),
+    [
+        ("ExpiredToken", "credentials", True),
+        ("InvalidAccessKeyId", "credentials", True),
+        ("SignatureDoesNotMatch", "credentials", True),
+        ("AccessDenied", "denied", False),
+        ("SlowDown", "unreachable", True),
+    ],
+)
+def test_a_code_of_s3_behind_the_clients_error(code: str, reason: str, stops: bool) -> None:
+    """s3fs makes PermissionErrors of the first four, with the code in their cause."""
+    with pytest.raises(StorageError) as caught, storage_errors("s3://bucket/a.tar"):
+        raise OSError(16, "busy") if code == "SlowDown" else PermissionError("no") from ClientError(code)
+    assert (caught.value.reason, caught.value.stops_run) == (reason, stops)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_version_tells_a_file_from_the_one_before(folder: str) -> None:
+    uri = storage.join(folder, "a.bin")
+    storage.write_bytes(uri, b"one")
+    first = storage.version(uri)
+    assert storage.version(uri) == first
+    storage.write_bytes(uri, b"two")
+    assert storage.version(uri) != first

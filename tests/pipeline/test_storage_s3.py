@@ -23,6 +23,26 @@ def test_what_is_written_is_read(bucket: str) -> None:
     assert storage.read_bytes(uri) == data
 
 
+def test_a_key_that_looks_like_a_version_is_a_key(bucket: str) -> None:
+    plain, odd = storage.join(bucket, "a.png"), storage.join(bucket, "a.png?versionId=1")
+    storage.write_bytes(plain, b"plain")
+    storage.write_bytes(odd, b"odd one")
+    assert (storage.read_bytes(plain), storage.read_bytes(odd)) == (b"plain", b"odd one")
+    assert storage.read_bytes(odd, 0, 3) == b"odd"
+    assert storage.describe(odd) == ("file", 7)
+    assert storage.list_files(bucket) == [("a.png", 5), ("a.png?versionId=1", 7)]
+
+
+def test_a_version_is_the_content(bucket: str) -> None:
+    uri = storage.join(bucket, "a.bin")
+    storage.write_bytes(uri, b"one")
+    first = storage.version(uri)
+    storage.write_bytes(uri, b"two")
+    assert storage.version(uri) != first
+    storage.write_bytes(uri, b"one")
+    assert storage.version(uri) == first
+
+
 def test_ranged_reads(bucket: str) -> None:
     uri = storage.join(bucket, "a.bin")
     storage.write_bytes(uri, b"0123456789")
@@ -76,8 +96,11 @@ def test_wrong_credentials(bucket: str, fresh_clients: None, monkeypatch: pytest
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(storage.StorageError) as error:
         storage.list_files(bucket)
-    assert error.value.reason == "denied"
+    assert error.value.reason == "credentials"
     assert "wrong" not in str(error.value)
+    with pytest.raises(storage.StorageError) as error:
+        storage.describe(storage.join(bucket, "a.tar"))  # HEAD, whose answer is no more than 403
+    assert error.value.reason == "credentials"
 
 
 def test_no_server(bucket: str, fresh_clients: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,22 @@
 """Tar archives by tarfile: hostile, damaged, and with names of any kind."""
 
+import gzip
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.member import unescape_name
 from tests.pipeline.archives import PHOTOS, contents, listed, put, tar_bytes
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "a.tar": bytes,
+    "a.tar.gz": gzip.compress,
+    "a.tar.zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
+}
 
 
 def test_a_truncated_tar_lists_what_came_before(tmp_path: Path) -> None:
@@ -39,6 +48,44 @@ def test_a_tar_without_its_end_mark_is_reported(tmp_path: Path) -> None:
     assert [member.path for member in members] == ["a.jpg"]
     assert error is not None
     assert error.error_type == "archive_truncated"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.zst"])
+def test_a_header_of_zeros_is_not_the_end_of_the_archive(name: str, place: int, tmp_path: Path) -> None:
+    data = bytearray(tar_bytes({"a.jpg": b"1", "b.jpg": b"2", "c.jpg": b"3"}, format=tarfile.USTAR_FORMAT))
+    data[place * 1024 : place * 1024 + 512] = bytes(512)
+    members, error = listed(put(str(tmp_path), name, COMPRESS[name](bytes(data))))
+    assert [member.path for member in members] == ["a.jpg", "b.jpg", "c.jpg"][:place]
+    assert error is not None
+    assert error.error_type == "archive_unreadable"
+    assert "after the end-of-archive mark" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.zst"])
+def test_two_tars_in_one_file_are_not_taken_for_one(name: str, tmp_path: Path) -> None:
+    members, error = listed(put(str(tmp_path), name, COMPRESS[name](tar_bytes(PHOTOS)) * 2))
+    assert [member.path for member in members] == list(PHOTOS)
+    assert error is not None
+    assert "repack or repair it" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.zst"])
+@pytest.mark.parametrize("blocks", [1, 2, 5000])
+def test_zeros_after_the_end_mark_are_nothing(name: str, blocks: int, tmp_path: Path) -> None:
+    whole = tar_bytes({"a.jpg": b"1"}, format=tarfile.USTAR_FORMAT)[:1024]
+    members, error = listed(put(str(tmp_path), name, COMPRESS[name](whole + bytes(512 * blocks))))
+    assert [member.path for member in members] == ["a.jpg"]
+    assert error is None
+
+
+def test_a_wrong_checksum_of_the_stream_is_reported(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(tar_bytes(PHOTOS)))
+    data[-8] ^= 1  # RFC 1952: the CRC-32 of the content is the last but one word
+    members, error = listed(put(str(tmp_path), "a.tar.gz", bytes(data)))
+    assert len(members) == len(PHOTOS)
+    assert error is not None
+    assert "CRC" in str(error)
 
 
 def header(name: bytes, type: bytes = b"0", size: bytes = b"00000000000\0") -> bytes:
