@@ -198,8 +198,12 @@ def environment() -> dict[str, str]:
 
 
 def configure(environment: dict[str, str]) -> None:
-    """Take the storage settings of another process; before the first use of storage in this one."""
+    """Take the storage settings of another process. Clients made with other settings are forgotten."""
+    if environment.items() <= os.environ.items():
+        return
     os.environ.update(environment)
+    for kind in fsspec.registry.values():  # fsspec keeps clients by their arguments, which these are not
+        kind.clear_instance_cache()
 
 
 def local_folder(uri: str) -> Path:
