@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights import check_state, quiet_libraries, tidy_config, write_encoder
+from interlcm.weights import READABLE, check_state, quiet_libraries, tidy_config, write_encoder
 from interlcm.weights_index import (
     ENCODERS,
     INDEX,
@@ -63,6 +63,7 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
         config, weights = write_part(module, state, Path(stage), variant)
         if not (folder / part / config.name).exists():
             os.replace(config, folder / part / config.name)
+        weights.chmod(READABLE)
         os.replace(weights, folder / part / weights.name)
     paths = {f"{part}/config.json": None, f"{part}/{weights.name}": variant}
     listed = {entry["path"] for entry in index["parts"]} - {f"{part}/{weights.name}"}

@@ -104,11 +104,7 @@ def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> 
 
     def loss(step: int) -> Tensor:
         timestep = grid[int(torch.randint(len(grid), (), generator=generator))]
-        # Easy consistency tuning: the gap between t and r begins at t and later halves, but not near the data: there
-        # r stays 0, for estimates that only agree with each other drift away from any picture.
-        halved = step > 0.85 * stage.steps and timestep >= 400
-        earlier = timestep // 2 if halved else 0
-        return losses.consistency_loss(model, *next(batches), timestep, earlier, generator)
+        return losses.consistency_loss(model, *next(batches), timestep, generator)
 
     optimise(model, ["unet", "spatial_encoder", "visual_encoder", "clip"], loss, stage, report)
 

@@ -49,6 +49,9 @@ __all__ = [
 ]
 
 
+# safetensors makes files that their owner alone can read; weights are shared by the users of a cluster.
+READABLE = 0o644
+
 NAMES_SHOWN = 3  # of the keys in an error
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -206,6 +209,7 @@ def save_components(
         refuse_shared_change(folder, index, variant, parts)
         for part in parts:
             (folder / part["path"]).parent.mkdir(parents=True, exist_ok=True)
+            (Path(stage) / part["path"]).chmod(READABLE)
             os.replace(Path(stage) / part["path"], folder / part["path"])
     write_index(folder, merge_index(index, parts, {variant: {"steps": list(steps), "task": task}}))
 
