@@ -33,7 +33,7 @@ class Result:
         return self.psnr_restored - self.psnr_lq
 
 
-# Standard deviations of the noise in 8-bit steps: the range of the scans, then its two ends.
+# Standard deviations of the noise in 8-bit steps: the range of old scans, then its two ends.
 STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 
 
