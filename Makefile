@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow-test clean
+.PHONY: help install demo test slow-test docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ test: install  ## ruff, mypy and the tests
 
 slow-test: install  ## the tests marked slow
 	$(BIN)/pytest -m slow --timeout 3600
+
+docs: install  ## the lists in the documents, from the code
+	$(BIN)/python -m tests.reference
 
 clean:  ## remove the virtual environment, the caches and the demo's output
 	rm -rf .venv demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

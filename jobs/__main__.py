@@ -1,17 +1,20 @@
 """The `interlcm` command: puts the commands together and turns the errors that a user can cause into one line."""
 
+import os
 import sys
 
 import typer
 
-from jobs import weights
+from jobs import manifest, submit, weights
 from jobs.demo import demo
 from jobs.evaluate import evaluate
 from jobs.index import index
 from jobs.query import query
+from jobs.report import report
 from jobs.restore import restore
 from jobs.status import status
 from jobs.train import train
+from jobs.verify import verify
 
 PACKAGES = {"interlcm", "pipeline", "jobs"}
 
@@ -23,9 +26,11 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
-for command in (demo, index, restore, status, query, train, evaluate):
+for command in (demo, index, restore, status, query, report, verify, train, evaluate):
     app.command()(command)
 app.add_typer(weights.app, name="weights")
+app.add_typer(manifest.app, name="manifest")
+app.add_typer(submit.app, name="submit")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,6 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
     is a bug, and its traceback is wanted.
     """
     try:
+        if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
+            from pipeline.sealed import open_settings
+
+            open_settings()
         code = app(arguments, prog_name="interlcm", standalone_mode=False)
     except typer.TyperException as error:
         code = _wrong_usage(error)

@@ -1,8 +1,13 @@
 """Arguments and options that several commands share."""
 
-from typing import Annotated, Literal
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+import yaml
+
+Thresholds = TypeVar("Thresholds")
 
 Sources = Annotated[
     list[str],
@@ -19,3 +24,46 @@ Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo:
 ColorFix = Annotated[
     Literal["wavelet", "adain", "none"], typer.Option(help="How a face gets the colours of its input back.")
 ]
+
+
+def from_file(context: typer.Context, file: Path | None) -> Path | None:
+    """Take options from a YAML file: each is the default of the option of its name, so what is typed wins."""
+    if file is None:
+        return None
+    try:
+        values = yaml.safe_load(file.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise typer.BadParameter(f"--config {file} cannot be read: {error}") from error
+    known = {parameter.name for parameter in context.command.params} - {"config", "sources"}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise typer.BadParameter(f"--config {file}: write one `option: value` on each line")
+    values = {name.replace("-", "_"): value for name, value in values.items()}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise typer.BadParameter(f"--config {file}: no option {unknown[0]}; see {context.command_path} --help")
+    context.default_map = {**(context.default_map or {}), **values}
+    return file
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        callback=from_file,
+        is_eager=True,
+        help="YAML file of options (`quality: 90`); what is typed wins.",
+    ),
+]
+
+
+def thresholds(option: str, defaults: Thresholds, given: list[str]) -> Thresholds:
+    """A dataclass of numbers with what NAME=VALUE options change; typer.BadParameter names those that there are."""
+    known: dict[str, Any] = asdict(defaults)  # type: ignore[call-overload]
+    for item in given:
+        name, _, text = item.partition("=")
+        try:
+            known[name] = type(known[name])(text)
+        except (KeyError, ValueError):
+            names = ", ".join(f"{key}={value:g}" for key, value in known.items())
+            raise typer.BadParameter(f"{option} {item}: give one of these with a number: {names}") from None
+    return replace(defaults, **known)  # type: ignore[type-var]

@@ -18,6 +18,31 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+# What curators ask most. Faces are compared by identity where there are weights for it, else pixel by pixel.
+QUESTIONS = {
+    "--worst": """
+        SELECT member, page, face_index, identity_similarity, psnr, ssim, delta_e, review_reason, restored_uri
+        FROM faces ORDER BY identity_similarity NULLS LAST, psnr, photo_id, face_index LIMIT {worst}
+    """,
+    "--failures": """
+        SELECT source, member, page, error_type, error FROM photos WHERE status = 'failed'
+        ORDER BY error_type, source, member, page
+    """,
+    "--review": """
+        SELECT member, page, face_index, review_reason, decision, comment, restored_uri, photo_id
+        FROM faces LEFT JOIN decisions USING (photo_id, face_index) WHERE needs_review
+        ORDER BY source, member, page, face_index
+    """,
+    "--summary": """
+        SELECT status, count(*) AS photos, sum(face_count)::BIGINT AS faces, sum(bytes)::BIGINT AS bytes,
+            round(sum(coalesce(seconds_fetch, 0) + coalesce(seconds_detect, 0) + coalesce(seconds_restore, 0)
+                + coalesce(seconds_compose, 0)), 1) AS seconds,
+            min(finished_at) AS first_finished, max(finished_at) AS last_finished
+        FROM photos GROUP BY status ORDER BY photos DESC
+    """,
+}
+
+
 class Format(StrEnum):
     table = "table"
     csv = "csv"
@@ -27,28 +52,42 @@ class Format(StrEnum):
 
 def query(
     output: Run,
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that reads, in DuckDB's SQL.")],
+    sql: Annotated[str, typer.Argument(metavar="[SQL]", help="One statement that reads, in DuckDB's SQL.")] = "",
+    worst: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The N restored faces least like their input.")
+    ] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="The photos that failed, and why.")] = False,
+    review: Annotated[bool, typer.Option("--review", help="The faces to review, and what was decided.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Photos, faces, bytes and seconds by status.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Every column: type, unit and meaning.")] = False,
     format: Annotated[Format, typer.Option(help="How to write the rows.")] = Format.table,
     to: Annotated[str, typer.Option(metavar="FILE", help="Path or URI to write to, in place of the screen.")] = "",
 ) -> None:
-    """Ask about a run in SQL.
+    """Ask about a run: in SQL, or one of the ready questions.
 
-    The views are photos (one row per photo) and faces (one row per face); index holds every member of the sources.
-    The statement can read these and nothing else. DESCRIBE photos lists the columns.
+    The views are photos (one row per photo, the newest) and faces (one row per face of these); index holds every member
+    of the sources, manifest every row ever written, and decisions what curators decided: the files that they exported
+    from the report, put into OUTPUT/decisions/. A statement can read these and nothing else.
 
     \b
     Examples:
+      interlcm query restored --worst 20
       interlcm query restored "SELECT status, count(*) FROM photos GROUP BY status"
-      interlcm query restored "SELECT member, error FROM photos WHERE status = 'failed'" --format csv --to failed.csv
+      interlcm query restored --failures --format csv --to failed.csv
       interlcm query restored "SELECT member, face_index, psnr FROM faces WHERE needs_review" --format json
     """
     if format is Format.parquet and not to:
         raise typer.BadParameter("parquet is not for the screen; name a file with --to", param_hint="--format")
+    ready = {"--worst": worst is not None, "--failures": failures, "--review": review, "--summary": summary}
+    asked = [name for name, given in {"SQL": bool(sql), **ready, "--describe": describe}.items() if given]
+    if len(asked) != 1:
+        given = " and ".join(asked) or "nothing"
+        raise typer.BadParameter(f"{given} to ask: give one of SQL, {', '.join(ready)}, --describe")
     from pipeline import storage
-    from pipeline.query import connect, run
+    from pipeline.query import columns, reading, run
 
-    with connect(output) as connection:
-        rows = run(connection, sql)
+    question = sql or QUESTIONS.get(asked[0], "").format(worst=worst)
+    rows = columns(output) if describe else reading(output, lambda connection: run(connection, question))
     data = WRITERS[format](rows)
     if to:
         storage.write_bytes(to, data)

@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.options import ColorFix, Output, Sources, Weights
+from jobs.options import ColorFix, Config, Output, Sources, Weights, thresholds
 
 if TYPE_CHECKING:
     from pipeline.run import Progress
     from pipeline.settings import Resources, Settings
 
+# A photo_id is a digest, so the first ones are a random choice that stays the same.
+SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 LOG_EVERY = 10.0  # seconds between progress lines where the output is no terminal
 
 Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
@@ -21,28 +24,61 @@ def restore(
     sources: Sources,
     output: Output,
     weights: Weights = "demo",
-    steps: Annotated[int, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")] = 4,
+    task: Annotated[
+        Literal["restore", "colorize", "inpaint"], typer.Option(help="What the weights are to do; they must serve it.")
+    ] = "restore",
+    steps: Annotated[
+        int | None, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")
+    ] = None,
     color_fix: ColorFix = "wavelet",
+    aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops: find no faces.")] = False,
     detector: Annotated[
         Detector, typer.Option(help="auto: RetinaFace when its weights are in the folder, else OpenCV's Haar cascades.")
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Leave faces narrower than this alone, px.")] = 24,
+    max_faces: Annotated[int, typer.Option(min=1, help="Of one photo, the best ones.")] = 256,
+    center_face: Annotated[bool, typer.Option("--center-face", help="Only the face nearest to the middle.")] = False,
+    upscale: Annotated[int, typer.Option(help="Enlarge photos 2 or 4 times.")] = 1,
+    background: Annotated[
+        Literal["none", "realesrgan"], typer.Option(help="Enlarge around the faces with Lanczos (none) or Real-ESRGAN.")
+    ] = "none",
     format: Annotated[
-        Literal["source", "jpeg", "png", "tiff", "webp"],
+        Literal["source", "jpeg", "png", "tiff", "webp", "avif"],
         typer.Option(help="Format of the restored photos; source: each photo's own (png where it cannot be written)."),
     ] = "source",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
+    save_faces: Annotated[
+        bool, typer.Option("--save-faces", help="Write each face, before and after, to OUTPUT/faces/.")
+    ] = False,
+    c2pa_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Private key: restored photos get a signed C2PA manifest.")
+    ] = None,
+    c2pa_cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, the signer's first.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run's noise.")] = 0,
+    review: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A threshold beyond which a face needs review, such as min_psnr=20."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What untrusted input may cost, such as seconds=120 for one photo."),
+    ] = None,
     actors: Annotated[
         str, typer.Option(metavar="N or MIN:MAX", help="Restore actors, each with the whole model.")
     ] = "",
     gpus_per_actor: Annotated[
         float | None, typer.Option(min=0, help="GPUs for each actor, fractions too; default 1 where there are GPUs.")
     ] = None,
-    batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch of the model.")] = 8,
+    batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch on a GPU (on a CPU: one).")] = 8,
     where: Annotated[
         str | None, typer.Option(metavar="SQL", help="Only photos that match, such as \"status = 'failed'\" to retry.")
     ] = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only N members, the same ones each time, spread evenly.")
+    ] = None,
+    config: Config = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a photo failed.")] = False,
 ) -> None:
     """Restore the faces in archives: restored photos, and a manifest with one row for each member.
@@ -54,14 +90,27 @@ def restore(
       interlcm restore scans.tar --output restored
       interlcm restore s3://archive/scans/ --output s3://archive/restored --weights s3://archive/weights --actors 8
       interlcm restore scans.tar --output restored --where "status = 'failed'"
+      interlcm restore scans.tar --output signed --c2pa-key key.pem --c2pa-cert chain.pem
     """
-    from pipeline.settings import Settings
+    from pipeline.limits import Limits
+    from pipeline.settings import Review, Settings
 
+    if upscale not in (1, 2, 4):
+        raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
+    if background != "none" and upscale == 1:
+        raise typer.BadParameter("--background realesrgan enlarges: give --upscale 2 or 4 with it")
+    if (c2pa_key is None) != (c2pa_cert is None):
+        raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
     settings = Settings(
-        weights=weights, steps=steps, color_fix=color_fix, detector=detector, min_face=min_face, format=format,
-        quality=quality, seed=seed,
+        weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, detector=detector,
+        min_face=min_face, max_faces=max_faces, center_face=center_face, upscale=upscale, background=background,
+        format=format, quality=quality, save_faces=save_faces, seed=seed,
+        review=thresholds("--review", Review(), review or []), limits=thresholds("--limit", Limits(), limit or []),
     )  # fmt: skip
-    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, batch_faces, where)
+    if sample:
+        where = f"({where or 'true'}) AND {SAMPLE.format(sample)}"
+    keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
+    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, batch_faces, where, keys)
     if strict and failed:
         raise typer.Exit(3)
 
@@ -74,17 +123,20 @@ def run(
     gpus_per_actor: float | None = None,
     batch_faces: int = 8,
     where: str | None = None,
+    keys: tuple[Path, Path] | None = None,
 ) -> int:
-    """Index, restore, audit; prints what happens, returns how many photos failed."""
+    """Index, restore, audit; prints what happens, returns how many photos failed. keys: of C2PA, key and chain."""
     from jobs.index import in_words
     from jobs.status import equation
     from pipeline import cluster, index
     from pipeline import run as pipeline
+    from pipeline.provenance import Signing
 
-    job = pipeline.prepare(output, settings)  # wrong weights or settings show before a cluster is started
+    # Wrong weights, keys or settings show before a cluster is started.
+    job = pipeline.prepare(output, settings, Signing.load(*keys) if keys else None)
     cluster.connect(actors[1] or 1)
     resources = plan(actors, gpus_per_actor, batch_faces)
-    print(f"index: {in_words(index.build_index(sources, output))}")
+    print(f"index: {in_words(index.build_index(sources, output, settings.limits))}")
     print(f"actors: {in_words_of(resources)}")
     show(pipeline.restore(job, resources, where))
     counts = pipeline.audit(output, partial=where is not None)

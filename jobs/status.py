@@ -1,7 +1,10 @@
-"""`interlcm status`: whether a run accounts for every photo."""
+"""`interlcm status`: whether a run accounts for every photo, and how it goes on."""
 
 import sys
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,33 +12,112 @@ from jobs.options import Run
 
 if TYPE_CHECKING:
     from pipeline.manifest import Counts
+    from pipeline.pace import Pace
 
 TERMS = ("restored", "no_face", "skipped", "failed", "pending")
 
 
-def status(output: Run) -> None:
-    """Count the photos of a run by what became of them.
+def status(
+    output: Run,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until nothing is pending.")] = False,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How often --watch looks.")] = 10.0,
+) -> None:
+    """Count the photos of a run by what became of them, and tell how fast it goes and when it will end.
+
+    Everything comes from OUTPUT, so this works on any machine, while a run goes on and after it. With --watch the
+    numbers change in place on a terminal; elsewhere each look is one line. Ctrl-C ends it.
 
     Exit code 1 when the numbers do not add up.
 
     \b
     Examples:
       interlcm status restored
-      interlcm status s3://archive/restored
+      interlcm status s3://archive/restored --watch --every 30
     """
-    from pipeline.manifest import counts
+    from pipeline.pace import look
 
-    found = counts(output)
-    print(equation(found))
-    print(f"faces restored: {found.faces}")
-    if found.failures:
-        print("failed: " + ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items()))
-        print(f"  which: interlcm query {output} \"SELECT member, error FROM photos WHERE status = 'failed'\"")
-    if found.pending:
-        print("pending: start the same interlcm restore again to continue")
-    if not found.adds_up:
+    pace = watched(output, every) if watch else look(output)
+    if not watch or not sys.stdout.isatty():
+        print(*lines(output, pace), sep="\n")
+    if not pace.counts.adds_up:
         print(f"{output}: the numbers do not add up; index and manifest are not of the same run", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def watched(output: str, every: float) -> "Pace":
+    """The last look at a run, when nothing was pending; each one is shown."""
+    from rich.live import Live
+    from rich.text import Text
+
+    if not sys.stdout.isatty():
+        for pace in looks(output, every):
+            print(one_line(pace), flush=True)
+        return pace
+    with Live(auto_refresh=False) as live:
+        for pace in looks(output, every):
+            live.update(Text("\n".join(lines(output, pace))), refresh=True)
+    return pace
+
+
+def looks(output: str, every: float) -> "Iterator[Pace]":
+    from pipeline.pace import look
+
+    while True:
+        pace = look(output)
+        yield pace
+        if not pace.counts.pending:
+            return
+        time.sleep(every)
+
+
+def lines(output: str, pace: "Pace") -> list[str]:
+    """All that is known of a run, and what to do next."""
+    found = pace.counts
+    shown = [equation(found), f"faces restored: {found.faces}"]
+    if pace.attempt:
+        attempt = pace.attempt
+        start = f"attempt {attempt.number}: started {moment(attempt.started_at)}"
+        shown.append(f"{start}, weights {attempt.weights}, settings {attempt.settings_digest[:12]}")
+    if pace.photos_per_minute:
+        at = "" if pace.moving else f", until {moment(pace.last)}" if pace.last else ""
+        shown.append(f"rate: {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s{at}")
+    if found.failures:
+        shown.append("failed: " + ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items()))
+        shown.append(f"  which: interlcm query {output} --failures")
+    return [*shown, *next_step(output, pace)]
+
+
+def next_step(output: str, pace: "Pace") -> list[str]:
+    if pace.counts.pending:
+        if pace.remaining is not None:
+            return [f"pending: about {in_words(pace.remaining)} left, until {moment(pace.now + pace.remaining)}"]
+        return ["pending: start the same interlcm restore again to continue"]
+    return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
+
+
+def one_line(pace: "Pace") -> str:
+    """For logs."""
+    found = pace.counts
+    done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"
+    rate = f", {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
+    left = f", about {in_words(pace.remaining)} left" if pace.remaining else ""
+    return f"{moment(pace.now)} {done}{rate}{left}"
+
+
+def moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def in_words(time: timedelta) -> str:
+    """5 s, 12 min, 3 h 20 min or 4 d 7 h."""
+    seconds = int(time.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    hours = minutes // 60
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def equation(found: "Counts") -> str:

@@ -6,6 +6,8 @@ A folder of loose files is an archive of format "folder".
 from collections.abc import Iterator, Sequence
 
 from pipeline import storage, tar, zip_archive
+from pipeline.compressed import COMPRESSIONS, decompressed
+from pipeline.limits import DEFAULTS, Limits
 from pipeline.member import ArchiveError, Member, check_readable, escape_name, unescape_name
 
 __all__ = [
@@ -54,8 +56,8 @@ def archive_format(uri: str) -> str | None:
 
 def _first_block(uri: str, format: str) -> bytes:
     try:
-        with tar.decompressed(uri, format) as stream:
-            return stream.take(512)
+        with decompressed(uri, format, DEFAULTS) as stream:
+            return stream.read(512)
     except ArchiveError:
         if named_like_archive(uri):
             raise
@@ -68,12 +70,20 @@ def _not_an_archive(uri: str, size: int) -> ArchiveError:
     return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; rename it or remove it")
 
 
-def list_members(uri: str, format: str) -> Iterator[Member]:
+def list_members(uri: str, format: str, limits: Limits = DEFAULTS) -> Iterator[Member]:
     """The members of an archive in its own order, from headers alone (a compressed tar is read through).
 
-    Raises ArchiveError in the middle where the rest cannot be read. Files of a folder that are named like
-    archives are not its members.
+    Raises ArchiveError in the middle where the rest cannot be read, or must not be. Files of a folder that are named
+    like archives are not its members.
     """
+    for count, member in enumerate(_all_members(uri, format, limits)):
+        if count == limits.members:
+            words = f"more than the limit of {count} members; split it, or raise the limit"
+            raise ArchiveError(f"{uri}: {words}", "too_many_members")
+        yield member
+
+
+def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
     if format == "folder":
         for path, kind, size in storage.entries(uri):
             if kind != "file" or not named_like_archive(path):
@@ -81,21 +91,24 @@ def list_members(uri: str, format: str) -> Iterator[Member]:
     elif format == "zip":
         yield from zip_archive.list_members(uri)
     else:
-        yield from tar.list_members(uri, format)
+        yield from tar.list_members(uri, format, limits)
 
 
-def read_members(uri: str, format: str, members: Sequence[Member]) -> Iterator[tuple[Member, bytes | ArchiveError]]:
+def read_members(
+    uri: str, format: str, members: Sequence[Member], limits: Limits = DEFAULTS
+) -> Iterator[tuple[Member, bytes | ArchiveError]]:
     """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
 
     One ranged request per member; a compressed tar is opened once and read to its last wanted member.
     Raises StorageError where storage fails beyond the one member (the server cannot be reached, the file is gone).
     """
-    if format in tar.COMPRESSIONS:
-        yield from tar.read_stream(uri, format, members)
+    if format in COMPRESSIONS:
+        yield from tar.read_stream(uri, format, members, limits)
         return
     for member in members:
         try:
-            yield member, _read_member(uri, format, member)
+            check_readable(uri, member, limits)
+            yield member, _read_member(uri, format, member, limits)
         except ArchiveError as error:
             yield member, error
 
@@ -107,15 +120,15 @@ def check_unchanged(uri: str, version: str | None) -> None:
         raise ArchiveError(f"{uri}: {words}", "archive_changed")
 
 
-def _read_member(uri: str, format: str, member: Member) -> bytes:
+def _read_member(uri: str, format: str, member: Member, limits: Limits) -> bytes:
     """One member. What storage refuses for it alone, twice, is an ArchiveError; what concerns more is raised."""
     try:
-        return _read_once(uri, format, member)
+        return _read_once(uri, format, member, limits)
     except storage.StorageError as error:
         if _beyond_member(error, format):
             raise
     try:
-        return _read_once(uri, format, member)
+        return _read_once(uri, format, member, limits)
     except storage.StorageError as error:
         if _beyond_member(error, format):
             raise
@@ -127,10 +140,12 @@ def _beyond_member(error: storage.StorageError, format: str) -> bool:
     return error.stops_run or (format != "folder" and error.reason in ("missing", "denied"))
 
 
-def _read_once(uri: str, format: str, member: Member) -> bytes:
+def _read_once(uri: str, format: str, member: Member, limits: Limits) -> bytes:
     if format == "tar":
         return tar.read_member(uri, member)
     if format == "zip":
         return zip_archive.read_member(uri, member)
-    check_readable(uri, member)
-    return storage.read_bytes(storage.join(uri, unescape_name(member.path)))
+    data = storage.read_bytes(storage.join(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
+    if len(data) > limits.member_bytes:  # it grew since it was indexed
+        raise ArchiveError(f"{uri}: {member.path}: over the limit of {limits.member_bytes} bytes", "too_large")
+    return data

@@ -1,10 +1,21 @@
-"""The columns of the manifest, each with its unit and meaning in the metadata of its Arrow field."""
+"""The columns of the manifest, each with its unit and meaning in the metadata of its Arrow field.
+
+Columns are added, never renamed, retyped or removed, and `SCHEMA_VERSION`, which stands in the metadata of every part,
+counts these additions. A part of an earlier version reads as if it had the new columns with nulls, and the views fill
+in what is known; `interlcm manifest compact` rewrites it in the newest version. A part of a later version reads without
+the columns that are not known here, and compaction leaves it alone.
+
+    1  the first
+    2  page, pages (1 in version 1), monochrome, mask
+"""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+SCHEMA_VERSION = 2
 STATUSES = ("restored", "no_face", "skipped", "failed")
+DECISIONS = ("accept", "reject")
 
 
 def _column(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
@@ -39,15 +50,18 @@ FACE = pa.struct([
 ])  # fmt: skip
 
 MANIFEST_SCHEMA = pa.schema([
-    _column("photo_id", pa.string(), "identity of the index row: 20 hex digits"),
+    _column("photo_id", pa.string(), "of the index row, 20 hex digits; of a further page with -p and its number"),
     _column("source", pa.string(), "URI of the archive or folder"),
     _column("member", pa.string(), "path inside the source; empty for the row of an unreadable archive"),
+    _column("page", pa.int32(), "of a TIFF with several pictures the page, from 1; 1 for all others"),
+    _column("pages", pa.int32(), "pictures in the member: each has its row"),
     _column("sha256", pa.string(), "digest of the member's bytes; null when they could not be read"),
     _column("bytes", pa.int64(), "size of the member", "byte"),
     _column("format", pa.string(), "image format by content: jpeg, png, tiff, webp, ..."),
     _column("width", pa.int32(), "width of the upright photo", "px"),
     _column("height", pa.int32(), "height of the upright photo", "px"),
     _column("bit_depth", pa.int32(), "bits per channel of the source", "bit"),
+    _column("monochrome", pa.bool_(), "whether the photo has one tone (grey, sepia); restored faces then keep it"),
     _column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
     _column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     _column("error", pa.string(), "the failure in one line; null otherwise"),
@@ -55,7 +69,8 @@ MANIFEST_SCHEMA = pa.schema([
     _column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),
     _column("face_count", pa.int32(), "number of faces restored in this photo"),
     _column("faces", _list(FACE), "one struct per face; empty when there is none"),
-    _column("detector", pa.string(), "the face detector that looked at this photo"),
+    _column("detector", pa.string(), "the face detector that looked at this photo; null for aligned input"),
+    _column("mask", pa.string(), "how faces were pasted: parsenet, ellipse or square (aligned input)"),
     _column("weights_digest", pa.string(), "sha256 over the parts of the weights folder in use"),
     _column("settings_digest", pa.string(), "sha256 over the settings that change the result"),
     _column("software_version", pa.string(), "version of this software"),
@@ -64,4 +79,12 @@ MANIFEST_SCHEMA = pa.schema([
     _column("seconds_restore", pa.float32(), "this photo's share of the model's time", "s"),
     _column("seconds_compose", pa.float32(), "time to paste, score, encode and publish", "s"),
     _column("finished_at", pa.timestamp("us", tz="UTC"), "when this row was made", "UTC"),
+], metadata={"schema_version": str(SCHEMA_VERSION)})  # fmt: skip
+
+DECISION_SCHEMA = pa.schema([
+    _column("photo_id", pa.string(), "of the photo that was looked at"),
+    _column("face_index", pa.int32(), "which of its faces; null: the photo as a whole"),
+    _column("decision", pa.string(), f"{' or '.join(DECISIONS)}; null where only a comment was made"),
+    _column("comment", pa.string(), "the curator's words; empty where there are none"),
+    _column("decided_at", pa.timestamp("us", tz="UTC"), "when; the newest of a photo or face counts", "UTC"),
 ])  # fmt: skip

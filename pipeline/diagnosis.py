@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 
-# First bytes of image formats that nothing here decodes. A camera's raw format is often a TIFF by its first bytes
-# (DNG, NEF, CR2): such files do decode, to their preview.
+from pipeline import tiff, tiff_pages
+from pipeline.bmp import is_bmp
+from pipeline.jpeg2000 import boxes_end, is_jpeg2000
+from pipeline.tiff_pages import DATA
+
+# First bytes of image formats that nothing here decodes.
 UNSUPPORTED = {
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
     b"\0\0\0\x0cJXL ": "JPEG XL",
     b"\xff\x0a": "JPEG XL",
     b"II\xbc": "JPEG XR",
@@ -28,45 +30,27 @@ BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"
 APPLE_DOUBLE = b"\0\x05\x16\x07"
 
 
+# What libvips and OpenCV say where an allocation fails.
+OUT_OF_MEMORY = ("out of memory", "Insufficient memory", "Failed to allocate")
+
+
 def diagnose(data: bytes, reason: str) -> tuple[str, str]:
     """(error_type, message) for data that did not decode. reason: what the decoder said, of any length."""
     foreign = _foreign(data)
     if foreign:
         return "unsupported_format", f"{foreign} files are not decoded: convert the file to TIFF or PNG"
+    if any(words in reason for words in OUT_OF_MEMORY):
+        return "out_of_memory", "decoding takes more memory than the limit"
     format = _magic(data)
     if format is None and "not in a known format" in reason:
         return "not_an_image", "the content is no image format that this installation reads"
-    if format is not None and _cut_off(data, format):
+    if format is not None and (tiff.BEYOND in reason or _cut_off(data, format)):
         return "truncated", f"the {format} file ends too early, after {len(data)} bytes"
     # libvips appends: the last line belongs to this call.
     last = [line.strip() for line in reason.splitlines() if line.strip()][-1]
+    if "not supported" in last:
+        return "unsupported_format", f"this kind of {format or 'image'} file is not decoded: {last}"
     return "decode_error", f"the {format or 'image'} file cannot be decoded: {last}"
-
-
-def is_bmp(data: bytes) -> bool:
-    """Whether these bytes begin as a Windows bitmap: "BM" and a header of a size that exists (a text can say BM)."""
-    return data[:2] == b"BM" and data[14:18] in {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
-
-
-def only_copies_follow(data: bytes) -> bool:
-    """Whether all pages of a TIFF after its first are reduced copies (TIFF 6.0, NewSubfileType, bit 0).
-
-    A scanner's thumbnail or a pyramid's levels hold nothing that the first page lacks. False where it cannot be told:
-    a BigTIFF, more than 64 pages, a page that lies beyond the last byte.
-    """
-    order = "<" if data[:2] == b"II" else ">"
-    seen: set[int] = set()
-    place = 4  # where the offset of the next page stands
-    try:
-        while (page := struct.unpack_from(order + "I", data, place)[0]) and len(seen) < 64:
-            reduced = sum(_directory(data, page, (254,)).get(254, ())) & 1
-            if page in seen or (seen and not reduced):
-                return False
-            seen.add(page)
-            place = page + 2 + 12 * struct.unpack_from(order + "H", data, page)[0]
-    except struct.error:
-        return False
-    return page == 0 and data[2:4] in (b"*\0", b"\0*")
 
 
 def _foreign(data: bytes) -> str | None:
@@ -75,6 +59,8 @@ def _foreign(data: bytes) -> str | None:
         box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
         brands = [box[place : place + 4] for place in range(0, len(box), 4)]
         return next((BRANDS[brand] for brand in brands if brand in BRANDS), None)
+    if tiff_pages.is_camera_raw(data):
+        return "Camera raw"
     if data[128:132] == b"DICM":
         return "DICOM"
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n" and data[3:4] in b"#0123456789":
@@ -88,7 +74,13 @@ def _magic(data: bytes) -> str | None:
         return "webp"
     if is_bmp(data):
         return "bmp"
-    starts = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tiff", b"MM\0*": "tiff"}
+    if is_jpeg2000(data):
+        return "jp2"
+    if tiff.is_tiff(data):
+        return "tiff"
+    if data[4:8] == b"ftyp":
+        return "avif"
+    starts = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif"}
     return next((format for start, format in starts.items() if data.startswith(start)), None)
 
 
@@ -99,34 +91,27 @@ def _cut_off(data: bytes, format: str) -> bool:
             return int(struct.unpack_from("<I", data, 4)[0]) + 8 > len(data)
         if format == "bmp":
             return int(struct.unpack_from("<I", data, 2)[0]) > len(data)
-        if format == "tiff":
-            return _tiff_end(data) > len(data)
-    except struct.error:  # a directory or list that lies beyond the last byte
+    except struct.error:
         return True
-    return {"jpeg": b"\xff\xd9", "png": b"IEND", "gif": b"\x00\x3b"}[format] not in data[-64:]
+    if format == "tiff":
+        return _tiff_end(data) > len(data)
+    if format == "avif":
+        return boxes_end(data) > len(data)
+    end = {"jpeg": b"\xff\xd9", "jp2": b"\xff\xd9", "png": b"IEND", "gif": b"\x00\x3b"}[format]
+    return end not in data[-64:]
 
 
 def _tiff_end(data: bytes) -> int:
-    """Where the last strip or tile of a TIFF's first page ends (TIFF 6.0, section 2 and tags 273, 279, 324, 325)."""
-    order = "<" if data[:2] == b"II" else ">"
-    fields = _directory(data, struct.unpack_from(order + "I", data, 4)[0], (273, 279, 324, 325))
-    pairs = ((273, 279), (324, 325))
-    return max(
-        (o + n for a, b in pairs for o, n in zip(fields.get(a, ()), fields.get(b, ()), strict=False)),
-        default=0,
-    )
-
-
-def _directory(data: bytes, directory: int, tags: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
-    """The values of those `tags` that the directory at this offset has, all of type SHORT or LONG."""
-    order = "<" if data[:2] == b"II" else ">"
-    fields: dict[int, tuple[int, ...]] = {}
-    for entry in range(struct.unpack_from(order + "H", data, directory)[0]):
-        place = directory + 2 + 12 * entry
-        tag, kind, count = struct.unpack_from(order + "HHI", data, place)
-        if tag in tags:
-            values = f"{order}{min(count, len(data))}{'H' if kind == 3 else 'I'}"
-            inline = struct.calcsize(values) <= 4
-            start = place + 8 if inline else struct.unpack_from(order + "I", data, place + 8)[0]
-            fields[tag] = struct.unpack_from(values, data, start)
-    return fields
+    """Where the last strip or tile of a TIFF's first page ends; beyond its end where that cannot be told."""
+    try:
+        source = tiff.Tiff(data)
+        fields = source.read(source.chain(1)[0], sum(DATA, ()))
+    except (ValueError, IndexError):
+        return len(data) + 1
+    ends = [
+        start + size
+        for places, sizes in DATA
+        if places in fields and sizes in fields
+        for start, size in zip(fields[places].numbers(), fields[sizes].numbers(), strict=False)
+    ]
+    return max(ends, default=len(data) + 1)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from pipeline.mask import SQUARE, Mask, ellipse, softened, square
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # of a photo, at its own depth
+Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 # Mean landmarks of FFHQ faces in a 512 x 512 crop: left eye, right eye, nose, left and right mouth corner, in
@@ -32,13 +36,8 @@ TEMPLATE = np.array(
     dtype=np.float64,
 )
 
-# The paste mask is an ellipse in the crop, as fractions of its side: forehead to below the chin (the template
-# puts the eyes at 0.47 and the mouth at 0.73 of the height), ear to ear, never touching the crop's border
-# (0.52 + 0.46 < 1).
-MASK_CENTRE = (0.5, 0.52)
-MASK_AXES = (0.40, 0.46)
-# Inside this fraction of the radius the restored face replaces the photo, from there to the rim it fades out.
-MASK_SOLID = 0.75
+# Lines of the photo that are worked on at a time when a face is put back: a face may fill a photo of 16384 x 16384 px.
+STRIP = 128
 
 
 class DetectorError(Exception):
@@ -66,12 +65,9 @@ class Face:
 def align(pixels: Pixels, landmarks: npt.ArrayLike, size: int) -> tuple[Pixels, Matrix]:
     """Cut one face out upright, eyes and mouth where the FFHQ template has them.
 
-    pixels: (H, W, 3) uint8. landmarks: (5, 2) px. Returns the crop (size, size, 3) uint8 and the matrix (2,
-    3) that takes photo coordinates to crop coordinates. Raises ValueError where the landmarks fit no
+    pixels: (H, W, B) uint8 or uint16. landmarks: (5, 2) px. Returns the crop (size, size, B) of the same type and the
+    matrix (2, 3) that takes photo coordinates to crop coordinates. Raises ValueError where the landmarks fit no
     similarity transform.
-
-    Beyond the photo's edge the crop shows it mirrored (facexlib's border_mode "reflect101"): facexlib's other
-    choice, grey, would come back as a grey fringe along the edge.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != TEMPLATE.shape:
@@ -80,42 +76,97 @@ def align(pixels: Pixels, landmarks: npt.ArrayLike, size: int) -> tuple[Pixels, 
     matrix: Matrix = np.full((2, 3), np.nan) if estimate is None else np.asarray(estimate, dtype=np.float64)
     if not np.isfinite(matrix).all() or _scale(matrix) == 0:
         raise ValueError(f"landmarks {points.round(1).tolist()} fit no similarity transform")
-    reduced, to_reduced = _reduce(pixels, int(1 / _scale(matrix)))
+    return _as(cut(pixels, matrix, size), pixels), matrix
+
+
+def cut(pixels: Pixels | Floats, matrix: Matrix, size: int) -> Floats:
+    """The crop (size, size, B) that `matrix` (2, 3), photo to crop, describes; in the numbers of `pixels`, unrounded.
+
+    pixels: (H, W, B), B at most 4. Beyond the photo's edge the crop shows it mirrored (facexlib's border_mode
+    "reflect101"): facexlib's other choice, grey, would come back as a grey fringe along the edge.
+    """
+    factor = int(1 / _scale(matrix))
+    margin = 2 * max(factor, 1)  # what an interpolation may look at
+    left, top, right, bottom = _footprint(matrix, size)
+    left, right = _mirrored(left - margin, right + margin, pixels.shape[1])
+    top, bottom = _mirrored(top - margin, bottom + margin, pixels.shape[0])
+    reduced, to_reduced = _reduce(np.ascontiguousarray(pixels[top:bottom, left:right]), factor)
     crop = cv2.warpAffine(
-        reduced,
-        compose(matrix, invert(to_reduced)),
+        reduced.astype(np.float32),
+        compose(compose(matrix, _shift(left, top)), invert(to_reduced)),
         (size, size),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    return crop.astype(np.uint8, copy=False), matrix
+    return np.asarray(crop, np.float32).reshape(size, size, -1)
 
 
-def paste(pixels: Pixels, restored: Pixels, matrix: Matrix) -> None:
-    """Put a restored crop back into the photo, in place, through a soft elliptical mask.
+def paste(pixels: Pixels, crop: Pixels | Floats, matrix: Matrix, mask: Mask | None = None) -> None:
+    """Put a restored crop back into the photo, in place, through a soft mask.
 
-    pixels: (H, W, 3) uint8, changed only where the mask is above zero. restored: (S, S, 3) uint8. matrix: (2,
-    3) photo to crop, as `align` returned it. A crop of which nothing lies inside the photo changes nothing.
+    pixels: (H, W, B), B at most 4, changed only where the weight is above zero, rounded to their type. crop:
+    (S, S, B) in the same numbers. matrix: (2, 3) photo to crop, as `align` returned it. mask: (S, S), 255 where the
+    restored face counts; None: an ellipse; SQUARE: all of it. A crop of which nothing lies inside the photo changes
+    nothing. Where faces overlap, the one that is pasted last lies on top: paste them by their face_index.
     """
-    size = restored.shape[0]
-    if restored.shape != (size, size, 3):
-        raise ValueError(f"restored crop has shape {restored.shape}, expected a square (S, S, 3)")
-    left, top, right, bottom = _support(matrix, size, pixels.shape[1], pixels.shape[0])
-    if left >= right or top >= bottom:
+    size, bands = crop.shape[0], pixels.shape[2]
+    if crop.shape != (size, size, bands):
+        raise ValueError(f"restored crop has shape {crop.shape}, expected (S, S, {bands})")
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = _footprint(matrix, size)
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if left >= right:
         return
-    region = pixels[top:bottom, left:right]
-    to_crop = compose(matrix, np.array([[1, 0, left], [0, 1, top]], dtype=np.float64))  # region -> crop
-    mask = _mask(to_crop, size, right - left, bottom - top)[..., None]  # (h, w, 1)
-    reduced, to_reduced = _reduce(restored, int(_scale(matrix)))
-    face = cv2.warpAffine(
+    soft = mask if mask is None or mask is SQUARE else softened(mask, invert(matrix), width, height)
+    for line in range(top, bottom, STRIP):
+        region = pixels[line : min(line + STRIP, bottom), left:right]
+        _blend(region, crop, compose(matrix, _shift(left, line)), soft)
+
+
+def _blend(region: Pixels, crop: Pixels | Floats, to_crop: Matrix, soft: Mask | Floats | None) -> None:
+    """`paste` for a part of the photo that to_crop (2, 3) maps into the crop. soft: None, SQUARE or (S, S) weights."""
+    height, width = region.shape[:2]
+    size = crop.shape[0]
+    if soft is None:
+        weight = ellipse(to_crop, size, width, height)
+    elif soft is SQUARE:
+        weight = square(to_crop, size, width, height)
+    else:
+        weight = _warped(soft.astype(np.float32), to_crop, width, height, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)[..., 0]
+    if not weight.any():
+        return
+    blended = _warped(crop.astype(np.float32), to_crop, width, height, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+    before = region.astype(np.float32)
+    blended -= before
+    blended *= weight[..., None]
+    blended += before
+    np.copyto(region, _as(blended, region), where=weight[..., None] > 0)
+
+
+def _warped(crop: Floats, to_crop: Matrix, width: int, height: int, interpolation: int, border: int) -> Floats:
+    """(height, width, B): the crop (S, S) or (S, S, B) as it lies in the part of the photo that to_crop describes."""
+    reduced, to_reduced = _reduce(crop, int(_scale(to_crop)))
+    warped = cv2.warpAffine(
         reduced,
         compose(to_reduced, to_crop),
-        (right - left, bottom - top),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+        (width, height),
+        flags=interpolation | cv2.WARP_INVERSE_MAP,
+        borderMode=border,
     )
-    blended = np.rint(region + mask * (face.astype(np.float32) - region)).clip(0, 255).astype(np.uint8)
-    np.copyto(region, blended, where=mask > 0)
+    return np.asarray(warped, np.float32).reshape(height, width, -1)
+
+
+def scaled(matrix: Matrix, factor: float) -> Matrix:
+    """The matrix (2, 3), photo to crop, of the same crop in the photo enlarged by `factor`."""
+    shift = 0.5 / factor - 0.5  # pixel centres: x + 0.5 = (x' + 0.5) / factor
+    return compose(matrix, np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]]))
+
+
+def whole(width: int, height: int, size: int) -> Matrix:
+    """The matrix (2, 3), photo to crop, of a square photo that is an aligned crop already. ValueError if not square."""
+    if width != height:
+        raise ValueError(f"{width} x {height} px is not square")
+    return scaled(np.eye(2, 3), width / size)
 
 
 def suppress(faces: Iterable[Face]) -> list[Face]:
@@ -157,11 +208,22 @@ def _scale(matrix: Matrix) -> float:
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
-def _reduce(pixels: Pixels, factor: int) -> tuple[Pixels, Matrix]:
+def _shift(left: int, top: int) -> Matrix:
+    """The (2, 3) matrix from the coordinates of a part of the photo to the photo's."""
+    return np.array([[1, 0, left], [0, 1, top]], dtype=np.float64)
+
+
+def _as(values: Floats, like: Pixels) -> Pixels:
+    """Rounded and clipped to the type of `like`."""
+    rounded: Any = np.rint(values)
+    return rounded.clip(0, np.iinfo(like.dtype).max, out=rounded).astype(like.dtype)
+
+
+def _reduce(pixels: Any, factor: int) -> tuple[Any, Matrix]:
     """Average blocks of factor x factor pixels, so that a following bilinear warp does not alias.
 
-    Returns the smaller picture and the (2, 3) matrix from old to new coordinates. A last partial block is
-    averaged over the pixels it has.
+    Returns the smaller picture, of the same type, and the (2, 3) matrix from old to new coordinates. A last partial
+    block is averaged over the pixels it has.
     """
     if factor < 2:
         return pixels, np.eye(2, 3)
@@ -171,27 +233,23 @@ def _reduce(pixels: Pixels, factor: int) -> tuple[Pixels, Matrix]:
     size = (padded.shape[1] // factor, padded.shape[0] // factor)
     shift = 0.5 / factor - 0.5  # pixel centres: x' + 0.5 = (x + 0.5) / factor
     matrix = np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]])
-    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), matrix
+    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA), matrix
 
 
-def _support(matrix: Matrix, size: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of the photo (left, top, right, bottom) that the mask's ellipse can touch."""
-    centre = invert(matrix) @ np.array([MASK_CENTRE[0] * size, MASK_CENTRE[1] * size, 1])
-    reach = max(MASK_AXES) * size / _scale(matrix) + 1
-    left, top = np.floor(centre - reach).astype(int)
-    right, bottom = np.ceil(centre + reach).astype(int) + 1
-    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+def _footprint(matrix: Matrix, size: int) -> tuple[int, int, int, int]:
+    """The smallest upright box (left, top, right, bottom) of photo pixels that holds the crop; may lie outside."""
+    border = np.array([[x, y, 1] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
+    corners = border @ invert(matrix).T
+    left, top = np.floor(corners.min(axis=0)).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    return int(left), int(top), int(right), int(bottom)
 
 
-def _mask(to_crop: Matrix, size: int, width: int, height: int) -> npt.NDArray[np.float32]:
-    """Weight of the restored face (height, width) in [0, 1] for the region that `to_crop` maps into the crop.
-
-    Computed for each photo pixel, not warped, so it is exact at any scale: 1 inside, smoothstep to 0 at the
-    rim.
-    """
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    crop_x = to_crop[0, 0] * x + to_crop[0, 1] * y + to_crop[0, 2]
-    crop_y = to_crop[1, 0] * x + to_crop[1, 1] * y + to_crop[1, 2]
-    radius = np.hypot((crop_x / size - MASK_CENTRE[0]) / MASK_AXES[0], (crop_y / size - MASK_CENTRE[1]) / MASK_AXES[1])
-    fade = np.clip((1 - radius) / (1 - MASK_SOLID), 0, 1)
-    return (fade * fade * (3 - 2 * fade)).astype(np.float32)
+def _mirrored(start: int, end: int, length: int) -> tuple[int, int]:
+    """The part of a line of `length` pixels that start to end shows, where its mirror image continues the line."""
+    first, last = max(start, 0), min(end, length)
+    if start < 0:
+        first, last = 0, max(last, 1 - start)
+    if end > length:
+        first, last = min(first, 2 * length - 1 - end), length
+    return max(first, 0), min(last, length)

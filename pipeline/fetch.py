@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipeline import archive, storage
+from pipeline.compressed import COMPRESSIONS
 from pipeline.index import member_of
+from pipeline.limits import Limits
+from pipeline.member import printable
 from pipeline.row import Row, ended, to_table
 from pipeline.settings import Job
-from pipeline.tar import COMPRESSIONS
 
 UNIT_PHOTOS = 8  # most members that one task reads from an archive with random access
 UNIT_BYTES = 64 << 20  # ... and most bytes, as the index has them, so that a block stays small
@@ -41,7 +43,7 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     job.environment.use()
     rows: list[Row] = []
     size = 0
-    for row in fetched(unit.to_pylist()):
+    for row in fetched(unit.to_pylist(), job.settings.limits):
         rows.append(row)
         size += len(row["data"] or b"")
         if size >= BLOCK_BYTES:
@@ -50,7 +52,7 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     yield to_table(rows)
 
 
-def fetched(index_rows: list[Row]) -> Iterator[Row]:
+def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
     wanted: list[Row] = []
     for index_row in index_rows:
         row = started(index_row)
@@ -59,13 +61,14 @@ def fetched(index_rows: list[Row]) -> Iterator[Row]:
         else:
             yield row
     if wanted:
-        yield from read(wanted)
+        yield from read(wanted, limits)
 
 
 def started(index_row: Row) -> Row:
     """The row of one photo, ended already when there is nothing to read."""
     row: Row = {name: index_row.get(name) for name in ("photo_id", "source", "archive_name", "member")}
     row |= {"occurrence": index_row["occurrence"], "bytes": index_row["bytes"], "status": None, "faces": []}
+    row |= {"page": 1, "pages": 1}
     kind = index_row["kind"]
     if index_row["error_type"] is not None:
         return ended(row, "failed", index_row["error_type"], index_row["error"])
@@ -73,7 +76,7 @@ def started(index_row: Row) -> Row:
         return ended(row, "skipped", "not_a_file", f"a {kind}, not a file")
     if unsafe(row["member"]):
         remedy = "its restored photo would lie outside OUTPUT; rename it in the archive"
-        return ended(row, "failed", "unsafe_path", f"{row['member']}: {remedy}")
+        return ended(row, "failed", "unsafe_path", printable(f"{row['member']}: {remedy}"))
     return row
 
 
@@ -83,7 +86,7 @@ def unsafe(path: str) -> bool:
     return bool(drive) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or "\0" in path
 
 
-def read(index_rows: list[Row]) -> Iterator[Row]:
+def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
     """The bytes of members of one archive, or the reason why there are none."""
     source, format = index_rows[0]["source"], index_rows[0]["archive_format"]
     by_member: dict[archive.Member, list[Row]] = {}  # a made-up zip may list the same bytes twice by one name
@@ -92,7 +95,7 @@ def read(index_rows: list[Row]) -> Iterator[Row]:
     begun = time.perf_counter()
     try:
         archive.check_unchanged(source, index_rows[0].get("source_version"))
-        for member, data in archive.read_members(source, format, list(by_member)):
+        for member, data in archive.read_members(source, format, list(by_member), limits):
             seconds = time.perf_counter() - begun
             for index_row in by_member.pop(member):
                 yield received({**started(index_row), "seconds_fetch": seconds}, data)

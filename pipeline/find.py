@@ -2,20 +2,22 @@
 
 import hashlib
 import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from interlcm.weights_index import read_index
-from pipeline import face, photo, row
+from pipeline import face, photo, row, sandbox
 from pipeline.detect import load_detector
 from pipeline.diagnosis import APPLE_DOUBLE
+from pipeline.face import Face, Matrix, Pixels
+from pipeline.look import Look, look
+from pipeline.photo_error import PhotoError
 from pipeline.row import Row
 from pipeline.settings import Job, checked_weights
-
-# Faces that one photo may have, the best ones: a photo of a crowd has some hundred, a halftone that confuses the
-# detector thousands, and every crop of a photo is in memory at once (786 kB each at 512 x 512).
-MAX_FACES = 256
 
 # A member named like this is meant to be a photo: when its content is none, it was damaged.
 IMAGE_SUFFIXES = (
@@ -25,33 +27,60 @@ IMAGE_SUFFIXES = (
 
 
 class FindFaces:
-    """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector."""
+    """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector.
+
+    A TIFF with several pictures becomes a row for each; every other row in is one row out.
+    """
 
     def __init__(self, job: Job) -> None:
         job.environment.use()
         folder = checked_weights(job)
         self.size = int(read_index(folder)["image_size"])
-        self.detector = load_detector(job.settings.detector, folder / "face")
-        self.settings = job.settings
+        self.settings, self.limits = job.settings, job.settings.limits
+        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face")
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return row.each_open(table, self.find)
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        for current in table.to_pylist():
+            for found in self.photos(current) if current["status"] is None else [current]:
+                yield row.to_table([found])
 
-    def find(self, current: Row) -> Row:
-        """Adds digest, format, size, faces and crops; `no_face`, `skipped` or `failed` where it ends here."""
+    def photos(self, current: Row) -> Iterator[Row]:
+        """The rows of a member: one, or one for each page."""
         begun = time.perf_counter()
-        current = {**current, "sha256": hashlib.sha256(current["data"]).hexdigest()}
+        data = current["data"]
+        current = {**current, "sha256": hashlib.sha256(data).hexdigest()}
         try:
-            decoded = photo.decode(current["data"])
-        except photo.PhotoError as error:
-            return without_photo(current, error)
-        found, aligned = self.detected(decoded.pixels)
-        current |= {
-            "format": decoded.format,
-            "width": decoded.width,
-            "height": decoded.height,
-            "bit_depth": decoded.bit_depth,
-            "detector": self.detector.name,
+            seen = sandbox.run(look, data, self.limits, limits=self.limits)
+        except PhotoError as error:
+            yield without_photo(current, error)
+            return
+        except Exception as error:  # of a decoder, that nobody foresaw
+            yield row.unforeseen(current, error)
+            return
+        if len(seen.pages) == 1:
+            yield row.guarded(current, partial(self.find, seen=seen, begun=begun))
+            return
+        for number, page in enumerate(seen.pages, 1):
+            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page))
+
+    def page(self, current: Row, page: int) -> Row:
+        """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
+        begun = time.perf_counter()
+        data = sandbox.run(photo.extract, current["data"], page, limits=self.limits)
+        seen = sandbox.run(look, data, self.limits, limits=self.limits)
+        return self.find({**current, "data": data}, seen, begun)
+
+    def find(self, current: Row, seen: Look, begun: float) -> Row:
+        """Adds format, size, faces and crops; `no_face` where it ends here."""
+        assert seen.srgb is not None
+        found, aligned = self.whole(seen.srgb) if self.detector is None else self.detected(seen.srgb)
+        current = current | {
+            "format": seen.format,
+            "width": seen.width,
+            "height": seen.height,
+            "bit_depth": seen.bit_depth,
+            "monochrome": seen.monochrome,
+            "detector": self.detector.name if self.detector else None,
             "faces": [self.describe(current, n, one, aligned[n][1]) for n, one in enumerate(found)],
             "seconds_detect": time.perf_counter() - begun,
         }
@@ -59,10 +88,17 @@ class FindFaces:
             return row.ended(current, "no_face")
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
 
-    def detected(self, pixels: face.Pixels) -> tuple[list[face.Face], list[tuple[face.Pixels, face.Matrix]]]:
-        """The best MAX_FACES faces that can be cut out, and crop and matrix of each."""
-        found, aligned = [], []
-        for one in self.detector.detect(pixels, self.settings.min_face)[:MAX_FACES]:
+    def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
+        """The best faces that can be cut out, no more than the settings want, and crop and matrix of each."""
+        assert self.detector is not None
+        found: list[Face] = []
+        aligned: list[tuple[Pixels, Matrix]] = []
+        eight_bit = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+        for one in chosen(
+            self.detector.detect(eight_bit, self.settings.min_face), eight_bit, self.settings.center_face
+        ):
+            if len(found) == self.settings.max_faces:
+                break
             try:
                 aligned.append(face.align(pixels, one.landmarks, self.size))
             except ValueError:  # landmarks in one spot or on a line: no face that could be restored
@@ -70,17 +106,46 @@ class FindFaces:
             found.append(one)
         return found, aligned
 
-    def describe(self, current: Row, index: int, one: face.Face, matrix: face.Matrix) -> Row:
+    def whole(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
+        """A photo that is an aligned face already."""
+        height, width = pixels.shape[:2]
+        if width != height:
+            raise PhotoError("not_aligned", f"{width} x {height} px: --aligned takes square face crops")
+        matrix = face.whole(width, height, self.size)
+        crop: Any = np.rint(face.cut(pixels, matrix, self.size)).clip(0, np.iinfo(pixels.dtype).max)
+        points = (face.TEMPLATE * (width / face.TEMPLATE_SIZE)).astype(np.float32)
+        return [Face((0, 0, width, height), points, 1.0)], [(crop.astype(pixels.dtype), matrix)]
+
+    def describe(self, current: Row, index: int, one: Face, matrix: Matrix) -> Row:
         return {
             "score": one.score,
             "box": list(one.box),
             "landmarks": one.landmarks.ravel().tolist(),
             "matrix": matrix.ravel().tolist(),
-            "seed": face_seed(current["sha256"], index, self.settings.seed),
+            "seed": face_seed(current["sha256"], current["page"], index, self.settings.seed),
         }
 
 
-def without_photo(current: Row, error: photo.PhotoError) -> Row:
+def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:
+    """All faces, or the one whose box lies nearest to the middle of the photo."""
+    if not center_face or not faces:
+        return faces
+    middle = np.array([pixels.shape[1], pixels.shape[0]]) / 2
+
+    def distance(one: Face) -> float:
+        x0, y0, x1, y1 = one.box
+        return float(np.hypot(*(np.array([x0 + x1, y0 + y1]) / 2 - middle)))
+
+    return [min(faces, key=distance)]
+
+
+def page_row(current: Row, number: int, pages: int) -> Row:
+    """The row of one page: the first keeps the name of the member's row."""
+    name = current["photo_id"] if number == 1 else f"{current['photo_id']}-p{number}"
+    return {**current, "photo_id": name, "page": number, "pages": pages}
+
+
+def without_photo(current: Row, error: PhotoError) -> Row:
     """The row of a member that did not decode: skipped where nothing says that it should have."""
     stray = current["data"].startswith(APPLE_DOUBLE) or not current["member"].lower().endswith(IMAGE_SUFFIXES)
     if error.error_type != "not_an_image":
@@ -90,7 +155,8 @@ def without_photo(current: Row, error: photo.PhotoError) -> Row:
     return row.ended(current, "failed", error.error_type, "named like an image, but its content is none")
 
 
-def face_seed(sha256: str, index: int, seed: int) -> int:
-    """The seed of one face's noise, 63 bits of SHA-256 over the photo's digest, the face's place and the run's seed."""
-    digest = hashlib.sha256(f"{sha256}/{index}/{seed}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def face_seed(sha256: str, page: int, index: int, seed: int) -> int:
+    """The seed of one face's noise, 63 bits of SHA-256 over the file's digest, page, the face's place and the run's
+    seed."""
+    place = f"{sha256}/{index}/{seed}" if page == 1 else f"{sha256}/p{page}/{index}/{seed}"
+    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") >> 1

@@ -40,7 +40,7 @@ class HaarDetector:
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
         """Faces of at least min_face px across, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
         scale = min(1.0, self.LONGEST_SIDE / max(pixels.shape[:2]))
-        grey = shrink(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False), scale)
+        grey = shrink(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False), scale).astype(np.uint8)
         smallest = max(self.SMALLEST, round(min_face * scale))
         faces = [
             Face(

@@ -16,7 +16,8 @@ import ray
 
 from pipeline import archive, storage
 from pipeline.archive import ArchiveError, Member
-from pipeline.member import escape_name, place
+from pipeline.limits import DEFAULTS, Limits
+from pipeline.member import LONGEST_NAME, escape_name, place
 from pipeline.source import Source, expand, index_files, parquet_files
 
 __all__ = ["INDEX_SCHEMA", "IndexSummary", "build_index", "expand", "member_of", "photo_id"]
@@ -44,7 +45,7 @@ INDEX_SCHEMA = pa.schema(
         _field("stored_bytes", pa.int64(), "size in the archive", "byte"),
         _field("compression", pa.string(), "of the member: none, deflate, or one that cannot be read"),
         _field("crc32", pa.int64(), "CRC-32 of the data; null where the archive has none"),
-        _field("error_type", pa.string(), "why the archive, or the rest of it, cannot be read; else null"),
+        _field("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
         _field("error", pa.string(), "the same in words; else null"),
     ]
 )
@@ -72,7 +73,7 @@ def member_of(row: Mapping[str, Any]) -> Member:
     return Member(path, kind, row["bytes"], row["offset"], row["stored_bytes"], compression, crc32)
 
 
-def build_index(sources: Iterable[str], output: str) -> IndexSummary:
+def build_index(sources: Iterable[str], output: str, limits: Limits = DEFAULTS) -> IndexSummary:
     """Write OUTPUT/index/, one Ray task and one Parquet file per archive, and count what it then holds.
 
     Archives indexed before stay as they are, but for those that could not be read, or not to their end: they may have
@@ -84,7 +85,8 @@ def build_index(sources: Iterable[str], output: str) -> IndexSummary:
     found = expand(list(sources), output)
     environment = storage.environment()
     tasks = [
-        _index_task.remote(*file, output, environment) for file in index_files(found, output, _broken_files(output))
+        _index_task.remote(*file, output, limits, environment)
+        for file in index_files(found, output, _broken_files(output))
     ]
     failures = [error for error in map(_failure, tasks) if error is not None]
     if failures:
@@ -102,18 +104,20 @@ def _failure(task: ray.ObjectRef) -> storage.StorageError | None:
 
 
 @ray.remote
-def _index_task(source: Source, name: str, target: str, output: str, environment: dict[str, str]) -> None:
+def _index_task(
+    source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str]
+) -> None:
     storage.configure(environment)
-    write_archive(source, name, target, output)
+    write_archive(source, name, target, output, limits)
 
 
-def write_archive(source: Source, name: str, target: str, output: str) -> None:
+def write_archive(source: Source, name: str, target: str, output: str, limits: Limits = DEFAULTS) -> None:
     """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once."""
     sink = pa.BufferOutputStream()
     indexed = _indexed_members(source, output, target)
     rows, last = 0, None
     with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
-        for batches in _grouped(_batches(_rows(source, name, output, indexed)), _GROUP // _CHUNK):
+        for batches in _grouped(_batches(_rows(source, name, output, indexed, limits)), _GROUP // _CHUNK):
             writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
             rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
     nothing_new = indexed and not rows
@@ -132,18 +136,18 @@ def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.R
         yield group
 
 
-def _rows(source: Source, name: str, output: str, indexed: set[str]) -> Iterator[dict[str, Any]]:
+def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Limits) -> Iterator[dict[str, Any]]:
     """Rows of an archive, then one with an empty member where the archive, or the rest, cannot be read."""
-    seen = Counter(place(path) for path in indexed)
+    seen = Counter(map(_place_id, indexed))
     version = None
     format = "folder" if source.kind == "folder" else ""
     try:
         version = None if format else storage.version(source.uri)
         format = format or archive.archive_format(source.uri) or ""
-        for member in _members(source, format, output):
+        for member in _members(source, format, output, limits):
             if member.path in indexed:
                 continue
-            where = place(member.path)
+            where = _place_id(member.path)
             yield _row(source.uri, name, format, member, seen[where]) | {"source_version": version}
             seen[where] += 1
     except ArchiveError as error:
@@ -154,13 +158,20 @@ def _rows(source: Source, name: str, output: str, indexed: set[str]) -> Iterator
         yield _error_row(source.uri, name, format, ArchiveError(str(error)))
 
 
+def _place_id(path: str) -> int:
+    """64 bits for where a path leads: ten million names of 4 KiB would not fit in memory."""
+    return int.from_bytes(hashlib.blake2b(place(path).encode(), digest_size=8).digest(), "big")
+
+
 def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> dict[str, Any]:
+    too_long = len(member.path) > LONGEST_NAME
+    name_id = photo_id(uri, member.path, occurrence)
     return {
-        "photo_id": photo_id(uri, member.path, occurrence),
+        "photo_id": name_id,
         "source": uri,
         "archive_name": name,
         "archive_format": format,
-        "member": member.path,
+        "member": f"{member.path[:200]}...{name_id}" if too_long else member.path,
         "occurrence": occurrence,
         "kind": member.kind,
         "bytes": member.bytes,
@@ -168,6 +179,8 @@ def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> d
         "stored_bytes": member.stored_bytes,
         "compression": member.compression,
         "crc32": member.crc32,
+        "error_type": "name_too_long" if too_long else None,
+        "error": f"a name of {len(member.path)} characters, over the limit of {LONGEST_NAME}" if too_long else None,
     }
 
 
@@ -176,12 +189,12 @@ def _error_row(uri: str, name: str, format: str, error: ArchiveError) -> dict[st
     return row | {"error_type": error.error_type, "error": str(error)}
 
 
-def _members(source: Source, format: str, output: str) -> Iterator[Member]:
+def _members(source: Source, format: str, output: str, limits: Limits) -> Iterator[Member]:
     if source.only is not None:
         for path, size in source.only:
             yield Member(escape_name(path), "file", size, 0, size)
         return
-    for member in archive.list_members(source.uri, format):
+    for member in archive.list_members(source.uri, format, limits):
         if format != "folder" or not source.holds(output, member.path):
             yield member
 

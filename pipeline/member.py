@@ -3,25 +3,27 @@
 import re
 from dataclasses import dataclass
 
+from pipeline.limits import RATIO_COUNTS_FROM, Limits
+
 # rclone's way to spell what is not UTF-8: U+201B, then the byte in hexadecimal; U+201B itself is doubled.
 # (https://rclone.org/overview/#encoding). A lone U+201B is the empty name.
 _QUOTE = "\u201b"
 _QUOTED = re.compile(f"{_QUOTE}({_QUOTE}|[0-9A-F]{{2}}|$)")
 
-
-# An Arrow binary value holds fewer than 2^31 bytes, and a small archive can claim any size (a bomb).
-MEMBER_LIMIT = (1 << 31) - 1
+# Bytes of a name. Linux paths end there, S3 keys at 1024; a pax or zip header holds far more, and every row its name.
+LONGEST_NAME = 4096
 
 
 class ArchiveError(Exception):
     """An archive, the rest of one, or one member cannot be read. The message is one line.
 
     `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "archive_changed" (since it was
-    indexed), "member_unreadable", "encrypted", "unsupported_compression" or "too_large".
+    indexed), "member_unreadable", "encrypted", "unsupported_compression", and beyond `Limits` "too_large",
+    "too_compressed", "too_many_members", "too_deep".
     """
 
     def __init__(self, message: str, error_type: str = "archive_unreadable") -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.error_type = error_type
 
 
@@ -65,18 +67,30 @@ def unescape_name(path: str) -> str:
     return _QUOTED.sub(original, path)
 
 
+def printable(text: str) -> str:
+    """Words that may hold names from archives, for a terminal: what would move its cursor is spelled as an escape."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def place(path: str) -> str:
     """Where a path leads: the same for "a.jpg", "./a.jpg" and ".//a.jpg", which tar keeps as typed."""
     return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
-def check_readable(uri: str, member: Member) -> None:
+def check_readable(uri: str, member: Member, limits: Limits) -> None:
     """Raise ArchiveError when the headers already tell that a member cannot be read, or must not be."""
     what = f"{uri}: {member.path}"
     if member.kind != "file":
         raise ArchiveError(f"{what}: a {member.kind}, not a file", "member_unreadable")
+    if member.compression == "sparse":
+        raise ArchiveError(f"{what}: stored with holes; pack it without --sparse", "unsupported_compression")
     if member.compression not in ("none", "deflate"):
         words = f"{what}: stored as {member.compression}; pack it with deflate"
         raise ArchiveError(words, "unsupported_compression")
-    if max(member.bytes, member.stored_bytes) > MEMBER_LIMIT:
-        raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {MEMBER_LIMIT}", "too_large")
+    if place(member.path).count("/") > limits.depth:
+        raise ArchiveError(f"{what}: deeper than the limit of {limits.depth} folders", "too_deep")
+    if max(member.bytes, member.stored_bytes) > limits.member_bytes:
+        raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {limits.member_bytes}", "too_large")
+    if member.bytes > max(RATIO_COUNTS_FROM, limits.ratio * member.stored_bytes):
+        words = f"{member.stored_bytes} bytes unpack to {member.bytes}, over the limit of {limits.ratio} times as many"
+        raise ArchiveError(f"{what}: {words}", "too_compressed")

@@ -17,6 +17,7 @@ INTERLCM_TAG = "v0.1.0"
 # The authors name no file of inpainting_1step.
 INTERLCM_VARIANTS = ("3step", "1step", "colorization_1step")
 FACEXLIB = "https://github.com/xinntao/facexlib/releases"
+REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ def face(name: str, tag: str, sha256: str) -> Published:
     return Published(f"face/{name}", f"{FACEXLIB}/tag/{tag}", "MIT", url=url, sha256=sha256)
 
 
+def background(name: str, tag: str, sha256: str) -> Published:
+    url = f"{REAL_ESRGAN}/download/{tag}/{name}"
+    return Published(f"background/{name}", f"{REAL_ESRGAN}/tag/{tag}", "BSD-3-Clause", url=url, sha256=sha256)
+
+
 PUBLISHED = (
     lcm("unet/config.json"),
     lcm("unet/diffusion_pytorch_model.safetensors"),
@@ -111,6 +117,22 @@ PUBLISHED = (
         "recognition_arcface_ir_se50.pth",
         "v0.1.0",
         "a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
+    ),
+    # HyperIQA's own koniq_pretrained.pkl under another name.
+    face(
+        "assessment_hyperIQA.pth",
+        "v0.2.0",
+        "ff9277bcc68ecc10e77d88b6d0a32825ec3c85562095542734ec6212eaaf6d81",
+    ),
+    background(
+        "RealESRGAN_x2plus.pth",
+        "v0.2.1",
+        "49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+    ),
+    background(
+        "RealESRGAN_x4plus.pth",
+        "v0.1.0",
+        "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
     ),
 )
 NOT_PUBLISHED = tuple(variant for variant in PUBLISHED_VARIANTS if variant not in INTERLCM_VARIANTS)

@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from pipeline import storage
-from pipeline.columns import MANIFEST_SCHEMA
+from pipeline import decisions, storage
+from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 
-# The manifest is a log: the newest row of a photo counts. row_number gives one row even where two have the same time.
+# The manifest is a log: the newest row of a photo counts. row_number gives one row even where two have the same time,
+# as the same row has for a moment that is in a merged part and still in a small one. A photo_id stands for its source
+# and member; they are named beside it because DuckDB pushes conditions on these columns, and on no others, below the
+# window, into the statistics of the files. Parts of the first version have no pages.
 VIEWS = """
-CREATE VIEW photos AS
-    SELECT * EXCLUDE (faces) FROM manifest
-    QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1;
+CREATE VIEW newest AS
+    SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages) FROM manifest
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+CREATE VIEW photos AS SELECT * EXCLUDE (faces) FROM newest;
 CREATE VIEW faces AS
-    SELECT photo_id, member, restored_uri, face.* FROM (
-        SELECT photo_id, member, restored_uri, unnest(faces) AS face FROM (
-            SELECT * FROM manifest
-            QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1));
+    SELECT photo_id, source, member, page, restored_uri, face.* FROM (
+        SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest);
 """
 
-# After these the connection can reach no file, no network, no Python variable and no setting.
+# After these the connection can reach no file, no network, no Python variable and no setting. What does not fit into
+# memory goes to the system's place for temporary files.
 LOCKS = """
 SET TimeZone = 'UTC';
+SET temp_directory = '{temporary}';
 SET enable_external_access = false;
 SET python_enable_replacements = false;
 SET lock_configuration = true;
 """
 
+# What a user may ask about: columns that unnesting or joining gave a view are described where they come from.
+DESCRIBED = {
+    "photos": list(MANIFEST_SCHEMA),
+    "faces": [*MANIFEST_SCHEMA, *FACE],
+    "index": list(INDEX_SCHEMA),
+    "manifest": list(MANIFEST_SCHEMA),
+    "decisions": list(DECISION_SCHEMA),
+}
 
 # DESCRIBE, SUMMARIZE and SHOW count as SELECT.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_ATTEMPTS = 5
+
+Result = TypeVar("Result")
 
 
 class QueryError(Exception):
     """SQL that cannot run: what DuckDB says about it, in one line."""
 
 
-def connect(output: str) -> duckdb.DuckDBPyConnection:
+def reading(output: str, work: Callable[[duckdb.DuckDBPyConnection], Result], decided: bool = True) -> Result:
+    """What `work` makes of a connection to the run; once more where a part went away while it was read.
+
+    Compaction removes small parts once their rows are in a merged one, so a new look finds them there.
+    """
+    attempts = 0
+    while True:
+        attempts += 1
+        with connect(output, decided) as connection:
+            try:
+                return work(connection)
+            except (QueryError, duckdb.Error) as error:
+                cause = error if isinstance(error, duckdb.Error) else error.__cause__
+                if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
+                    continue
+                if isinstance(error, duckdb.Error):
+                    raise QueryError(one_line(error)) from error
+                raise
+
+
+def connect(output: str, decided: bool = True) -> duckdb.DuckDBPyConnection:
     """A connection with the tables of a run and nothing else: file access is closed.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` the members
-    there are, `manifest` every row ever written. They are empty as long as nothing was written.
+    there are, `manifest` every row ever written, `decisions` what curators decided (not read when `decided` is false).
+    They are empty as long as nothing was written.
 
-    Raises `storage.StorageError` when there is no run at OUTPUT, or it cannot be read.
+    Raises `storage.StorageError` when there is no run at OUTPUT, or it cannot be read, and `decisions.DecisionError`.
     """
     if not storage.exists(storage.join(output, "index")):
         raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")
     connection = duckdb.connect()
     connection.register("index", _parquet(storage.join(output, "index"), INDEX_SCHEMA))
     connection.register("manifest", _parquet(storage.join(output, "manifest"), MANIFEST_SCHEMA))
+    connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute(VIEWS)
-    connection.execute(LOCKS)
+    temporary = Path(tempfile.gettempdir(), "interlcm-query")
+    connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
     return connection
 
 
@@ -63,7 +107,30 @@ def _parquet(folder: str, schema: pa.Schema) -> pyarrow.dataset.Dataset | pa.Tab
     paths = [f"{path}/{name}" for name in names if name.endswith(".parquet")]
     if not paths:
         return schema.empty_table()
-    return pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+    parquet = pyarrow.dataset.ParquetFileFormat()
+    return _Files([parquet.make_fragment(path, filesystem) for path in paths], schema, parquet, filesystem)
+
+
+class _Files(pyarrow.dataset.FileSystemDataset):
+    """A dataset that DuckDB can scan without the danger of a deadlock."""
+
+    def scanner(self, **options: Any) -> _Scan:
+        return _Scan(super().scanner(**options))
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What DuckDB asks a dataset for.
+
+    pyarrow's own `Scanner.to_reader` (26 and before) begins the scan while it holds the interpreter's lock, for which a
+    thread of Arrow's may wait in our file system, which is Python, while it holds what `to_reader` waits for.
+    `to_batches` gives the lock away first.
+    """
+
+    scanner: pyarrow.dataset.Scanner
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.scanner.projected_schema, self.scanner.to_batches())
 
 
 def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
@@ -82,5 +149,23 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 
 def one_line(error: duckdb.Error) -> str:
-    """DuckDB's message without the picture of the statement that it ends with."""
-    return " ".join(str(error).partition("\nLINE ")[0].split())
+    """DuckDB's message without the picture of the statement, or the frames of a file system, that it ends with."""
+    return " ".join(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0].split())
+
+
+def columns(output: str) -> pa.Table:
+    """Every column of every view: view, column, type (as SQL has it), unit, meaning; from the Arrow metadata."""
+
+    def described(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        rows = []
+        for view, fields in DESCRIBED.items():
+            known = {
+                field.name: {key.decode(): text.decode() for key, text in field.metadata.items()} for field in fields
+            }
+            for name, kind in zip(*run(connection, f"DESCRIBE {view}").columns[:2], strict=True):
+                words = known[name.as_py()]
+                short = "STRUCT[]" if name.as_py() == "faces" else kind.as_py()  # its fields are the view faces
+                rows.append((view, name.as_py(), short, words["unit"], words["description"]))
+        return pa.table(list(zip(*rows, strict=True)), names=["view", "column", "type", "unit", "meaning"])
+
+    return reading(output, described)

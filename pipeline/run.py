@@ -7,7 +7,9 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,11 +17,13 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from interlcm import weights_index
-from pipeline import manifest, storage
+from pipeline import in_flight, lease, local_disk, manifest, storage, termination
 from pipeline.compose import compose
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch, units
 from pipeline.find import FindFaces
+from pipeline.in_flight import Isolated, isolated
+from pipeline.provenance import Signing
 from pipeline.restore import RestoreFaces
 from pipeline.settings import Environment, Job, Resources, Settings, weights_folder
 
@@ -44,7 +48,7 @@ class Progress:
     begun: float = field(default_factory=time.monotonic)
 
     def add(self, done: pa.Table) -> None:
-        self.done += done.num_rows
+        self.done += sum("-p" not in photo_id for photo_id in done["photo_id"].to_pylist())  # further pages: find.py
         self.faces += sum(done["face_count"].to_pylist())
         self.failed += done["status"].to_pylist().count("failed")
 
@@ -53,23 +57,35 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
     """Restore what the index of a run has and its manifest has not; yields after each committed part.
 
     With `where`, what `manifest.pending` makes of it. Start it again to continue: rows that are committed are done.
-    Raises RunError when rows are missing in the end, StorageError when storage fails for all photos alike.
+    Raises RunError when rows are missing in the end or SIGTERM stopped the run, StorageError when storage fails for
+    all photos alike, LeaseError when another run works on the same OUTPUT.
     """
-    pending = manifest.pending(job.output, where)
-    progress = Progress(total=pending.num_rows)
-    yield progress
-    if pending.num_rows:
-        record(job, resources)
-        for done in chain(pending, job, resources).iter_batches(batch_size=None, batch_format="pyarrow"):
-            progress.add(done)
-            yield progress
+    with lease.held(job.output) as mine:
+        remove_leftovers(job.output)
+        pending = manifest.pending(job.output, where)
+        progress = Progress(total=pending.num_rows)
+        yield progress
+        if pending.num_rows:
+            record(job, resources)
+            book = in_flight.ledger()
+            with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
+                for done in chain(pending, job, resources, book).iter_batches(batch_size=None, batch_format="pyarrow"):
+                    progress.add(done)
+                    mine.check()
+                    yield progress
+            if stopping.is_set():
+                left = progress.total - progress.done
+                raise RunError(f"{job.output}: stopped, {left} photos are left; start the same command again")
     if progress.done != progress.total:
         lost = progress.total - progress.done
         raise RunError(f"{job.output}: {lost} photos went in and did not come out; start the same command again")
 
 
-def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset:
-    """index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts."""
+def chain(pending: pa.Table, job: Job, resources: Resources, book: Any) -> ray.data.Dataset:
+    """index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts.
+
+    book: an `in_flight.ledger`, in which the stages note what they have in hand.
+    """
     # Plans, progress, and each error of a worker twice, with all its frames, before it arrives as an exception.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
@@ -80,49 +96,109 @@ def chain(pending: pa.Table, job: Job, resources: Resources) -> ray.data.Dataset
     finders = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
     # As Ray types a function, it takes a batch alone; what fn_kwargs adds it cannot know.
-    read: Any = fetch
-    publish: Any = compose
+    read: Any = fetch_open
+    publish: Any = publish_open
     return (
         ray.data.from_arrow(units(pending, resources.max_actors))  # one block = what one task reads
-        .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job}, **arrow)
-        .map_batches(FindFaces, batch_size=1, num_cpus=0.5, compute=finders, fn_constructor_args=(job,), **arrow)
+        .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job, "book": book}, **arrow)
         .map_batches(
-            RestoreFaces,
+            Isolated,
+            batch_size=1,
+            num_cpus=0.5,
+            compute=finders,
+            fn_constructor_args=(FindFaces, (job,), book),
+            **arrow,
+        )
+        .map_batches(
+            Isolated,
             batch_size=max(BATCH_PHOTOS, resources.batch_faces),  # most photos of portraits hold one face
             num_cpus=1,
             num_gpus=resources.gpus_per_actor,
             compute=actors,
-            fn_constructor_args=(job, resources),
+            fn_constructor_args=(RestoreFaces, (job, resources), book),
             **arrow,
         )
-        .map_batches(publish, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job}, **arrow)
+        .map_batches(publish, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job, "book": book}, **arrow)
     )
 
 
-def prepare(output: str, settings: Settings) -> Job:
-    """Check weights and settings before anything is started, and settle which detector "auto" means.
+def fetch_open(unit: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
+    """`fetch`, until the run is to stop."""
+    for table in fetch(unit, job):
+        if ray.get(book.stopping.remote()):
+            return
+        yield table
+
+
+def publish_open(table: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
+    """`compose`, with the ledger kept; what is restored is published even when the run is to stop."""
+    return isolated(table, partial(compose, job=job), "compose", book, last=True)
+
+
+def remove_leftovers(output: str) -> None:
+    """Delete half-written files of earlier attempts, whose writers were killed. The lease is held."""
+    if Path(output).is_dir():  # on object storage nothing appears half
+        began = Path(output, lease.NAME).stat().st_mtime
+        local_disk.remove_temporaries(output, before=began)
+
+
+def prepare(output: str, settings: Settings, signing: Signing | None = None) -> Job:
+    """Check weights and settings before anything is started, and settle what "auto" means.
 
     Raises RunError, StorageError, WeightsError or DetectorError.
     """
     folder = weights_folder(settings)
-    variants = weights_index.read_index(folder)["variants"]
-    if settings.variant not in variants:
-        raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")
-    if settings.steps not in variants[settings.variant]["steps"]:
-        allowed = ", ".join(map(str, variants[settings.variant]["steps"]))
-        raise RunError(f"--steps {settings.steps}: variant {settings.variant} is made for {allowed}")
+    settings = settled(settings, folder, signing is not None)
     problems = weights_index.verify(folder, settings.variant)
     if problems:
         raise weights_index.WeightsError(problems[0])
-    detector = load_detector(settings.detector, folder / "face")
     return Job(
-        settings=replace(settings, detector=detector.name),
+        settings=settings,
         output=storage.canonical(output),
         attempt=uuid.uuid4().hex,
         weights_digest=weights_index.digest(folder, settings.variant),
         software_version=version("interlcm"),
         environment=Environment(storage.environment()),
+        signing=signing,
     )
+
+
+def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
+    """The settings with every choice made that was left open, checked against what the weights folder has."""
+    from pipeline import background, judge  # here: they bring torch, which takes seconds
+
+    variant, steps = chosen_variant(settings, folder)
+    detector = "none" if settings.aligned else load_detector(settings.detector, folder / "face").name
+    mask = settings.mask
+    if mask == "auto":
+        mask = "parsenet" if judge.has_parser(folder / "face") else "ellipse"
+    if settings.background == "realesrgan":
+        background.weights_file(folder, settings.upscale)  # raises where it is missing
+    color_fix = "none" if settings.task == "colorize" else settings.color_fix  # the input has no colour to give back
+    return replace(
+        settings, variant=variant, steps=steps, detector=detector, mask=mask, color_fix=color_fix, signed=signed
+    )
+
+
+def chosen_variant(settings: Settings, folder: Path) -> tuple[str, int]:
+    """The variant asked for, or the one that serves the task and the steps best; and the steps."""
+    variants = weights_index.read_index(folder)["variants"]
+    if settings.variant and settings.variant not in variants:
+        raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")
+    names = [settings.variant] if settings.variant else list(variants)
+    for_task = [name for name in names if variants[name]["task"] == settings.task]
+    if not for_task:
+        tasks = ", ".join(sorted({variants[name]["task"] for name in names}))
+        raise RunError(f"--task {settings.task}: {settings.weights} is made for {tasks}; name weights for it")
+    if not settings.steps:
+        most = max(for_task, key=lambda name: max(variants[name]["steps"]))
+        return most, max(variants[most]["steps"])
+    serving = [name for name in for_task if settings.steps in variants[name]["steps"]]
+    if not serving:
+        allowed = ", ".join(map(str, sorted({n for name in for_task for n in variants[name]["steps"]})))
+        raise RunError(f"--steps {settings.steps}: the weights for {settings.task} are made for {allowed}")
+    # One that was trained for this number of steps alone knows it best.
+    return min(serving, key=lambda name: len(variants[name]["steps"])), settings.steps
 
 
 def record(job: Job, resources: Resources) -> None:

@@ -8,46 +8,49 @@ import numpy as np
 import numpy.typing as npt
 
 from interlcm.metrics import delta_e, psnr, sharpness, ssim
-
-# Review thresholds, restored face against its aligned input. Perfect removal of strong grain (sigma 25 of
-# 255) gives 20 log10(255 / 25) = 20.2 dB, so less than 18 dB is more change than grain.
-MIN_PSNR = 18.0
-# The same grain, of its own in each channel, measures 13 to 15 mean CIEDE2000 (grey grain 5); beyond 18 the
-# colours moved.
-MAX_DELTA_E = 18.0
-
-FaceScore = dict[str, float | bool | str | None]
+from pipeline.row import Row
+from pipeline.settings import Review
 
 
-def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8]) -> FaceScore:
+def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], found: Row, review: Review) -> Row:
     """The measured columns of one face in the manifest.
 
-    aligned, restored: (S, S, 3) uint8 RGB. psnr is null for a face that did not change at all (it would be
-    infinite). identity_similarity and quality_* need weights of their own and are null. review_reason joins
-    its reasons with "; " and is null where needs_review is false.
+    aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), identity_similarity,
+    quality_before and quality_after, of which the last three are passed on and null without weights of their own.
+    psnr is null for a face that did not change at all (it would be infinite). review_reason joins its reasons with
+    "; " and is null where needs_review is false.
     """
-    ratio, colour = psnr(restored, aligned), delta_e(restored, aligned)
-    reasons = review_reasons(ratio, colour)
-    return {
+    ratio = psnr(restored, aligned)
+    measured: Row = {
         "psnr": ratio if math.isfinite(ratio) else None,
         "ssim": ssim(restored, aligned),
-        "identity_similarity": None,
-        "quality_before": None,
-        "quality_after": None,
+        "identity_similarity": found.get("identity_similarity"),
+        "quality_before": found.get("quality_before"),
+        "quality_after": found.get("quality_after"),
         "sharpness_before": sharpness(aligned),
         "sharpness_after": sharpness(restored),
-        "delta_e": colour,
-        "needs_review": bool(reasons),
-        "review_reason": "; ".join(reasons) or None,
+        "delta_e": delta_e(restored, aligned),
     }
+    reasons = review_reasons({**found, **measured}, review)
+    return {**measured, "needs_review": bool(reasons), "review_reason": "; ".join(reasons) or None}
 
 
-def review_reasons(psnr: float, delta_e: float) -> list[str]:
-    """Why a person should look at a face: it changed more than grain explains (dB), or its colours moved
-    (CIEDE2000)."""
-    reasons = []
-    if psnr < MIN_PSNR:
-        reasons.append(f"changed much: psnr {psnr:.1f} dB is below {MIN_PSNR:.0f}")
-    if delta_e > MAX_DELTA_E:
-        reasons.append(f"colours moved: delta_e {delta_e:.1f} is above {MAX_DELTA_E:.0f}")
-    return reasons
+def review_reasons(face: Row, review: Review) -> list[str]:
+    """Why a person should look at a face: each measure beyond its threshold, in words, with number and unit.
+
+    face: the face's columns of the manifest. A measure that is null says nothing.
+    """
+    below = (
+        ("changed much", "psnr", review.min_psnr, " dB"),
+        ("perhaps another person", "identity_similarity", review.min_identity, ""),
+        ("small face", "eye_distance", review.min_eye_distance, " px"),
+        ("uncertain detection", "score", review.min_score, ""),
+        ("blurred or blank", "sharpness_after", review.min_sharpness, ""),
+    )
+    above = (("colours moved", "delta_e", review.max_delta_e, " CIEDE2000"),)
+    checks = [(*check, "below", -1) for check in below] + [(*check, "above", 1) for check in above]
+    return [
+        f"{words}: {name} {face[name]:.2f}{unit} is {side} {limit:g}{unit}"
+        for words, name, limit, unit, side, sign in checks
+        if face.get(name) is not None and sign * face[name] > sign * limit
+    ]

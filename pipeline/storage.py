@@ -7,22 +7,26 @@ Every function takes a URI (`s3://bucket/key`, `file:///path`) or a plain path, 
 import contextlib
 import errno
 import hashlib
+import io
 import os
+import random
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
+import pyarrow as pa
 import pyarrow.fs
 from filelock import FileLock
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import local_disk
-from pipeline.storage_error import StorageError, check_no_secret, one_line, storage_errors
+from pipeline.storage_error import StorageError, check_no_secret, error_code, one_line, storage_errors
 
 __all__ = ["StorageError"]
 
@@ -32,6 +36,18 @@ _CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
 # What says that a file is another one than before, the best first: digests, then times. Clients differ in the names.
 _VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 _STREAM_BLOCK = 4 << 20  # bytes asked for at a time when a whole file is streamed
+# Two layers of retries. The client sends a request again that was refused or reset: exponential backoff with full
+# jitter (botocore's "standard" mode). What it takes for an answer and is none, a body that broke off or is short, is
+# asked for again by `_retried`, in the same manner.
+_REQUESTS = 6  # of the client for one answer, unless AWS_MAX_ATTEMPTS says otherwise
+_ATTEMPTS = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds
+
+Result = TypeVar("Result")
+
+
+class ShortReadError(OSError):
+    """The server gave fewer bytes than the file has."""
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -50,12 +66,51 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         raise StorageError(f"{uri}: {one_line(error)}") from error
     if issubclass(kind, LocalFileSystem):
         return kind(), os.path.abspath(os.path.expanduser(uri[match.end() :] if match else uri))
+    options = {"config_kwargs": {"retries": _retries_of_s3()}} if "s3" in kind.protocol else {}
     with storage_errors(uri):
         # Workers write while the driver lists, so a cached listing is a wrong one.
-        fs = kind(use_listings_cache=False, **kind._get_kwargs_from_urls(uri))
+        fs = kind(use_listings_cache=False, **options, **kind._get_kwargs_from_urls(uri))
     if "s3" in kind.protocol:
         fs.split_path = partial(_literal_key, fs)
+        fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `_retried`
     return fs, kind._strip_protocol(uri)
+
+
+def _retries_of_s3() -> dict[str, Any]:
+    mode, requests = os.environ.get("AWS_RETRY_MODE"), os.environ.get("AWS_MAX_ATTEMPTS")
+    return {"mode": mode or "standard", "total_max_attempts": int(requests) if requests else _REQUESTS}
+
+
+def _retried(uri: str, work: Callable[[], Result]) -> Result:
+    """What `work` gives, tried again with backoff and full jitter while the server is in trouble.
+
+    A StorageError in the end; one that no longer stops the run when the server answers to something else meanwhile.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            with storage_errors(uri):
+                return work()
+        except StorageError as error:
+            if error.reason != "unreachable":
+                raise
+            last = error
+        if attempt < _ATTEMPTS - 1:
+            time.sleep(random.uniform(0, min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)))
+    if _answers(uri):
+        raise StorageError(f"{last} (its other files can be reached)") from last.__cause__
+    raise last
+
+
+def _answers(uri: str) -> bool:
+    """Whether the bucket of a file that cannot be had still answers."""
+    fs, path = filesystem(uri)
+    if "s3" not in fs.protocol:
+        return False
+    try:
+        fs.call_s3("list_objects_v2", Bucket=path.split("/")[0], MaxKeys=1)
+    except Exception:  # whatever the client raises, it says no
+        return False
+    return True
 
 
 def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | None]:
@@ -67,7 +122,17 @@ def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | Non
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """The same for Arrow: its view of the fsspec file system, and the path."""
     fs, path = filesystem(uri)
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
+    return pyarrow.fs.PyFileSystem(_Handler(fs)), path
+
+
+class _Handler(pyarrow.fs.FSSpecHandler):
+    """Arrow's reads of remote files by `read_bytes`, for what s3fs opens itself is not asked for again."""
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if isinstance(self.fs, LocalFileSystem):
+            return super().open_input_file(path)
+        uri = str(self.fs.unstrip_protocol(path))
+        return pa.PythonFile(_RemoteFile(uri, describe(uri)[1]), mode="r")
 
 
 def canonical(uri: str) -> str:
@@ -85,8 +150,7 @@ def join(uri: str, *parts: str) -> str:
 def describe(uri: str) -> tuple[str, int]:
     """("file", bytes) or ("folder", 0); StorageError when nothing is there."""
     fs, path = filesystem(uri)
-    with storage_errors(uri):
-        return _described(fs.info(path))
+    return _described(_retried(uri, lambda: fs.info(path)))
 
 
 def _described(info: dict[str, Any]) -> tuple[str, int]:
@@ -96,8 +160,7 @@ def _described(info: dict[str, Any]) -> tuple[str, int]:
 def version(uri: str) -> str:
     """The state of a file: its size and, as the client gives it, its digest or the time of its last change."""
     fs, path = filesystem(uri)
-    with storage_errors(uri):
-        info = fs.info(path)
+    info = _retried(uri, lambda: fs.info(path))
     return f"{info.get('size')} {next((info[key] for key in _VERSIONS if info.get(key)), '')}"
 
 
@@ -113,49 +176,115 @@ def exists(uri: str) -> bool:
 
 
 def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
-    """Bytes start to end of a file in one ranged request; fewer when the file ends before."""
+    """Bytes start to end of a file in one ranged request; fewer only when the file ends before."""
     fs, path = filesystem(uri)
     if end is not None and end <= start:
         return b""
-    with storage_errors(uri):
-        if not isinstance(fs, LocalFileSystem):
-            return _read_remote(fs, path, start, end)
-        with open(path, "rb") as file:
-            file.seek(start)
-            return file.read(-1 if end is None else end - start)
+    if not isinstance(fs, LocalFileSystem):
+        return _retried(uri, lambda: _read_remote(fs, path, start, end))
+    with storage_errors(uri), open(path, "rb") as file:
+        file.seek(start)
+        return file.read(-1 if end is None else end - start)
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
-    if start == 0 and end is None:
-        return bytes(fs.cat_file(path))
+    """One read. What comes back shorter than asked for must be so because the file is: its size is asked for."""
     try:
-        return bytes(fs.cat_file(path, start=start, end=end))
+        if start == 0 and end is None:
+            whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs asks for the size, too
+            data = bytes(fs.cat_file(path, **whole))
+        else:
+            data = bytes(fs.cat_file(path, start=start, end=end))
     except OSError as error:
         # S3 refuses a range that begins behind the end (416); a local file just has no bytes there.
         if error.errno != errno.EINVAL or start < int(fs.info(path)["size"]):
             raise
         return b""
+    if end is None or len(data) < end - start:
+        size = int(fs.info(path)["size"])
+        expected = max(0, (size if end is None else min(size, end)) - start)
+        if len(data) != expected:
+            raise ShortReadError(f"{len(data)} bytes came where {expected} were asked for")
+    return data
 
 
 @contextlib.contextmanager
 def open_stream(uri: str) -> Iterator[IO[bytes]]:
-    """A file opened once, to be read from its beginning to its end. Its read errors are the client's own."""
+    """A file to be read from its beginning to its end, a block of a few MiB at a time."""
     fs, path = filesystem(uri)
-    with storage_errors(uri):
-        file = fs.open(path, "rb", block_size=_STREAM_BLOCK, cache_type="readahead")
-    with file:
+    if isinstance(fs, LocalFileSystem):
+        with contextlib.ExitStack() as stack:
+            with storage_errors(uri):
+                local = stack.enter_context(open(path, "rb"))
+            yield local
+        return
+    with io.BufferedReader(_RemoteFile(uri, describe(uri)[1]), _STREAM_BLOCK) as file:
         yield file
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file by ranged reads, so that one that breaks off is asked for again at its place."""
+
+    def __init__(self, uri: str, size: int) -> None:
+        self._uri, self._size, self._position = uri, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._position + len(buffer), self._size)
+        data = read_bytes(self._uri, self._position, end)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a file whole or not at all, over what was there; folders above it are made."""
     fs, path = filesystem(uri)
-    with storage_errors(uri):
-        if not isinstance(fs, LocalFileSystem):
-            fs.pipe_file(path, data)  # one PUT: an object store shows all of it or nothing
-            return
-        with local_disk.appearing(Path(path)) as temporary:
-            temporary.write_bytes(data)
+    if not isinstance(fs, LocalFileSystem):
+        _retried(uri, lambda: fs.pipe_file(path, data))  # one PUT: an object store shows all of it or nothing
+        return
+    with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
+        temporary.write_bytes(data)
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Write a file where there is none; False, and nothing written, where there is one.
+
+    On S3 a conditional PUT (If-None-Match). A server that knows none of it overwrites: read back what is there.
+    """
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with storage_errors(uri):
+            return local_disk.create(Path(path), data)
+    try:
+        _retried(uri, lambda: fs.pipe_file(path, data, mode="create"))
+    except StorageError as error:
+        if isinstance(error.__cause__, FileExistsError) or error_code(error) in ("PreconditionFailed", "412"):
+            return False
+        raise
+    return True
+
+
+def remove(uri: str) -> None:
+    """Delete a file. One that is gone already is no error."""
+    fs, path = filesystem(uri)
+    try:
+        _retried(uri, lambda: os.unlink(path) if isinstance(fs, LocalFileSystem) else fs.rm_file(path))
+    except StorageError as error:
+        if error.reason != "missing":
+            raise
 
 
 def entries(uri: str) -> Iterator[tuple[str, str, int]]:
@@ -169,10 +298,10 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
             os.scandir(path).close()  # a folder that is missing or closed to us must not look empty
         yield from local_disk.entries(path)
         return
-    with storage_errors(uri):
-        found = sorted((name, int(info["size"] or 0)) for name, info in fs.find(path, detail=True).items())
-        if not found:
-            fs.info(path)  # an empty folder may be empty, a missing one may not
+    listing = _retried(uri, lambda: fs.find(path, detail=True))
+    if not listing:
+        describe(uri)  # an empty folder may be empty, a missing one may not
+    found = sorted((name, int(info["size"] or 0)) for name, info in listing.items())
     for name, size in found:
         relative = name[len(path) :].strip("/")
         if relative:
@@ -187,9 +316,8 @@ def list_files(uri: str) -> list[tuple[str, int]]:
 def glob(uri: str) -> list[tuple[str, str, int]]:
     """What matches a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
     fs, path = filesystem(uri)
-    with storage_errors(uri):
-        found = fs.glob(path, detail=True)
-        return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
+    found = _retried(uri, lambda: fs.glob(path, detail=True))
+    return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
 
 
 def environment() -> dict[str, str]:
@@ -216,13 +344,13 @@ def local_folder(uri: str) -> Path:
         raise StorageError(f"{uri}: not a folder; name the folder that holds the files")
     if isinstance(fs, LocalFileSystem):
         return Path(path)
-    with storage_errors(uri):
-        listing = {name[len(path) :].strip("/"): info for name, info in fs.find(path, detail=True).items()}
+    found = _retried(uri, lambda: fs.find(path, detail=True))
+    listing = {name[len(path) :].strip("/"): info for name, info in found.items()}
     copy = Path.home() / ".cache" / "interlcm" / _listing_digest(listing)
     copy.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{copy}.lock"):
         if not copy.is_dir():
-            _copy_folder(uri, sorted(filter(None, listing)), copy)
+            _copy_folder(uri, {name: int(info["size"] or 0) for name, info in sorted(listing.items()) if name}, copy)
     return copy
 
 
@@ -233,15 +361,21 @@ def _listing_digest(listing: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
-def _copy_folder(uri: str, names: list[str], copy: Path) -> None:
-    partial = copy.with_name(f"{copy.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)  # of a worker that was killed; the lock is ours
-    for name in names:
+def _copy_folder(uri: str, sizes: dict[str, int], copy: Path) -> None:
+    unfinished = copy.with_name(f"{copy.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that was killed; the lock is ours
+    for name, size in sizes.items():
         if ".." in PurePosixPath(name).parts:
             raise StorageError(f"{join(uri, name)}: leads out of its folder; remove this file")
-        target = partial / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fs, path = filesystem(join(uri, name))
-        with storage_errors(join(uri, name)):
-            fs.get_file(path, str(target))
-    partial.rename(copy)
+        target = unfinished / name
+        with storage_errors(str(target)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        _retried(join(uri, name), partial(_copy, join(uri, name), target, size))
+    unfinished.rename(copy)
+
+
+def _copy(uri: str, target: Path, size: int) -> None:
+    fs, path = filesystem(uri)
+    fs.get_file(path, str(target))
+    if target.stat().st_size != size:
+        raise ShortReadError(f"{target.stat().st_size} bytes came where the listing says {size}")

@@ -1,5 +1,6 @@
 """One kind of error for all storage, in words a user can act on."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ import fsspec
 # Exceptions of the clients (botocore, aiohttp, socket, gcsfs), by class name: none of them is imported here.
 _UNREACHABLE = {
     *("ConnectionError", "ClientConnectionError", "HTTPClientError", "TimeoutError", "gaierror"),
-    *("ClientPayloadError", "IncompleteReadError"),  # broken off in the middle of an answer
+    # Broken off in the middle of an answer, or shorter than the file.
+    *("ClientPayloadError", "IncompleteReadError", "IncompleteRead", "ResponseParserError", "ShortReadError"),
 }
 _CREDENTIALS = {
     *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"),
@@ -21,6 +23,9 @@ _REFUSED = {
     *("RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired"),
 }
 _THROTTLED = {"503", "429", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
+_BROKEN = {"500", "502", "504", "InternalError", "BadGateway", "GatewayTimeout", "RequestTimeout"}
+# What every other write to the same disk meets too.
+_FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
 # In the authority a password, in an HTTP query the signature or token of a presigned URL.
 _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/?#]*:[^/?#]*@|https?://[^/?#]*@", re.IGNORECASE)
 _SIGNED = re.compile(
@@ -34,7 +39,7 @@ class StorageError(Exception):
     """Storage could not do it: one line that names the URI, what happened and the remedy.
 
     `reason`: "missing", "denied" (this file or folder is closed to us), "credentials" (they are refused, or there are
-    none), "unreachable" (also: the server asks to slow down) or "failed".
+    none), "unreachable" (also: the server asks to slow down), "full" (no space, over the quota, read-only) or "failed".
     """
 
     def __init__(self, message: str, reason: str = "failed") -> None:
@@ -44,7 +49,7 @@ class StorageError(Exception):
     @property
     def stops_run(self) -> bool:
         """Whether it would hit every other photo as well, and goes away without a change to any of them."""
-        return self.reason in ("unreachable", "credentials")
+        return self.reason in ("unreachable", "credentials", "full")
 
 
 @contextmanager
@@ -63,23 +68,30 @@ def _reason(uri: str, error: Exception) -> tuple[str, str]:
     classes = {cls.__name__ for cls in type(error).__mro__}
     if "FileNotFoundError" in classes:
         return "missing", _missing(uri)
-    code = _code(error)
+    code = error_code(error)
     if code == "403" and uri.startswith(("s3://", "s3a://")):
         code = _code_of_listing(uri)
     if classes & _CREDENTIALS or code in _REFUSED:
         words = f"the credentials are missing or refused ({code or type(error).__name__})"
         return "credentials", f"{words}; renew those in the environment (AWS_*, GOOGLE_*, AZURE_*)"
+    number = getattr(error, "errno", None)
+    if number in _FULL:
+        return "full", f"{_FULL[number]}; make room, then start the same command again"
+    if number == errno.EROFS:
+        return "full", "the file system is read-only; remount it, or name another folder"
     if "PermissionError" in classes:
         return "denied", "access denied; check its permissions and, for object storage, the credentials"
     if code in _THROTTLED:
         return "unreachable", f"the server asks to slow down ({code}); start again later or with fewer actors"
+    if code in _BROKEN:
+        return "unreachable", f"the server fails ({code}); start again later"
     if classes & _UNREACHABLE:
         words = f"the server cannot be reached ({one_line(error)})"
         return "unreachable", f"{words}; check the network and AWS_ENDPOINT_URL"
     return "failed", one_line(error)
 
 
-def _code(error: BaseException | None) -> str:
+def error_code(error: BaseException | None) -> str:
     """The error code in the server's answer; empty where the client gives none."""
     while error is not None:
         response = getattr(error, "response", None)
@@ -94,7 +106,7 @@ def _code_of_listing(uri: str) -> str:
     try:
         fsspec.filesystem("s3").call_s3("list_objects_v2", Bucket=uri.split("/")[2], MaxKeys=1)
     except OSError as error:
-        return _code(error)
+        return error_code(error)
     return "403"
 
 

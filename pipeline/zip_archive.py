@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline import storage
-from pipeline.member import ArchiveError, Member, check_readable, escape_name
+from pipeline.member import ArchiveError, Member, escape_name
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # section 4.3.7
 _CENTRAL = struct.Struct("<4s6H3L5H2L")  # section 4.3.12
@@ -40,9 +40,14 @@ class _Directory:
 def list_members(uri: str) -> Iterator[Member]:
     """Members from the central directory alone; raises ArchiveError where the rest cannot be read."""
     directory = _directory(uri)
-    count = 0
+    count = stored = 0
     for entry in _entries(uri, directory):
-        yield _member(uri, entry, directory.shift)
+        member = _member(uri, entry, directory.shift)
+        stored += member.stored_bytes
+        if stored > directory.end:
+            words = f"its members take more bytes than it has, from {count + 1} on: they overlap (a bomb)"
+            raise ArchiveError(f"{uri}: {words}; make the archive again", "too_compressed")
+        yield member
         count += 1
     if (count - directory.entries) % 65536:  # writers without zip64 let the number wrap
         raise ArchiveError(f"{uri}: lists {count} members where its end record says {directory.entries}")
@@ -50,9 +55,8 @@ def list_members(uri: str) -> Iterator[Member]:
 
 def read_member(uri: str, member: Member) -> bytes:
     """One member in one ranged request (two when its local header is unusually long), CRC-32 checked."""
-    check_readable(uri, member)
     guess = _LOCAL.size + len(member.path.encode()) + _LOCAL_EXTRA
-    data = storage.read_bytes(uri, member.offset, member.offset + guess + member.stored_bytes)
+    data = memoryview(storage.read_bytes(uri, member.offset, member.offset + guess + member.stored_bytes))
     what = f"{uri}: {member.path}"
     if len(data) < _LOCAL.size or data[:4] != b"PK\3\4":
         raise ArchiveError(f"{what}: no local header at byte {member.offset}", "member_unreadable")
@@ -62,15 +66,16 @@ def read_member(uri: str, member: Member) -> bytes:
     begin = _LOCAL.size + header[9] + header[10]
     end = begin + member.stored_bytes
     if len(data) < end:
-        data += storage.read_bytes(uri, member.offset + len(data), member.offset + end)
+        data = memoryview(b"".join([data, storage.read_bytes(uri, member.offset + len(data), member.offset + end)]))
     return _unpacked(what, member, data[begin:end])
 
 
-def _unpacked(what: str, member: Member, stored: bytes) -> bytes:
+def _unpacked(what: str, member: Member, stored: memoryview) -> bytes:
     if len(stored) < member.stored_bytes:
         raise ArchiveError(f"{what}: the archive ends in it; fetch the archive again", "archive_truncated")
-    data = stored
-    if member.compression == "deflate":
+    if member.compression == "none":
+        data = bytes(stored)
+    else:
         try:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.bytes + 1)
         except zlib.error as error:
@@ -170,19 +175,23 @@ def _directory(uri: str) -> _Directory:
 
 
 def _end_record(tail: bytes) -> int:
-    """Where the end record begins: the last one whose comment fits behind it. -1: there is none."""
+    """Where the end record begins: the last one whose comment ends the file, or fits into it. -1: there is none."""
+    found = []
     at = tail.rfind(b"PK\5\6")
     while at >= 0:
-        if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[7] <= len(tail):
-            return at
+        if at + _END.size <= len(tail):
+            end = at + _END.size + int(_END.unpack_from(tail, at)[7])
+            if end == len(tail):
+                return at
+            found += [at] if end < len(tail) else []
         at = tail.rfind(b"PK\5\6", 0, at)
-    return -1
+    return found[0] if found else -1
 
 
 def _end_record64(uri: str, locator_at: int, locator: bytes) -> tuple[int, int, int, int, int]:
     """The zip64 end record: just before its locator, or where that says when it carries extra data."""
     for at in (locator_at - _END64.size, _LOCATOR64.unpack(locator)[2]):
-        record = storage.read_bytes(uri, at, at + _END64.size) if at >= 0 else b""
+        record = storage.read_bytes(uri, at, at + _END64.size) if 0 <= at < locator_at else b""
         if len(record) == _END64.size and record[:4] == b"PK\6\6":
             _, _, _, _, disk, _, _, entries, length, offset = _END64.unpack(record)
             return at, disk, entries, length, offset

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline import storage
+from pipeline.columns import MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,3 +51,12 @@ def write_index(output: str, rows: list[dict[str, Any]], name: str = "a") -> Non
     file = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), file)
     storage.write_bytes(storage.join(output, "index", f"{name}.parquet"), file.getvalue())
+
+
+def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
+    """A manifest part as the first version wrote it."""
+    later = ("page", "pages", "monochrome", "mask")
+    schema = pa.schema([column for column in MANIFEST_SCHEMA if column.name not in later])
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
+    storage.write_bytes(storage.join(output, "manifest", "part-old.parquet"), file.getvalue())

@@ -31,6 +31,8 @@ def photo_row(member: str, picture: Pixels | bytes, format: str = "JPEG", **colu
         "archive_name": "a.tar",
         "member": member,
         "occurrence": 0,
+        "page": 1,
+        "pages": 1,
         "bytes": len(data),
         "data": data,
         "faces": [],
@@ -45,7 +47,9 @@ def ended_row(member: str) -> Row:
 
 def rows_of(stage: Any, rows: list[Row]) -> list[Row]:
     """The rows that a stage makes of these, all in one batch."""
-    return list(stage(row.to_table(rows)).to_pylist())
+    made = stage(row.to_table(rows))
+    tables = [made] if isinstance(made, pa.Table) else list(made)
+    return [one for table in tables for one in table.to_pylist()]
 
 
 def indexed(source: Path, output: Path) -> pa.Table:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import skimage.color
 import skimage.data
 import torch
 
@@ -44,6 +45,12 @@ def test_delta_e_of_grey_steps_and_colours() -> None:
     sepia = white.copy()
     sepia[..., 2] = 200
     assert 5 < delta_e(sepia, white) < 40
+
+
+@pytest.mark.parametrize("other", [with_grain(25), 255 - FACE, FACE[..., ::-1], FACE[::-1]])
+def test_delta_e_is_that_of_double_precision(other: np.ndarray) -> None:
+    expected = skimage.color.deltaE_ciede2000(skimage.color.rgb2lab(FACE), skimage.color.rgb2lab(other)).mean()
+    assert delta_e(np.ascontiguousarray(other), FACE) == pytest.approx(expected, abs=1e-4)
 
 
 def test_tensors_and_arrays_give_the_same() -> None:

@@ -156,11 +156,11 @@ def test_steps_that_a_variant_is_not_made_for(source: str, tmp_path: Path, inter
     index["variants"]["3step"]["steps"] = [2]
     (folder / "model_index.json").write_text(json.dumps(index))
     assert interlcm(*start, "--steps", "4") == 1
-    assert interlcm.line() == "--steps 4: variant 3step is made for 2"
+    assert interlcm.line() == "--steps 4: the weights for restore are made for 2"
     index["variants"] = {"1step": index["variants"]["3step"]}
     (folder / "model_index.json").write_text(json.dumps(index))
     assert interlcm(*start) == 1
-    assert "no variant 3step; it has 1step" in interlcm.line()
+    assert "visual_encoder/1step.safetensors is missing" in interlcm.line()
 
 
 def test_no_such_bucket(

@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
 
 from jobs.__main__ import main
+from pipeline import storage
 from pipeline.manifest import write_part
 from tests.rows import face, index_row, result_row, write_index
 
@@ -61,11 +63,79 @@ def test_json_is_valid_whatever_the_numbers(output: str, capsysbinary: pytest.Ca
 @pytest.mark.parametrize("format", ["table", "csv", "json", "parquet"])
 def test_to_writes_a_file(output: str, tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "new folder" / f"photos.{format}"
-    assert interlcm("query", output, "FROM photos", "--format", format, "--to", str(file)) == 0
+    assert interlcm("query", output, "FROM photos ORDER BY member", "--format", format, "--to", str(file)) == 0
     assert capsys.readouterr().out == f"2 rows written to {file}\n"
     assert file.stat().st_size > 0
     if format == "parquet":
         assert pyarrow.parquet.read_table(file)["member"].to_pylist() == ["a.jpg", "b.jpg"]
+
+
+@pytest.fixture
+def reviewed(output: str) -> str:
+    """More photos: faces that need review, a failure, and a curator's decisions."""
+    write_index(output, [index_row(f"{name}.jpg") for name in "cdef"], name="b")
+    faces = [face(0, psnr=12.0, needs_review=True, review_reason="psnr 12.0 < 18"), face(1, psnr=40.0)]
+    look = [face(0, psnr=33.0, identity_similarity=0.1, needs_review=True, review_reason="identity 0.1 < 0.3")]
+    same = [face(0, psnr=11.0, identity_similarity=0.9)]
+    rows = [result_row("c.jpg", face_count=2, faces=faces), result_row("d.jpg", face_count=1, faces=look)]
+    rows += [result_row("e.jpg", "failed", error_type="truncated", error="its end is missing", bytes=10, page=1)]
+    rows += [result_row("f.jpg", face_count=1, faces=same, bytes=30, seconds_fetch=0.5, seconds_restore=2.0)]
+    write_part(rows, output, "2")
+    lines = ["photo_id,face_index,decision,comment,decided_at", "id-c.jpg,0,reject,wax,2026-02-01T00:00:00Z"]
+    storage.write_bytes(storage.join(output, "decisions", "mine.csv"), "\n".join(lines).encode())
+    return output
+
+
+def answer(output: str, capsysbinary: pytest.CaptureFixture[bytes], *question: str) -> list[dict[str, Any]]:
+    assert interlcm("query", output, *question, "--format", "json") == 0
+    found: list[dict[str, Any]] = json.loads(capsysbinary.readouterr().out)
+    return found
+
+
+def test_the_worst_faces(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """By identity where it was measured, then by PSNR."""
+    found = answer(reviewed, capsysbinary, "--worst", "3")
+    assert [(row["member"], row["face_index"]) for row in found] == [("d.jpg", 0), ("f.jpg", 0), ("c.jpg", 0)]
+    assert found[2]["psnr"] == 12.0
+    assert len(answer(reviewed, capsysbinary, "--worst", "100")) == 6
+
+
+def test_the_failures(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    (row,) = answer(reviewed, capsysbinary, "--failures")
+    assert row == {
+        "source": "a.tar", "member": "e.jpg", "page": 1, "error_type": "truncated", "error": "its end is missing",
+    }  # fmt: skip
+
+
+def test_the_faces_to_review_and_what_was_decided(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    found = answer(reviewed, capsysbinary, "--review")
+    assert [(row["member"], row["review_reason"], row["decision"], row["comment"]) for row in found] == [
+        ("c.jpg", "psnr 12.0 < 18", "reject", "wax"),
+        ("d.jpg", "identity 0.1 < 0.3", None, None),
+    ]
+
+
+def test_the_summary(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    found = {row["status"]: row for row in answer(reviewed, capsysbinary, "--summary")}
+    assert {status: row["photos"] for status, row in found.items()} == {"restored": 4, "no_face": 1, "failed": 1}
+    restored = found["restored"]
+    assert (restored["faces"], restored["bytes"], restored["seconds"]) == (6, 30, 2.5)
+
+
+def test_describe_says_what_columns_mean(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    found = answer(output, capsysbinary, "--describe")
+    assert {"view": "faces", "column": "psnr", "type": "FLOAT", "unit": "dB"}.items() <= next(
+        row for row in found if row["column"] == "psnr"
+    ).items()
+
+
+def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.write_bytes(storage.join(reviewed, "decisions", "mine.csv"), b"\x00")
+    assert interlcm("query", reviewed, "--review") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert "decisions/mine.csv: " in line and "mend or remove this file" in line
 
 
 @pytest.mark.parametrize(
@@ -76,7 +146,12 @@ def test_to_writes_a_file(output: str, tmp_path: Path, format: str, capsys: pyte
         (["SELECT nothing FROM photos"], 1, "nothing"),
         (["DROP VIEW photos"], 1, "reads"),
         (["SELECT * FROM read_csv('/etc/passwd')"], 1, "disabled"),
-        ([], 2, "SQL"),
+        ([], 2, "nothing to ask: give one of SQL, --worst, --failures, --review, --summary, --describe"),
+        ([""], 2, "nothing to ask"),
+        (["FROM photos", "--failures"], 2, "SQL and --failures to ask: give one"),
+        (["--review", "--worst", "3", "--describe"], 2, "--worst and --review and --describe to ask"),
+        (["--worst", "0"], 2, "--worst"),
+        (["--worst", "many"], 2, "--worst"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import pty
+import re
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from jobs.__main__ import main
-from jobs.status import equation
+from jobs.status import equation, in_words
+from pipeline import storage
 from pipeline.manifest import Counts, counts, write_part
+from pipeline.pace import look
 from tests.rows import face, index_row, result_row, write_index
 
 EQUATION = ["indexed", "=", "restored", "+", "no_face", "+", "skipped", "+", "failed", "+", "pending"]
@@ -37,7 +48,7 @@ def test_status_prints_the_equation_and_its_numbers(output: str, capsys: pytest.
     assert lines[1].split() == ["12", "=", "5", "+", "1", "+", "1", "+", "3", "+", "2"]
     assert len(lines[0]) == len(lines[1])
     assert lines[2] == "faces restored: 10"
-    assert lines[3] == "failed: 2 truncated, 1 empty_file"
+    assert lines[3:5] == ["failed: 2 truncated, 1 empty_file", f"  which: interlcm query {output} --failures"]
     assert lines[-1] == "pending: start the same interlcm restore again to continue"
 
 
@@ -45,7 +56,10 @@ def test_a_complete_run_needs_nothing_more(tmp_path: Path, capsys: pytest.Captur
     write_index(str(tmp_path), [index_row("a.jpg")])
     write_part([result_row("a.jpg")], str(tmp_path), "1")
     assert interlcm("status", str(tmp_path)) == 0
-    assert capsys.readouterr().out.splitlines()[2:] == ["faces restored: 0"]
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "faces restored: 0",
+        f"complete; next: interlcm report {tmp_path}",
+    ]
 
 
 def test_numbers_that_do_not_add_up_are_an_error(output: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +75,124 @@ def test_the_equation_stays_aligned_with_large_numbers() -> None:
     names, numbers = equation(Counts(10**9, 10**9 - 3, 1, 1, 1, 0, faces=0, failures={})).splitlines()
     assert [names.index(sign) for sign in "=+"] == [numbers.index(sign) for sign in "=+"]
     assert len(names) == len(numbers)
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def run_json(output: str, *started: datetime) -> None:
+    settings = {"weights": "demo"}
+    attempts = [
+        {"started_at": time.isoformat(), "settings": settings, "settings_digest": "0123456789abcdef"}
+        for time in started
+    ]
+    storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts}).encode())
+
+
+def moving_run(output: str, last: datetime) -> None:
+    """Twenty photos of two faces, one in ten seconds until `last`; sixty to come."""
+    write_index(output, [index_row(f"{n}.jpg") for n in range(80)])
+    run_json(output, last - timedelta(days=1), last - timedelta(seconds=200))
+    times = [last - timedelta(seconds=10 * n) for n in range(20)]
+    write_part(
+        [result_row(f"{n}.jpg", face_count=2) | {"finished_at": time} for n, time in enumerate(times)], output, "1"
+    )
+
+
+def test_a_moving_run_tells_its_rate_and_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moving_run(str(tmp_path), NOW)
+    assert interlcm("status", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    started = f"{NOW - timedelta(seconds=200):%Y-%m-%d %H:%M:%S} UTC"
+    assert lines[3] == f"attempt 2: started {started}, weights demo, settings 0123456789ab"
+    assert lines[4] == "rate: 6.0 photos/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
+    assert lines[5].startswith("pending: about 10 min left, until ")
+
+
+def test_a_run_that_stands_has_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = NOW - timedelta(hours=3)
+    moving_run(str(tmp_path), last)
+    assert interlcm("status", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4] == f"rate: 6.0 photos/min, 0.20 faces/s, until {last:%Y-%m-%d %H:%M:%S} UTC"
+    assert lines[5] == "pending: start the same interlcm restore again to continue"
+
+
+def test_an_attempt_without_results_has_no_rate(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    moving_run(output, NOW - timedelta(seconds=60))
+    run_json(output, NOW)
+    found = look(output)
+    assert (found.photos_per_minute, found.faces_per_second, found.remaining) == (0, 0, None)
+    assert found.attempt is not None and found.attempt.number == 1
+
+
+def test_only_the_last_minutes_count(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    write_index(output, [index_row(f"{n}.jpg") for n in range(100)])
+    run_json(output, NOW - timedelta(hours=2))
+    slow = [result_row(f"{n}.jpg") | {"finished_at": NOW - timedelta(minutes=100 - n)} for n in range(50)]
+    fast = [result_row(f"{n}.jpg") | {"finished_at": NOW - timedelta(seconds=n - 50)} for n in range(50, 80)]
+    write_part(slow + fast, output, "1")
+    assert look(output).photos_per_minute == pytest.approx(30 / 5)
+
+
+def test_watch_ends_when_nothing_is_pending(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rest = [result_row(f"{n}.jpg") for n in (10, 11)]
+    worker = threading.Timer(0.5, write_part, (rest, output, "2"))
+    worker.start()
+    assert interlcm("status", output, "--watch", "--every", "0.1") == 0
+    worker.join()
+    lines = capsys.readouterr().out.splitlines()
+    looks = [line for line in lines if re.match(r"\d{4}-", line)]
+    assert "10/12 photos, 10 faces, 3 failed" in looks[0]
+    assert "12/12 photos, 10 faces, 3 failed" in looks[-1]
+    assert "12/12" not in looks[-2]
+    assert lines[len(looks)].split() == EQUATION  # then all that is known, once
+    assert "\x1b" not in "".join(lines)
+
+
+def test_watch_rewrites_a_terminal_and_ctrl_c_ends_it(output: str) -> None:
+    """On a pseudo terminal, as a user has it."""
+    process, screen = pty.fork()
+    if process == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-m", "jobs", "status", output, "--watch", "--every", "0.1"])
+    shown, end = b"", time.monotonic() + 120
+    while shown.count(b"pending: start the same") < 3:
+        assert time.monotonic() < end, shown
+        shown += os.read(screen, 65536)
+    os.write(screen, b"\x03")
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while data := os.read(screen, 65536):
+            shown += data
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert b"\x1b[1A" in shown  # up again: in place
+    assert b"Traceback" not in shown
+
+
+def test_a_damaged_run_json_is_one_line(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (b"{", b"[]", b'{"attempts": []}', b'{"attempts": [{"started_at": "yesterday"}]}', b"\xff"):
+        storage.write_bytes(storage.join(output, "run.json"), content)
+        assert interlcm("status", output) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{output}/run.json: damaged" in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (12000, "3 h 20 min"),
+        (86400 * 4 + 7 * 3600, "4 d 7 h"),
+    ],
+)
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == words
 
 
 def test_no_run_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

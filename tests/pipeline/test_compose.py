@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import row, storage
 from pipeline.columns import MANIFEST_SCHEMA
-from pipeline.compose import DONE, compose, output_format, restored_path
+from pipeline.compose import DONE, compose, restored_path
 from pipeline.find import FindFaces
 from pipeline.index import photo_id
 from pipeline.row import Row
@@ -126,7 +126,7 @@ def test_an_error_that_nobody_foresaw_costs_one_photo(this_job: Job, found: Call
     lost = found("lost.jpg", hopper()) | {"data": b"other bytes than those that were decoded before"}
     rows = composed(this_job, found("a.jpg", hopper()), broken, lost, found("b.jpg", BOTH))
     assert [made["status"] for made in rows] == ["restored", "failed", "failed", "restored"]
-    assert [made["error_type"] for made in rows] == [None, "ValueError", "PhotoError", None]
+    assert [made["error_type"] for made in rows] == [None, "ValueError", "not_an_image", None]
     assert all(made["faces"] == [] and made["restored_uri"] is None and made["face_count"] == 0 for made in rows[1:3])
     assert sorted(name for name, _ in storage.list_files(f"{this_job.output}/restored")) == [
         "a.tar/a.jpg.jpg",
@@ -176,32 +176,24 @@ def test_restored_names_never_meet(tmp_path: Path) -> None:
             tar.addfile(tarfile.TarInfo(name))
     table = indexed(tmp_path / "a.tar", tmp_path / "out")
     assert table["member"].to_pylist() == names
-    paths = [restored_path(made, "jpeg") for made in table.to_pylist()]
+    paths = [restored_path({**made, "page": 1}, "jpeg") for made in table.to_pylist()]
     assert len(set(paths)) == len(paths)
     assert all("//" not in path and "/./" not in path and path.startswith("a.tar/") for path in paths)
     assert paths[:3] == ["a.tar/a.jpg.jpg", "a.tar/a.png.jpg", "a.tar/a.jpg"]
     assert paths[6] == "a.tar/box.jpg/a.jpg"
 
 
-@pytest.mark.parametrize(
-    ("source", "wanted", "format", "extension"),
-    [
-        ("jpeg", "source", "jpeg", "jpg"),
-        ("tiff", "source", "tiff", "tif"),
-        ("gif", "source", "png", "png"),
-        ("heif", "source", "png", "png"),
-        ("jpeg", "webp", "webp", "webp"),
-    ],
-)
-def test_formats(source: str, wanted: str, format: str, extension: str) -> None:
-    assert output_format(source, wanted) == format
-    name = {
+def test_a_page_has_a_file_of_its_own() -> None:
+    page: Row = {
         "archive_name": "a.tar",
         "member": "box/a.tif",
         "occurrence": 0,
+        "page": 1,
         "photo_id": photo_id("a.tar", "a", 0),
     }
-    assert restored_path(name, format) == f"a.tar/box/a.tif.{extension}"
+    assert restored_path(page, "tiff") == "a.tar/box/a.tif.tif"
+    second = {**page, "page": 2, "photo_id": page["photo_id"] + "-p2"}
+    assert restored_path(second, "tiff") == f"a.tar/box/a.tif.{page['photo_id']}-p2.tif"
 
 
 def test_storage_that_is_gone_stops_the_run_instead_of_blaming_the_photo() -> None:

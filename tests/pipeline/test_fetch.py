@@ -16,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import fetch as stage
 from pipeline import manifest
+from pipeline import storage
 from pipeline.fetch import fetch, units, unsafe
 from pipeline.index import INDEX_SCHEMA, write_archive
 from pipeline.row import SCHEMA
@@ -234,11 +235,12 @@ def test_what_fails_for_one_member_costs_that_member(error: Exception, failing: 
     assert outcomes(failing) == PHOTOS | {"album/03.jpg": "member_unreadable"}
 
 
-def test_trouble_that_is_not_the_archives_stops_the_run(failing: pa.Table) -> None:
+def test_trouble_that_is_not_the_archives_stops_the_run(failing: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_FIRST_PAUSE", 0.0)
     refused = PermissionError("The provided token has expired.")
     refused.response = {"Error": {"Code": "ExpiredToken"}}  # type: ignore[attr-defined]
     for error, words in ((ConnectionResetError("gone"), "cannot be reached"), (refused, "credentials")):
-        FailingFileSystem.errors = [error]
+        FailingFileSystem.errors = [error] * 99
         with pytest.raises(StorageError, match=words):
             list(fetch(failing, JOB))
 

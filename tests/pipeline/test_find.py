@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.face import Face, Pixels, align
-from pipeline.find import MAX_FACES, FindFaces, face_seed
+from pipeline.find import FindFaces, face_seed
 from pipeline.haar import HaarDetector
 from pipeline.row import Row, crops_of
 from tests.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
@@ -74,14 +74,14 @@ def test_what_is_no_photo_ends_here(finder: FindFaces) -> None:
 
 
 def test_what_is_named_like_an_image_and_is_none_has_failed(finder: FindFaces) -> None:
-    foreign = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99)
+    foreign = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99)
     expected = {
         "zeros.jpg": (bytes(5000), "failed", "not_an_image"),
         "page.TIFF": (b"<html>404 Not Found</html>", "failed", "not_an_image"),
         "zeros.bin": (bytes(5000), "skipped", "not_an_image"),
         "jpg": (bytes(5000), "skipped", "not_an_image"),
         "__MACOSX/._scan.jpg": (b"\0\x05\x16\x07\0\2\0\0" + bytes(99), "skipped", "not_an_image"),
-        "master.jp2": (foreign, "failed", "unsupported_format"),
+        "master.jxl": (foreign, "failed", "unsupported_format"),
         "master.dat": (foreign, "failed", "unsupported_format"),
     }
     rows = rows_of(finder, [photo_row(member, data) for member, (data, _, _) in expected.items()])
@@ -140,6 +140,7 @@ class Scripted(HaarDetector):
 
 def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weights: str) -> None:
     finder = FindFaces(job(tmp_path, tiny_weights))
+    assert finder.detector is not None
     (good,) = finder.detector.detect(hopper(), 24)
     flat = replace(good, landmarks=np.full((5, 2), 40, np.float32), score=1.0)
     with pytest.raises(ValueError, match="no similarity transform"):
@@ -154,13 +155,64 @@ def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weigh
 
 
 def test_of_too_many_faces_the_best_are_kept(tmp_path: Path, tiny_weights: str) -> None:
-    finder = FindFaces(job(tmp_path, tiny_weights))
+    finder = FindFaces(job(tmp_path, tiny_weights, max_faces=7))
+    assert finder.detector is not None
     (face,) = finder.detector.detect(hopper(), 24)
-    finder.detector = Scripted([replace(face, score=1 - n / 1000) for n in range(MAX_FACES + 9)])
+    finder.detector = Scripted([replace(face, score=1 - n / 1000) for n in range(9)])
     (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
     assert row["status"] is None
-    assert [round(1000 - 1000 * face["score"]) for face in row["faces"]] == list(range(MAX_FACES))
-    assert len(crops_of(row, "crops")) == MAX_FACES
+    assert [round(1000 - 1000 * face["score"]) for face in row["faces"]] == list(range(7))
+    assert len(crops_of(row, "crops")) == 7
+
+
+def test_of_all_faces_the_one_in_the_middle(tmp_path: Path, tiny_weights: str) -> None:
+    finder = FindFaces(job(tmp_path, tiny_weights, center_face=True))
+    three = side_by_side(hopper(160), astronaut(), hopper(160))
+    (row,) = rows_of(finder, [photo_row("a.png", three, "PNG")])
+    (face,) = row["faces"]
+    assert 160 < face["box"][0] < face["box"][2] < 320
+
+
+def test_an_aligned_photo_is_one_face(tmp_path: Path, tiny_weights: str) -> None:
+    finder = FindFaces(job(tmp_path, tiny_weights, aligned=True))
+    square = coffee(96)[:64, :64]
+    rows = rows_of(finder, [photo_row("a.png", square, "PNG"), photo_row("wide.png", coffee(), "PNG")])
+    (face,) = rows[0]["faces"]
+    assert (face["box"], rows[0]["detector"]) == ([0, 0, 64, 64], None)
+    assert crops_of(rows[0], "crops").shape == (1, IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert (rows[1]["status"], rows[1]["error_type"]) == ("failed", "not_aligned")
+
+
+def test_every_page_of_a_tiff_is_a_photo(finder: FindFaces) -> None:
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    first, *others = (Image.fromarray(picture) for picture in (hopper(), coffee(), BOTH))
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    rows = rows_of(finder, [photo_row("album.tif", stream.getvalue()), photo_row("a.jpg", hopper())])
+    name = rows[0]["photo_id"]
+    assert [row["photo_id"] for row in rows[:3]] == [name, f"{name}-p2", f"{name}-p3"]
+    assert [(row["page"], row["pages"]) for row in rows] == [(1, 3), (2, 3), (3, 3), (1, 1)]
+    assert [len(row["faces"]) for row in rows] == [1, 0, 2, 1]
+    assert [row["status"] for row in rows] == [None, "no_face", None, None]
+    assert len({row["sha256"] for row in rows[:3]}) == 1
+    (alone,) = rows_of(finder, [photo_row("c.png", BOTH, "PNG")])
+    assert rows[2]["crops"] == alone["crops"]
+    np.testing.assert_array_equal(decoded(rows[2]["data"]), BOTH)  # this page travels alone
+
+
+def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: FindFaces) -> None:
+    import cv2
+
+    deep = hopper().astype(np.uint16) * 257
+    (row,) = rows_of(finder, [photo_row("a.png", cv2.imencode(".png", deep[..., ::-1])[1].tobytes())])
+    (eight,) = rows_of(finder, [photo_row("b.png", hopper(), "PNG")])
+    crops = crops_of(row, "crops")
+    assert (row["bit_depth"], crops.dtype) == (16, np.uint16)
+    # Both are rounded; where the crop is smaller than the photo, that of 8 bits twice.
+    np.testing.assert_allclose(crops / 257, crops_of(eight, "crops"), atol=1)
 
 
 def test_small_faces_are_left_alone(finder: FindFaces, tmp_path: Path, tiny_weights: str) -> None:
@@ -177,11 +229,11 @@ def test_seeds_come_from_content_place_and_run(finder: FindFaces) -> None:
     seeds = [[face["seed"] for face in row["faces"]] for row in rows]
     assert seeds[0] == seeds[1]
     assert len({*seeds[0], *seeds[2]}) == 4
-    assert seeds[0] == [face_seed(rows[0]["sha256"], n, 0) for n in range(2)]
-    assert face_seed("00", 0, 0) != face_seed("00", 0, 1)
-    assert all(0 <= face_seed(f"{n:02x}", 0, 0) < 2**63 for n in range(64))
+    assert seeds[0] == [face_seed(rows[0]["sha256"], 1, n, 0) for n in range(2)]
+    assert len({face_seed("00", 1, 0, 0), face_seed("00", 1, 0, 1), face_seed("00", 2, 0, 0)}) == 3
+    assert all(0 <= face_seed(f"{n:02x}", 1, 0, 0) < 2**63 for n in range(64))
     # SHA-256 of "00/0/0" begins so: a later version that draws other noise would restore other faces.
-    assert face_seed("00", 0, 0) == 0x9F4348E366DEFAEF >> 1
+    assert face_seed("00", 1, 0, 0) == 0x9F4348E366DEFAEF >> 1
 
 
 def test_the_crop_is_of_the_upright_photo(finder: FindFaces) -> None:

@@ -1,9 +1,10 @@
-"""A run whose driver is killed, and the same command again: nothing lost, nothing twice."""
+"""A run whose driver is killed or told to end, and the same command again: nothing lost, nothing twice."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import query, storage
+from pipeline import lease, query, storage
 from pipeline.manifest import counts
 from tests.pictures import coffee, decoded, encoded, hopper
 from tests.pipeline.archives import put, tar_bytes
@@ -44,16 +45,18 @@ def rows(output: Path, sql: str) -> list[dict[str, Any]]:
         return query.run(connection, sql).to_pylist()
 
 
-def kill_in_the_middle(driver: subprocess.Popen[str], output: Path) -> None:
-    """SIGKILL once two parts are committed: no handler runs, nothing is flushed or cleaned up."""
+def end_in_the_middle(driver: subprocess.Popen[str], output: Path, number: signal.Signals) -> None:
+    """Once two parts are committed. After SIGKILL no handler runs, nothing is flushed or cleaned up."""
     end = time.monotonic() + SECONDS
     try:
         while len(parts(output)) < 2:
             assert driver.poll() is None, driver.communicate()[0]
             assert time.monotonic() < end, "no two manifest parts in time"
             time.sleep(0.02)
-    finally:
+    except BaseException:
         driver.kill()
+        raise
+    driver.send_signal(number)
 
 
 @pytest.mark.timeout(600)
@@ -61,7 +64,7 @@ def test_a_killed_run_continues(tmp_path: Path, tiny_weights: str) -> None:
     source = put(str(tmp_path), "scans.tar", tar_bytes(photos()))
     output = tmp_path / "out"
     with start(source, str(output), tiny_weights) as driver:
-        kill_in_the_middle(driver, output)
+        end_in_the_middle(driver, output, signal.SIGKILL)
     committed = counts(str(output))
     assert committed.adds_up
     assert 0 < committed.pending < PHOTOS
@@ -82,3 +85,23 @@ def test_a_killed_run_continues(tmp_path: Path, tiny_weights: str) -> None:
         assert decoded(storage.read_bytes(row["restored_uri"])).shape == (row["height"], row["width"], 3)
     published = {str(path) for path in (output / "restored").rglob("*.jpg")}
     assert published == {row["restored_uri"] for row in restored}  # half a file has another name
+
+
+@pytest.mark.timeout(600)
+def test_sigterm_commits_what_is_done_and_says_how_to_go_on(tmp_path: Path, tiny_weights: str) -> None:
+    source = put(str(tmp_path), "scans.tar", tar_bytes(photos()))
+    output = tmp_path / "out"
+    with start(source, str(output), tiny_weights) as driver:
+        end_in_the_middle(driver, output, signal.SIGTERM)
+        printed, _ = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 1, printed
+    assert re.fullmatch(rf"interlcm: {output}: stopped.*; start the same command again", printed.splitlines()[-1])
+    found = counts(str(output))
+    assert found.adds_up and 0 < found.pending < PHOTOS
+    assert not (output / lease.NAME).exists()
+    with start(source, str(output), tiny_weights) as driver:
+        printed, _ = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 0, printed
+    assert f"restore: 0/{found.pending} photos" in printed  # no worker outlived it
+    sql = "SELECT count(*) AS n, count(DISTINCT photo_id) AS ids FROM manifest"
+    assert rows(output, sql) == [{"n": PHOTOS, "ids": PHOTOS}]

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
 
 from pipeline import storage
-from pipeline.columns import FACE, MANIFEST_SCHEMA
+from pipeline.columns import FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.index import INDEX_SCHEMA
 from pipeline.manifest import counts, pending, write_part
 from pipeline.query import QueryError
-from tests.rows import face, index_row, result_row, write_index
+from tests.rows import face, index_row, result_row, write_index, write_old_part
 
 
 @pytest.fixture
@@ -130,6 +131,96 @@ def test_a_result_whose_index_row_is_gone_is_not_counted(output: str) -> None:
     found = counts(output)
     assert (found.indexed, found.restored, found.failed, found.pending, found.faces) == (5, 1, 0, 4, 1)
     assert (found.failures, found.adds_up) == ({}, True)
+
+
+def page_row(member: str, page: int, pages: int, status: str = "restored", **columns: Any) -> dict[str, Any]:
+    """The manifest row of one page of a TIFF."""
+    name = f"id-{member}" if page == 1 else f"id-{member}-p{page}"
+    return result_row(member, status, photo_id=name, page=page, pages=pages, **columns)
+
+
+def test_a_member_is_done_when_each_of_its_pages_has_a_row(output: str) -> None:
+    write_part([page_row("a.jpg", 1, 3, face_count=1), page_row("a.jpg", 3, 3, "no_face")], output, "1")
+    found = counts(output)
+    assert (found.indexed, found.restored, found.no_face, found.pending, found.adds_up) == (7, 1, 1, 5, True)
+    assert members(output) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", ""]
+    write_part([page_row("a.jpg", 2, 3, "failed", error_type="truncated")], output, "1")
+    found = counts(output)
+    assert (found.indexed, found.restored, found.no_face, found.failed, found.pending) == (7, 1, 1, 1, 4)
+    assert found.adds_up
+    assert members(output) == ["b.jpg", "c.jpg", "d.jpg", ""]
+
+
+def test_the_first_page_can_be_the_one_that_is_missing(output: str) -> None:
+    write_part([page_row("a.jpg", 2, 2)], output, "1")
+    assert members(output)[0] == "a.jpg"
+    found = counts(output)
+    assert (found.indexed, found.restored, found.pending, found.adds_up) == (6, 1, 5, True)
+
+
+def test_more_pages_than_at_first(output: str) -> None:
+    """Refused for its number of pages, then done again with another limit, and killed on the way."""
+    write_part([result_row("a.jpg", "failed", page=1, pages=1, error_type="too_many_pages")], output, "1")
+    assert members(output)[0] == "b.jpg"
+    write_part([page_row("a.jpg", 2, 3, minute=1)], output, "2")
+    found = counts(output)
+    assert (found.indexed, found.restored, found.failed, found.pending, found.adds_up) == (7, 1, 1, 5, True)
+    assert members(output)[0] == "a.jpg"
+
+
+def test_fewer_pages_than_at_first(output: str) -> None:
+    """A file that was replaced, or cannot be read any more: what is older stays a result and waits for nothing."""
+    write_part([page_row("a.jpg", 1, 5), page_row("a.jpg", 2, 5), page_row("a.jpg", 4, 5)], output, "1")
+    write_part([result_row("a.jpg", "failed", minute=1, page=1, pages=1, error_type="decode_error")], output, "2")
+    found = counts(output)
+    assert (found.indexed, found.restored, found.failed, found.pending, found.adds_up) == (7, 2, 1, 4, True)
+    assert members(output)[0] == "b.jpg"
+
+
+def test_the_equation_sees_a_page_with_two_rows(output: str) -> None:
+    twice = page_row("a.jpg", 2, 2) | {"photo_id": "id-a.jpg-p9"}
+    write_part([page_row("a.jpg", 1, 2), page_row("a.jpg", 2, 2), twice], output, "1")
+    found = counts(output)
+    assert (found.indexed, found.restored, found.pending) == (6, 3, 4)
+    assert not found.adds_up
+
+
+def test_a_condition_meets_every_page(output: str) -> None:
+    pages = [page_row("a.jpg", 1, 2), page_row("a.jpg", 2, 2, "failed", faces=[face(0, psnr=12.0)], face_count=1)]
+    write_part([*pages, result_row("b.jpg")], output, "1")
+    assert members(output, "status = 'failed'") == ["a.jpg"]
+    assert members(output, "photo_id IN (SELECT photo_id FROM faces WHERE psnr < 20)") == ["a.jpg"]
+    assert members(output, "page = 2") == ["a.jpg"]
+    assert members(output, "member LIKE 'a%' OR member LIKE 'c%'") == ["c.jpg"]
+    write_part([page_row("c.jpg", 1, 2)], output, "1")
+    assert members(output, "member LIKE 'a%' OR member LIKE 'c%'") == ["c.jpg"]  # its second page is open
+    assert members(output, "status = 'pending' AND member < 'd'") == ["c.jpg", ""]
+
+
+def test_decisions_choose_what_is_done_again(output: str) -> None:
+    write_part([result_row("a.jpg"), page_row("b.jpg", 1, 2), page_row("b.jpg", 2, 2)], output, "1")
+    lines = ["photo_id,face_index,decision,comment,decided_at"]
+    lines += ["id-b.jpg-p2,,reject,,2026-01-02T00:00:00Z", "id-a.jpg,0,accept,,2026-01-02T00:00:00Z"]
+    storage.write_bytes(storage.join(output, "decisions", "mine.csv"), "\r\n".join(lines).encode())
+    assert members(output, "photo_id IN (SELECT photo_id FROM decisions WHERE decision = 'reject')") == ["b.jpg"]
+
+
+def test_a_manifest_of_the_first_version(output: str) -> None:
+    """It has no pages; what it says counts as before."""
+    rows = [result_row("a.jpg", face_count=1, faces=[face(0)]), result_row("b.jpg", "failed")]
+    write_old_part(output, rows)
+    found = counts(output)
+    assert (found.indexed, found.restored, found.failed, found.pending, found.faces) == (5, 1, 1, 3, 1)
+    assert found.adds_up
+    assert members(output) == ["c.jpg", "d.jpg", ""]
+    assert members(output, "status = 'failed' AND pages = 1") == ["b.jpg"]
+    write_part([page_row("b.jpg", page, 2, minute=1) for page in (1, 2)], output, "2")
+    assert (counts(output).restored, counts(output).indexed) == (3, 6)
+
+
+def test_every_part_says_which_version_it_has(tmp_path: Path) -> None:
+    part = write_part([result_row("a.jpg")], str(tmp_path), "1")
+    assert pyarrow.parquet.read_metadata(part).metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
 
 
 def test_no_run_there(tmp_path: Path) -> None:

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import duckdb
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from pipeline import storage
 from pipeline.columns import FACE, MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 from pipeline.manifest import write_part
-from pipeline.query import QueryError, connect, run
-from tests.rows import face, index_row, result_row, write_index
+from pipeline.query import QueryError, columns, connect, run
+from tests.rows import face, index_row, result_row, write_index, write_old_part
 
 
 @pytest.fixture
@@ -22,6 +31,159 @@ def output(tmp_path: Path) -> str:
     faces = [face(0, psnr=20.0), face(1, psnr=30.0)]
     write_part([result_row("a.jpg", minute=1, restored_uri="new.png", face_count=2, faces=faces)], uri, "2")
     return uri
+
+
+PHOTOS, GROUP = 4000, 200
+
+
+class Counting(LocalFileSystem):
+    """Counts the bytes that are read of the manifest."""
+
+    cachable = False
+    bytes = 0
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        return Counted(self, super()._open(path, mode, **options))
+
+
+class Counted:
+    def __init__(self, filesystem: Counting, file: Any) -> None:
+        self.filesystem, self.file = filesystem, file
+
+    def read(self, *size: int) -> bytes:
+        data: bytes = self.file.read(*size)
+        self.filesystem.bytes += len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compacted manifest: rows sorted by member, in row groups of 200; a failed photo in one of them."""
+    number = random.Random(0).random
+    output = str(tmp_path_factory.mktemp("large"))
+    write_index(output, [index_row("a.jpg")])
+    found = [
+        result_row(
+            f"box/{n:05}.jpg",
+            "failed" if n == 777 else "restored",
+            minute=n,
+            page=1,
+            pages=1,
+            restored_uri=f"s3://archive/restored/{n * 7919:012}.jpg",
+            faces=[face(k, psnr=number(), ssim=number(), seed=int(number() * 2**60)) for k in range(2)],
+            face_count=2,
+        )
+        for n in range(PHOTOS)
+    ]
+    Path(output, "manifest").mkdir()
+    file = Path(output, "manifest", "merged.parquet")
+    pq.write_table(pa.Table.from_pylist(found, schema=MANIFEST_SCHEMA), file, row_group_size=GROUP, compression="zstd")
+    return output
+
+
+@pytest.fixture
+def bytes_read(large: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """What a statement reads of the manifest besides the footer, in bytes."""
+    opened: list[Counting] = []
+
+    def counting(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+        opened.append(Counting())
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(opened[-1])), uri
+
+    def measure(sql: str) -> int:
+        opened.clear()
+        with connect(large) as connection:
+            assert run(connection, sql).num_rows > 0
+        return sum(filesystem.bytes for filesystem in opened)
+
+    monkeypatch.setattr(storage, "arrow_filesystem", counting)
+    nothing = measure("SELECT member FROM manifest WHERE member = '' UNION ALL SELECT ''")
+    return lambda sql: measure(sql) - nothing
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "member = 'box/00150.jpg'",
+        "source = 'a.tar' AND member BETWEEN 'box/00110.jpg' AND 'box/00120.jpg'",
+        "photo_id = 'id-box/00150.jpg'",
+    ],
+)
+@pytest.mark.parametrize("view", ["photos", "faces", "manifest"])
+def test_conditions_on_what_a_photo_is_read_its_row_group_alone(
+    view: str, condition: str, bytes_read: Callable[[str], int]
+) -> None:
+    """One row group of twenty; a fifth leaves room for what a reader takes with it."""
+    assert 0 < bytes_read(f"FROM {view} WHERE {condition}") < bytes_read(f"FROM {view}") / 5
+
+
+@pytest.mark.parametrize("condition", ["status = 'failed'", "finished_at > TIMESTAMPTZ '2026-01-03 18:00:00Z'"])
+def test_conditions_on_results_read_their_row_groups_of_the_log(
+    condition: str, bytes_read: Callable[[str], int]
+) -> None:
+    assert 0 < bytes_read(f"FROM manifest WHERE {condition}") < bytes_read("FROM manifest") / 5
+
+
+def test_only_columns_that_are_asked_for_are_read(bytes_read: Callable[[str], int]) -> None:
+    everything, photos = bytes_read("FROM manifest"), bytes_read("FROM photos")
+    assert photos < everything / 1.5  # the faces are most of it
+    assert bytes_read("SELECT status, count(*) FROM photos GROUP BY 1") < photos / 1.5
+    assert bytes_read("SELECT psnr FROM faces") > everything / 3
+
+
+def test_every_column_of_every_view_is_described(output: str) -> None:
+    found = columns(output).to_pylist()
+    for view in ("photos", "faces", "index", "manifest", "decisions"):
+        names = [row["column_name"] for row in rows(output, f"DESCRIBE {view}")]
+        assert [row["column"] for row in found if row["view"] == view] == names
+    assert all(row["type"] and row["meaning"] for row in found)
+    (box,) = [row for row in found if row["column"] == "box"]
+    assert (box["view"], box["type"], box["unit"]) == ("faces", "FLOAT[4]", "px")
+    assert box["meaning"] == "x0, y0, x1, y1 in the upright photo"
+
+
+def test_pandas_opens_the_manifest_as_it_is(output: str) -> None:
+    import pandas
+
+    frame = pandas.read_parquet(Path(output, "manifest"))
+    assert sorted(frame["status"]) == ["failed", "restored", "restored"]
+    newest = frame.sort_values("finished_at").groupby("photo_id").last()
+    assert [one["psnr"] for one in newest.loc["id-a.jpg", "faces"]] == [20.0, 30.0]
+
+
+def test_polars_opens_the_manifest_as_it_is(output: str) -> None:
+    import polars
+
+    frame = polars.scan_parquet(Path(output, "manifest"))
+    newest = frame.sort("finished_at").group_by("photo_id").last()
+    faces = newest.filter(polars.col("status") == "restored").explode("faces").unnest("faces").collect()
+    assert sorted(faces["psnr"].to_list()) == [20.0, 30.0]
+    assert faces["box"].dtype == polars.Array(polars.Float32, 4)
+
+
+def test_duckdb_opens_the_manifest_as_it_is(output: str) -> None:
+    with duckdb.connect() as connection:
+        sql = f"SELECT member, unnest(faces).psnr FROM '{output}/manifest/*.parquet' WHERE len(faces) = 2"
+        assert sorted(connection.sql(sql).fetchall()) == [("a.jpg", 20.0), ("a.jpg", 30.0)]
+
+
+def test_all_three_open_a_manifest_of_two_versions(output: str) -> None:
+    """Polars is told that columns may be missing; the others take it so."""
+    import pandas
+    import polars
+
+    write_old_part(output, [result_row("c.jpg")])
+    assert len(pandas.read_parquet(Path(output, "manifest"))) == 4
+    assert polars.read_parquet(Path(output, "manifest"), missing_columns="insert").height == 4
+    with duckdb.connect() as connection:
+        sql = f"SELECT count(*), count(page) FROM read_parquet('{output}/manifest/*.parquet', union_by_name = true)"
+        assert connection.sql(sql).fetchall() == [(4, 0)]
+    assert rows(output, "SELECT page, pages, mask FROM photos WHERE member = 'c.jpg'") == [
+        {"page": 1, "pages": 1, "mask": None}
+    ]
 
 
 def rows(output: str, sql: str) -> list[dict[str, object]]:
@@ -49,7 +211,7 @@ def test_faces_is_one_row_per_face_of_the_newest_row(output: str) -> None:
     same = {"photo_id": "id-a.jpg", "member": "a.jpg", "restored_uri": "new.png", "x1": 3.0}
     assert found == [{**same, "face_index": 0, "psnr": 20.0}, {**same, "face_index": 1, "psnr": 30.0}]
     names = [row["column_name"] for row in rows(output, "DESCRIBE faces")]
-    assert names == ["photo_id", "member", "restored_uri", *(column.name for column in FACE)]
+    assert names == ["photo_id", "source", "member", "page", "restored_uri", *(column.name for column in FACE)]
 
 
 def test_index_and_the_whole_log_can_be_read_too(output: str) -> None:

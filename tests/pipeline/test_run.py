@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs import restore
-from pipeline import query, run, storage
+from pipeline import in_flight, lease, query, run, storage
 from pipeline.index import build_index
 from pipeline.manifest import counts, pending
 from pipeline.settings import Resources, Settings
@@ -235,7 +235,14 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     elsewhere = replace(run.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
     with pytest.raises(Exception) as stopped:
-        list(run.chain(pending(output), elsewhere, Resources()).iter_batches(batch_size=None))
+        list(run.chain(pending(output), elsewhere, Resources(), in_flight.ledger()).iter_batches(batch_size=None))
     cause = getattr(stopped.value, "cause", None)
     assert isinstance(cause, storage.StorageError)
     assert cause.reason == "unreachable"
+
+
+def test_a_second_run_on_the_same_output_is_refused(done: Done) -> None:
+    before = snapshot(done.output)
+    with lease.held(str(done.output)), pytest.raises(lease.LeaseError, match=f"{done.output}: process .* works on it"):
+        done.start()
+    assert snapshot(done.output) == before

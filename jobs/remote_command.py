@@ -1,0 +1,60 @@
+"""A command that is to run on a cluster: what could only go wrong there is found out here."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
+
+
+def checked(words: list[str]) -> tuple[list[str], Path | None]:
+    """The words of a command as the cluster needs them, and the file that --config named, which has to go along.
+
+    Raises typer's errors for wrong usage and for places that a cluster has not, StorageError for a URI with a secret.
+    """
+    values = parameters(words)
+    config = values.pop("config", None)
+    for name, value in values.items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            check(name, item)
+    return (with_config(words) if config else words), config
+
+
+def parameters(words: list[str]) -> dict[str, Any]:
+    """What a command would be called with; typer's own errors when the words are wrong."""
+    from jobs.__main__ import app
+
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("interlcm", list(words))
+    while hasattr(command, "commands"):
+        name, command, words = command.resolve_command(context, words)
+        context = command.make_context(name, list(words), parent=context)
+    return dict(context.params)
+
+
+def check(name: str, value: Any) -> None:
+    """One value of a parameter. Everything in a command is shown around, and a job's disk goes with its cluster."""
+    from pipeline.settings import DEMO
+    from pipeline.storage_error import check_no_secret
+
+    if isinstance(value, Path) and not value.is_absolute():
+        option = "--" + name.replace("_", "-")
+        raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
+    if not isinstance(value, str):
+        return
+    check_no_secret(value)
+    if name in PLACES and value not in ("", DEMO) and "://" not in value:
+        raise typer.BadParameter(
+            f"{value}: a plain path would be on a disk of the cluster, which goes with it; give a URI (s3://...), or "
+            "file:///... for a folder that every node mounts"
+        )
+
+
+def with_config(words: list[str]) -> list[str]:
+    """The words with the place of the config file on the cluster."""
+    from pipeline.submission import CONFIG
+
+    apart = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    at = apart.index("--config") + 1
+    return [*apart[:at], CONFIG, *apart[at + 1 :]]

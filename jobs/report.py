@@ -1,0 +1,63 @@
+"""`interlcm report`: a static gallery to review a run with."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from jobs.options import Run
+
+
+def report(
+    output: Run,
+    pictures: Annotated[
+        Literal["all", "review", "none"],
+        typer.Option(help="Photos to show in pictures: all with faces, those with a face that needs review, or none."),
+    ] = "all",
+    max_side: Annotated[
+        int, typer.Option(metavar="PX", min=256, max=16384, help="Whole photos larger than this are shown reduced.")
+    ] = 16384,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, help="What an hour of all machines of the run costs, for cost per 1,000 photos."),
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Of the price.")] = "EUR",
+) -> None:
+    """Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.
+
+    It is a folder of static files: open index.html from a disk, a web server or a bucket. Pictures are copies that
+    every browser shows; those that are there already are not made again.
+
+    \b
+    Examples:
+      interlcm report restored
+      interlcm report s3://archive/restored --pictures review --max-side 4096
+      interlcm report restored --price-per-hour 2.50 --currency EUR
+    """
+    from pipeline.report import write_report
+    from pipeline.report_data import Pictures
+    from pipeline.report_summary import Price
+
+    failed = copy(output, pictures, max_side)
+    price = None if price_per_hour is None else Price(price_per_hour, currency)
+    written = write_report(output, Pictures(pictures, max_side, failed), price)
+    faces = f"{written.to_review} face{'' if written.to_review == 1 else 's'} to review"
+    print(f"report: {written.page} ({written.photos} photos, {faces})")
+    print("open it in a browser; export decisions there, put the file into")
+    print(f'  {output.rstrip("/")}/decisions/, then: interlcm query {output} "FROM decisions"')
+
+
+def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:
+    """Make the pictures and say how it goes; returns the photos that have none, each with the reason."""
+    from pipeline.report import CopyProgress, copy_pictures
+
+    progress, shown = CopyProgress(0), -1
+    for progress in copy_pictures(output, pictures, max_side):
+        if progress.done * 20 // max(progress.total, 1) != shown:  # at most 21 lines
+            shown = progress.done * 20 // max(progress.total, 1)
+            print(
+                f"pictures: {progress.done}/{progress.total} photos, {progress.bytes / 1e6:.1f} MB written", flush=True
+            )
+    if progress.failed:
+        reason = next(iter(progress.failed.values()))
+        print(f"without pictures: {len(progress.failed)} photos; the first: {reason}")
+    return progress.failed

@@ -1,0 +1,222 @@
+"""`interlcm submit`: any other command as a Ray job on a cluster."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.remote_command import checked
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+    from pipeline.submission import Jobs
+
+PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 photos, ..."
+
+
+class Group(TyperGroup):
+    """`interlcm submit -- COMMAND` is short for `interlcm submit job -- COMMAND`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            ctx.fail(f"put -- before the command: interlcm submit -- {args[0]} ...")
+        if "--" in args and args[0] not in self.commands:
+            args = ["job", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="submit",
+    cls=Group,
+    help="Run a command on a Ray cluster: interlcm submit -- restore s3://... --output s3://...",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Dashboard of the cluster; default RAY_API_SERVER_ADDRESS, RAY_ADDRESS, http://127.0.0.1:8265.",
+    ),
+]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="A job, as interlcm submit list names it.")]
+
+
+@app.command()
+def job(
+    command: Annotated[
+        list[str], typer.Argument(metavar="COMMAND", help="After --: a command of interlcm with its options.")
+    ],
+    address: Address = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave it running.")] = False,
+    no_credentials: Annotated[
+        bool,
+        typer.Option(
+            "--no-credentials", help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*): the nodes have their own."
+        ),
+    ] = False,
+) -> None:
+    """Start a command on a cluster, show its log and end with its exit code.
+
+    The cluster runs the code of this machine. The storage settings of this shell go along, encrypted with the
+    cluster's token. Ctrl-C asks whether to stop the job or to leave it running. The word job may be left out.
+
+    \b
+    Examples:
+      interlcm submit -- restore s3://archive/scans/ --output s3://archive/restored --actors 1:8 --gpus-per-actor 1
+      interlcm submit --no-wait --no-credentials -- restore s3://archive/scans/ --output s3://archive/restored
+      interlcm submit job --address http://127.0.0.1:8265 -- status s3://archive/restored
+    """
+    from pipeline import sealed
+
+    words, config = checked(command)
+    sent, kept = ({}, []) if no_credentials else sealed.settings()
+    jobs = connect(address)
+    job_id = jobs.submit(words, sent, config)
+    say_what_was_sent(sent, kept)
+    print(f"submitted: {job_id}", flush=True)
+    if no_wait:
+        print(f"follow it: interlcm submit logs {job_id} --follow; stop it: interlcm submit stop {job_id}")
+        return
+    wait(jobs, job_id)
+
+
+@app.command(name="list")
+def list_jobs(address: Address = "") -> None:
+    """List the jobs of a cluster, the newest first.
+
+    \b
+    Example:
+      interlcm submit list
+    """
+    from pipeline.submission import ENTRYPOINT
+
+    found_jobs = connect(address).all()
+    line = "{:<26} {:<10} {:<16} {:>8}  {}".format
+    print(line("id", "status", "started (UTC)", "took", "command"))
+    for found in found_jobs:
+        command = found.entrypoint.removeprefix(ENTRYPOINT)
+        print(line(found.submission_id or "", found.status.value.lower(), started(found), took(found), command))
+
+
+@app.command()
+def logs(
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends, as submit does.")] = False,
+    address: Address = "",
+) -> None:
+    """Print the log of a job.
+
+    \b
+    Examples:
+      interlcm submit logs raysubmit_ZDdpWxP1H1tinRfr
+      interlcm submit logs raysubmit_ZDdpWxP1H1tinRfr --follow
+    """
+    jobs = connect(address)
+    if follow:
+        wait(jobs, job_id)
+    else:
+        print(jobs.log(job_id), end="")
+
+
+@app.command()
+def stop(job_id: JobId, address: Address = "") -> None:
+    """Stop a job. Photos that are done stay done: the same restore again continues.
+
+    \b
+    Example:
+      interlcm submit stop raysubmit_ZDdpWxP1H1tinRfr
+    """
+    jobs = connect(address)
+    asked = jobs.stop(job_id)
+    print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}{'' if asked else ' before'}")
+
+
+def connect(address: str) -> "Jobs":
+    """The jobs of the cluster that the option names, else the environment, else this machine's port 8265."""
+    from pipeline.submission import ADDRESSES, DEFAULT_ADDRESS, Jobs
+
+    named = [os.environ[name] for name in ADDRESSES if os.environ.get(name)]
+    return Jobs(address or [*named, DEFAULT_ADDRESS][0])
+
+
+def say_what_was_sent(sent: dict[str, str], kept: list[str]) -> None:
+    """The names of the storage settings, never their values."""
+    if sent:
+        print(f"storage settings sent, encrypted: {', '.join(sorted(sent))}")
+    if kept:
+        print(f"not sent, they are about this machine: {', '.join(kept)}")
+    if "AWS_SESSION_TOKEN" in sent:
+        print("AWS_SESSION_TOKEN ends in some hours: for longer jobs give the nodes a role, and --no-credentials")
+
+
+def wait(jobs: "Jobs", job_id: str) -> None:
+    """Show the log until the job ends, then exit as the job did."""
+    try:
+        show(jobs.follow(job_id))
+        found = jobs.ended(job_id)
+    except KeyboardInterrupt:
+        interrupted(jobs, job_id)
+    sys.exit(exit_code(found))
+
+
+def show(pieces: Iterator[str]) -> None:
+    """Print a log as it comes; on a terminal lines of progress take each other's place."""
+    terminal, text, replaceable = sys.stdout.isatty(), "", False
+    for piece in pieces:
+        *lines, text = (text + piece).split("\n")
+        for line in lines:
+            before = "\r\x1b[K" if replaceable and PROGRESS.match(line) else "\n" if replaceable else ""
+            replaceable = terminal and PROGRESS.match(line) is not None
+            print(before + line, end="" if replaceable else "\n", flush=True)
+    print("\n" * replaceable + text, end="", flush=True)
+
+
+def interrupted(jobs: "Jobs", job_id: str) -> NoReturn:
+    """After Ctrl-C: stop the job or leave it. Nobody to ask: leave it."""
+    answer = ""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        try:
+            answer = input(f"\n{job_id} is running. Stop it, or leave it running? [stop/LEAVE] ")
+        except (EOFError, KeyboardInterrupt):
+            print()
+    if "stop".startswith(answer.strip().lower() or "leave"):
+        jobs.stop(job_id)
+        print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}")
+    else:
+        print(f"{job_id} goes on. Follow it: interlcm submit logs {job_id} --follow; "
+              f"stop it: interlcm submit stop {job_id}")  # fmt: skip
+    sys.exit(130)
+
+
+def exit_code(found: "JobDetails") -> int:
+    """The command's own; 1 with a line where the job ended in another way."""
+    code = found.driver_exit_code
+    if found.status.value == "STOPPED":
+        reason = "stopped; start the same command again to continue"
+    elif code is not None and code >= 0:
+        return code
+    elif code is not None:
+        reason = f"ended by signal {-code}; start the same command again to continue"
+    else:  # it never ran: its environment could not be made, or its node was lost
+        reason = " ".join((found.message or "failed").split())[:500]
+    print(f"interlcm: {found.submission_id}: {reason}", file=sys.stderr)
+    return 1
+
+
+def started(found: "JobDetails") -> str:
+    return f"{datetime.fromtimestamp((found.start_time or 0) / 1000, UTC):%Y-%m-%d %H:%M}"
+
+
+def took(found: "JobDetails") -> str:
+    """Hours, minutes and seconds so far."""
+    end = (found.end_time or 0) / 1000 or datetime.now(UTC).timestamp()
+    minutes, seconds = divmod(max(0, round(end - (found.start_time or 0) / 1000)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

@@ -1,0 +1,71 @@
+"""`interlcm verify`: whether restored files are still what the manifest says, and come out the same again."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.options import Run
+
+if TYPE_CHECKING:
+    from pipeline.verify import Verified
+
+LOG_EVERY = 10.0  # seconds between lines about a check that goes on
+
+
+def verify(
+    output: Run,
+    replay: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Also restore N photos, chosen at random, again and compare.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the choice of photos for --replay.")] = 0,
+) -> None:
+    """Read all restored files of a run and compare them with the manifest.
+
+    Exit code 1 when a file is missing or differs, or a photo comes out otherwise. Files below restored/ that the
+    manifest does not name are a note: a worker that was killed may leave one.
+
+    \b
+    Examples:
+      interlcm verify restored
+      interlcm verify s3://archive/restored --replay 20
+    """
+    from pipeline import cluster
+    from pipeline import verify as verification
+
+    cluster.connect()
+    found = show(verification.verify(output))
+    if replay:
+        show_again(output, replay, seed, found)
+    found.check(output)
+    print(f"{output}: all is as the manifest says")
+
+
+def show(steps: "Iterator[Verified]") -> "Verified":
+    """Print a line now and then, in the end the whole report."""
+    last = time.monotonic()
+    for found in steps:
+        if time.monotonic() - last >= LOG_EVERY:
+            print(f"verify: {found.done}/{found.total} files, {len(found.problems)} problems", flush=True)
+            last = time.monotonic()
+    counts = ", ".join(f"{found.count(kind)} {kind}" for kind in ("missing", "differs", "unreadable"))
+    good = found.total - len(found.problems)
+    print(f"restored files: {found.total} in the manifest, {good} unchanged, {counts}")
+    for problem in found.problems:
+        print(f"{problem.kind}: {problem.words or problem.listed.uri}")
+    for uri in found.unlisted:
+        print(f"note: not in the manifest: {uri}")
+    return found
+
+
+def show_again(output: str, count: int, seed: int, found: "Verified") -> None:
+    """Print what becomes of each photo that is restored again. VerifyError when one comes out otherwise."""
+    from pipeline import replay
+
+    replays = []
+    for one in replay.replay(output, count, seed):
+        replays.append(one)
+        print(f"replay: {one.outcome}: {one.uri}" + f" ({one.words})" * bool(one.words), flush=True)
+    found.check(output)  # a file that was changed since is the reason why its photo comes out otherwise
+    replay.check(replays, output)

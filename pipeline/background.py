@@ -1,0 +1,84 @@
+"""The photo around the faces, enlarged by Real-ESRGAN (arXiv 2107.10833) in tiles, so that any size fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from interlcm.weights_index import WeightsError
+
+Pixels = npt.NDArray[np.uint8]
+
+# Side of a tile, and how much of the photo around it the network sees with it, px of the photo. Real-ESRGAN's own
+# script looks at 10 px around a tile; what lies further away than 32 has no visible say. Both are multiples of 4, the
+# squares that the x2 network reads its input in, so that a tile has the squares of the whole photo.
+TILE, AROUND = 384, 32
+
+
+def weights_file(folder: Path, scale: int) -> Path:
+    """Where a weights folder has the network that enlarges `scale` (2 or 4) times; WeightsError if it has not."""
+    path = folder / "background" / f"RealESRGAN_x{scale}plus.pth"
+    if scale not in (2, 4):
+        raise WeightsError(f"--background realesrgan enlarges 2 or 4 times, not {scale}: choose --upscale 2 or 4")
+    if not path.is_file():
+        remedy = "get it with `interlcm weights pull`, or choose --background none"
+        raise WeightsError(f"--background realesrgan --upscale {scale} needs {path}: {remedy}")
+    return path
+
+
+class Background:
+    """A Real-ESRGAN network, which spandrel recognises by its keys. path: its .pth. scale: what it has to enlarge by.
+
+    Raises WeightsError for a file that holds something else.
+    """
+
+    def __init__(self, path: Path, scale: int, device: torch.device | str = "cpu") -> None:
+        # Here: who only asks for `weights_file` does not wait for them. spandrel knows a hundred networks.
+        import spandrel
+
+        from interlcm.convert import read_checkpoint
+
+        self.scale, self.device = scale, torch.device(device)
+        remedy = "remove it and get it with `interlcm weights pull`"
+        state = spandrel.canonicalize_state_dict(read_checkpoint(path))
+        try:
+            network = spandrel.ModelLoader(self.device).load_from_state_dict(state)
+        except (spandrel.UnsupportedModelError, RuntimeError) as error:
+            raise WeightsError(f"{path} does not hold the weights of Real-ESRGAN; {remedy}") from error
+        if not isinstance(network, spandrel.ImageModelDescriptor) or (network.scale, network.input_channels) != (
+            scale,
+            3,
+        ):
+            raise WeightsError(f"{path} does not enlarge colour photos {scale} times; {remedy}")
+        self.network = network.eval()
+
+    def enlarge(self, srgb: Pixels, tile: int = TILE) -> Pixels:
+        """(H, W, 3) to (scale H, scale W, 3), both uint8 sRGB. tile: a multiple of 4, px."""
+        height, width = srgb.shape[:2]
+        scale = self.scale
+        enlarged = np.empty((height * scale, width * scale, 3), np.uint8)
+        for top, bottom, above, below in spans(height, tile):
+            for left, right, before, after in spans(width, tile):
+                seen = self._enlarged(srgb[above:below, before:after])
+                rows = slice((top - above) * scale, (bottom - above) * scale)
+                columns = slice((left - before) * scale, (right - before) * scale)
+                enlarged[top * scale : bottom * scale, left * scale : right * scale] = seen[rows, columns]
+        return enlarged
+
+    @torch.inference_mode()
+    def _enlarged(self, part: Pixels) -> Pixels:
+        lq = torch.from_numpy(part.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
+        result: Tensor = self.network(lq)  # (1, 3, s h, s w) in [0, 1]
+        return (result[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def spans(length: int, tile: int) -> Iterator[tuple[int, int, int, int]]:
+    """The tiles of a line: start, end, and start and end of what the network sees for it."""
+    for start in range(0, length, tile):
+        end = min(start + tile, length)
+        yield start, end, max(start - AROUND, 0), min(end + AROUND, length)

@@ -1,0 +1,161 @@
+"""One run at a time on an OUTPUT: a lease in OUTPUT/run.lock.json that its holder renews while it works.
+
+No store has locks that outlive their holder, and clocks differ between machines. So a lease counts as dead when its
+file has not changed for `DEAD_AFTER` seconds of the reader's own clock, or when its process on this machine is gone.
+Two runs that slip through would do photos twice and lose nothing: names are deterministic and the manifest is a log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from pipeline import storage
+
+NAME = "run.lock.json"
+RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
+POLL = 1.0  # seconds between looks at another's lease
+
+
+class LeaseError(Exception):
+    """OUTPUT belongs to another run that is under way, or was taken over by one: one line that names it."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works on an OUTPUT. `born` tells a process from a later one with its number."""
+
+    id: str
+    host: str
+    pid: int
+    born: str
+    since: str
+
+    @staticmethod
+    def here() -> Holder:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return Holder(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _born(os.getpid()), since)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this machine, which then knows whether it still runs."""
+        return self.host == socket.gethostname()
+
+    @property
+    def gone(self) -> bool:
+        return _born(self.pid) != self.born
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+class Lease:
+    """Held by this process; `check` raises LeaseError once somebody else took it over."""
+
+    def __init__(self, output: str, holder: Holder) -> None:
+        self._output, self._uri, self._holder = output, storage.join(output, NAME), holder
+        self._ended = threading.Event()
+        self._lost: Exception | None = None
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_EVERY):
+            try:
+                other = read(self._uri)
+                if other is not None and other.id != self._holder.id:
+                    self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run go on")
+                    return
+                write(self._uri, self._holder)
+            except storage.StorageError as error:
+                if not error.stops_run:  # a bad minute of storage is for the workers to judge
+                    self._lost = error
+                    return
+
+    def check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def release(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        found = read(self._uri)
+        if found is not None and found.id == self._holder.id:
+            storage.remove(self._uri)
+
+
+@contextmanager
+def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
+    """Hold the lease of OUTPUT for a while.
+
+    LeaseError when another run is under way there. One that may be dead is waited for, up to DEAD_AFTER seconds, and
+    `say` gets one line about it.
+    """
+    uri, holder = storage.join(output, NAME), Holder.here()
+    while not storage.create_bytes(uri, _text(holder)):
+        found = read(uri)
+        if found is None:
+            continue  # released this moment
+        if found.gone if found.is_here else _unchanged(uri, found, say):
+            write(uri, holder)  # of two that do so at once the first learns of it when it renews
+            break
+        raise LeaseError(f"{output}: {found} works on it; wait for it to end, or name another OUTPUT")
+    lease = Lease(output, holder)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
+    """Whether nobody renews a lease."""
+    before, end = storage.read_bytes(uri), time.monotonic() + DEAD_AFTER
+    say(f"{NAME}: held by {found}; waiting up to {DEAD_AFTER:.0f} s to see whether it still runs")
+    while time.monotonic() < end:
+        time.sleep(POLL)
+        if not storage.exists(uri):
+            return True
+        if storage.read_bytes(uri) != before:
+            return False
+    return True
+
+
+def read(uri: str) -> Holder | None:
+    """The holder of a lease; None where there is none."""
+    try:
+        fields = json.loads(storage.read_bytes(uri))
+        fields.pop("renewed_at")
+        return Holder(**fields)
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LeaseError(f"{uri}: not a lease; remove it once no run works there") from error
+
+
+def write(uri: str, holder: Holder) -> None:
+    storage.write_bytes(uri, _text(holder))
+
+
+def _text(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder) | {"renewed_at": datetime.now(UTC).isoformat()}, indent=2).encode() + b"\n"
+
+
+def _born(pid: int) -> str:
+    """When a process of this machine began, as its kernel counts it; empty when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            ticks = file.read().rpartition(")")[2].split()[19]
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()}/{ticks}"
+    except OSError:
+        return ""

@@ -1,0 +1,38 @@
+"""What untrusted input may cost: limits with defaults that scans of archives stay below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Below this many unpacked bytes a ratio says nothing: a blank page of 100 MB packs as well as a bomb.
+RATIO_COUNTS_FROM = 256 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Beyond these a photo or an archive is refused: a row with a reason, never a worker that runs out of something.
+
+    Attributes:
+        pixels: of one photo. The default is an A3 page at 1000 dpi; as 16-bit RGB it takes 1.6 GB decoded.
+        member_bytes: of one member, unpacked. An uncompressed 16-bit scan of `pixels` has 1.6 GB.
+        members: of one archive.
+        ratio: unpacked bytes for each stored byte, of one member and of a compressed tar up to any place in it, once
+            RATIO_COUNTS_FROM are unpacked. Deflate reaches 1032; an uncompressed bilevel scan about 50.
+        depth: folders in a member's path.
+        pages: pictures in one TIFF.
+        seconds: that decoding, or composing and encoding, one photo may take. A PNG of `pixels` needs about 4.
+        memory_bytes: address space of a process that decodes. A 16-bit RGB TIFF of `pixels` takes 5.3 GiB to look at
+            (its bytes, its pixels, the same in sRGB), and the last stage holds its pixels and its bytes once more.
+    """
+
+    pixels: int = 16384**2
+    member_bytes: int = (1 << 31) - 1
+    members: int = 10_000_000
+    ratio: int = 500
+    depth: int = 64
+    pages: int = 2000
+    seconds: int = 60
+    memory_bytes: int = 12 << 30
+
+
+DEFAULTS = Limits()

@@ -1,0 +1,116 @@
+"use strict";
+// What the curator decided, kept in this browser under the run's name: one entry for each photo or face.
+
+/**
+ * @typedef {{photo_id: string, face_index: number|null, decision: ""|"accept"|"reject", comment: string,
+ *            decided_at: string}} Decision   face_index null: the whole photo
+ */
+
+const Decisions = {
+  /** @type {Map<string, Decision>} by photo_id and face_index */
+  all: new Map(),
+
+  get prefix() {
+    return `interlcm:${Report.summary.run}:`;
+  },
+
+  /** Read what this browser has, and follow what other windows of it change. */
+  open() {
+    for (const key of Object.keys(localStorage)) this.take(key, localStorage.getItem(key));
+    window.addEventListener("storage", (event) => {
+      if (event.key === null) this.all.clear();
+      else this.take(event.key, event.newValue);
+    });
+  },
+
+  /** @param {string} key of localStorage @param {string|null} text */
+  take(key, text) {
+    if (!key.startsWith(this.prefix)) return;
+    const subject = key.slice(this.prefix.length);
+    if (text === null) {
+      this.all.delete(subject);
+      return;
+    }
+    const [photo_id, face] = subject.split("/");
+    const [decision, decided_at, comment] = JSON.parse(text);
+    const face_index = face === "" ? null : Number(face);
+    this.all.set(subject, { photo_id, face_index, decision, comment, decided_at });
+  },
+
+  /** @param {string} photo_id @param {number|null} face_index @returns {Decision|undefined} */
+  of(photo_id, face_index) {
+    return this.all.get(subjectOf(photo_id, face_index));
+  },
+
+  /** @param {string} photo_id @param {number|null} face_index @param {Decision["decision"]} decision */
+  decide(photo_id, face_index, decision) {
+    this.write({
+      photo_id,
+      face_index,
+      decision,
+      comment: this.of(photo_id, face_index)?.comment ?? "",
+      decided_at: now(),
+    });
+  },
+
+  /** @param {string} photo_id @param {number|null} face_index @param {string} comment */
+  comment(photo_id, face_index, comment) {
+    const decision = this.of(photo_id, face_index)?.decision ?? "";
+    this.write({ photo_id, face_index, decision, comment, decided_at: now() });
+  },
+
+  /** Keep one; nothing decided and nothing said is no entry. @param {Decision} given */
+  write(given) {
+    const subject = subjectOf(given.photo_id, given.face_index);
+    try {
+      if (given.decision === "" && given.comment === "") localStorage.removeItem(this.prefix + subject);
+      else
+        localStorage.setItem(this.prefix + subject, JSON.stringify([given.decision, given.decided_at, given.comment]));
+    } catch {
+      trouble("This browser has no room for more decisions: export them, clear them here, and go on.");
+      return;
+    }
+    if (given.decision === "" && given.comment === "") this.all.delete(subject);
+    else this.all.set(subject, given);
+  },
+
+  /**
+   * Take others in; of two on the same subject the later one stays.
+   * @param {Decision[]} others @returns {number} taken
+   */
+  merge(others) {
+    const later = others.filter((other) => {
+      const own = this.of(other.photo_id, other.face_index);
+      return own === undefined || own.decided_at < other.decided_at;
+    });
+    for (const other of later) this.write(other);
+    return later.length;
+  },
+
+  clear() {
+    for (const subject of this.all.keys()) localStorage.removeItem(this.prefix + subject);
+    this.all.clear();
+  },
+
+  /** All, in the order of photo and face. @returns {Decision[]} */
+  sorted() {
+    return [...this.all.values()].sort(
+      (one, other) => compareText(one.photo_id, other.photo_id) || (one.face_index ?? -1) - (other.face_index ?? -1),
+    );
+  },
+};
+
+/** @param {string} photo_id @param {number|null} face_index */
+function subjectOf(photo_id, face_index) {
+  return `${photo_id}/${face_index ?? ""}`;
+}
+
+/** @param {string} one @param {string} other */
+function compareText(one, other) {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/** Seconds are enough, and compare as text. */
+function now() {
+  return `${new Date().toISOString().slice(0, 19)}Z`;
+}

@@ -1,0 +1,143 @@
+"use strict";
+// What stands beside a photo under review: decision, measures, reasons, facts, keys.
+
+const Describe = {
+  /**
+   * The form of the decision on a photo or on one of its faces.
+   * @param {Photo} photo @param {number|null} face @param {(decision: Decision["decision"]) => void} decide
+   * @returns {Node[]}
+   */
+  decision(photo, face, decide) {
+    const kept = Decisions.of(photo.photo_id, face);
+    const button = (/** @type {"accept"|"reject"} */ name, /** @type {string} */ label) => {
+      const pressed = kept?.decision === name;
+      const onclick = () => decide(pressed ? "" : name);
+      const attributes = {
+        type: "button",
+        class: `decide ${name}`,
+        "data-decision": name,
+        "aria-pressed": pressed ? "true" : "false",
+      };
+      return element("button", { ...attributes, onclick }, label);
+    };
+    const oninput = (/** @type {any} */ event) => Decisions.comment(photo.photo_id, face, event.target.value);
+    const comment = element("textarea", { rows: 2, name: "comment", oninput }, kept?.comment ?? "");
+    return [
+      element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`),
+      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject")),
+      element("label", { class: "field" }, "Comment", comment),
+    ];
+  },
+
+  /** What stands where there is nothing to compare. @param {Photo} photo @returns {Node[]} */
+  instead(photo) {
+    const words =
+      photo.picture_error ??
+      photo.error ??
+      (photo.status === "no_face"
+        ? "No face was found in this photo, so nothing was changed."
+        : "No pictures were made for this photo.");
+    const picture = photo.pictures
+      ? [element("img", { src: `${photo.pictures}/thumbnail.jpg`, alt: "The photo, small" })]
+      : [];
+    return [...picture, element("span", {}, photo.error_type ? `${photo.error_type}: ${words}` : words)];
+  },
+
+  /** What was measured of a face. @param {Face} one */
+  measures(one) {
+    const metrics = Report.summary.metrics.filter((/** @type {Metric} */ { level }) => level === "face");
+    const rows = metrics.flatMap((/** @type {Metric} */ { name, label, unit, description }) => [
+      element("dt", { title: description }, label),
+      element("dd", {}, Numbers.measure(one[name], unit)),
+    ]);
+    const reason = one.needs_review ? element("p", { class: "reason" }, one.review_reason ?? "needs review") : "";
+    return element("section", {}, element("h3", {}, "Measures"), reason, element("dl", { class: "facts" }, ...rows));
+  },
+
+  /** Which faces want a look, and why. @param {Photo} photo @param {(face: number) => void} select */
+  reasons(photo, select) {
+    const flagged = photo.faces.filter((/** @type {Face} */ one) => one.needs_review);
+    if (!flagged.length) return element("section", {});
+    return element(
+      "section",
+      {},
+      element("h3", {}, "To review"),
+      element(
+        "ul",
+        { class: "reasons" },
+        ...flagged.map((/** @type {Face} */ { face_index, review_reason }) =>
+          element(
+            "li",
+            {},
+            element(
+              "button",
+              { type: "button", class: "link", onclick: () => select(face_index) },
+              `Face ${face_index + 1}`,
+            ),
+            ` ${review_reason ?? ""}`,
+          ),
+        ),
+      ),
+    );
+  },
+
+  /** What is known of the file. @param {Photo} photo */
+  facts(photo) {
+    const rows = [
+      ["Status", Numbers.words(photo.status)],
+      [
+        "Size",
+        photo.width
+          ? `${photo.width} × ${photo.height} px, ${photo.bit_depth} bit${photo.monochrome ? ", one tone" : ""}`
+          : "–",
+      ],
+      ["File", [photo.format, photo.bytes === null ? "" : Numbers.bytes(photo.bytes)].filter(Boolean).join(", ")],
+      ["Detector", photo.detector ?? "–"],
+      ["Done", Numbers.moment(photo.finished_at)],
+      ["Photo id", element("code", {}, photo.photo_id)],
+    ];
+    if (photo.restored) rows.push(["Restored", this.link(photo.restored)]);
+    return element(
+      "section",
+      {},
+      element("h3", {}, "The file"),
+      element(
+        "dl",
+        { class: "facts" },
+        ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+      ),
+    );
+  },
+
+  /** Of a restored file; one that lies in no place that a page may link to is only named. @param {string} address */
+  link(address) {
+    return address.startsWith("../")
+      ? element("a", { href: address, target: "_blank", rel: "noopener" }, "open the file")
+      : element("span", { class: "path" }, address);
+  },
+
+  help() {
+    const keys = [
+      ["← →", "photo before, next"],
+      ["K J", "face before, next"],
+      ["A R U", "accept, reject, undo"],
+      ["C", "comment"],
+      ["B", "before or after"],
+      ["Z", "full size"],
+      ["Esc", "back"],
+    ];
+    const box = element("input", { type: "checkbox", onchange: () => (Shortcuts.on = box.checked) });
+    box.checked = Shortcuts.on;
+    return element(
+      "details",
+      { class: "help" },
+      element("summary", {}, "Keys"),
+      element(
+        "dl",
+        { class: "facts" },
+        ...keys.flatMap(([key, words]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, words)]),
+      ),
+      element("label", { class: "check" }, box, "Single letters are shortcuts"),
+    );
+  },
+};

@@ -1,0 +1,91 @@
+"use strict";
+// The ground that the other scripts stand on: data files, elements, announcements.
+
+/**
+ * @typedef {{name: string, level: "face"|"photo", label: string, unit: string, description: string}} Metric
+ * @typedef {{name: string, logarithmic: boolean, edges: number[], limit: number|null,
+ *            series: {name: string, counts: number[]}[]}} Plot
+ * @typedef {Record<string, any>} Face    by the names of summary.face_fields
+ * @typedef {Record<string, any>} Photo   by the names of summary.photo_fields
+ */
+
+const Report = {
+  /** @type {any} what data/summary.js holds */
+  summary: null,
+  /** @type {Map<string, (value: any) => void>} data files that are on their way */
+  waiting: new Map(),
+
+  /** Every data file is one call of this. @param {string} name @param {any} value */
+  receive(name, value) {
+    if (name === "summary") this.summary = value;
+    else this.waiting.get(name)?.(value);
+    this.waiting.delete(name);
+  },
+
+  /**
+   * Load a data file. A script, because a page from a disk may not fetch a file.
+   * @param {string} name @returns {Promise<any>}
+   */
+  load(name) {
+    return new Promise((resolve, reject) => {
+      this.waiting.set(name, resolve);
+      const script = document.createElement("script");
+      script.src = `data/${encodeURIComponent(name)}.js?v=${this.summary.version}`;
+      script.onload = () => script.remove();
+      script.onerror = () => {
+        script.remove();
+        const message = `data/${name}.js cannot be loaded: this report is incomplete; write it again`;
+        trouble(message);
+        reject(new Error(message));
+      };
+      document.head.append(script);
+    });
+  },
+};
+
+/**
+ * A new element. Strings become text, never markup: they may come from an untrusted archive.
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes]  on<event> is a listener, false and null leave an attribute away
+ * @param {...(Node|string|null)} children
+ * @returns {any}
+ */
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  set(made, attributes);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+/** The same for SVG. @param {string} tag @param {Record<string, any>} attributes @param {...(Node|string)} children */
+function drawn(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  set(made, attributes);
+  made.append(...children);
+  return made;
+}
+
+/** @param {Element} target @param {Record<string, any>} attributes */
+function set(target, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) target.addEventListener(name.slice(2), value);
+    else if (value === true) target.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) target.setAttribute(name, String(value));
+  }
+}
+
+/** @param {string} id @returns {any} */
+function byId(id) {
+  return document.getElementById(id);
+}
+
+/** Say something to a screen reader. @param {string} text */
+function announce(text) {
+  byId("announce").textContent = text;
+}
+
+/** Show what went wrong, above everything else. @param {string} text */
+function trouble(text) {
+  byId("trouble").textContent = text;
+  byId("trouble").hidden = false;
+}

@@ -1,0 +1,249 @@
+"use strict";
+// One photo: before and after, its faces, what was measured, and what the curator decides.
+
+const Review = {
+  /** @type {Photo} */
+  photo: /** @type {any} */ (null),
+  place: 0,
+  /** @type {number|null} the face that is looked at; null: the whole photo */
+  face: null,
+  /** @type {Compare} */
+  compare: /** @type {any} */ (null),
+  /** @type {Record<string, any>} */
+  parts: {},
+
+  build() {
+    this.compare = new Compare((face) => this.select(face));
+    const dialog = byId("review");
+    const part = (
+      /** @type {string} */ name,
+      /** @type {string} */ tag,
+      /** @type {Record<string, any>} */ attributes = {},
+    ) => (this.parts[name] = element(tag, attributes));
+    const step = (/** @type {number} */ by, /** @type {string} */ label, /** @type {string} */ sign) =>
+      element("button", { type: "button", class: "quiet", "aria-label": label, onclick: () => this.step(by) }, sign);
+    dialog.replaceChildren(
+      element(
+        "header",
+        { class: "review-head" },
+        element(
+          "button",
+          {
+            type: "button",
+            class: "quiet",
+            "aria-label": "Close and go back to the gallery",
+            onclick: () => this.leave(),
+          },
+          "✕",
+        ),
+        element(
+          "div",
+          { class: "heading" },
+          part("title", "h2", { id: "review-title", tabindex: -1 }),
+          part("where", "p", { class: "note" }),
+        ),
+        element(
+          "div",
+          { class: "steps" },
+          step(-1, "Previous photo", "←"),
+          part("position", "span", { class: "note" }),
+          step(1, "Next photo", "→"),
+        ),
+      ),
+      element(
+        "div",
+        { class: "review-body" },
+        element(
+          "div",
+          { class: "stage" },
+          this.compare.node,
+          part("nothing", "p", { class: "nothing" }),
+          part("strip", "div", { class: "strip", role: "group", "aria-label": "Photo and faces" }),
+        ),
+        element(
+          "aside",
+          { class: "aside", "aria-label": "Decision and measures" },
+          part("decision", "div", {}),
+          part("measures", "div", {}),
+          part("facts", "div", {}),
+          Describe.help(),
+        ),
+      ),
+    );
+    dialog.addEventListener("cancel", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      this.leave();
+    });
+    dialog.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.key(event));
+  },
+
+  /** @param {number} place in the gallery */
+  async show(place) {
+    if (!this.parts.title) this.build();
+    this.place = Math.min(Math.max(place, 0), Gallery.rows.length - 1);
+    const asked = this.place;
+    const photo = await Photos.at(Gallery.rows[asked]);
+    if (asked !== this.place) return;
+    this.photo = photo;
+    const { title, where, position, facts } = this.parts;
+    title.textContent = Numbers.basename(photo.member || photo.source);
+    where.textContent =
+      photo.pages > 1
+        ? `${photo.source} / ${photo.member}, page ${photo.page} of ${photo.pages}`
+        : `${photo.source} / ${photo.member}`;
+    position.textContent = `${Numbers.whole(this.place + 1)} of ${Numbers.whole(Gallery.rows.length)}`;
+    facts.replaceChildren(Describe.facts(photo));
+    this.strip();
+    this.select(null);
+    if (!byId("review").open) byId("review").showModal();
+    title.focus();
+    if (place + 1 < Gallery.rows.length) this.preload(Gallery.rows[place + 1]);
+  },
+
+  /** @param {number} row */
+  async preload(row) {
+    const next = await Photos.at(row);
+    if (next.pictures && next.status === "restored")
+      for (const side of ["before", "after"]) new Image().src = `${next.pictures}/${side}.jpg`;
+  },
+
+  /** The whole photo, or one of its faces. @param {number|null} face */
+  select(face) {
+    this.face = face;
+    const { photo } = this;
+    const restored = photo.pictures !== null && photo.status === "restored";
+    this.compare.node.hidden = !restored;
+    this.parts.nothing.hidden = restored;
+    if (restored) this.compare.show(this.pair(face));
+    else this.parts.nothing.replaceChildren(...Describe.instead(photo));
+    for (const button of this.parts.strip.querySelectorAll("button")) {
+      const current = button.dataset.face === String(face ?? "");
+      button.setAttribute("aria-pressed", String(current));
+      if (current) button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+    this.parts.measures.replaceChildren(
+      face === null ? Describe.reasons(photo, (one) => this.select(one)) : Describe.measures(photo.faces[face]),
+    );
+    this.drawDecision();
+  },
+
+  /** @param {number|null} face @returns {Pair} */
+  pair(face) {
+    const { photo } = this;
+    const name = Numbers.basename(photo.member);
+    const path = `${photo.pictures}/${face === null ? "" : `${face}_`}`;
+    const boxes = photo.faces.map((/** @type {Face} */ one) => ({
+      number: one.face_index,
+      box: one.box,
+      flagged: one.needs_review,
+    }));
+    return {
+      before: `${path}before.jpg`,
+      after: `${path}after.jpg`,
+      label: face === null ? name : `Face ${face + 1} of ${name}`,
+      width: photo.width,
+      height: photo.height,
+      boxes: face === null ? boxes : [],
+    };
+  },
+
+  strip() {
+    const { photo } = this;
+    const tile = (
+      /** @type {number|null} */ face,
+      /** @type {string} */ name,
+      /** @type {string} */ file,
+      /** @type {boolean} */ flagged,
+    ) =>
+      element(
+        "button",
+        {
+          type: "button",
+          "data-face": face ?? "",
+          class: flagged ? "flagged" : "",
+          "aria-label": flagged ? `${name}, needs review` : name,
+          onclick: () => this.select(face),
+        },
+        element("img", { src: `${photo.pictures}/${file}`, alt: "", loading: "lazy" }),
+        element("span", {}, name),
+      );
+    const tiles =
+      photo.pictures && photo.faces.length
+        ? [
+            tile(null, "Photo", "thumbnail.jpg", false),
+            ...photo.faces.map((/** @type {Face} */ { face_index, needs_review }) =>
+              tile(face_index, `Face ${face_index + 1}`, `${face_index}_after.jpg`, needs_review),
+            ),
+          ]
+        : [];
+    this.parts.strip.replaceChildren(...tiles);
+    this.parts.strip.hidden = tiles.length === 0;
+  },
+
+  /** Accept, reject, comment: on what is looked at; and marks in the strip. */
+  drawDecision() {
+    this.parts.decision.replaceChildren(...Describe.decision(this.photo, this.face, (one) => this.decide(one)));
+    for (const tile of this.parts.strip.querySelectorAll("button")) {
+      const own = Decisions.of(this.photo.photo_id, tile.dataset.face === "" ? null : Number(tile.dataset.face));
+      tile.dataset.decision = own?.decision ?? "";
+    }
+  },
+
+  /** @param {Decision["decision"]} decision */
+  decide(decision) {
+    const focused = document.activeElement?.getAttribute("data-decision");
+    Decisions.decide(this.photo.photo_id, this.face, decision);
+    this.drawDecision();
+    if (focused) this.parts.decision.querySelector(`[data-decision="${focused}"]`).focus();
+    const what = this.face === null ? "Photo" : `Face ${this.face + 1}`;
+    announce(`${what} ${{ accept: "accepted", reject: "rejected", "": "undecided" }[decision]}`);
+  },
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("textarea")) return;
+    const arrows = /** @type {Record<string, () => void>} */ ({
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+    });
+    const letters = /** @type {Record<string, () => void>} */ ({
+      j: () => this.stepFace(1),
+      k: () => this.stepFace(-1),
+      a: () => this.decide("accept"),
+      r: () => this.decide("reject"),
+      u: () => this.decide(""),
+      c: () => this.parts.decision.querySelector("textarea").focus(),
+      b: () => this.compare.flip(),
+      z: () => this.compare.setZoom(!this.compare.zoomed),
+    });
+    const moves = event.key in arrows && !target.matches("input[type=range], .view");
+    const action = moves ? arrows[event.key] : Shortcuts.on ? letters[event.key.toLowerCase()] : undefined;
+    if (!action) return;
+    event.preventDefault();
+    action();
+  },
+
+  /** @param {number} by */
+  step(by) {
+    const place = this.place + by;
+    if (place < 0 || place >= Gallery.rows.length) return announce("There is no other photo in this direction.");
+    location.replace(`#/photo/${place}?${Gallery.query}`);
+  },
+
+  /** Photo, first face, second face, ... @param {number} by */
+  stepFace(by) {
+    const next = (this.face ?? -1) + by;
+    if (next >= -1 && next < this.photo.faces.length) this.select(next < 0 ? null : next);
+  },
+
+  leave() {
+    location.replace(`#/gallery?${Gallery.query}`);
+  },
+
+  close() {
+    if (!byId("review").open) return;
+    byId("review").close();
+    Gallery.back(this.place);
+  },
+};

@@ -1,0 +1,74 @@
+"""Files of random weights in the layout of those that facexlib and Real-ESRGAN publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from facexlib.assessment.hyperiqa_net import HyperIQA
+from facexlib.parsing.parsenet import ParseNet
+from facexlib.recognition.arcface_arch import Backbone
+
+from interlcm.weights_index import describe, merge_index, read_index, write_index
+from pipeline.judge import ASSESSOR, PARSER, RECOGNISER
+
+FEATURES, GROWTH, BLOCKS = 8, 32, 1  # of Real-ESRGAN; published: 64, 32, 23
+
+
+@dataclass
+class FaceNetworks:
+    """The networks whose weights `write_face_networks` wrote."""
+
+    parser: ParseNet
+    recogniser: Backbone
+    assessor: HyperIQA
+
+
+def write_face_networks(folder: Path) -> FaceNetworks:
+    """facexlib's three networks, with random weights, as files of the `face` folder of a weights folder."""
+    torch.manual_seed(0)
+    parser = ParseNet(in_size=512, out_size=512, parsing_ch=19)
+    with torch.no_grad():  # so that no class is the most likely everywhere
+        weight = parser.out_mask_conv.conv2d.weight
+        weight.sub_(weight.mean((1, 2, 3), keepdim=True))
+        parser.out_mask_conv.conv2d.bias.zero_()
+    recogniser = Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
+    assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)
+    folder.mkdir(parents=True, exist_ok=True)
+    # All but ParseNet's are published in PyTorch's first file format.
+    torch.save(parser.state_dict(), folder / PARSER)
+    torch.save(recogniser.state_dict(), folder / RECOGNISER, _use_new_zipfile_serialization=False)
+    torch.save(assessor.hypernet.state_dict(), folder / ASSESSOR, _use_new_zipfile_serialization=False)
+    return FaceNetworks(parser.eval(), recogniser.eval(), assessor.eval())
+
+
+def write_background_network(path: Path, scale: int) -> Path:
+    """A small Real-ESRGAN with the keys of RealESRGAN_x4plus.pth or, for scale 2, of RealESRGAN_x2plus.pth."""
+    generator = torch.Generator().manual_seed(0)
+    state: dict[str, torch.Tensor] = {}
+
+    def convolution(name: str, inputs: int, outputs: int) -> None:
+        state[f"{name}.weight"] = torch.randn((outputs, inputs, 3, 3), generator=generator) / (3 * inputs**0.5)
+        state[f"{name}.bias"] = 0.05 * torch.rand(outputs, generator=generator)
+
+    # The x2 network takes squares of 2 x 2 px as channels and enlarges those 4 times.
+    convolution("conv_first", 3 if scale == 4 else 12, FEATURES)
+    for block in range(BLOCKS):
+        for dense in (1, 2, 3):
+            for n in range(5):
+                outputs = GROWTH if n < 4 else FEATURES
+                convolution(f"body.{block}.rdb{dense}.conv{n + 1}", FEATURES + n * GROWTH, outputs)
+    for name in ("conv_body", "conv_up1", "conv_up2", "conv_hr"):
+        convolution(name, FEATURES, FEATURES)
+    convolution("conv_last", FEATURES, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"params_ema": state}, path)
+    return path
+
+
+def list_files(weights: Path) -> None:
+    """List what lies in `face` and `background` in the index of a weights folder."""
+    files = [file for name in ("face", "background") for file in sorted((weights / name).glob("*.pth"))]
+    parts = [describe(file, file.relative_to(weights).as_posix(), "test", "random", None) for file in files]
+    write_index(weights, merge_index(read_index(weights), parts, {}))

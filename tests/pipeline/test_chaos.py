@@ -1,0 +1,205 @@
+"""A run on a cluster of several raylets against a real S3 server behind a bad network, and a killer at large.
+
+Whatever dies, the same command started again ends with every indexed photo exactly once in the manifest and every
+restored file whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from pipeline import query, storage
+from pipeline.manifest import counts
+from tests.ceph import CephGateway
+from tests.fault_proxy import FaultProxy
+from tests.pictures import coffee, encoded, hopper
+from tests.pipeline.archives import put, tar_bytes, zip_bytes
+
+RATES = {"slow_down": 0.02, "internal_error": 0.01, "reset": 0.02, "lost": 0.01, "cut": 0.02, "short": 0.02}
+NODES = 2  # beside the head, which has no CPUs
+PATIENCE = 400  # seconds for what takes some
+FACES_EVERY = 10
+
+
+def photos(count: int) -> dict[str, bytes]:
+    """Small, so that a run takes seconds; few have a face."""
+    face, none = encoded(hopper(96)), encoded(coffee(96))
+    return {f"box{n // 50}/{n:04}.jpg": none if n % FACES_EVERY else face for n in range(count)}
+
+
+@dataclass
+class Lab:
+    """The cluster, and the command that is started on it again and again."""
+
+    sources: list[str]
+    output: str
+    weights: str
+    log: Path
+    cluster: Cluster = field(default_factory=lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
+    nodes: list[Any] = field(default_factory=list)
+    driver: subprocess.Popen[bytes] | None = None
+
+    def grow(self) -> None:
+        while len(self.nodes) < NODES:
+            self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20))
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "jobs", "restore", *self.sources, "--output", self.output]
+        environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
+        with self.log.open("ab") as log:
+            self.driver = subprocess.Popen(
+                [*command, "--weights", self.weights, "--actors", "1"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=Path.cwd(),
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.driver is not None and self.driver.poll() is None
+
+    def finish(self) -> None:
+        """Start as often as it takes; a run that could not complete says so with 1."""
+        for _ in range(3):
+            if not self.running:
+                self.start()
+            assert self.driver is not None
+            if self.driver.wait(PATIENCE) == 0:
+                return
+        raise AssertionError(self.log.read_text())
+
+    def parts(self) -> int:
+        return len(storage.list_files(self.output + "/manifest")) if storage.exists(self.output + "/manifest") else 0
+
+    def wait_for_parts(self, more: int) -> None:
+        """Until parts were committed, or the run came to its end."""
+        wanted, end = self.parts() + more, time.monotonic() + PATIENCE
+        while self.running and self.parts() < wanted:
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.2)
+
+    def strike(self, victim: str, chance: random.Random) -> None:
+        """SIGKILL: no handler runs, nothing is flushed or cleaned up."""
+        if victim == "driver" and self.driver is not None:
+            self.driver.kill()
+            self.driver.wait()
+        if victim == "worker":
+            found = [pid for node in self.nodes for pid in busy_workers(node)]
+            if found:
+                os.kill(chance.choice(found), signal.SIGKILL)
+        if victim == "raylet":
+            self.cluster.remove_node(self.nodes.pop(chance.randrange(len(self.nodes))), allow_graceful=False)
+            self.grow()
+
+    def end(self) -> None:
+        if self.running:
+            self.strike("driver", random.Random())
+        self.cluster.shutdown()
+
+
+def busy_workers(node: Any) -> list[int]:
+    """Processes of stages, which a raylet starts; idle ones are called ray::IDLE."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            name = (folder / "cmdline").read_bytes()
+            if parent == raylet and name.startswith(b"ray::") and b"IDLE" not in name:
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+@pytest.fixture
+def lab(
+    bucket: str,
+    s3: CephGateway,
+    tiny_weights: str,
+    tmp_path: Path,
+    fresh_clients: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Any]:
+    """Makes a lab for a number of photos; it goes with the test."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    made: list[Lab] = []
+
+    def make(count: int, seed: int) -> tuple[Lab, FaultProxy]:
+        members = list(photos(count).items())
+        half = count // 2
+        sources = [
+            put(bucket, "in/scans.tar", tar_bytes(dict(members[:half]))),
+            put(bucket, "in/more.zip", zip_bytes(dict(members[half:]))),
+        ]
+        proxy = FaultProxy(s3.rgw_port, RATES, seed=seed)
+        proxy.__enter__()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        made.append(Lab(sources, f"{bucket}/out", tiny_weights, tmp_path / "log"))
+        made[-1].grow()
+        return made[-1], proxy
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def check(output: str, count: int, may_fail: set[str]) -> None:
+    found = counts(output)
+    assert found.adds_up
+    assert (found.indexed, found.pending, found.skipped) == (count, 0, 0)
+    assert found.failures.keys() <= may_fail
+    assert found.restored + found.no_face == count - found.failed
+    with query.connect(output) as connection:
+        sql = "SELECT count(*), count(DISTINCT photo_id), count(DISTINCT source || member) FROM photos"
+        assert [column[0].as_py() for column in query.run(connection, sql).columns] == [count] * 3
+        sql = "SELECT restored_uri, restored_sha256 FROM photos WHERE status = 'restored'"
+        restored = {row["restored_uri"]: row["restored_sha256"] for row in query.run(connection, sql).to_pylist()}
+    whole = {uri: hashlib.sha256(storage.read_bytes(uri)).hexdigest() for uri in restored}
+    assert whole == restored
+    listed = {f"{output}/restored/{name}" for name, _ in storage.list_files(f"{output}/restored")}
+    assert listed == set(restored)
+
+
+def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None:
+    chance = random.Random(seed)
+    count = photos_a_round * (len(victims) + 1)
+    run, proxy = lab(count, seed)
+    for victim in victims:
+        if not run.running:
+            run.start()
+        run.wait_for_parts(chance.randint(1, 3))
+        time.sleep(chance.uniform(0, 0.5))
+        run.strike(victim, chance)
+    run.finish()
+    check(run.output, count, may_fail={"worker_died"})
+    assert sum(proxy.counts[fault] for fault in RATES) > 0
+    proxy.__exit__()
+
+
+@pytest.mark.timeout(900)
+def test_three_rounds(lab: Any) -> None:
+    victims = ["worker", "raylet", "driver"]
+    random.Random(5).shuffle(victims)
+    rounds(lab, victims, seed=5, photos_a_round=40)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_twenty_rounds(lab: Any) -> None:
+    victims = random.Random(20).choices(["worker", "raylet", "driver"], k=20)
+    rounds(lab, victims, seed=20, photos_a_round=60)
