@@ -153,6 +153,7 @@ def restored(user: User) -> subprocess.CompletedProcess[str]:
     return user.submit("--", "restore", source, "--output", f"{user.bucket}/out", "--strict")
 
 
+@pytest.mark.slow
 def test_a_restore_on_a_cluster(restored: subprocess.CompletedProcess[str], user: User) -> None:
     assert restored.returncode == 3, restored.stdout + restored.stderr  # the command's own: --strict, a photo failed
     assert restored.stderr == ""
@@ -172,6 +173,7 @@ def urls(user: User, job: str) -> list[str]:
     return [*listed, *pages, "/nodes?view=summary", "/logical/actors", "/api/v0/tasks/summarize", "/api/cluster_status"]
 
 
+@pytest.mark.slow
 def test_the_secret_is_shown_nowhere(restored: subprocess.CompletedProcess[str], user: User) -> None:
     """In no answer of the dashboard and in no file of the cluster, where the same search finds the sealed settings."""
     job = job_id(restored.stdout)
@@ -192,6 +194,7 @@ def test_the_secret_is_shown_nowhere(restored: subprocess.CompletedProcess[str],
     assert any("/logs/" in name for name in sealed_ones)
 
 
+@pytest.mark.slow
 def test_a_job_that_nobody_waits_for(
     restored: subprocess.CompletedProcess[str], user: User, interlcm: Interlcm
 ) -> None:
@@ -281,6 +284,7 @@ def read_until(words: str, process: subprocess.Popen[str], terminal: int | None 
     return text
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_and_it_can_be_followed_and_stopped(
     restored: subprocess.CompletedProcess[str], user: User, interlcm: Interlcm
 ) -> None:
@@ -314,6 +318,7 @@ def jobs_log(user: User, job: str) -> str:
     return Jobs(user.head.address).log(job)
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_terminal_asks(restored: subprocess.CompletedProcess[str], user: User) -> None:
     ours, theirs = pty.openpty()
     with user.start(*restore_again(user), stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -353,6 +358,7 @@ def test_no_way_in_without_the_token(
 
 
 @pytest.mark.parametrize("command", ["stop", "logs"])
+@pytest.mark.slow
 def test_a_job_that_is_not_there(command: str, user: User, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [command, "raysubmit_none", "--address", user.head.address]
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")  # the option wins

@@ -191,6 +191,7 @@ def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None
     proxy.__exit__()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_three_rounds(lab: Any) -> None:
     victims = ["worker", "raylet", "driver"]

@@ -14,6 +14,8 @@ from pipeline.columns import DECISION_SCHEMA
 from pipeline.decisions import DecisionError
 from tests.rows import index_row, write_index
 
+TEN = datetime(2026, 3, 1, 10, tzinfo=UTC)
+WORDS = 'too smooth, "wax"\nno'
 HEADER = "photo_id,face_index,decision,comment,decided_at"
 
 
@@ -22,6 +24,12 @@ def output(tmp_path: Path) -> Path:
     write_index(str(tmp_path), [index_row("a.jpg")])
     (tmp_path / "decisions").mkdir()
     return tmp_path
+
+
+def record(**columns: Any) -> bytes:
+    """A JSON file of one decision."""
+    sound = {"photo_id": "p", "face_index": 0, "decision": "", "comment": "", "decided_at": "2026-01-01"}
+    return json.dumps([sound | columns]).encode()
 
 
 def put(output: Path, name: str, *lines: str) -> None:
@@ -47,9 +55,9 @@ def test_csv_and_json_say_the_same(output: Path) -> None:
     )
     from_csv = decided(output)
     assert from_csv == [
-        {"photo_id": "p1", "face_index": 2, "decision": "accept", "comment": "", "decided_at": datetime(2026, 3, 1, 10, tzinfo=UTC)},
-        {"photo_id": "p1", "face_index": None, "decision": "reject", "comment": 'too smooth, "wax"\nno', "decided_at": datetime(2026, 3, 1, 10, tzinfo=UTC)},
-    ]  # fmt: skip
+        {"photo_id": "p1", "face_index": 2, "decision": "accept", "comment": "", "decided_at": TEN},
+        {"photo_id": "p1", "face_index": None, "decision": "reject", "comment": WORDS, "decided_at": TEN},
+    ]
     records = [row | {"decided_at": row["decided_at"].isoformat()} for row in from_csv]
     (output / "decisions" / "mine.csv").unlink()
     (output / "decisions" / "mine.json").write_text(json.dumps(records))
@@ -83,7 +91,7 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.csv", f"{HEADER}\np1,,maybe,,2026-03-01T00:00:00Z\n".encode(), "row 1: decision 'maybe' is not one of"),
-        ("a.csv", f"{HEADER}\np1,,accept,,2026-03-01T00:00:00Z\n,,accept,,x\n".encode(), "row 2: a decision needs a photo_id"),
+        ("a.csv", f"{HEADER}\np1,,accept,,2026-03-01T00:00:00Z\n,,accept,,x\n".encode(), "row 2: a decision"),
         ("a.csv", f"{HEADER}\np1,-1,accept,,2026-03-01T00:00:00Z\n".encode(), "face_index '-1' is no face"),
         ("a.csv", f"{HEADER}\np1,1e9999,accept,,2026-03-01T00:00:00Z\n".encode(), "row 1: "),
         ("a.csv", f"{HEADER}\np1,{'9' * 5000},accept,,2026-03-01T00:00:00Z\n".encode(), "row 1: "),
@@ -99,10 +107,11 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
         ("a.json", b"{}", "not a list of decisions"),
         ("a.json", b"[1]", "row 1: not a decision"),
         ("a.json", b'[{"photo_id": "p"}]', "row 1: no column 'face_index'"),
-        ("a.json", json.dumps([{"photo_id": {}, "face_index": None, "decision": "", "comment": "", "decided_at": ""}]).encode(), "needs a photo_id"),
-        ("a.json", json.dumps([{"photo_id": "p", "face_index": True, "decision": "", "comment": "", "decided_at": ""}]).encode(), "is no face"),
-        ("a.json", json.dumps([{"photo_id": "p", "face_index": 0, "decision": [], "comment": "", "decided_at": 7}]).encode(), "row 1: "),
-        ("a.json", json.dumps([{"photo_id": "p", "face_index": 0, "decision": "", "comment": "\ud800", "decided_at": "2026-01-01"}]).encode(), "surrogates"),
+        ("a.json", record(photo_id={}), "needs a photo_id"),
+        ("a.json", record(face_index=True), "is no face"),
+        ("a.json", record(decision=[]), "row 1: decision [] is not one of"),
+        ("a.json", record(decided_at=7), "row 1: "),
+        ("a.json", record(comment="\ud800"), "surrogates"),
     ],
 )  # fmt: skip
 def test_a_file_that_holds_something_else_is_one_line(output: Path, name: str, content: bytes, words: str) -> None:

@@ -15,8 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import fetch as stage
-from pipeline import manifest
-from pipeline import storage
+from pipeline import manifest, storage
 from pipeline.fetch import fetch, units, unsafe
 from pipeline.index import INDEX_SCHEMA, write_archive
 from pipeline.row import SCHEMA
