@@ -22,7 +22,7 @@ def compact(output: Run) -> None:
     """Merge the small files of a manifest into few large ones, sorted by source and member.
 
     No row is lost, older ones included, and nothing has to stop: it may be killed or started twice, and a run may go on
-    writing. A restore does it by itself. Rows of an older version are rewritten in the newest.
+    writing. Worth it after some thousand photos. Rows of an older version are rewritten in the newest.
 
     \b
     Examples:

@@ -180,7 +180,11 @@ def _encoded(table: pa.Table) -> pa.Buffer:
 
 
 def _remove(folder: str, part: Part, merged: str) -> None:
-    """Delete a part whose rows are in a merged file, unless a task wrote it anew meanwhile."""
+    """Delete a part whose rows are in a merged file, unless a task wrote it anew or another compaction was faster."""
     uri = storage.join(folder, part.name)
-    if part.name != merged and storage.exists(uri) and storage.version(uri) == part.version:
-        storage.remove(uri)
+    try:
+        if part.name != merged and storage.version(uri) == part.version:
+            storage.remove(uri)
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise

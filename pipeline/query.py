@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def connect(output: str, decided: bool = True) -> duckdb.DuckDBPyConnection:
     connection.register("manifest", _parquet(storage.join(output, "manifest"), MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute(VIEWS)
-    temporary = Path(tempfile.gettempdir(), "interlcm-query")
+    temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made when needed, gone in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
     return connection
 
