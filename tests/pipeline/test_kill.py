@@ -87,6 +87,7 @@ def test_a_killed_run_continues(tmp_path: Path, tiny_weights: str) -> None:
     assert published == {row["restored_uri"] for row in restored}  # half a file has another name
 
 
+@pytest.mark.slow  # the load of a shared machine alone can end it late
 @pytest.mark.timeout(600)
 def test_sigterm_commits_what_is_done_and_says_how_to_go_on(tmp_path: Path, tiny_weights: str) -> None:
     source = put(str(tmp_path), "scans.tar", tar_bytes(photos()))
