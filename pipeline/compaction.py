@@ -26,6 +26,8 @@ FILE_BYTES = 256 << 20  # before compression, of one file: photos with many face
 GROUP_ROWS = 10_000  # of a Parquet row group: what a filter on source or member reads at the least
 PARTS = 1000  # that a run may add before they are worth merging
 _REQUESTS = 16  # files read at a time
+_AT_ONCE = 256  # files that are open together: a few rows take far more memory as a table of their own
+_SMALL = 1 << 20  # bytes of a file that is read whole for its footer
 
 ORDER = [("source", "ascending"), ("member", "ascending"), ("page", "ascending"), ("finished_at", "ascending")]
 
@@ -63,35 +65,53 @@ def compact(output: str) -> Compacted:
     enough, or of a later version, stay as they are. Raises StorageError, also for a part that is damaged.
     """
     folder = storage.join(output, "manifest")
-    before = _names(folder)
+    before = _files(folder)
     with ThreadPoolExecutor(_REQUESTS) as threads:
-        parts = [part for part in threads.map(lambda name: _part(folder, name), before) if part is not None]
         rows = size = 0
-        for group in _groups(parts):
+        for group in _groups(_parts(folder, before, threads)):
             merged = _merge(folder, group, threads)
             rows, size = rows + merged[0], size + merged[1]
-    return Compacted(len(before), len(_names(folder)), rows, size)
+    return Compacted(len(before), len(_files(folder)), rows, size)
 
 
-def _names(folder: str) -> list[str]:
+def _files(folder: str) -> list[tuple[str, int]]:
     files = storage.list_files(folder) if storage.exists(folder) else []
-    return [name for name, _ in files if name.endswith(".parquet")]
+    return [(name, size) for name, size in files if name.endswith(".parquet")]
 
 
-def _part(folder: str, name: str) -> Part | None:
-    """What a part's footer says; None for one that is large, of a later version, or gone."""
+def _parts(folder: str, files: list[tuple[str, int]], threads: ThreadPoolExecutor) -> list[Part]:
+    """The files that may be merged."""
+    found = []
+    for start in range(0, len(files), _AT_ONCE):
+        some = files[start : start + _AT_ONCE]
+        for (name, _), opened in zip(some, threads.map(lambda file: _opened(folder, *file), some), strict=True):
+            part = None if opened is None else _part(folder, name, *opened)
+            found += [] if part is None else [part]
+    return found
+
+
+def _opened(folder: str, name: str, size: int) -> tuple[str, pa.NativeFile] | None:
+    """State and bytes of a file, of a small one in a single request; None when it is gone."""
     uri = storage.join(folder, name)
-    filesystem, path = storage.arrow_filesystem(uri)
     try:
         version = storage.version(uri)
-        footer = pq.read_metadata(path, filesystem=filesystem)
+        if size <= _SMALL:
+            return version, pa.BufferReader(storage.read_bytes(uri))
+        filesystem, path = storage.arrow_filesystem(uri)
+        return version, filesystem.open_input_file(path)
     except (FileNotFoundError, storage.StorageError) as error:
         if isinstance(error, storage.StorageError) and error.reason != "missing":
             raise
         return None
+
+
+def _part(folder: str, name: str, version: str, file: pa.NativeFile) -> Part | None:
+    """What a part's footer says; None for one that is large, or of a later version."""
+    try:
+        footer = pq.read_metadata(file)
     except pa.ArrowInvalid as error:
         words = "damaged, or no Parquet file; move it out of the manifest, and the next restore does its photos again"
-        raise storage.StorageError(f"{uri}: {words}") from error
+        raise storage.StorageError(f"{storage.join(folder, name)}: {words}") from error
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     size = sum(group.total_byte_size for group in groups)
     written = int((footer.metadata or {}).get(b"schema_version", b"1"))
@@ -113,12 +133,13 @@ def _first(footer: pq.FileMetaData, groups: list[pq.RowGroupMetaData]) -> tuple[
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
     """Neighbours that fit into one file together, two at least."""
     group: list[Part] = []
+    rows = size = 0
     for part in sorted(parts, key=lambda part: (part.first, part.name)):
-        rows, size = sum(one.rows for one in group) + part.rows, sum(one.bytes for one in group) + part.bytes
-        if group and (rows > FILE_ROWS or size > FILE_BYTES):
+        if group and (rows + part.rows > FILE_ROWS or size + part.bytes > FILE_BYTES):
             yield group
-            group = []
+            group, rows, size = [], 0, 0
         group.append(part)
+        rows, size = rows + part.rows, size + part.bytes
     yield group
 
 
@@ -126,9 +147,13 @@ def _merge(folder: str, group: list[Part], threads: ThreadPoolExecutor) -> tuple
     """One file in place of several; its rows and bytes. Nothing where another compaction has begun on one of them."""
     if len(group) < 2:
         return 0, 0
-    tables = list(threads.map(lambda part: _rows(folder, part.name), group))
-    if any(table is None for table in tables):
-        return 0, 0
+    tables = []
+    for start in range(0, len(group), _AT_ONCE):
+        read = threads.map(lambda part: _read(folder, part.name), group[start : start + _AT_ONCE])
+        some = [None if data is None else _rows(data) for data in read]
+        if any(table is None for table in some):
+            return 0, 0
+        tables.append(pa.concat_tables(some).combine_chunks())
     merged = _sorted(pa.concat_tables(tables))
     data = _encoded(merged).to_pybytes()
     name = f"merged-{hashlib.sha256(data).hexdigest()[:20]}.parquet"
@@ -137,14 +162,18 @@ def _merge(folder: str, group: list[Part], threads: ThreadPoolExecutor) -> tuple
     return merged.num_rows, len(data)
 
 
-def _rows(folder: str, name: str) -> pa.Table | None:
-    """A part in the schema of this version; None when it is gone."""
+def _read(folder: str, name: str) -> bytes | None:
+    """A part's bytes; None when it is gone."""
     try:
-        data = storage.read_bytes(storage.join(folder, name))
+        return storage.read_bytes(storage.join(folder, name))
     except storage.StorageError as error:
         if error.reason != "missing":
             raise
         return None
+
+
+def _rows(data: bytes) -> pa.Table:
+    """The rows of a part in the schema of this version."""
     table = pq.ParquetFile(pa.BufferReader(data)).read()
     known = set(table.column_names)
     columns = [table[field.name] if field.name in known else _unknown(field, len(table)) for field in MANIFEST_SCHEMA]
