@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import sys
 import threading
 import time
@@ -157,6 +158,7 @@ def test_watch_rewrites_a_terminal_and_ctrl_c_ends_it(output: str) -> None:
     process, screen = pty.fork()
     if process == 0:
         os.environ["TERM"] = "xterm"
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background have it ignored
         os.execv(sys.executable, [sys.executable, "-m", "jobs", "status", output, "--watch", "--every", "0.1"])
     shown, end = b"", time.monotonic() + 120
     while shown.count(b"pending: start the same") < 3:

@@ -153,6 +153,7 @@ class DeadlyRestore(RestoreFaces):
 
 
 @pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.slow
 def test_a_run_goes_on_past_photos_that_kill_their_workers(
     tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
