@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from jobs import manifest, submit, weights
+from jobs import benchmark, manifest, submit, weights
 from jobs.demo import demo
 from jobs.evaluate import evaluate
 from jobs.index import index
@@ -31,6 +31,7 @@ for command in (demo, index, restore, status, query, report, verify, train, eval
 app.add_typer(weights.app, name="weights")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(submit.app, name="submit")
+app.add_typer(benchmark.app, name="benchmark")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -26,6 +26,7 @@ _COMPRESSED = {
     "tar.xz": b"\xfd7zXZ\0",
     "tar.zst": b"\x28\xb5\x2f\xfd",
 }
+_FIRST_BYTES = 64 << 10  # of a compressed tar, asked for to look at its first header
 _ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # a member, an empty archive, a spanned one
 
 
@@ -56,7 +57,7 @@ def archive_format(uri: str) -> str | None:
 
 def _first_block(uri: str, format: str) -> bytes:
     try:
-        with decompressed(uri, format, DEFAULTS) as stream:
+        with decompressed(uri, format, DEFAULTS, block=_FIRST_BYTES) as stream:
             return stream.read(512)
     except ArchiveError:
         if named_like_archive(uri):

@@ -18,6 +18,7 @@ from pipeline.limits import RATIO_COUNTS_FROM, Limits
 from pipeline.member import ArchiveError
 from pipeline.storage_error import one_line, storage_errors
 
+BLOCK = 4 << 20
 _SKIP = 1 << 20
 _XZ_BLOCK = 64 << 10
 # xz -9 keeps 64 MiB of what it unpacked, and a header may ask for 4 GiB. Zstandard is held to 128 MiB by its library.
@@ -123,9 +124,9 @@ class Stream:
 
 
 @contextmanager
-def decompressed(uri: str, format: str, limits: Limits) -> Iterator[Stream]:
-    """The decompressed stream of a compressed tar, which is opened once."""
-    with storage.open_stream(uri) as file:
+def decompressed(uri: str, format: str, limits: Limits, block: int = BLOCK) -> Iterator[Stream]:
+    """The decompressed stream of a compressed tar, which is opened once and asked for `block` bytes at a time."""
+    with storage.open_stream(uri, block) as file:
         yield Stream(uri, format, file, limits)
 
 

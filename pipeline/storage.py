@@ -25,7 +25,7 @@ from filelock import FileLock
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline import local_disk
+from pipeline import local_disk, traffic
 from pipeline.storage_error import StorageError, check_no_secret, error_code, one_line, storage_errors
 
 __all__ = ["StorageError"]
@@ -35,7 +35,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
 # What says that a file is another one than before, the best first: digests, then times. Clients differ in the names.
 _VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-_STREAM_BLOCK = 4 << 20  # bytes asked for at a time when a whole file is streamed
 # Two layers of retries. The client sends a request again that was refused or reset: exponential backoff with full
 # jitter (botocore's "standard" mode). What it takes for an answer and is none, a body that broke off or is short, is
 # asked for again by `_retried`, in the same manner.
@@ -132,7 +131,7 @@ class _Handler(pyarrow.fs.FSSpecHandler):
         if isinstance(self.fs, LocalFileSystem):
             return super().open_input_file(path)
         uri = str(self.fs.unstrip_protocol(path))
-        return pa.PythonFile(_RemoteFile(uri, describe(uri)[1]), mode="r")
+        return pa.PythonFile(_RangedFile(uri, describe(uri)[1]), mode="r")
 
 
 def canonical(uri: str) -> str:
@@ -184,7 +183,7 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
         return _retried(uri, lambda: _read_remote(fs, path, start, end))
     with storage_errors(uri), open(path, "rb") as file:
         file.seek(start)
-        return file.read(-1 if end is None else end - start)
+        return traffic.read.add(file.read(-1 if end is None else end - start))
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
@@ -192,9 +191,9 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
     try:
         if start == 0 and end is None:
             whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs asks for the size, too
-            data = bytes(fs.cat_file(path, **whole))
+            data = traffic.read.add(bytes(fs.cat_file(path, **whole)))
         else:
-            data = bytes(fs.cat_file(path, start=start, end=end))
+            data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
     except OSError as error:
         # S3 refuses a range that begins behind the end (416); a local file just has no bytes there.
         if error.errno != errno.EINVAL or start < int(fs.info(path)["size"]):
@@ -209,21 +208,17 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
 
 
 @contextlib.contextmanager
-def open_stream(uri: str) -> Iterator[IO[bytes]]:
-    """A file to be read from its beginning to its end, a block of a few MiB at a time."""
-    fs, path = filesystem(uri)
-    if isinstance(fs, LocalFileSystem):
-        with contextlib.ExitStack() as stack:
-            with storage_errors(uri):
-                local = stack.enter_context(open(path, "rb"))
-            yield local
-        return
-    with io.BufferedReader(_RemoteFile(uri, describe(uri)[1]), _STREAM_BLOCK) as file:
+def open_stream(uri: str, block: int = 4 << 20) -> Iterator[IO[bytes]]:
+    """A file to be read from its beginning to its end, `block` bytes at a time."""
+    kind, size = describe(uri)
+    if kind != "file":
+        raise StorageError(f"{uri}: a {kind}, not a file")
+    with io.BufferedReader(_RangedFile(uri, size), block) as file:
         yield file
 
 
-class _RemoteFile(io.RawIOBase):
-    """A remote file by ranged reads, so that one that breaks off is asked for again at its place."""
+class _RangedFile(io.RawIOBase):
+    """A file by ranged reads, so that one that breaks off is asked for again at its place."""
 
     def __init__(self, uri: str, size: int) -> None:
         self._uri, self._size, self._position = uri, size, 0

@@ -1,0 +1,21 @@
+"""`interlcm benchmark`: what the parts of a run cost on this machine."""
+
+import typer
+
+from jobs.benchmark_index import index
+
+app = typer.Typer(
+    name="benchmark",
+    help="Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def group() -> None:
+    """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
+
+
+for command in (index,):
+    app.command()(command)
