@@ -33,7 +33,8 @@ SHARED = (
 )
 ENCODERS = ("visual_encoder", "spatial_encoder")
 # Here loaders choose files by name, so a file that nobody listed could be used without having been checked.
-CLOSED_FOLDERS = ("lcm", "clip", "face", "background")
+CLOSED_FOLDERS = ("lcm", "clip", "face", "background", "metrics")
+NOT_THE_MODEL = ("face/", "background/", "metrics/")  # what of these is used, does not change what the model does
 GET = "get it with `interlcm weights pull` or `interlcm weights convert`"
 PUBLISHED_VARIANTS: dict[str, dict[str, Any]] = {
     "3step": {"steps": [2, 3, 4], "task": "restore"},
@@ -170,7 +171,7 @@ def loose_files(folder: Path) -> list[str]:
 
 
 def digest(folder: Path, variant: str) -> str:
-    """sha256 over path and sha256 of the parts that make the model of `variant`; face/ and background/ do not count."""
+    """sha256 over path and sha256 of the parts that make the model of `variant`; NOT_THE_MODEL does not count."""
     parts = parts_of(read_index(folder), variant)
-    lines = sorted(f"{p['path']} {p['sha256']}\n" for p in parts if not p["path"].startswith(("face/", "background/")))
+    lines = sorted(f"{p['path']} {p['sha256']}\n" for p in parts if not p["path"].startswith(NOT_THE_MODEL))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

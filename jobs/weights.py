@@ -31,6 +31,9 @@ def pull(
         list[str],
         typer.Option("--variant", help="3step, 1step or colorization_1step; give it again for another."),
     ] = ["3step"],  # noqa: B006 (typer's way to write a default)
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Also the networks of LPIPS, for training and evaluation.")
+    ] = False,
 ) -> None:
     """Download the published weights from their official places, check them and list them.
 
@@ -41,10 +44,11 @@ def pull(
     Examples:
       interlcm weights pull weights
       interlcm weights pull s3://archive/weights --variant 3step --variant 1step
+      interlcm weights pull weights --metrics
     """
     from pipeline.pull import pull
 
-    pull(weights, variant, print)
+    pull(weights, variant, print, metrics=metrics)
     print(f"{weights}: complete; next: interlcm weights verify {weights}")
 
 

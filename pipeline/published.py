@@ -18,6 +18,8 @@ INTERLCM_TAG = "v0.1.0"
 INTERLCM_VARIANTS = ("3step", "1step", "colorization_1step")
 FACEXLIB = "https://github.com/xinntao/facexlib/releases"
 REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases"
+LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
+METRICS = "metrics/"  # parts that training and evaluation need, and restoring does not
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,20 @@ PUBLISHED = (
         "RealESRGAN_x4plus.pth",
         "v0.1.0",
         "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+    ),
+    Published(
+        path="metrics/vgg16-397923af.pth",
+        page="https://pytorch.org/vision/stable/models/vgg.html",
+        licence="BSD-3-Clause",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
+    Published(
+        path="metrics/vgg.pth",
+        page=f"{LPIPS}/tree/master/lpips/weights/v0.1",
+        licence="BSD-2-Clause",
+        url=f"{LPIPS}/raw/master/lpips/weights/v0.1/vgg.pth",
+        sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
     ),
 )
 NOT_PUBLISHED = tuple(variant for variant in PUBLISHED_VARIANTS if variant not in INTERLCM_VARIANTS)

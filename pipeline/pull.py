@@ -32,7 +32,7 @@ from interlcm.weights_index import (
     read_index,
 )
 from pipeline import storage
-from pipeline.published import NOT_PUBLISHED, PUBLISHED, Published, encoder
+from pipeline.published import METRICS, NOT_PUBLISHED, PUBLISHED, Published, encoder
 from pipeline.storage_error import storage_errors
 
 TIMEOUT = 60  # seconds without a byte
@@ -53,6 +53,7 @@ def pull(
     variants: Sequence[str] = ("3step",),
     report: Callable[[str], None] = print,
     published: Sequence[Published] = PUBLISHED,
+    metrics: bool = False,
 ) -> None:
     """Get the shared parts, the detectors and the encoders of `variants` that `weights` does not have yet.
 
@@ -61,11 +62,12 @@ def pull(
         variants: which encoders; published variants are listed in `pipeline.published`.
         report: gets one line for each part.
         published: what there is to get.
+        metrics: also the networks that training and evaluation compare pictures with.
 
     WeightsError in one line, with the way to do it by hand, when a part cannot be had or is not what it
     should be; the folder then holds the parts before it and nothing of this one.
     """
-    wanted = choose(published, variants)
+    wanted = [part for part in choose(published, variants) if metrics or not part.path.startswith(METRICS)]
     index = read_remote_index(weights)
     for part in wanted:
         listed = part.path in {entry["path"] for entry in index["parts"]}

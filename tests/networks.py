@@ -9,7 +9,9 @@ import torch
 from facexlib.assessment.hyperiqa_net import HyperIQA
 from facexlib.parsing.parsenet import ParseNet
 from facexlib.recognition.arcface_arch import Backbone
+from torchvision.models import vgg16
 
+from interlcm.perceptual import HEADS, LAYERS, TRUNK
 from interlcm.weights_index import describe, merge_index, read_index, write_index
 from pipeline.judge import ASSESSOR, PARSER, RECOGNISER
 
@@ -67,8 +69,27 @@ def write_background_network(path: Path, scale: int) -> Path:
     return path
 
 
+def write_perceptual_network(weights: Path) -> None:
+    """LPIPS with random weights in the two files of a weights folder, with the keys of the published ones."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in vgg16(weights=None).features.state_dict().items()}
+    # He et al. 2015: the features keep their size from layer to layer.
+    trunk = {
+        f"features.{name}": torch.randn(shape) * (2 / shape[1:].numel()) ** 0.5
+        if len(shape) == 4
+        else torch.zeros(shape)
+        for name, shape in shapes.items()
+    }
+    heads = {f"lin{n}.model.1.weight": torch.rand(1, width, 1, 1) for n, width in enumerate(LAYERS.values())}
+    (weights / TRUNK).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(trunk, weights / TRUNK)
+    torch.save(heads, weights / HEADS)
+
+
 def list_files(weights: Path) -> None:
-    """List what lies in `face` and `background` in the index of a weights folder."""
-    files = [file for name in ("face", "background") for file in sorted((weights / name).glob("*.pth"))]
+    """List what lies in `face`, `background` and `metrics` in the index of a weights folder."""
+    names = ("face", "background", "metrics")
+    files = [file for name in names for file in sorted((weights / name).glob("*.pth"))]
     parts = [describe(file, file.relative_to(weights).as_posix(), "test", "random", None) for file in files]
     write_index(weights, merge_index(read_index(weights), parts, {}))
