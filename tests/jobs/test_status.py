@@ -78,7 +78,10 @@ def test_the_equation_stays_aligned_with_large_numbers() -> None:
     assert len(names) == len(numbers)
 
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+@pytest.fixture
+def now() -> datetime:
+    """When the test runs, not when its file was imported, which may be many tests earlier."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def run_json(output: str, *started: datetime) -> None:
@@ -100,18 +103,18 @@ def moving_run(output: str, last: datetime) -> None:
     )
 
 
-def test_a_moving_run_tells_its_rate_and_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    moving_run(str(tmp_path), NOW)
+def test_a_moving_run_tells_its_rate_and_its_end(now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moving_run(str(tmp_path), now)
     assert interlcm("status", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
-    started = f"{NOW - timedelta(seconds=200):%Y-%m-%d %H:%M:%S} UTC"
+    started = f"{now - timedelta(seconds=200):%Y-%m-%d %H:%M:%S} UTC"
     assert lines[3] == f"attempt 2: started {started}, weights demo, settings 0123456789ab"
     assert lines[4] == "rate: 6.0 photos/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
     assert lines[5].startswith("pending: about 10 min left, until ")
 
 
-def test_a_run_that_stands_has_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    last = NOW - timedelta(hours=3)
+def test_a_run_that_stands_has_no_end(now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = now - timedelta(hours=3)
     moving_run(str(tmp_path), last)
     assert interlcm("status", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -119,21 +122,21 @@ def test_a_run_that_stands_has_no_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert lines[5] == "pending: start the same interlcm restore again to continue"
 
 
-def test_an_attempt_without_results_has_no_rate(tmp_path: Path) -> None:
+def test_an_attempt_without_results_has_no_rate(now: datetime, tmp_path: Path) -> None:
     output = str(tmp_path)
-    moving_run(output, NOW - timedelta(seconds=60))
-    run_json(output, NOW)
+    moving_run(output, now - timedelta(seconds=60))
+    run_json(output, now)
     found = look(output)
     assert (found.photos_per_minute, found.faces_per_second, found.remaining) == (0, 0, None)
     assert found.attempt is not None and found.attempt.number == 1
 
 
-def test_only_the_last_minutes_count(tmp_path: Path) -> None:
+def test_only_the_last_minutes_count(now: datetime, tmp_path: Path) -> None:
     output = str(tmp_path)
     write_index(output, [index_row(f"{n}.jpg") for n in range(100)])
-    run_json(output, NOW - timedelta(hours=2))
-    slow = [result_row(f"{n}.jpg") | {"finished_at": NOW - timedelta(minutes=100 - n)} for n in range(50)]
-    fast = [result_row(f"{n}.jpg") | {"finished_at": NOW - timedelta(seconds=n - 50)} for n in range(50, 80)]
+    run_json(output, now - timedelta(hours=2))
+    slow = [result_row(f"{n}.jpg") | {"finished_at": now - timedelta(minutes=100 - n)} for n in range(50)]
+    fast = [result_row(f"{n}.jpg") | {"finished_at": now - timedelta(seconds=n - 50)} for n in range(50, 80)]
     write_part(slow + fast, output, "1")
     assert look(output).photos_per_minute == pytest.approx(30 / 5)
 
