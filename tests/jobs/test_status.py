@@ -103,7 +103,9 @@ def moving_run(output: str, last: datetime) -> None:
     )
 
 
-def test_a_moving_run_tells_its_rate_and_its_end(now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_moving_run_tells_its_rate_and_its_end(
+    now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     moving_run(str(tmp_path), now)
     assert interlcm("status", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
