@@ -170,7 +170,7 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
     default = max(1, int(gpus / each)) if each else 1
     low, high = actors if actors != (0, 0) else (default, default)
     threads = max(1, cluster.cores() // high)
-    return Resources(low, high, each, batch_faces, threads)
+    return Resources(low, high, each, batch_faces if each else 1, threads)
 
 
 def in_words_of(resources: "Resources") -> str:

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
@@ -22,15 +23,20 @@ from pipeline.compose import compose
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch, units
 from pipeline.find import FindFaces
-from pipeline.in_flight import Isolated, isolated
+from pipeline.in_flight import Isolated, Work, isolated
 from pipeline.provenance import Signing
-from pipeline.restore import RestoreFaces
 from pipeline.settings import Environment, Job, Resources, Settings, weights_folder
 
-# Photos whose rows make one manifest part, and the least that one call of a restore actor flattens.
-BATCH_PHOTOS = 8
+BATCH_PHOTOS = 8  # whose rows make one manifest part, and the least that one call of a restore actor takes
+# One call of a restore actor takes so many photos that with one face each they fill this many micro-batches: half of
+# the last one is empty on average, of all places one in sixteen; with two faces each one in thirty-two.
+CALL_MICRO_BATCHES = 8
+CALL_BYTES = 512 << 20  # ... but no more photos than have so many bytes, as the index has them
 MAX_BLOCK_BYTES = 64 << 20  # a stage's output is cut into blocks of about this size
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
+
+
+Actor = tuple[Callable[..., Work], tuple[Any, ...]]  # a stage's class and what its constructor takes
 
 
 class RunError(Exception):
@@ -81,11 +87,21 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
         raise RunError(f"{job.output}: {lost} photos went in and did not come out; start the same command again")
 
 
-def chain(pending: pa.Table, job: Job, resources: Resources, book: Any) -> ray.data.Dataset:
+def chain(
+    pending: pa.Table,
+    job: Job,
+    resources: Resources,
+    book: Any,
+    find: Actor | None = None,
+    restore: Actor | None = None,
+) -> ray.data.Dataset:
     """index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts.
 
-    book: an `in_flight.ledger`, in which the stages note what they have in hand.
+    book: an `in_flight.ledger`, in which the stages note what they have in hand. find, restore: the actors of the
+    second and the third stage, when others are meant than those of a run: a benchmark has stand-ins.
     """
+    from pipeline.restore import RestoreFaces  # here: workers of other stages import this module and need no torch
+
     # Plans, progress, and each error of a worker twice, with all its frames, before it arrives as an exception.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
@@ -106,20 +122,26 @@ def chain(pending: pa.Table, job: Job, resources: Resources, book: Any) -> ray.d
             batch_size=1,
             num_cpus=0.5,
             compute=finders,
-            fn_constructor_args=(FindFaces, (job,), book),
+            fn_constructor_args=(*(find or (FindFaces, (job,))), book),
             **arrow,
         )
         .map_batches(
             Isolated,
-            batch_size=max(BATCH_PHOTOS, resources.batch_faces),  # most photos of portraits hold one face
+            batch_size=call_photos(pending, resources),
             num_cpus=1,
             num_gpus=resources.gpus_per_actor,
             compute=actors,
-            fn_constructor_args=(RestoreFaces, (job, resources), book),
+            fn_constructor_args=(*(restore or (RestoreFaces, (job, resources))), book),
             **arrow,
         )
         .map_batches(publish, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job, "book": book}, **arrow)
     )
+
+
+def call_photos(pending: pa.Table, resources: Resources) -> int:
+    """How many photos one call of a restore actor takes."""
+    mean = max(1.0, pc.mean(pending["stored_bytes"]).as_py() or 0.0)
+    return int(max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / mean)))
 
 
 def fetch_open(unit: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:

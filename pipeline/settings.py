@@ -103,14 +103,14 @@ class Resources:
     Attributes:
         min_actors, max_actors: restore actors, each with the whole model.
         gpus_per_actor: GPUs (a fraction is fine) for each; 0 restores on the CPU.
-        batch_faces: faces in one micro-batch of the model on a GPU; on a CPU it is one, which is faster there.
+        batch_faces: faces in one micro-batch of the model; on a CPU one, which is faster there.
         threads: CPU threads of an actor that restores on the CPU.
     """
 
     min_actors: int = 1
     max_actors: int = 1
     gpus_per_actor: float = 0.0
-    batch_faces: int = 8
+    batch_faces: int = 1
     threads: int = 1
 
 

@@ -34,10 +34,10 @@ def test_actors_that_make_no_sense(text: str) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_plan_without_gpus() -> None:
     one = plan((0, 0), None, batch_faces=8)
-    assert (one.min_actors, one.max_actors, one.gpus_per_actor, one.batch_faces) == (1, 1, 0, 8)
+    assert (one.min_actors, one.max_actors, one.gpus_per_actor, one.batch_faces) == (1, 1, 0, 1)
     assert one.threads == cluster.cores()
     many = plan((2, 64), 0.0, batch_faces=3)
-    assert (many.min_actors, many.max_actors, many.batch_faces, many.threads) == (2, 64, 3, 1)
+    assert (many.min_actors, many.max_actors, many.batch_faces, many.threads) == (2, 64, 1, 1)
     with pytest.raises(typer.BadParameter, match=r"--gpus-per-actor 0\.5: the cluster has 0 GPUs; give 0"):
         plan((0, 0), 0.5, batch_faces=8)
 

@@ -1,0 +1,97 @@
+"""Stand-ins for what needs a GPU: faces that are placed, not found, and a model that takes its time and does nothing.
+
+All that happens around them is the real thing: decoding in the sandbox, aligning, batching, pasting, scoring,
+encoding, publishing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import face
+from pipeline.face import Face, Pixels
+from pipeline.find import FindFaces
+from pipeline.judge import Judge
+from pipeline.restore import RestoreFaces
+from pipeline.row import Crops
+from pipeline.settings import Job, Resources
+
+FACES = (2, 3)  # of one photo and the next
+
+
+class Placed:
+    """A detector that finds two or three faces side by side, whatever the photo shows."""
+
+    name = "placed"
+
+    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+        height, width = pixels.shape[:2]
+        side = min(height, width) / 4
+        count = FACES[hashlib.blake2b(pixels[:1].tobytes()).digest()[0] % len(FACES)]
+        found = []
+        for n in range(count):
+            corner = np.array([width * (n + 0.5) / count - side / 2, height / 3])
+            points = (face.TEMPLATE * (side / face.TEMPLATE_SIZE) + corner).astype(np.float32)
+            found.append(Face((*corner, *(corner + side)), points, 0.9))
+        return found
+
+
+class PlacedFaces(FindFaces):
+    """The second stage with placed faces and crops of `size` px."""
+
+    def __init__(self, job: Job, size: int) -> None:
+        job.environment.use()
+        self.size, self.settings, self.limits = size, job.settings, job.settings.limits
+        self.detector = cast(Any, Placed())
+
+
+@dataclass(frozen=True)
+class Call:
+    """One micro-batch: by which actor, from when to when (seconds of the clock), how many faces of how many places."""
+
+    actor: int
+    begun: float
+    ended: float
+    faces: int
+    places: int
+
+
+class Timesheet:
+    """Actor: what the stand-in models did."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+
+    def add(self, call: Call) -> None:
+        self._calls.append(call)
+
+    def calls(self) -> list[Call]:
+        return self._calls
+
+
+class TimedRestore(RestoreFaces):
+    """The third stage with a model that gives each micro-batch back after `seconds`, as a GPU would."""
+
+    def __init__(self, job: Job, resources: Resources, seconds: float, sheet: Any) -> None:
+        job.environment.use()
+        torch.set_num_threads(1)
+        self.settings, self.batch_faces = job.settings, resources.batch_faces
+        self.device, self.background = torch.device("cpu"), None
+        self.judge = Judge(Path("no weights"))
+        self.seconds, self.sheet = seconds, sheet
+
+    def micro_batch(self, crops: list[Crops], seeds: list[int]) -> Tensor | None:
+        begun = time.time()
+        inputs = torch.stack([self.tensor(crop) for crop in crops])
+        time.sleep(max(0.0, self.seconds - (time.time() - begun)))
+        self.sheet.add.remote(Call(os.getpid(), begun, time.time(), len(crops), self.batch_faces))
+        return inputs
