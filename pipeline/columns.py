@@ -2,8 +2,8 @@
 
 Columns are added, never renamed, retyped or removed, and `SCHEMA_VERSION`, which stands in the metadata of every part,
 counts these additions. A part of an earlier version reads as if it had the new columns with nulls, and the views fill
-in what is known; `interlcm manifest compact` rewrites it in the newest version. A part of a later version reads without
-the columns that are not known here, and compaction leaves it alone.
+in what is known; compaction rewrites it in the newest version. A part of a later version is refused: what it means is
+not known here.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask

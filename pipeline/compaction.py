@@ -18,16 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import storage
+from pipeline import manifest_files, storage
 from pipeline.columns import MANIFEST_SCHEMA, SCHEMA_VERSION
+from pipeline.manifest_files import REQUESTS
 
 FILE_ROWS = 200_000  # about 60 MB of photos with one face each
 FILE_BYTES = 256 << 20  # before compression, of one file: photos with many faces have long rows
 GROUP_ROWS = 10_000  # of a Parquet row group: what a filter on source or member reads at the least
-PARTS = 1000  # that a run may add before they are worth merging
-_REQUESTS = 16  # files read at a time
+FEW = 64  # parts that a run leaves as they are: a reader opens them in a moment
 _AT_ONCE = 256  # files that are open together: a few rows take far more memory as a table of their own
-_SMALL = 1 << 20  # bytes of a file that is read whole for its footer
 
 ORDER = [("source", "ascending"), ("member", "ascending"), ("page", "ascending"), ("finished_at", "ascending")]
 
@@ -44,80 +43,66 @@ class Compacted:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of the manifest: its name and state, rows, bytes before compression, and the first row's place."""
+    """A file of the manifest: its name and state, rows, bytes before compression, and the first row's place.
+
+    old: of an earlier version of the schema.
+    """
 
     name: str
-    version: str
+    state: str
     rows: int
     bytes: int
     first: tuple[str, str]
+    old: bool
 
 
-def due(parts: int) -> bool:
-    """Whether so many parts, written since the last compaction, are worth another one."""
-    return parts >= PARTS
+def compact_if_many(output: str) -> None:
+    """Compact the manifest of a run that has more than FEW parts."""
+    files = manifest_files.listed(storage.join(output, "manifest"))
+    if sum(name.startswith("part-") for name, _ in files) > FEW:
+        compact(output)
 
 
 def compact(output: str) -> Compacted:
     """Merge the small parts of the manifest of a run into files of up to FILE_ROWS rows, sorted by source and member.
 
     May run at any time, also while a run writes and twice at once. Takes the memory of one file. Files that are large
-    enough, or of a later version, stay as they are. Raises StorageError, also for a part that is damaged.
+    enough stay as they are, unless they are of an earlier version of the schema. Raises StorageError, also for a part
+    that is damaged or of a later version.
     """
     folder = storage.join(output, "manifest")
-    before = _files(folder)
-    with ThreadPoolExecutor(_REQUESTS) as threads:
+    before = manifest_files.listed(folder)
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        found = list(threads.map(lambda file: _part(folder, *file), before))
         rows = size = 0
-        for group in _groups(_parts(folder, before, threads)):
+        for group in _groups([part for part in found if part is not None]):
             merged = _merge(folder, group, threads)
             rows, size = rows + merged[0], size + merged[1]
-    return Compacted(len(before), len(_files(folder)), rows, size)
+    return Compacted(len(before), len(manifest_files.listed(folder)), rows, size)
 
 
-def _files(folder: str) -> list[tuple[str, int]]:
-    files = storage.list_files(folder) if storage.exists(folder) else []
-    return [(name, size) for name, size in files if name.endswith(".parquet")]
-
-
-def _parts(folder: str, files: list[tuple[str, int]], threads: ThreadPoolExecutor) -> list[Part]:
-    """The files that may be merged."""
-    found = []
-    for start in range(0, len(files), _AT_ONCE):
-        some = files[start : start + _AT_ONCE]
-        for (name, _), opened in zip(some, threads.map(lambda file: _opened(folder, *file), some), strict=True):
-            part = None if opened is None else _part(folder, name, *opened)
-            found += [] if part is None else [part]
-    return found
-
-
-def _opened(folder: str, name: str, size: int) -> tuple[str, pa.NativeFile] | None:
-    """State and bytes of a file, of a small one in a single request; None when it is gone."""
-    uri = storage.join(folder, name)
-    try:
-        version = storage.version(uri)
-        if size <= _SMALL:
-            return version, pa.BufferReader(storage.read_bytes(uri))
-        filesystem, path = storage.arrow_filesystem(uri)
-        return version, filesystem.open_input_file(path)
-    except (FileNotFoundError, storage.StorageError) as error:
-        if isinstance(error, storage.StorageError) and error.reason != "missing":
-            raise
+def _part(folder: str, name: str, file_size: int) -> Part | None:
+    """A file that may be merged; None for one that is large, or gone."""
+    state = _state(folder, name)
+    footer = manifest_files.footer(folder, name, file_size)
+    if state is None or footer is None:
         return None
-
-
-def _part(folder: str, name: str, version: str, file: pa.NativeFile) -> Part | None:
-    """What a part's footer says; None for one that is large, or of a later version."""
-    try:
-        footer = pq.read_metadata(file)
-    except pa.ArrowInvalid as error:
-        words = "damaged, or no Parquet file; move it out of the manifest, and the next restore does its photos again"
-        raise storage.StorageError(f"{storage.join(folder, name)}: {words}") from error
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     size = sum(group.total_byte_size for group in groups)
-    written = int((footer.metadata or {}).get(b"schema_version", b"1"))
-    if written > SCHEMA_VERSION or footer.num_rows > FILE_ROWS // 2 or size > FILE_BYTES // 2:
+    old = manifest_files.version(footer) < SCHEMA_VERSION
+    if not old and (footer.num_rows > FILE_ROWS // 2 or size > FILE_BYTES // 2):
         return None
-    return Part(name, version, footer.num_rows, size, _first(footer, groups))
+    return Part(name, state, footer.num_rows, size, _first(footer, groups), old)
+
+
+def _state(folder: str, name: str) -> str | None:
+    """What tells a file from one that takes its place; None when it is gone."""
+    try:
+        return storage.version(storage.join(folder, name))
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise
+        return None
 
 
 def _first(footer: pq.FileMetaData, groups: list[pq.RowGroupMetaData]) -> tuple[str, str]:
@@ -131,7 +116,7 @@ def _first(footer: pq.FileMetaData, groups: list[pq.RowGroupMetaData]) -> tuple[
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
-    """Neighbours that fit into one file together, two at least."""
+    """Neighbours that fit into one file together."""
     group: list[Part] = []
     rows = size = 0
     for part in sorted(parts, key=lambda part: (part.first, part.name)):
@@ -140,12 +125,13 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
             group, rows, size = [], 0, 0
         group.append(part)
         rows, size = rows + part.rows, size + part.bytes
-    yield group
+    if group:
+        yield group
 
 
 def _merge(folder: str, group: list[Part], threads: ThreadPoolExecutor) -> tuple[int, int]:
     """One file in place of several; its rows and bytes. Nothing where another compaction has begun on one of them."""
-    if len(group) < 2:
+    if len(group) == 1 and not group[0].old:
         return 0, 0
     tables = []
     for start in range(0, len(group), _AT_ONCE):
@@ -210,10 +196,5 @@ def _encoded(table: pa.Table) -> pa.Buffer:
 
 def _remove(folder: str, part: Part, merged: str) -> None:
     """Delete a part whose rows are in a merged file, unless a task wrote it anew or another compaction was faster."""
-    uri = storage.join(folder, part.name)
-    try:
-        if part.name != merged and storage.version(uri) == part.version:
-            storage.remove(uri)
-    except storage.StorageError as error:
-        if error.reason != "missing":
-            raise
+    if part.name != merged and _state(folder, part.name) == part.state:
+        storage.remove(storage.join(folder, part.name))

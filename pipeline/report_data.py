@@ -70,11 +70,17 @@ def write_photos(output: str, files: DataFiles, pictures: Pictures) -> tuple[dic
 
     Returns what the page has to know of these files, and the columns.
     """
+    return query.reading(output, lambda connection: _write_photos(connection, output, files, pictures), decided=False)
+
+
+def _write_photos(
+    connection: duckdb.DuckDBPyConnection, output: str, files: DataFiles, pictures: Pictures
+) -> tuple[dict[str, Any], Columns]:
     pages = Parts(files, "photos", PAGE_ROWS)
     texts = {name: Parts(files, name, NAME_ROWS) for name in ("names", "ids", "sources")}
     sources: dict[str, int] = {}
     collected: list[dict[str, Numbers]] = []
-    for batch in batches(output, pictures.choice):
+    for batch in batches(connection, pictures.choice):
         for row in page_rows(batch, sources, output, pictures):
             pages.add(row)
         texts["names"].extend(batch["member"].to_pylist())
@@ -96,14 +102,10 @@ def write_photos(output: str, files: DataFiles, pictures: Pictures) -> tuple[dic
     return about, columns
 
 
-def batches(output: str, choice: str) -> Iterator[pa.RecordBatch]:
+def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.RecordBatch]:
     """The newest rows in the order of their archives, a batch at a time; `pictured` says whether `choice` means one."""
     sql = f"SELECT *, {SECONDS} AS seconds, {CHOICES[choice]} AS pictured FROM ({NEWEST}) {ORDER}"
-    with query.connect(output, decided=False) as connection:
-        try:
-            yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
-        except duckdb.Error as error:
-            raise query.QueryError(query.one_line(error)) from error
+    yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
 
 def page_rows(batch: pa.RecordBatch, sources: dict[str, int], output: str, pictures: Pictures) -> Iterator[list[Any]]:

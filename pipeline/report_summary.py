@@ -41,10 +41,7 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
     """Counts, times, cost, failures and plots, as the page shows them."""
     found = manifest.counts(output)
     tried = attempts(output)
-    with query.connect(output, decided=False) as connection:
-        reasons = pairs(connection, SKIPPED)
-        seconds = query.run(connection, f"SELECT {', '.join(f'sum(seconds_{s}) AS {s}' for s in STAGES)} FROM photos")
-        finished = query.run(connection, "SELECT epoch(finished_at) FROM manifest ORDER BY 1")[0].to_numpy()
+    reasons, stage_seconds, finished = query.reading(output, asked, decided=False)
     wall = wall_seconds(finished, tried)
     done = found.restored + found.no_face + found.skipped + found.failed
     return {
@@ -53,7 +50,7 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
         "to_review": int(np.nansum(columns.face["needs_review"])),
         "faces_per_photo": found.faces / found.restored if found.restored else None,
         "wall_seconds": wall,
-        "stage_seconds": {stage: seconds[stage][0].as_py() or 0.0 for stage in STAGES},
+        "stage_seconds": stage_seconds,
         "done": done,
         "cost": cost(price, wall, done),
         "started_at": tried[0]["started_at"] if tried else None,
@@ -62,6 +59,13 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
         "settings": tried[-1] if tried else {},
         "plots": plots(columns, finished, tried),
     }
+
+
+def asked(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], dict[str, float], Numbers]:
+    """Skipped photos by reason, seconds by stage, and when each row of the log was made (epoch, ascending)."""
+    seconds = query.run(connection, f"SELECT {', '.join(f'sum(seconds_{s}) AS {s}' for s in STAGES)} FROM photos")
+    finished = query.run(connection, "SELECT epoch(finished_at) FROM manifest ORDER BY 1")[0].to_numpy()
+    return pairs(connection, SKIPPED), {stage: seconds[stage][0].as_py() or 0.0 for stage in STAGES}, finished
 
 
 def pairs(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, int]:
@@ -84,8 +88,8 @@ def wall_seconds(finished: Numbers, tried: list[dict[str, Any]]) -> float:
 
 
 def cost(price: Price | None, wall: float, done: int) -> dict[str, Any] | None:
-    """Of 1,000 photos, whatever became of them."""
-    if price is None or not done:
+    """Of 1,000 photos, whatever became of them; None where price or time are not known."""
+    if price is None or not done or not wall:
         return None
     return {"per_1000": price.per_hour * wall / 3600 / done * 1000, **asdict(price)}
 

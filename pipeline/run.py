@@ -18,7 +18,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from interlcm import weights_index
-from pipeline import in_flight, lease, local_disk, manifest, storage, termination
+from pipeline import compaction, in_flight, lease, local_disk, manifest, storage, termination
 from pipeline.compose import compose
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch, units
@@ -33,6 +33,7 @@ BATCH_PHOTOS = 8  # whose rows make one manifest part, and the least that one ca
 CALL_MICRO_BATCHES = 8
 CALL_BYTES = 512 << 20  # ... but no more photos than have so many bytes, as the index has them
 MAX_BLOCK_BYTES = 64 << 20  # a stage's output is cut into blocks of about this size
+COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
 
 
@@ -74,14 +75,19 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
         if pending.num_rows:
             record(job, resources)
             book = in_flight.ledger()
+            compacted = 0
             with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
                 for done in chain(pending, job, resources, book).iter_batches(batch_size=None, batch_format="pyarrow"):
                     progress.add(done)
                     mine.check()
                     yield progress
+                    if progress.done - compacted >= COMPACT_EVERY and not stopping.is_set():
+                        compacted = progress.done
+                        compaction.compact_if_many(job.output)
             if stopping.is_set():
                 left = progress.total - progress.done
                 raise RunError(f"{job.output}: stopped, {left} photos are left; start the same command again")
+        compaction.compact_if_many(job.output)
     if progress.done != progress.total:
         lost = progress.total - progress.done
         raise RunError(f"{job.output}: {lost} photos went in and did not come out; start the same command again")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline import storage
-from pipeline.columns import MANIFEST_SCHEMA
+from pipeline.columns import MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.index import INDEX_SCHEMA
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,8 +53,19 @@ def write_index(output: str, rows: list[dict[str, Any]], name: str = "a") -> Non
     storage.write_bytes(storage.join(output, "index", f"{name}.parquet"), file.getvalue())
 
 
+def write_later_part(output: str, rows: list[dict[str, Any]]) -> str:
+    """A manifest part as a later version may write it; its URI."""
+    table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
+    table = table.append_column("colour_of_the_frame", pa.array(["gold"] * len(rows)))
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION + 1)}), file)
+    uri = storage.join(output, "manifest", "part-later.parquet")
+    storage.write_bytes(uri, file.getvalue())
+    return uri
+
+
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
-    """A manifest part as the first version wrote it."""
+    """A manifest part as the first version wrote it: without a version."""
     later = ("page", "pages", "monochrome", "mask")
     schema = pa.schema([column for column in MANIFEST_SCHEMA if column.name not in later])
     file = io.BytesIO()

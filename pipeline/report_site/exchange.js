@@ -84,12 +84,14 @@ const Exchange = {
       element(
         "p",
         { class: "note" },
-        "They are kept in this browser. To use them, export them, put the file into ",
+        "They are kept in this browser. To use them, export them and put the file into ",
         element("code", {}, "decisions/"),
-        " of the run, and ask ",
-        element("code", {}, "interlcm query"),
-        " for the view ",
+        " of the run. Then the view ",
         element("code", {}, "decisions"),
+        " has them, in ",
+        element("code", {}, "interlcm query"),
+        " and in ",
+        element("code", {}, "interlcm restore --where"),
         ".",
       ),
       element(

@@ -52,8 +52,9 @@ const Filters = {
         ["comment", "with a comment"],
       ]),
       this.select("Sort by", "sort", [
-        ["", "order in the archive"],
+        ["", "source and place in it"],
         ["name", "path"],
+        ["status", "status"],
         ["review", "needs review"],
         ...sorts,
       ]),

@@ -29,8 +29,8 @@ async function sortedByName(rows, descending) {
 /** What a row is sorted by. @param {Choice} choice @param {((face: number) => boolean)|null} suits */
 async function sortKeys(choice, suits) {
   const metric = Report.summary.metrics.find((/** @type {Metric} */ one) => one.name === choice.sort);
-  if (metric?.level === "photo") {
-    const values = await Photos.column("photo", metric.name);
+  if (metric?.level === "photo" || choice.sort === "status") {
+    const values = await Photos.column("photo", choice.sort);
     return (/** @type {number} */ row) => values[row];
   }
   const values = await Photos.column("face", metric ? metric.name : "needs_review");

@@ -215,7 +215,7 @@ function niceStep(value) {
 /** The top of an axis for counts, from 1 on. @param {number} value */
 function niceCeiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  const factors = power < 10 ? [2, 4, 6, 8, 10] : [1, 2, 2.5, 3, 4, 5, 6, 8, 10]; // half of it is a whole number
+  const factors = power < 10 ? [2, 4, 6, 8, 10] : [1, 2, 3, 4, 5, 6, 8, 10]; // half of it is a whole number
   return power * (factors.find((factor) => factor * power >= value) ?? 10);
 }
 

@@ -5,7 +5,7 @@
  * @typedef {{search: string, status: string, source: string, review: string, decision: string, sort: string,
  *            descending: boolean, ranges: Record<string, [number|null, number|null]>}} Choice
  *   status: a status or "any". source: its place or "". review: "", "yes" or "no". decision: "", "open", "accept",
- *   "reject" or "comment". sort: a metric, "review", "name" or "" (the order of the archives).
+ *   "reject" or "comment". sort: a metric, "status", "review", "name" or "" (sources by name, photos as they lie in them).
  */
 
 const Choices = {

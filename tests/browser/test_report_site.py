@@ -89,6 +89,10 @@ def test_sorting_uses_the_face_that_counts(page: Page) -> None:
     choose(page, "descending", "1")
     page.until("Gallery.query.includes('descending')")
     assert page.cards()[:2] == ["hopper.jpg", "astronaut.jpg"]  # which the pair equals, and comes before
+    choose(page, "status", "any")
+    choose(page, "sort", "status")
+    page.until("Gallery.query.includes('sort=status')")
+    assert page.cards()[:2] == ["broken.jpg", "notes.txt"]
 
 
 def test_names_of_members_are_text(page: Page) -> None:

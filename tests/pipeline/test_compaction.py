@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import compaction, query, storage
-from pipeline.columns import MANIFEST_SCHEMA, SCHEMA_VERSION
-from pipeline.compaction import Compacted, compact, due
+from pipeline.columns import MANIFEST_SCHEMA
+from pipeline.compaction import FEW, Compacted, compact, compact_if_many
 from pipeline.manifest import counts, pending, write_part
 from tests.ceph import CephGateway
-from tests.rows import START, face, index_row, result_row, write_index, write_old_part
+from tests.rows import START, face, index_row, result_row, write_index, write_later_part, write_old_part
 
 PHOTOS = 60
 
@@ -243,17 +243,31 @@ def test_a_manifest_of_the_first_version_is_brought_up_to_date(output: str) -> N
     assert table["mask"].to_pylist() == [None, "ellipse"]
 
 
-def test_a_part_of_a_later_version_is_left_alone(output: str) -> None:
+@pytest.mark.parametrize("rows", [1, 40])
+def test_one_file_of_the_first_version_is_rewritten_too(
+    output: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "FILE_ROWS", 30)
+    write_index(output, [index_row(member(n)) for n in range(rows)])
+    write_old_part(output, [result_row(member(n)) for n in range(rows)])
+    before = photos(output)
+    assert compact(output).rows == rows
+    assert pq.read_schema(only_file(output)).metadata == MANIFEST_SCHEMA.metadata
+    assert photos(output) == before
+    assert compact(output).rows == 0
+
+
+def test_a_part_of_a_later_version_is_refused_and_stays(output: str) -> None:
     write_index(output, [index_row(f"{n}.jpg") for n in range(3)])
-    part = write_part([result_row("0.jpg")], output, "1")
-    table = pq.read_table(part).append_column("colour_of_the_frame", pa.array(["gold"]))
-    pq.write_table(table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION + 1)}), part)
+    part = write_later_part(output, [result_row("0.jpg")])
     data = Path(part).read_bytes()
     for n in (1, 2):
         write_part([result_row(f"{n}.jpg")], output, "1")
-    assert compact(output).parts_after == 2
+    parts = names(output)
+    with pytest.raises(storage.StorageError, match="part-later.parquet: written by a later version of interlcm"):
+        compact(output)
+    assert names(output) == parts
     assert Path(part).read_bytes() == data
-    assert len(photos(output)) == 3
 
 
 def test_a_damaged_part_is_one_line_and_nothing_is_lost(output: str) -> None:
@@ -265,16 +279,23 @@ def test_a_damaged_part_is_one_line_and_nothing_is_lost(output: str) -> None:
     assert names(output) == sorted([*rows, "part-bad.parquet"])
 
 
-def test_a_run_compacts_once_in_a_thousand_parts() -> None:
-    assert not due(999)
-    assert due(1000)
+def test_a_few_parts_are_left_alone(output: str) -> None:
+    write_index(output, [index_row(member(n)) for n in range(FEW + 1)])
+    for n in range(FEW):
+        write_part([result_row(member(n))], output, "1")
+    compact_if_many(output)
+    assert len(names(output)) == FEW
+    write_part([result_row(member(FEW))], output, "1")
+    compact_if_many(output)
+    assert len(names(output)) == 1
+    assert counts(output).restored == FEW + 1
 
 
 KILLED = """
 import sys
 from pipeline import compaction
 compaction.FILE_ROWS = 20
-compaction._REQUESTS = 1
+compaction.REQUESTS = 1
 while True:
     compaction.compact(sys.argv[1])
 """

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import report_files, report_pictures, storage
+from pipeline import query, report_files, report_pictures, storage
+from pipeline.compaction import compact
 from pipeline.display import crop_side, display_copies
 from pipeline.face import TEMPLATE
 from pipeline.limits import Limits
@@ -149,6 +150,23 @@ def test_only_the_newest_row_of_a_photo_is_shown(tmp_path: Path) -> None:
     write_part([result_row("a.jpg", "no_face", minute=1)], output, "2")
     assert write_report(output, NO_PICTURES).photos == 1
     assert column(f"{output}/report", "photo-status") == [1]
+
+
+def test_parts_may_be_merged_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = str(tmp_path)
+    write_index(output, [index_row(f"{n}.jpg") for n in range(9)])
+    for n in range(9):
+        write_part([result_row(f"{n}.jpg", "no_face")], output, "1")
+    connect = query.connect
+
+    def and_merged(*arguments: Any) -> Any:
+        connection = connect(*arguments)
+        compact(output)
+        return connection
+
+    monkeypatch.setattr(query, "connect", and_merged)
+    assert write_report(output, NO_PICTURES).photos == 9
+    assert len(received(f"{output}/report", "names-0")) == 9
 
 
 def test_pages_of_a_tiff_are_photos_of_their_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs import restore
-from pipeline import in_flight, lease, query, run, storage
+from pipeline import compaction, in_flight, lease, query, run, storage
 from pipeline.index import build_index
 from pipeline.manifest import counts, pending
 from pipeline.settings import Resources, Settings
@@ -203,7 +203,7 @@ def test_started_again_it_does_nothing(done: Done) -> None:
 
 
 def test_what_failed_is_done_again_and_only_that(done: Done) -> None:
-    """The last test here: one broken photo was repaired meanwhile."""
+    """No test above sees this: one broken photo was repaired meanwhile."""
     put(done.sources[-1], "late.jpg", encoded(hopper()))
     before, parts = snapshot(done.output / "restored"), done.files("manifest")
     again = done.start(where="status = 'failed'")
@@ -220,6 +220,24 @@ def test_what_failed_is_done_again_and_only_that(done: Done) -> None:
     log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
     assert [row["n"] for row in done.rows(log)] == [1] * 11 + [2] * 6
     assert len(json.loads((done.output / "run.json").read_text())["attempts"]) == 2
+
+
+def test_parts_are_merged_in_the_course_of_a_run_and_at_its_end(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[int] = []
+    merge = compaction.compact_if_many
+
+    def and_count(output: str) -> None:
+        merge(output)
+        files.append(len(done.files("manifest")))
+
+    monkeypatch.setattr(run, "COMPACT_EVERY", 1)
+    monkeypatch.setattr(compaction, "FEW", 0)
+    monkeypatch.setattr(compaction, "compact_if_many", and_count)
+    before, log = counts(str(done.output)), done.rows("SELECT count(*) AS n FROM manifest")[0]["n"]
+    done.start(where="error_type = 'unsafe_path'")
+    assert files == [1, 1]
+    assert counts(str(done.output)) == before
+    assert done.rows("SELECT count(*) AS n FROM manifest") == [{"n": log + 1}]
 
 
 def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
