@@ -1,5 +1,7 @@
-"""Synthetic degradation: a sharp face made to look like one in an old scan."""
+"""Synthetic degradation: a sharp face made to look like one in an old scan, or what a task takes away from it."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -8,6 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
+
+from interlcm.color import LUMA
+
+TASKS = ("restore", "colorize", "inpaint")
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,54 @@ class Degradation:
         downsampling: factor by which the picture is made smaller.
         noise: standard deviation of Gaussian noise, 8-bit steps.
         jpeg: JPEG quality, 1 to 100.
+        kernel: side of the blur's kernel, odd, px; None: as wide as three deviations on each side.
+        anisotropic: how likely a blur has two deviations, drawn apart, and a direction. It needs a `kernel`.
+        linear: resize both ways as OpenCV's INTER_LINEAR does, which lets fine detail alias; else antialiased down, and
+            bicubic up.
+        share: of the pictures, relative to the other degradations of a list.
     """
 
     blur: tuple[float, float] = (0.8, 1.6)
     downsampling: tuple[float, float] = (1.0, 2.0)
     noise: tuple[float, float] = (15.0, 25.0)
     jpeg: tuple[float, float] = (60.0, 90.0)
+    kernel: int | None = None
+    anisotropic: float = 0.0
+    linear: bool = False
+    share: float = 1.0
+
+
+# What the field trains blind face restoration on: GFPGAN's model with the ranges of CodeFormer (arXiv 2206.11253),
+# which InterLCM took over, and the same for faces in a very bad state.
+PUBLISHED = Degradation((0.1, 10), (1, 12), (0, 15), (60, 100), kernel=41, anisotropic=0.5, linear=True)
+PUBLISHED_LARGE = Degradation((1, 15), (4, 30), (0, 20), (30, 80), kernel=41, anisotropic=0.5, linear=True)
+
+
+def lq_for(task: str, hq: Tensor, degradations: Sequence[Degradation], generator: torch.Generator) -> Tensor:
+    """The input that a task's network gets for a sharp face.
+
+    Args:
+        task: restore; colorize: luma in all three channels; inpaint: white brush strokes over the face.
+        hq: (3, H, W) RGB in [-1, 1].
+        degradations: one of them, drawn by its share, is applied first; none when empty.
+        generator: on the CPU; the same state gives the same picture.
+
+    Returns:
+        (3, H, W) in [-1, 1].
+    """
+    lq = hq
+    if degradations:
+        shares = torch.tensor([one.share for one in degradations], dtype=torch.float32)
+        lq = degrade(hq[None], degradations[int(torch.multinomial(shares, 1, generator=generator))], generator)[0]
+    match task:
+        case "restore":
+            return lq
+        case "colorize":
+            return torch.einsum("c,chw->hw", torch.tensor(LUMA), lq).expand_as(lq)
+        case "inpaint":
+            return torch.where(brush_strokes(lq.shape[-2], lq.shape[-1], generator), torch.ones(()), lq)
+        case other:
+            raise ValueError(f"task is {other!r}; there is {', '.join(TASKS)}")
 
 
 def degrade(hq: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
@@ -41,17 +89,41 @@ def degrade(hq: Tensor, degradation: Degradation, generator: torch.Generator) ->
 
 
 def _degrade_one(hq: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
-    def draw(bounds: tuple[float, float]) -> float:
-        return bounds[0] + (bounds[1] - bounds[0]) * float(torch.rand((), generator=generator))
-
     height, width = hq.shape[-2:]
-    sigma, factor = draw(degradation.blur), draw(degradation.downsampling)
-    x = gaussian_blur(hq, 2 * round(3 * sigma) + 1, sigma)
-    small = (round(height / factor), round(width / factor))
-    x = F.interpolate(x, size=small, mode="bilinear", antialias=True)
-    x = x + torch.randn(x.shape, generator=generator) * draw(degradation.noise) / 127.5
-    x = jpeg(x, round(draw(degradation.jpeg)))
-    return F.interpolate(x, size=(height, width), mode="bicubic").clamp(-1, 1)
+    sigma, factor = _draw(degradation.blur, generator), _draw(degradation.downsampling, generator)
+    if degradation.kernel is None:
+        x = gaussian_blur(hq, 2 * round(3 * sigma) + 1, sigma)
+    else:
+        x = _blur(hq, _kernel(degradation.kernel, sigma, degradation, generator))
+    small = (max(1, round(height / factor)), max(1, round(width / factor)))
+    x = F.interpolate(x, size=small, mode="bilinear", antialias=not degradation.linear)
+    x = x + torch.randn(x.shape, generator=generator) * _draw(degradation.noise, generator) / 127.5
+    x = jpeg(x, round(_draw(degradation.jpeg, generator)))
+    up = "bilinear" if degradation.linear else "bicubic"
+    return F.interpolate(x, size=(height, width), mode=up).clamp(-1, 1)
+
+
+def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:
+    return bounds[0] + (bounds[1] - bounds[0]) * float(torch.rand((), generator=generator))
+
+
+def _kernel(size: int, sigma: float, degradation: Degradation, generator: torch.Generator) -> Tensor:
+    """(size, size), sum 1: a Gaussian, round or, as likely as the degradation says, an ellipse in any direction."""
+    other, angle = sigma, 0.0
+    if _draw((0, 1), generator) < degradation.anisotropic:
+        other, angle = _draw(degradation.blur, generator), _draw((-math.pi, math.pi), generator)
+    axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    weights = torch.exp(-0.5 * ((along / sigma) ** 2 + (across / other) ** 2))
+    return weights / weights.sum()
+
+
+def _blur(picture: Tensor, kernel: Tensor) -> Tensor:
+    """(1, 3, H, W) convolved with a kernel of any size, by Fourier transform where that is faster; mirrored edges."""
+    pixels = np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy())
+    blurred = cv2.filter2D(pixels, -1, kernel.numpy(), borderType=cv2.BORDER_REFLECT_101)
+    return torch.from_numpy(np.asarray(blurred)).permute(2, 0, 1)[None]
 
 
 def jpeg(x: Tensor, quality: int) -> Tensor:
@@ -60,3 +132,30 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
     _, file = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.cvtColor(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
     return torch.from_numpy(decoded).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+# Free-form masks of DeepFill v2 (arXiv 1806.03589, appendix, algorithm 1) with its sizes, which are for 256 px.
+STROKES, VERTICES, STROKE_LENGTH, STROKE_WIDTH = (1, 4), (4, 12), (20, 80), (12, 40)
+MEAN_ANGLE, ANGLE_RANGE = 2 * math.pi / 5, 2 * math.pi / 15
+
+
+def brush_strokes(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """(H, W) bool: random zigzag strokes of a round brush, a fifth of the picture or more."""
+
+    def between(bounds: tuple[int, int]) -> int:
+        return int(torch.randint(bounds[0], bounds[1] + 1, (), generator=generator))
+
+    mask = np.zeros((height, width), np.uint8)
+    scale = max(height, width) / 256
+    for _ in range(between(STROKES)):
+        x, y = _draw((0, width), generator), _draw((0, height), generator)
+        brush = round(between(STROKE_WIDTH) * scale)
+        for vertex in range(between(VERTICES)):
+            angle = _draw((MEAN_ANGLE - ANGLE_RANGE, MEAN_ANGLE + ANGLE_RANGE), generator)
+            turned = 2 * math.pi - angle if vertex % 2 == 0 else angle  # back and forth
+            length = between(STROKE_LENGTH) * scale
+            to_x, to_y = x + length * math.cos(turned), y + length * math.sin(turned)
+            to_x, to_y = min(max(to_x, 0), width), min(max(to_y, 0), height)
+            cv2.line(mask, (round(x), round(y)), (round(to_x), round(to_y)), 1, max(1, brush))
+            x, y = to_x, to_y
+    return torch.from_numpy(mask).bool()

@@ -1,4 +1,4 @@
-"""Training losses of the demo recipe; each gives one scalar, lower is better."""
+"""Training losses; each gives one scalar, lower is better."""
 
 import torch
 from torch import Tensor
@@ -42,3 +42,13 @@ def consistency_loss(model: InterLCM, hq: Tensor, lq: Tensor, timestep: int, gen
 def restoration_loss(model: InterLCM, hq: Tensor, lq: Tensor, steps: int, seeds: list[int]) -> Tensor:
     """L1 in pixels, through the decoder and every unrolled step (arXiv 2502.02215, section 3.3, its first term)."""
     return F.l1_loss(model.decode(model.unroll(lq, steps, seeds)), hq)
+
+
+def discriminator_loss(real: Tensor, restored: Tensor) -> Tensor:
+    """Hinge loss of a discriminator's logits, any shape (arXiv 1705.02894, equation 4): 2 when it knows nothing."""
+    return F.relu(1 - real).mean() + F.relu(1 + restored).mean()
+
+
+def adversarial_loss(restored: Tensor) -> Tensor:
+    """The generator's side of the hinge loss (arXiv 1705.02894): lower when the logits say "real"."""
+    return -restored.mean()

@@ -64,20 +64,37 @@ def load_components(folder: Path, variant: str) -> dict[str, Any]:
         unet, vae, spatial_encoder, visual_encoder, clip and scheduler: the arguments of `InterLCM`.
         WeightsError when a part is missing, is not what the index says, or holds other keys than its module.
     """
-    problems = verify(folder, variant)
+    refuse(folder, verify(folder, variant))
+    with quiet_libraries():
+        return {
+            **read_lcm(folder),
+            "spatial_encoder": load_spatial_encoder(folder, variant),
+            "visual_encoder": load_visual_encoder(folder, variant),
+        }
+
+
+def load_lcm(folder: Path) -> dict[str, Any]:
+    """The modules that all variants share, as `load_components` has them: unet, vae, clip and scheduler."""
+    refuse(folder, verify(folder))
+    with quiet_libraries():
+        return read_lcm(folder)
+
+
+def refuse(folder: Path, problems: Sequence[str]) -> None:
+    """WeightsError with the first of the problems, if there are any."""
     if problems:
         others = len(problems) - 1
         more = f" (and {others} more: `interlcm weights verify {folder}`)" if others else ""
         raise WeightsError(problems[0] + more)
-    with quiet_libraries():
-        return {
-            "unet": load_diffusers(UNet2DConditionModel, folder / "lcm/unet"),
-            "vae": load_diffusers(AutoencoderKL, folder / "lcm/vae"),
-            "spatial_encoder": load_spatial_encoder(folder, variant),
-            "visual_encoder": load_visual_encoder(folder, variant),
-            "clip": load_clip(folder / "clip"),
-            "scheduler": LCMScheduler.from_pretrained(str(folder / "lcm/scheduler"), local_files_only=True),
-        }
+
+
+def read_lcm(folder: Path) -> dict[str, Any]:
+    return {
+        "unet": load_diffusers(UNet2DConditionModel, folder / "lcm/unet"),
+        "vae": load_diffusers(AutoencoderKL, folder / "lcm/vae"),
+        "clip": load_clip(folder / "clip"),
+        "scheduler": LCMScheduler.from_pretrained(str(folder / "lcm/scheduler"), local_files_only=True),
+    }
 
 
 def load_diffusers(cls: Any, folder: Path) -> Any:

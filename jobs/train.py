@@ -15,28 +15,60 @@ KEYS = ("variant", "image_size", "licence", "origin", "seed", "model", "degradat
 
 
 def train(
-    preset: Annotated[str, typer.Option(help="Name of a preset: demo, or the path of a YAML file like it.")] = "demo",
-    output: Annotated[Path, typer.Option(help="Weights folder to write; stages/ in it lets a run continue.")] = Path(
-        "weights-demo"
-    ),
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...",
+            help="Square face crops: archives (tar, zip), folders or globs; paths or URIs. Not for demo.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="demo, small, 3step, 1step, colorization_1step or inpainting_1step, or a YAML file like theirs."
+        ),
+    ] = "demo",
+    output: Annotated[
+        str, typer.Option(metavar="OUTPUT", help="Folder to write, or a URI, but not for demo; the same continues.")
+    ] = "weights-demo",
+    weights: Annotated[str, typer.Option(help="Weights folder that training begins with, a path or URI.")] = "demo",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Workers that share each batch, one GPU each; 0: one for each GPU, or one.")
+    ] = 0,
+    unet: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="UNet (diffusers) that a new spatial encoder begins as; else the LCM's."),
+    ] = None,
 ) -> None:
-    """Train weights and write them as a weights folder.
+    """Train weights: the two encoders as the InterLCM paper does, or with the preset demo the small demo weights.
 
-    A stage that has finished is not trained again: start the same command once more to continue.
+    Start the same command once more to continue what was stopped. The encoders' training writes OUTPUT/weights.
 
-    Example:
-
+    \b
+    Examples:
+      interlcm train ffhq.zip --preset 3step --output s3://archive/training --weights s3://archive/weights --workers 8
+      interlcm restore scans.tar --output restored --weights s3://archive/training/weights
       interlcm train --preset demo --output weights-demo
-
-      interlcm restore photos.tar --output restored --weights weights-demo
     """
+    settings = read_preset(preset)
+    if "recipe" in settings:
+        from jobs.train_encoders import train_encoders
+
+        train_encoders(preset, settings, sources or [], output, weights, workers, unet)
+        return
+    if sources:
+        raise typer.BadParameter(f"preset {preset} brings its own pictures; leave out {sources[0]}")
+    train_demo(settings, Path(output))
+
+
+def train_demo(settings: dict[str, Any], output: Path) -> None:
+    """VAE, prior and encoders of small weights, one stage after the other; what has finished is not trained again."""
     import torch
 
     from interlcm import training
     from interlcm.model import InterLCM
     from interlcm.warm_start import start_as_identity
 
-    settings = read_preset(preset)
     torch.manual_seed(settings["seed"])
     model = InterLCM.untrained(settings["model"], settings["image_size"])
     start_as_identity(model)
@@ -84,6 +116,8 @@ def read_preset(preset: str) -> dict[str, Any]:
         settings = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if isinstance(settings, dict) and "recipe" in settings:
+        return settings  # of the encoders' training, which checks it itself
     missing = [key for key in KEYS if not isinstance(settings, dict) or key not in settings]
     if missing:
         example = PRESETS / "demo.yaml"
@@ -98,12 +132,13 @@ def sample_crops(settings: dict[str, Any]) -> "Crops":
     from interlcm.degradation import Degradation
     from interlcm.training import Crops
     from jobs import samples
+    from pipeline.training_settings import made
 
     pictures = samples.training_pictures()
     return Crops(
         pictures=[torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))) for pixels, _ in pictures],
         weights=[weight for _, weight in pictures],
-        degradation=Degradation(**{key: tuple(bounds) for key, bounds in settings["degradation"].items()}),
+        degradation=made(Degradation, "degradation", settings["degradation"]),
         seed=settings["seed"],
     )
 

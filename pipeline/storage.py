@@ -254,6 +254,16 @@ def write_bytes(uri: str, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def put_file(uri: str, source: Path) -> None:
+    """Write a file whole or not at all from a local one, which may be larger than memory."""
+    fs, path = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        _retried(uri, lambda: fs.put_file(str(source), path))
+        return
+    with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def create_bytes(uri: str, data: bytes) -> bool:
     """Write a file where there is none; False, and nothing written, where there is one.
 

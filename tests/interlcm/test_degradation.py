@@ -1,11 +1,14 @@
 """The synthetic degradation, measured on what it makes."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import skimage.data
 import torch
 from torch.nn import functional as F
 
-from interlcm.degradation import Degradation, degrade
+from interlcm.degradation import PUBLISHED, PUBLISHED_LARGE, Degradation, brush_strokes, degrade, lq_for
 
 CLEAN = Degradation(blur=(0.1, 0.1), downsampling=(1, 1), noise=(0, 0), jpeg=(100, 100))
 SHARP = torch.from_numpy(skimage.data.astronaut()[:256, 96:352].copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -15,7 +18,7 @@ def degraded(hq: torch.Tensor, degradation: Degradation, seed: int = 0) -> torch
     return degrade(hq, degradation, torch.Generator().manual_seed(seed))
 
 
-def changed(**ranges: tuple[float, float]) -> Degradation:
+def changed(**ranges: Any) -> Degradation:
     """Only these ranges; what is not named does next to nothing."""
     return Degradation(**{**vars(CLEAN), **ranges})
 
@@ -107,3 +110,70 @@ def test_draws_fill_their_range() -> None:
     grey = torch.zeros(24, 3, 48, 48)
     sigmas = luma(degraded(grey, changed(noise=(10, 30)))).std((1, 2)) / 0.6686
     assert 9 < sigmas.min() < 14 and 26 < sigmas.max() < 31
+
+
+def test_published_settings() -> None:
+    ranges = [(d.blur, d.downsampling, d.noise, d.jpeg) for d in (PUBLISHED, PUBLISHED_LARGE)]
+    assert ranges == [
+        ((0.1, 10), (1, 12), (0, 15), (60, 100)),
+        ((1, 15), (4, 30), (0, 20), (30, 80)),
+    ]
+    assert PUBLISHED.kernel == PUBLISHED_LARGE.kernel == 41
+    mild, strong = (psnr(degraded(SHARP.expand(6, -1, -1, -1), d), SHARP) for d in (PUBLISHED, PUBLISHED_LARGE))
+    assert strong + 1 < mild < 32
+
+
+def spread(direction: int, anisotropic: float, seed: int) -> float:
+    """Standard deviation of the blur of a point along an axis, px."""
+    point = torch.full((1, 3, 96, 96), -1.0)
+    point[..., 48, 48] = 1
+    setting = changed(blur=(1.0, 6.0), kernel=41, anisotropic=anisotropic, linear=True)
+    weights = (luma(degraded(point, setting, seed))[0] + 127.5).clamp_min(0).sum(direction)
+    weights = weights / weights.sum()
+    at = torch.arange(96) - 48.0
+    return float((weights * at**2).sum().sqrt())
+
+
+def test_kernels_are_round_or_ellipses() -> None:
+    for seed in range(4):
+        assert spread(0, 0.0, seed) == pytest.approx(spread(1, 0.0, seed), rel=0.05)
+    ratios = [spread(0, 1.0, seed) / spread(1, 1.0, seed) for seed in range(8)]
+    assert max(ratios) > 1.2 and min(ratios) < 1 / 1.2
+
+
+def lq(task: str, seed: int = 0, degradations: tuple[Degradation, ...] = ()) -> torch.Tensor:
+    return lq_for(task, SHARP[0], degradations, torch.Generator().manual_seed(seed))
+
+
+def test_degradations_are_drawn_by_their_share() -> None:
+    never = replace(PUBLISHED_LARGE, share=0.0)
+    assert torch.equal(lq("restore", 3, (CLEAN, never)), lq("restore", 3, (CLEAN, CLEAN)))
+    results = [psnr(lq("restore", seed, (CLEAN, PUBLISHED_LARGE))[None], SHARP) for seed in range(12)]
+    assert 2 <= sum(result > 33 for result in results) <= 10
+    assert torch.equal(lq("restore"), SHARP[0])
+
+
+def test_colorization_gets_luma() -> None:
+    grey = lq("colorize")
+    assert torch.allclose(grey[0], grey[1]) and torch.allclose(grey[0], grey[2])
+    assert torch.allclose(grey[:1] * 127.5, luma(SHARP), atol=0.1)
+
+
+def test_inpainting_gets_white_strokes_and_the_rest_as_it_was() -> None:
+    masked = lq("inpaint", seed=1)
+    strokes = (masked == 1).all(0)
+    assert 0.05 < strokes.float().mean() < 0.95
+    assert torch.equal(masked[:, ~strokes], SHARP[0][:, ~strokes])
+    with pytest.raises(ValueError, match="task is 'deblur'"):
+        lq("deblur")
+
+
+def test_strokes_cover_a_part_of_every_size() -> None:
+    shares = [
+        float(brush_strokes(size, size, torch.Generator().manual_seed(seed)).float().mean())
+        for size in (64, 512)
+        for seed in range(20)
+    ]
+    assert min(shares) > 0.01 and max(shares) < 0.9
+    for small, large in zip(shares[:20], shares[20:], strict=True):  # the same strokes, larger
+        assert small == pytest.approx(large, abs=0.05)

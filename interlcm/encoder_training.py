@@ -1,0 +1,265 @@
+"""Training of the two encoders through the unrolled steps, as the InterLCM paper does (arXiv 2502.02215, section 3.3).
+
+LCM and CLIP are frozen. Everything here is a function of the recipe, the iteration and the batch it is given: there is
+no hidden random state, so a training that goes on from a checkpoint is the one that was stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from interlcm import losses
+from interlcm.discriminator import PatchDiscriminator
+from interlcm.model import InterLCM
+from interlcm.perceptual import Perceptual
+from interlcm.training import TrainingError, fold_in
+
+ENCODERS = ("visual_encoder", "spatial_encoder")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the encoders are trained. The defaults are the paper's, but for `batch`, which is the field's.
+
+    Attributes:
+        steps: timesteps of the unrolled run, the first included: 4 trains the 3-step variant, 2 the 1-step variant.
+        iterations: optimiser steps.
+        batch: crops of one iteration, over all workers and micro-batches.
+        micro_batch: crops that one worker holds at a time; gradients of several are accumulated.
+        learning_rate, final_learning_rate: of Adam; a cosine leads from one to the other.
+        betas: of Adam.
+        ema: decay of the moving average of the weights, which is the result.
+        pixel_weight, perceptual_weight, adversarial_weight: of L1, LPIPS and the hinge loss in the sum.
+        adversarial_from: first iteration, counted from 1, that trains and uses the discriminator.
+        discriminator_layers, discriminator_filters: of the PatchGAN.
+        precision: bfloat16 (autocast; weights stay float32) or float32.
+        checkpoint_activations: compute activations again on the way back instead of keeping them.
+    """
+
+    steps: int = 4
+    iterations: int = 15_000
+    batch: int = 16
+    micro_batch: int = 1
+    learning_rate: float = 5e-5
+    final_learning_rate: float = 2e-5
+    betas: tuple[float, float] = (0.9, 0.99)
+    ema: float = 0.997
+    pixel_weight: float = 1.0
+    perceptual_weight: float = 1.0
+    adversarial_weight: float = 0.1
+    adversarial_from: int = 10_001
+    discriminator_layers: int = 4
+    discriminator_filters: int = 64
+    precision: str = "bfloat16"
+    checkpoint_activations: bool = True
+
+    def learning_rate_at(self, iteration: int) -> float:
+        """Cosine annealing (arXiv 1608.03983, equation 5, without restarts); iterations count from 1."""
+        share = (iteration - 1) / max(1, self.iterations - 1)
+        span = self.learning_rate - self.final_learning_rate
+        return self.final_learning_rate + span * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """hq, lq: (n, 3, H, W) in [-1, 1]; seeds: one for each crop's noise."""
+
+    hq: Tensor
+    lq: Tensor
+    seeds: Sequence[int]
+
+
+class Unrolled(nn.Module):
+    """Restoration as one differentiable call, which is what DistributedDataParallel can wrap."""
+
+    def __init__(self, model: InterLCM, steps: int) -> None:
+        super().__init__()
+        self.model, self.steps = model, steps
+
+    def forward(self, lq: Tensor, seeds: Sequence[int]) -> Tensor:
+        return self.model.decode(self.model.unroll(lq, self.steps, seeds))
+
+
+class Judge(nn.Module):
+    """Both kinds of pictures in one call, for the same reason; apart, so that batch norm does not mix them."""
+
+    def __init__(self, discriminator: PatchDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, restored: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator(real), self.discriminator(restored)
+
+
+class EncoderTraining:
+    """Model, discriminator, optimisers and moving average of one worker.
+
+    Args:
+        model: with encoders as they begin; on its device.
+        recipe: see there.
+        perceptual: LPIPS; needed unless its weight is 0.
+        wrap: makes a module distributed, such as DistributedDataParallel; its gradients then are means over workers.
+    """
+
+    def __init__(
+        self,
+        model: InterLCM,
+        recipe: Recipe,
+        perceptual: Perceptual | None = None,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+    ) -> None:
+        if recipe.perceptual_weight and perceptual is None:
+            raise ValueError(f"perceptual_weight is {recipe.perceptual_weight}, but there is no perceptual network")
+        self.model, self.recipe, self.iteration = model.requires_grad_(False).eval(), recipe, 0
+        self.perceptual = perceptual.to(model.device) if perceptual else None
+        self.encoders = nn.ModuleDict({name: getattr(model, name) for name in ENCODERS})
+        self.encoders.requires_grad_(True)
+        self.average = copy.deepcopy(self.encoders).requires_grad_(False)
+        if recipe.checkpoint_activations:
+            for network in (model.unet, model.spatial_encoder, model.vae):
+                network.enable_gradient_checkpointing()
+        self.discriminator = PatchDiscriminator(recipe.discriminator_layers, recipe.discriminator_filters)
+        self.discriminator.to(model.device)
+        self._restorer, self._judge = wrap(Unrolled(model, recipe.steps)), wrap(Judge(self.discriminator))
+        self._parameters = list(self.encoders.parameters())
+        self._optimiser = self._adam(self._parameters)
+        self._discriminator_optimiser = self._adam(list(self.discriminator.parameters()))
+
+    def _adam(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=self.recipe.learning_rate, betas=self.recipe.betas)
+
+    def step(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
+        """One iteration over this worker's part of the batch: the encoders, then the discriminator.
+
+        Returns:
+            pixel, perceptual, adversarial, discriminator (those that are in use) and total: means over all workers.
+            TrainingError, on every worker, when one of them is not finite: the training must not go on.
+        """
+        self.iteration += 1
+        adversarial = self.recipe.adversarial_weight > 0 and self.iteration >= self.recipe.adversarial_from
+        rate = self.recipe.learning_rate_at(self.iteration)
+        restored, means = self._encoder_gradients(micro_batches, adversarial)
+        found = self._checked(means)
+        self._apply(self._optimiser, rate)
+        fold_in(self.average, self._parameters, self.recipe.ema)
+        if adversarial:
+            judged = self._checked(self._discriminator_gradients(micro_batches, restored))
+            self._apply(self._discriminator_optimiser, rate)
+            found |= judged
+        return found
+
+    def _encoder_gradients(
+        self, micro_batches: Sequence[MicroBatch], adversarial: bool
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Accumulate the encoders' gradients; the restored crops, detached, and the means of the losses."""
+        restored: list[Tensor] = []
+        means: dict[str, Tensor] = {}
+        for number, one in enumerate(micro_batches):
+            with _synchronised(self._restorer, number == len(micro_batches) - 1):
+                with self.autocast():
+                    output = self._restorer(one.lq, one.seeds)
+                terms = self._terms(output, one.hq, adversarial)
+                (terms["total"] / len(micro_batches)).backward()
+            restored.append(output.detach())
+            _add(means, terms, len(micro_batches))
+        return restored, means
+
+    def _terms(self, restored: Tensor, hq: Tensor, adversarial: bool) -> dict[str, Tensor]:
+        recipe = self.recipe
+        terms = {"pixel": F.l1_loss(restored, hq)}
+        total = recipe.pixel_weight * terms["pixel"]
+        if recipe.perceptual_weight and self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(restored, hq).mean()
+            total = total + recipe.perceptual_weight * terms["perceptual"]
+        if adversarial:
+            # Called with constants for weights, for this loss must leave no gradient on them.
+            weights = {name: tensor.detach() for name, tensor in self.discriminator.named_parameters()}
+            terms["adversarial"] = losses.adversarial_loss(functional_call(self.discriminator, weights, restored))
+            total = total + recipe.adversarial_weight * terms["adversarial"]
+        return {**terms, "total": total}
+
+    def _discriminator_gradients(
+        self, micro_batches: Sequence[MicroBatch], restored: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        means: dict[str, Tensor] = {}
+        for number, (one, output) in enumerate(zip(micro_batches, restored, strict=True)):
+            with _synchronised(self._judge, number == len(micro_batches) - 1):
+                terms = {"discriminator": losses.discriminator_loss(*self._judge(one.hq, output))}
+                (terms["discriminator"] / len(micro_batches)).backward()
+            _add(means, terms, len(micro_batches))
+        return means
+
+    def _checked(self, means: dict[str, Tensor]) -> dict[str, float]:
+        """The means over all workers, the same on each; TrainingError on each when one is not finite."""
+        values = torch.stack([value.detach().float() for value in means.values()])
+        if dist.is_initialized():
+            dist.all_reduce(values)
+            values /= dist.get_world_size()
+        found = dict(zip(means, values.tolist(), strict=True))
+        for name, value in found.items():
+            if not math.isfinite(value):
+                remedy = f"lower learning_rate ({self.recipe.learning_rate:g}), or use precision: float32"
+                raise TrainingError(f"the {name} loss is {value} at iteration {self.iteration}; {remedy}")
+        return found
+
+    @staticmethod
+    def _apply(optimiser: torch.optim.Adam, rate: float) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where the recipe says so. No loss scaling: its exponent has float32's range."""
+        enabled = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[InterLCM]:
+        """The model with the moving averages for encoders, which is what a checkpoint is judged by."""
+        for name in ENCODERS:
+            setattr(self.model, name, self.average[name])
+        try:
+            yield self.model
+        finally:
+            for name in ENCODERS:
+                setattr(self.model, name, self.encoders[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that another process needs to go on: tensors and numbers only."""
+        return {"iteration": self.iteration, **{name: part.state_dict() for name, part in self._stateful().items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+        self.iteration = state["iteration"]
+
+    def _stateful(self) -> dict[str, Any]:
+        return {
+            "encoders": self.encoders,
+            "average": self.average,
+            "optimiser": self._optimiser,
+            "discriminator": self.discriminator,
+            "discriminator_optimiser": self._discriminator_optimiser,
+        }
+
+
+def _synchronised(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Workers exchange gradients in the last backward pass of an iteration alone."""
+    return contextlib.nullcontext() if last or not hasattr(module, "no_sync") else cast(Any, module).no_sync()
+
+
+def _add(means: dict[str, Tensor], terms: dict[str, Tensor], count: int) -> None:
+    for name, value in terms.items():
+        means[name] = means.get(name, torch.zeros((), device=value.device)) + value.detach() / count

@@ -1,0 +1,120 @@
+"""The two encoders at both ends of their training: how they begin, and the weights folder that they end in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+
+from interlcm.model import InterLCM
+from interlcm.spatial_encoder import CONDITIONING_CHANNELS, spatial_encoder_for
+from interlcm.visual_encoder import VisualEncoder
+from interlcm.weights import (
+    load_components,
+    load_diffusers,
+    load_lcm,
+    one_line,
+    quiet_libraries,
+    tidy_config,
+    write_encoder,
+)
+from interlcm.weights_index import ENCODERS, WeightsError, describe, empty_index, merge_index, read_index, write_index
+
+SIZES = ("block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim", "in_channels")
+
+
+def new_encoders(folder: Path, seed: int, unet_folder: Path | None = None) -> InterLCM:
+    """LCM and CLIP of a local weights folder with encoders that know nothing yet.
+
+    The spatial encoder begins as the encoder half of a UNet (arXiv 2502.02215, section 3.2); the visual encoder with
+    random weights. Their sizes are those of the folder's config files, or as published where it has none.
+
+    Args:
+        folder: weights folder; it needs no variant.
+        seed: of the random weights; torch's global generator is as before afterwards.
+        unet_folder: diffusers folder of the UNet that the spatial encoder begins as, such as that of Stable Diffusion
+            1.5; the folder's own LCM when None. WeightsError when it has other sizes than the LCM.
+    """
+    parts = load_lcm(folder)
+    donor = parts["unet"]
+    if unet_folder is not None:
+        with quiet_libraries():
+            donor = load_diffusers(UNet2DConditionModel, unet_folder)
+        check_same_sizes(unet_folder, donor, parts["unet"])
+    spatial, visual = (
+        read_config(folder / encoder / "config.json") for encoder in ("spatial_encoder", "visual_encoder")
+    )
+    widths = spatial.get("conditioning_embedding_out_channels", CONDITIONING_CHANNELS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoders = {
+            "spatial_encoder": spatial_encoder_for(donor, conditioning_channels=widths),
+            "visual_encoder": VisualEncoder(**visual),
+        }
+    return InterLCM(**parts, **encoders, image_size=read_index(folder)["image_size"])
+
+
+def check_same_sizes(folder: Path, donor: UNet2DConditionModel, unet: UNet2DConditionModel) -> None:
+    for name in SIZES:
+        if donor.config[name] != unet.config[name]:
+            found = f"{folder}: {name} is {donor.config[name]}, that of the LCM {unet.config[name]}"
+            raise WeightsError(f"{found}; name a UNet of the same model family")
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    with one_line(file):
+        config: dict[str, Any] = json.loads(file.read_bytes())
+        return config
+
+
+def variant_encoders(folder: Path, variant: str) -> InterLCM:
+    """A whole variant of a local weights folder, to be trained further."""
+    return InterLCM(**load_components(folder, variant), image_size=read_index(folder)["image_size"])
+
+
+def save_variant(
+    folder: Path,
+    source: Path,
+    variant: str,
+    encoders: Mapping[str, nn.Module],
+    *,
+    steps: Sequence[int],
+    task: str,
+    licence: str,
+    origin: str,
+) -> None:
+    """Write a weights folder of one variant: the shared parts of `source` as they are, and trained encoders.
+
+    Args:
+        folder: new, local.
+        source: local weights folder that the training began with; its files and their licences are taken over.
+        variant: name of the encoders' files.
+        encoders: visual_encoder and spatial_encoder.
+        steps: step counts that the variant serves, the first step included.
+        task: restore, colorize or inpaint.
+        licence, origin: of the encoders, for the index.
+    """
+    index = read_index(source)
+    shared = [part for part in index["parts"] if part["variant"] is None and not part["path"].startswith(ENCODERS)]
+    for part in shared:
+        (folder / part["path"]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / part["path"], folder / part["path"])
+    for name in ENCODERS:
+        (folder / name).mkdir(parents=True)
+        write_encoder(folder / name, variant, encoders[name], encoders[name].state_dict())
+        tidy_config(folder / name / "config.json")
+    own = [
+        describe(folder / path, path, licence, origin, user)
+        for name in ENCODERS
+        for path, user in ((f"{name}/config.json", None), (f"{name}/{variant}.safetensors", variant))
+    ]
+    begun = empty_index(index["image_size"])
+    write_index(folder, merge_index(begun, [*shared, *own], {variant: {"steps": list(steps), "task": task}}))
