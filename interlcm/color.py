@@ -6,8 +6,6 @@ from torch.nn import functional as F
 
 COLOR_FIXES = ("wavelet", "adain", "none")
 WAVELET_LEVELS = 5
-# Two passes of the binomial filter (1, 2, 1) / 4.
-BINOMIAL = ((1 / 16, 1 / 8, 1 / 16), (1 / 8, 1 / 4, 1 / 8), (1 / 16, 1 / 8, 1 / 16))
 LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601, as rounded by torchvision
 # Mean variance of channel differences, in squared 8-bit steps, up to which a crop counts as monochrome.
 MONOCHROME_VARIANCE = 10.0
@@ -36,7 +34,10 @@ def wavelet(restored: Tensor, lq: Tensor) -> Tensor:
 def low_frequencies(x: Tensor) -> Tensor:
     """(N, C, H, W) smoothed by the binomial kernel with dilation 1, 2, 4, 8, 16; borders replicated."""
     channels = x.shape[1]
-    kernel = torch.tensor(BINOMIAL, dtype=x.dtype, device=x.device).expand(channels, 1, 3, 3)
+    # The binomial filter (1, 2, 1) / 4 along both axes, made on the device: a table would be a copy to wait for.
+    line = torch.ones(3, dtype=x.dtype, device=x.device)
+    line[1] = 2
+    kernel = (line[:, None] * line / 16).expand(channels, 1, 3, 3)
     for level in range(WAVELET_LEVELS):
         radius = 2**level
         x = F.conv2d(F.pad(x, (radius,) * 4, mode="replicate"), kernel, dilation=radius, groups=channels)
@@ -67,6 +68,6 @@ def keep_monochrome(restored: Tensor, lq: Tensor) -> Tensor:
 
     A sepia input has a different mean in each channel and so keeps its tint.
     """
-    luma = (restored * torch.tensor(LUMA, dtype=restored.dtype, device=restored.device).view(1, 3, 1, 1)).sum(1, True)
-    toned = adain(luma.expand_as(restored), lq)
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, restored.unbind(1), strict=True))
+    toned = adain((red + green + blue)[:, None].expand_as(restored), lq)
     return torch.where(is_monochrome(lq).view(-1, 1, 1, 1), toned, restored)

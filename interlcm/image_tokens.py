@@ -24,9 +24,10 @@ def image_tokens(clip: CLIPVisionModel, lq: Tensor) -> Tensor:
     dtype = next(clip.parameters()).dtype
     # No antialiasing: the published encoders were trained on tensors resized by torchvision 0.14, which had none.
     pixels = F.interpolate((lq.float() + 1) / 2, size=(size, size), mode="bicubic", antialias=False)
-    mean = torch.tensor(CLIP_MEAN, device=lq.device).view(1, 3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=lq.device).view(1, 3, 1, 1)
-    hidden = clip(pixel_values=((pixels - mean) / std).to(dtype)).last_hidden_state  # (N, T, C)
+    # Channel by channel: numbers go to a GPU with the call, a tensor of them would be a copy to wait for.
+    channels = zip(pixels.unbind(1), CLIP_MEAN, CLIP_STD, strict=True)
+    normal = torch.stack([(channel - mean) / std for channel, mean, std in channels], 1)
+    hidden = clip(pixel_values=normal.to(dtype)).last_hidden_state  # (N, T, C)
     # transformers norms only the class token (for `pooler_output`); InterLCM uses all of them.
     vision = getattr(clip, "vision_model", clip)
     return vision.post_layernorm(hidden)

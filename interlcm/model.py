@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,27 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm import color, schedule, weights
+from interlcm.device import upload
 from interlcm.image_tokens import image_tokens
-from interlcm.spatial_encoder import spatial_encoder_for, structure
+from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
 from interlcm.visual_encoder import VisualEncoder
 
 GUIDANCE = 8.0
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the networks get beside x_t, the same in every step.
+
+    Attributes:
+        prompt: (N, L, D) from the visual encoder.
+        embedded: (N, D, h, w) the crop, embedded by the spatial encoder.
+        guidance: (N, width), where the UNet has it.
+    """
+
+    prompt: Tensor
+    embedded: Tensor
+    guidance: Tensor | None
 
 
 class InterLCM(nn.Module):
@@ -78,6 +95,14 @@ class InterLCM(nn.Module):
         names = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip", "scheduler")
         return {name: getattr(self, name) for name in names}
 
+    def compile_networks(self, **options: Any) -> None:
+        """Let torch.compile make the large networks faster, at their first call with each shape, which takes minutes.
+
+        options: of torch.compile, such as a backend.
+        """
+        for network in (self.unet, self.spatial_encoder, self.vae.encoder, self.vae.decoder):
+            network.compile(dynamic=False, **options)
+
     @property
     def device(self) -> torch.device:
         return self.unet.device
@@ -97,14 +122,25 @@ class InterLCM(nn.Module):
 
     def denoise(self, noisy: Tensor, timestep: int, prompt: Tensor, lq: Tensor) -> Tensor:
         """One evaluation: the estimate of x_0 (N, C, h, w) from x_t, with the spatial encoder's residuals."""
+        return self.evaluate(noisy, timestep, self.conditions(prompt, lq))
+
+    def conditions(self, prompt: Tensor, lq: Tensor) -> Conditions:
+        """What all steps of one restoration share, computed once, in the dtype of the networks."""
         dtype = self.unet.dtype
-        x, prompt, lq = noisy.to(dtype), prompt.to(dtype), lq.to(dtype)
-        skips, middle = structure(self.spatial_encoder, x, timestep, prompt, lq)
+        embedded = embed(self.spatial_encoder, lq.to(dtype))
+        return Conditions(prompt.to(dtype), embedded, self.guidance_embedding(len(lq)))
+
+    def evaluate(self, noisy: Tensor, timestep: int, given: Conditions) -> Tensor:
+        """`denoise` with the conditions at hand."""
+        x = noisy.to(self.unet.dtype)
+        # Filled on the device: diffusers would copy a number there, and wait.
+        time = torch.full((len(x),), timestep, device=x.device)
+        skips, middle = structure(self.spatial_encoder, x, time, given.prompt, given.embedded)
         output = self.unet(
             x,
-            timestep,
-            encoder_hidden_states=prompt,
-            timestep_cond=self.guidance_embedding(len(x)),
+            time,
+            encoder_hidden_states=given.prompt,
+            timestep_cond=given.guidance,
             down_block_additional_residuals=skips,
             mid_block_additional_residual=middle,
             return_dict=False,
@@ -129,11 +165,11 @@ class InterLCM(nn.Module):
         if len(seeds) != len(lq):
             raise ValueError(f"{len(seeds)} seeds for {len(lq)} faces")
         later = schedule.timesteps(self.scheduler, steps)[1:]
-        prompt, clean = self.prompt(lq), self.encode(lq)
-        noises = schedule.face_noise(seeds, clean.shape[1:], draws=len(later))
+        given, clean = self.conditions(self.prompt(lq), lq), self.encode(lq)
+        noises = upload(schedule.face_noise(seeds, clean.shape[1:], draws=len(later)), clean.device)
         for timestep, noise in zip(later, noises, strict=True):
-            noisy = schedule.add_noise(self.scheduler, clean, noise.to(clean.device), timestep)
-            clean = self.denoise(noisy, timestep, prompt, lq)
+            noisy = schedule.add_noise(self.scheduler, clean, noise, timestep)
+            clean = self.evaluate(noisy, timestep, given)
         return clean
 
     @torch.no_grad()

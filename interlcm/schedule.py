@@ -26,7 +26,7 @@ def timesteps(scheduler: LCMScheduler, steps: int) -> list[int]:
 
 def add_noise(scheduler: LCMScheduler, clean: Tensor, noise: Tensor, timestep: int) -> Tensor:
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (arXiv 2006.11239, equation 4); shapes (N, C, h, w)."""
-    alpha_bar = scheduler.alphas_cumprod[timestep].to(clean.device)
+    alpha_bar = scheduler.alphas_cumprod[timestep]  # stays on the CPU: a number, which no device waits for
     return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
 
 
@@ -37,7 +37,7 @@ def consistency_estimate(scheduler: LCMScheduler, noisy: Tensor, output: Tensor,
         noisy: (N, C, h, w) x_t.
         output: (N, C, h, w) what the UNet predicted: noise or x_0, as `scheduler.config.prediction_type` says.
     """
-    alpha_bar = scheduler.alphas_cumprod[timestep].to(noisy.device)
+    alpha_bar = scheduler.alphas_cumprod[timestep]
     match scheduler.config.prediction_type:
         case "epsilon":
             clean = (noisy - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
@@ -49,11 +49,12 @@ def consistency_estimate(scheduler: LCMScheduler, noisy: Tensor, output: Tensor,
     return c_skip * noisy + c_out * clean
 
 
-def face_noise(seeds: Sequence[int], shape: Sequence[int], draws: int) -> list[Tensor]:
-    """Noise for each re-noising, drawn face by face: `draws` float32 tensors (N, *shape) on the CPU.
+def face_noise(seeds: Sequence[int], shape: Sequence[int], draws: int) -> Tensor:
+    """Noise for each re-noising, drawn face by face: float32 (draws, N, *shape) on the CPU.
 
     Face i takes its draws in step order from its own `torch.Generator` seeded with `seeds[i]`, so it is the same
     whatever batch, worker or device it meets.
     """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    return [torch.cat([torch.randn((1, *shape), generator=g) for g in generators]) for _ in range(draws)]
+    faces = [torch.stack([torch.randn(tuple(shape), generator=g) for _ in range(draws)]) for g in generators]
+    return torch.stack(faces, 1)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 # ControlNet's own widths: each step after the first halves the crop, so three steps make 512 px into 64.
 CONDITIONING_CHANNELS = (16, 32, 96, 256)
+# Stands where the encoder embeds its crop while it runs on one that is embedded. One for all: to torch.compile another
+# module would be another network.
+EMBEDDED = nn.Identity()
 
 
 def spatial_encoder_for(
@@ -27,14 +30,27 @@ def spatial_encoder_for(
     return ControlNetModel.from_unet(donor, conditioning_embedding_out_channels=tuple(conditioning_channels))
 
 
+def embed(encoder: ControlNetModel, lq: Tensor) -> Tensor:
+    """What no step changes: crop (N, 3, H, W) in [-1, 1] -> (N, D, h, w), which the encoder adds to its features.
+
+    A crop in [-1, 1], not in [0, 1] as ControlNets usually want it.
+    """
+    return encoder.controlnet_cond_embedding(lq)
+
+
 def structure(
-    encoder: ControlNetModel, noisy: Tensor, timestep: int, prompt: Tensor, lq: Tensor
+    encoder: ControlNetModel, noisy: Tensor, timestep: Tensor, prompt: Tensor, embedded: Tensor
 ) -> tuple[list[Tensor], Tensor]:
     """Residuals for the UNet's skips and middle.
 
     Args:
-        noisy: (N, C, h, w) latent at `timestep`.
+        noisy: (N, C, h, w) latent at `timestep`, which is (N,).
         prompt: (N, L, D) prompt embedding from the visual encoder.
-        lq: (N, 3, H, W) crop in [-1, 1]; not in [0, 1] as ControlNets usually want it.
+        embedded: what `embed` makes of the crop. diffusers would do that again in each step, at the crop's full size.
     """
-    return encoder(noisy, timestep, encoder_hidden_states=prompt, controlnet_cond=lq, return_dict=False)
+    embedding = encoder.controlnet_cond_embedding
+    encoder.controlnet_cond_embedding = EMBEDDED
+    try:
+        return encoder(noisy, timestep, encoder_hidden_states=prompt, controlnet_cond=embedded, return_dict=False)
+    finally:
+        encoder.controlnet_cond_embedding = embedding

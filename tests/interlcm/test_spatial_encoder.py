@@ -6,13 +6,19 @@ import pytest
 import torch
 
 from interlcm import InterLCM
-from interlcm.spatial_encoder import spatial_encoder_for, structure
+from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Any]:
     return tiny.components()
+
+
+def residuals(encoder: Any, count: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    noisy, prompt = inputs(count)
+    with torch.no_grad():
+        return structure(encoder, noisy, torch.full((count,), 499), prompt, embed(encoder, tiny.faces(count)))
 
 
 def inputs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,20 +49,28 @@ def test_making_one_leaves_the_unet_alone(parts: dict[str, Any]) -> None:
 
 
 def test_a_fresh_one_has_no_effect(parts: dict[str, Any]) -> None:
-    noisy, prompt = inputs(2)
-    with torch.no_grad():
-        skips, middle = structure(parts["spatial_encoder"], noisy, 499, prompt, tiny.faces(2))
+    skips, middle = residuals(parts["spatial_encoder"], 2)
     assert all(not residual.any() for residual in (*skips, middle))
 
 
 def test_residuals_fit_the_unet() -> None:
-    model = tiny.model()
-    noisy, prompt = inputs(2)
-    with torch.no_grad():
-        skips, middle = structure(model.spatial_encoder, noisy, 499, prompt, tiny.faces(2))
+    skips, middle = residuals(tiny.model().spatial_encoder, 2)
     # conv_in, the first block and its downsampling, the second block; all 32 wide in the tiny UNet.
     assert [tuple(skip.shape[1:]) for skip in skips] == [(32, 16, 16)] * 2 + [(32, 8, 8)] * 2
     assert middle.shape == (2, 32, 8, 8)
+
+
+def test_the_embedded_crop_is_taken_as_it_is() -> None:
+    """The same to the bit as when the encoder embeds the crop itself; and it can still do so afterwards."""
+    encoder = tiny.model().spatial_encoder
+    embedding = encoder.controlnet_cond_embedding
+    skips, middle = residuals(encoder, 2)
+    assert encoder.controlnet_cond_embedding is embedding
+    noisy, prompt = inputs(2)
+    with torch.no_grad():
+        expected = encoder(noisy, 499, prompt, tiny.faces(2), return_dict=False)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(skips, expected[0], strict=True))
+    assert torch.equal(middle, expected[1])
 
 
 def test_the_crop_decides_the_estimate() -> None:
