@@ -28,8 +28,9 @@ def demo(
     print(f"sample archive: {archive}")
     restore.run([str(archive)], run, Settings())
     query(run, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
-    columns = "member, face_index, eye_distance, psnr, sharpness_before, sharpness_after"
-    query(run, f"SELECT {columns} FROM faces ORDER BY member, face_index")
+    measures = ("eye_distance", "psnr", "delta_e", "sharpness_before", "sharpness_after")
+    columns = ", ".join(f"round({name}::DOUBLE, 1) AS {name}" for name in measures)
+    query(run, f"SELECT member, face_index, {columns} FROM faces ORDER BY member, face_index")
     print(f"restored photos: {run}/restored/{archive.name}/")
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 # What curators ask most. Faces are compared by identity where there are weights for it, else pixel by pixel.
 QUESTIONS = {
     "--worst": """
-        SELECT member, page, face_index, identity_similarity, psnr, ssim, delta_e, review_reason, restored_uri
-        FROM faces ORDER BY identity_similarity NULLS LAST, psnr, photo_id, face_index LIMIT {worst}
+        SELECT member, face_index, round(identity_similarity::DOUBLE, 3) AS identity_similarity,
+            round(psnr::DOUBLE, 2) AS psnr, round(delta_e::DOUBLE, 2) AS delta_e, review_reason, restored_uri
+        FROM faces ORDER BY faces.identity_similarity NULLS LAST, faces.psnr, photo_id, face_index LIMIT {worst}
     """,
     "--failures": """
         SELECT source, member, page, error_type, error FROM photos WHERE status = 'failed'

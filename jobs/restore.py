@@ -180,17 +180,27 @@ def in_words_of(resources: "Resources") -> str:
 
 
 def show(steps: "Iterator[Progress]") -> None:
-    """One line of progress: rewritten in place on a terminal, else every ten seconds and at the end."""
-    terminal, last = sys.stdout.isatty(), float("-inf")
+    """A bar on a terminal; elsewhere one line every ten seconds and at the end."""
+    if sys.stdout.isatty():
+        return show_bar(steps)
+    last = float("-inf")
     for progress in steps:
-        line, now = progress_line(progress), seconds(progress)
-        if terminal:
-            print(f"\r\x1b[K{line}", end="", flush=True)
-        elif now - last >= LOG_EVERY or progress.done == progress.total:
-            print(line, flush=True)
+        now = seconds(progress)
+        if now - last >= LOG_EVERY or progress.done == progress.total:
+            print(progress_line(progress), flush=True)
             last = now
-    if terminal:
-        print()
+
+
+def show_bar(steps: "Iterator[Progress]") -> None:
+    """What a log has, a bar, and the time that is left; in the end the time it took."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16))
+    with Bar(*columns, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
+        task = bar.add_task("restore: starting", total=None)
+        for progress in steps:
+            bar.update(task, total=progress.total, completed=progress.done, description=progress_line(progress))
 
 
 def progress_line(progress: "Progress") -> str:

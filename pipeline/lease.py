@@ -105,7 +105,7 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
         if found is None:
             continue  # released this moment
         if found.gone if found.is_here else _unchanged(uri, found, say):
-            write(uri, holder)  # of two that do so at once the first learns of it when it renews
+            write(uri, holder)  # of two that do so at once one learns of it when it renews
             break
         raise LeaseError(f"{output}: {found} works on it; wait for it to end, or name another OUTPUT")
     lease = Lease(output, holder)

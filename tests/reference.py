@@ -16,10 +16,11 @@ import typer.main
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from pipeline.columns import FACE, MANIFEST_SCHEMA
+from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 from pipeline.limits import Limits
 from pipeline.settings import Review
+from pipeline.telemetry import METRICS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,6 +56,14 @@ def columns(schema: Any) -> str:
     for column in list(schema):
         about = {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
         lines.append(f"| `{column.name}` | {kind(column.type)} | {about['unit']} | {about['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    """A table of what a run exports."""
+    lines = ["| metric | kind | meaning | labels |", "| --- | --- | --- | --- |"]
+    for name, (kind_of, meaning, tags) in METRICS.items():
+        lines.append(f"| `{name}` | {kind_of.__name__.lower()} | {meaning} | {', '.join(f'`{tag}`' for tag in tags)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -94,6 +103,8 @@ def filled(text: str) -> str:
         "index": lambda: columns(INDEX_SCHEMA),
         "limits": lambda: thresholds(Limits),
         "review": lambda: thresholds(Review),
+        "decisions": lambda: columns(DECISION_SCHEMA),
+        "metrics": metrics,
     }
     return LIST.sub(lambda match: match[1] + lists[match[2]]() + match[3], text)
 

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.columns import FACE, MANIFEST_SCHEMA
+from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
+from pipeline.telemetry import METRICS
 from tests.reference import COMMANDS, PAGES, ROOT, filled
 
 TEXT = "\n".join(page.read_text() for page in PAGES)
@@ -45,7 +46,11 @@ def test_no_option_is_documented_that_is_not_there() -> None:
     assert typed - known - {"--help"} == set()
 
 
-@pytest.mark.parametrize("schema", [MANIFEST_SCHEMA, FACE, INDEX_SCHEMA], ids=["photos", "faces", "index"])
+@pytest.mark.parametrize(
+    "schema",
+    [MANIFEST_SCHEMA, FACE, INDEX_SCHEMA, DECISION_SCHEMA],
+    ids=["photos", "faces", "index", "decisions"],
+)
 def test_every_column_is_documented(schema: Any) -> None:
     columns: list[pa.Field] = list(schema)
     assert missing({column.name for column in columns}) == []
@@ -68,6 +73,10 @@ def error_types() -> set[str]:
             if place is not None and len(node.args) > place:
                 found |= {text.value for text in ast.walk(node.args[place]) if isinstance(text, ast.Constant)}
     return {text for text in found if isinstance(text, str) and re.fullmatch(r"[a-z]+(_[a-z]+)+|encrypted", text)}
+
+
+def test_every_metric_is_documented() -> None:
+    assert missing(set(METRICS)) == []
 
 
 def test_every_error_type_is_documented() -> None:

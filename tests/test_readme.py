@@ -1,0 +1,79 @@
+"""The README's commands do what it shows: each block of a terminal is typed, in order, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from tests.reference import ROOT
+
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+# First line of each block that is not run -> why.
+NOT_RUN = {
+    "make install": "sets up the environment that these tests run in",
+    "export AWS_ENDPOINT_URL": "needs a bucket and a Ray cluster; tests/pipeline/test_run_s3.py has both",
+    "interlcm weights pull": "downloads gigabytes; tests/pipeline/test_pull.py has a server of its own",
+    "OUTPUT/": "a picture of folders",
+    "@inproceedings": "a citation",
+}
+INTERLCM = Path(sys.executable).with_name("interlcm")
+
+
+def typed() -> Iterator[tuple[str, str]]:
+    """Each command that the README types, and what it shows below."""
+    for language, text in BLOCKS:
+        if language == "console":
+            for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+                line, _, shown = command.partition("\n")
+                yield line, shown
+
+
+COMMANDS = list(typed())
+
+
+def test_every_block_is_run_or_says_why_not() -> None:
+    others = [text for language, text in BLOCKS if language != "console"]
+    for text in others:
+        assert any(text.startswith(start) for start in NOT_RUN), text
+    for start in NOT_RUN:
+        assert any(text.startswith(start) for text in others), start
+    assert len(COMMANDS) == 5
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """All commands, typed one after the other."""
+    folder = tmp_path_factory.mktemp("readme")
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "120", "HOME": str(folder)}
+
+    def run(command: str) -> Done:
+        words = [str(INTERLCM), *command.split()[1:]]
+        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+    return {command: run(command) for command, _ in COMMANDS}
+
+
+@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[command for command, _ in COMMANDS])
+def test_a_command_prints_what_the_readme_shows(command: str, shown: str, done: dict[str, Done]) -> None:
+    assert command.startswith("interlcm ")
+    assert (done[command].returncode, done[command].stderr) == (0, "")
+    assert masked(done[command].stdout) == masked(shown)
+
+
+def masked(text: str) -> list[str]:
+    """The shape of an output: without paths, figures, times, the width of columns, and how often progress was told."""
+    lines = [re.sub(r"(?<!\S)/\S+", "/path", line) for line in text.splitlines()]
+    lines = [re.sub(r"[\d.,:]*\d|NULL", "#", line) for line in lines]
+    lines = [re.sub(r"[─┬┴┼]+", "─", re.sub(r" +", " ", line)).strip() for line in lines]
+    return [line for line, _ in groupby(lines)]
