@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, stats
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -16,6 +16,8 @@ FaceImage = npt.ArrayLike
 
 # ITU-R BT.601 luma weights of R, G, B.
 LUMA = np.array([0.299, 0.587, 0.114])
+
+RESAMPLES = 2000  # of a bootstrap: its 2.5 % ends then rest on 50 means each
 
 
 def psnr(face: FaceImage, reference: FaceImage) -> float:
@@ -62,6 +64,21 @@ def delta_e(face: FaceImage, reference: FaceImage) -> float:
     """
     one, other = (rgb2lab(array.astype(np.float32) / np.float32(255)) for array in _pair(face, reference))
     return float(deltaE_ciede2000(other, one).mean(dtype=np.float64))
+
+
+def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The mean of values (N,) and its percentile bootstrap interval, by faces drawn again with a fixed seed.
+
+    Efron 1979, "Bootstrap methods: another look at the jackknife". Of one value the interval is that value.
+    """
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return mean, mean, mean
+    drawn = stats.bootstrap(
+        (array,), np.mean, n_resamples=RESAMPLES, batch=100, confidence_level=confidence, method="percentile", rng=0
+    )
+    return mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 def _array(face: FaceImage) -> npt.NDArray[np.uint8]:

@@ -1,124 +1,211 @@
-"""`interlcm evaluate`: how much of a known degradation weights take away again."""
+"""`interlcm evaluate`: how good weights are, in the numbers of the field's papers."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from jobs.options import ColorFix, Weights
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
+    from interlcm.degradation import Degradation
+    from pipeline.evaluation import Evaluation
+    from pipeline.pairs import Pairs
+    from pipeline.row import Row
+    from pipeline.settings import Settings
 
-    from interlcm.model import InterLCM
-
-
-@dataclass(frozen=True)
-class Result:
-    """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop."""
-
-    noise: str
-    crops: int
-    psnr_lq: float
-    psnr_restored: float
-    psnr_nlm: float
-    ssim_lq: float
-    ssim_restored: float
-    delta_e: float
-
-    @property
-    def gain(self) -> float:
-        return self.psnr_restored - self.psnr_lq
-
-
-# Standard deviations of the noise in 8-bit steps: the range of old scans, then its two ends.
-STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
+NAMED = 5  # files without a partner that are named one by one
+GRID_ROWS = 8
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[HQ SOURCE]...", help="Sharp pictures: archives, folders, globs or images; paths or URIs."),
+]
 
 
 def evaluate(
+    hq: Sources = None,
+    lq: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lq", metavar="SOURCE", help="Degraded pictures, paired with HQ by name; give it again for more."
+        ),
+    ] = None,
+    degradation: Annotated[
+        str, typer.Option(metavar="PRESET", help="Without --lq: degrade HQ as this training preset does.")
+    ] = "demo",
     weights: Weights = "demo",
-    steps: Annotated[int, typer.Option(min=2, max=4, help="Timesteps.")] = 4,
+    metric_weights: Annotated[
+        str | None,
+        typer.Option(metavar="WEIGHTS", help="Weights folder with the metrics' networks; default: that of --weights."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="OUTPUT", help="Folder or URI for faces.parquet: one row for each face.")
+    ] = None,
+    grid: Annotated[Path | None, typer.Option(help="Picture to write: LQ, restored and HQ side by side.")] = None,
+    task: Annotated[
+        Literal["restore", "colorize", "inpaint"], typer.Option(help="What the weights are to do; they must serve it.")
+    ] = "restore",
+    steps: Annotated[
+        int | None, typer.Option(min=2, max=4, help="Timesteps; default: the most the weights serve.")
+    ] = None,
     color_fix: ColorFix = "wavelet",
-    grid: Annotated[Path | None, typer.Option(help="Picture to write: degraded, restored, sharp.")] = None,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Pictures are square face crops, as test sets are: find no faces.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, the model's and the degradation's.")] = 0,
+    actors: Annotated[str, typer.Option(metavar="N or MIN:MAX", help="Actors, each with the whole model.")] = "",
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(min=0, help="GPUs for each actor, fractions too; default 1 where there are GPUs.")
+    ] = None,
+    batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch on a GPU (on a CPU: one).")] = 8,
 ) -> None:
-    """Degrade crops of a portrait that no weights here were trained on, restore them and compare with the original.
+    """Restore test pictures and print how far they are from sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.
 
-    The portrait is Grace Hopper's (U.S. Navy, public domain), ten crops at the weights' own size. Degradation: Gaussian
-    blur 0.8 to 1.6 px, 1x to 2x down, noise as the table says, JPEG quality 60 to 90.
+    HQ and --lq: pairs. HQ alone: degraded first. --lq alone: pictures of the real world, judged without reference.
+    Neither: ten crops of a portrait (Grace Hopper's, U.S. Navy, public domain) that no weights here were trained on,
+    with blur 0.8 to 1.6 px, 1x to 2x down, noise as the table says, JPEG quality 60 to 90.
 
     \b
-    Example:
+    Examples:
       interlcm evaluate --grid demo-weights.jpg
+      interlcm evaluate celeba_512.zip --lq celeba_512_lq.zip --aligned --weights weights --output results
+      interlcm evaluate faces/ --degradation demo --aligned --grid grid.png
+      interlcm evaluate --lq s3://tests/webphoto/ --aligned --weights weights
     """
-    from interlcm import InterLCM
-    from pipeline.settings import Settings, weights_folder
+    if not hq and not lq:
+        if output or metric_weights:
+            raise typer.BadParameter("the portrait has neither --output nor --metric-weights: name HQ sources or --lq")
+        from jobs import portrait
 
-    model = InterLCM.from_pretrained(weights_folder(Settings(weights=weights)))
-    print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00")
-    for low, high in STRENGTHS:
-        r = measure(model, (low, high), steps, color_fix, grid if low != high else None)
-        print(
-            f"{r.noise:>8} {r.crops:5d} {r.psnr_lq:8.2f} {r.psnr_restored:8.2f} {r.gain:+6.2f} "
-            f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} {r.delta_e:4.1f}"
-        )
-    print("gain, NLM: dB over the input, of these weights and of OpenCV's fastNlMeansDenoisingColored")
+        portrait.show(weights, steps or 4, color_fix, grid)
+        return
+    from jobs.restore import actor_range
+    from pipeline.settings import Settings
 
-
-def measure(
-    model: "InterLCM", noise: tuple[float, float], steps: int = 4, color_fix: str = "wavelet", grid: Path | None = None
-) -> Result:
-    """Restore the held-out crops at one noise level; the same degradation every time."""
-    import numpy as np
-    import torch
-
-    from interlcm.degradation import Degradation, degrade
-    from interlcm.metrics import delta_e, psnr, ssim
-    from jobs import samples
-
-    crops = np.stack(list(samples.held_out_crops(model.image_size)))  # (N, S, S, 3) uint8
-    hq = torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1
-    lq = degrade(hq, Degradation(noise=noise), torch.Generator().manual_seed(0))
-    # One by one: a batch would only need more memory.
-    restored = torch.cat([model.restore(one[None], steps, [n], color_fix) for n, one in enumerate(lq)])
-    before, after = to_uint8(lq), to_uint8(restored)
-    nlm = np.stack([non_local_means(one) for one in before])
-    if grid is not None:
-        write_grid(grid, [before, after, crops])
-    low, high = noise
-    return Result(
-        noise=f"{low:g}-{high:g}" if low != high else f"{low:g}",
-        crops=len(crops),
-        psnr_lq=float(np.mean([psnr(a, b) for a, b in zip(before, crops, strict=True)])),
-        psnr_restored=float(np.mean([psnr(a, b) for a, b in zip(after, crops, strict=True)])),
-        psnr_nlm=float(np.mean([psnr(a, b) for a, b in zip(nlm, crops, strict=True)])),
-        ssim_lq=float(np.mean([ssim(a, b) for a, b in zip(before, crops, strict=True)])),
-        ssim_restored=float(np.mean([ssim(a, b) for a, b in zip(after, crops, strict=True)])),
-        delta_e=float(np.mean([delta_e(a, b) for a, b in zip(after, crops, strict=True)])),
+    if grid is not None and not grid.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--grid {grid}: there is no folder {grid.absolute().parent}")
+    made = degradations_of(degradation) if not lq else None
+    settings = Settings(weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, seed=seed)
+    run(
+        hq or [],
+        lq or [],
+        made,
+        settings,
+        metric_weights or weights,
+        output,
+        grid,
+        actor_range(actors),
+        gpus_per_actor,
+        batch_faces,
     )
 
 
-def to_uint8(pictures: "torch.Tensor") -> "np.ndarray":
-    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8."""
-    import numpy as np
+def run(
+    hq: list[str],
+    lq: list[str],
+    degradations: "tuple[Degradation, ...] | None",
+    settings: "Settings",
+    metric_weights: str,
+    output: str | None = None,
+    grid: Path | None = None,
+    actors: tuple[int, int] = (0, 0),
+    gpus_per_actor: float | None = None,
+    batch_faces: int = 8,
+) -> "Evaluation":
+    """Pair, restore, measure; prints the table."""
+    from jobs.restore import in_words_of, plan, show
+    from pipeline import cluster, evaluation_networks, index
+    from pipeline import run as pipeline
+    from pipeline.evaluation import Evaluation
+    from pipeline.pairs import pair_up
+    from pipeline.settings import Settings, weights_folder
 
-    pixels: np.ndarray = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels
+    # Wrong weights, settings or sources show before a cluster is started.
+    job = pipeline.prepare(output or "", settings)
+    metrics_folder = weights_folder(Settings(weights=metric_weights))
+    evaluation_networks.check(metrics_folder)
+    degraded, sharp = (index.listed(named, output or "", settings.limits) if named else None for named in (lq, hq))
+    pairs = pair_up(degraded, sharp, shown=GRID_ROWS if grid else 0)
+    print_partners(pairs, hq, lq)
+    if not pairs.pairs.num_rows:
+        raise nothing_measured([*hq, *lq], pairs.ended)
+    cluster.connect(actors[1] or 1)
+    resources = plan(actors, gpus_per_actor, batch_faces)
+    print(f"actors: {in_words_of(resources)}")
+    done = Evaluation(job, degradations, metric_weights)
+    show(done.measure(pairs, resources))
+    if output:
+        print(f"rows: {done.write(output)}")
+    if not done.measured:
+        raise nothing_measured([*hq, *lq], done.rows)
+    print_table(done, evaluation_networks.missing(metrics_folder), paired=bool(hq))
+    picture = done.grid()
+    if grid is not None and picture is not None:
+        picture.save(grid)
+    return done
 
 
-def non_local_means(pixels: "np.ndarray") -> "np.ndarray":
-    """OpenCV's denoiser for colour pictures with the strengths its documentation suggests, for comparison."""
-    import cv2
-    import numpy as np
+def degradations_of(preset: str) -> "tuple[Degradation, ...]":
+    """What a training preset makes LQ faces with."""
+    from interlcm.degradation import Degradation
+    from jobs.train import read_preset
+    from pipeline.training_settings import TrainingSettings, made
 
-    return np.asarray(cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(pixels), None, 10, 10, 7, 21))
+    settings = read_preset(preset)
+    if "recipe" in settings:
+        return TrainingSettings.from_preset(preset, settings).degradations
+    return (made(Degradation, f"{preset}: degradation", settings["degradation"]),)
 
 
-def write_grid(path: Path, columns: "list[np.ndarray]") -> None:
-    """The first three crops as rows, one column for each array of crops; the format is that of the file's name."""
-    import numpy as np
-    from PIL import Image
+def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
+    """How many pairs there are, and the names of what has no partner."""
+    lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
+    print(f"{'pairs' if hq and lq else 'pictures'}: {pairs.pairs.num_rows}")
+    if lone:
+        names = [row.get("lq_member") or row["hq_member"] for row in lone[:NAMED]]
+        more = f" and {len(lone) - NAMED} more" if len(lone) > NAMED else ""
+        print(f"without a partner: {len(lone)} ({', '.join(names)}{more})")
 
-    rows = [np.concatenate([column[n] for column in columns], axis=1) for n in range(3)]
-    Image.fromarray(np.concatenate(rows)).save(path)
+
+def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
+    from pipeline.run import RunError
+
+    first = f": {rows[0]['error'] or rows[0]['status']}" if rows else ": they hold no pictures"
+    more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    return RunError(f"{', '.join(sources)}: no face could be measured{first}{more}")
+
+
+def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> None:
+    """One line for each metric: the LQ faces, the restored ones; then what was left out."""
+    from pipeline.evaluation_columns import METRICS
+
+    print(f"{'':20}{'LQ input':>26}{'restored':>26}")
+    for metric in METRICS:
+        if metric.name not in missing and (paired or not metric.paired):
+            statistics = [done.statistic(metric, name) for name in ("lq", "restored")]
+            print_line(metric.title, metric.higher, metric.unit, [with_interval(one) for one in statistics])
+    if paired and "fid" not in missing:
+        distances = [done.fid(name) for name in ("lq", "restored")]
+        print_line("FID", False, "", ["" if one is None else number(one) for one in distances])
+    print(f"means over {len(done.measured)} faces with their 95% bootstrap intervals; FID is one number for the set")
+    titles = {metric.name: metric.title for metric in METRICS if paired or not metric.paired}
+    titles |= {"fid": "FID"} if paired else {}
+    left_out = [f"{titles[name]} ({lacking})" for name, lacking in missing.items() if name in titles]
+    if left_out:
+        print(f"left out, without weights: {', '.join(left_out)}; see interlcm weights pull --metrics")
+
+
+def print_line(title: str, higher: bool, unit: str, cells: list[str]) -> None:
+    name = f"{title} {'↑' if higher else '↓'}" + (f" ({unit})" if unit else "")
+    print(f"{name:20}" + "".join(f"{one:>26}" for one in cells))
+
+
+def with_interval(statistic: tuple[float, float, float] | None) -> str:
+    if statistic is None:
+        return "-"
+    mean, low, high = map(number, statistic)
+    return f"{mean} [{low}, {high}]"
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -32,7 +32,10 @@ def pull(
         typer.Option("--variant", help="3step, 1step or colorization_1step; give it again for another."),
     ] = ["3step"],  # noqa: B006 (typer's way to write a default)
     metrics: Annotated[
-        bool, typer.Option("--metrics", help="Also the networks of LPIPS, for training and evaluation.")
+        bool,
+        typer.Option(
+            "--metrics", help="Also the networks of LPIPS, FID, landmarks and MUSIQ, for training and evaluation."
+        ),
     ] = False,
 ) -> None:
     """Download the published weights from their official places, check them and list them.

@@ -73,7 +73,7 @@ class FindFaces:
     def find(self, current: Row, seen: Look, begun: float) -> Row:
         """Adds format, size, faces and crops; `no_face` where it ends here."""
         assert seen.srgb is not None
-        found, aligned = self.whole(seen.srgb) if self.detector is None else self.detected(seen.srgb)
+        found, aligned = self.located(seen.srgb)
         current = current | {
             "format": seen.format,
             "width": seen.width,
@@ -87,6 +87,10 @@ class FindFaces:
         if not found:
             return row.ended(current, "no_face")
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
+
+    def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
+        """The faces with crop and matrix of each: those that the detector finds, or the whole of an aligned photo."""
+        return self.whole(pixels) if self.detector is None else self.detected(pixels)
 
     def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
         """The best faces that can be cut out, no more than the settings want, and crop and matrix of each."""

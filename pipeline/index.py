@@ -94,6 +94,16 @@ def build_index(sources: Iterable[str], output: str, limits: Limits = DEFAULTS) 
     return summary(output)
 
 
+def listed(sources: Iterable[str], output: str = "", limits: Limits = DEFAULTS) -> pa.Table:
+    """The index rows of sources, in memory and in their archives' order, for a job that keeps no run.
+
+    What lies below `output` is left out. Raises StorageError when a source is missing, or storage fails.
+    """
+    found = expand(list(sources), output)
+    rows = [_batches(_rows(source, source.name, output, set(), limits)) for source in found]
+    return pa.Table.from_batches([batch for batches in rows for batch in batches], INDEX_SCHEMA)
+
+
 def _failure(task: ray.ObjectRef) -> storage.StorageError | None:
     try:
         ray.get(task)

@@ -19,6 +19,8 @@ INTERLCM_VARIANTS = ("3step", "1step", "colorization_1step")
 FACEXLIB = "https://github.com/xinntao/facexlib/releases"
 REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases"
 LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
+PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases"
+IQA_PYTORCH = "https://github.com/chaofengc/IQA-PyTorch/releases"
 METRICS = "metrics/"  # parts that training and evaluation need, and restoring does not
 
 
@@ -149,6 +151,27 @@ PUBLISHED = (
         licence="BSD-2-Clause",
         url=f"{LPIPS}/raw/master/lpips/weights/v0.1/vgg.pth",
         sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+    ),
+    Published(
+        path="metrics/alignment_WFLW_4HG.pth",
+        page=f"{FACEXLIB}/tag/v0.1.0",
+        licence="MIT",
+        url=f"{FACEXLIB}/download/v0.1.0/alignment_WFLW_4HG.pth",
+        sha256="bbfd137307a4c7debd5c283b9b0ce539466cee417ac0a155e184d857f9f2899c",
+    ),
+    Published(
+        path="metrics/pt_inception-2015-12-05-6726825d.pth",
+        page=f"{PYTORCH_FID}/tag/fid_weights",
+        licence="Apache-2.0",
+        url=f"{PYTORCH_FID}/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    # Google Research's weights, converted.
+    Published(
+        path="metrics/musiq_koniq_ckpt-e95806b9.pth",
+        page=f"{IQA_PYTORCH}/tag/v0.1-weights",
+        licence="Apache-2.0",
+        url=f"{IQA_PYTORCH}/download/v0.1-weights/musiq_koniq_ckpt-e95806b9.pth",
     ),
 )
 NOT_PUBLISHED = tuple(variant for variant in PUBLISHED_VARIANTS if variant not in INTERLCM_VARIANTS)

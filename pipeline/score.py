@@ -12,24 +12,31 @@ from pipeline.row import Row
 from pipeline.settings import Review
 
 
+def compared(face: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Row:
+    """psnr (null for equal faces: it would be infinite), ssim and delta_e of two faces (S, S, 3) uint8 RGB."""
+    ratio = psnr(face, reference)
+    return {
+        "psnr": ratio if math.isfinite(ratio) else None,
+        "ssim": ssim(face, reference),
+        "delta_e": delta_e(face, reference),
+    }
+
+
 def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], found: Row, review: Review) -> Row:
     """The measured columns of one face in the manifest.
 
     aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), identity_similarity,
     quality_before and quality_after, of which the last three are passed on and null without weights of their own.
-    psnr is null for a face that did not change at all (it would be infinite). review_reason joins its reasons with
+    review_reason joins its reasons with
     "; " and is null where needs_review is false.
     """
-    ratio = psnr(restored, aligned)
     measured: Row = {
-        "psnr": ratio if math.isfinite(ratio) else None,
-        "ssim": ssim(restored, aligned),
+        **compared(restored, aligned),
         "identity_similarity": found.get("identity_similarity"),
         "quality_before": found.get("quality_before"),
         "quality_after": found.get("quality_after"),
         "sharpness_before": sharpness(aligned),
         "sharpness_after": sharpness(restored),
-        "delta_e": delta_e(restored, aligned),
     }
     reasons = review_reasons({**found, **measured}, review)
     return {**measured, "needs_review": bool(reasons), "review_reason": "; ".join(reasons) or None}

@@ -48,8 +48,8 @@ class Source:
         return index_file.removesuffix(".parquet").rsplit("-", 1)[1].split(".")[0]
 
     def holds(self, folder: str, path: str) -> bool:
-        """Whether a file of this folder lies below another folder (OUTPUT is not its own source)."""
-        return storage.join(self.uri, path).startswith(folder.rstrip("/") + "/")
+        """Whether a file of this folder lies below another folder (OUTPUT is not its own source); "" is none."""
+        return bool(folder) and storage.join(self.uri, path).startswith(folder.rstrip("/") + "/")
 
 
 def expand(sources: Sequence[str], output: str) -> list[Source]:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from facexlib.alignment.awing_arch import FAN
 from facexlib.assessment.hyperiqa_net import HyperIQA
 from facexlib.parsing.parsenet import ParseNet
 from facexlib.recognition.arcface_arch import Backbone
 from torchvision.models import vgg16
 
+from interlcm.fid import inception
 from interlcm.perceptual import HEADS, LAYERS, TRUNK
 from interlcm.weights_index import describe, merge_index, read_index, write_index
+from pipeline.evaluation_networks import INCEPTION
 from pipeline.judge import ASSESSOR, PARSER, RECOGNISER
+from pipeline.landmarks import HOURGLASSES, LANDMARKS, POINTS
 
 FEATURES, GROWTH, BLOCKS = 8, 32, 1  # of Real-ESRGAN; published: 64, 32, 23
 
@@ -85,6 +89,21 @@ def write_perceptual_network(weights: Path) -> None:
     (weights / TRUNK).parent.mkdir(parents=True, exist_ok=True)
     torch.save(trunk, weights / TRUNK)
     torch.save(heads, weights / HEADS)
+
+
+def write_landmark_network(weights: Path) -> FAN:
+    """facexlib's FAN with random weights, in the file that it is published in."""
+    torch.manual_seed(0)
+    network = FAN(num_modules=HOURGLASSES, num_landmarks=POINTS, device="cpu")
+    (weights / LANDMARKS).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": network.state_dict()}, weights / LANDMARKS)
+    return network.eval()
+
+
+def write_inception(weights: Path) -> None:
+    torch.manual_seed(0)
+    (weights / INCEPTION).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(inception().state_dict(), weights / INCEPTION)
 
 
 def list_files(weights: Path) -> None:

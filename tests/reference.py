@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+from pipeline.evaluation_columns import EVALUATION_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 from pipeline.limits import Limits
 from pipeline.settings import Review
@@ -101,6 +102,7 @@ def filled(text: str) -> str:
         "photos": lambda: columns(MANIFEST_SCHEMA),
         "faces": lambda: columns(FACE),
         "index": lambda: columns(INDEX_SCHEMA),
+        "evaluation": lambda: columns(EVALUATION_SCHEMA),
         "limits": lambda: thresholds(Limits),
         "review": lambda: thresholds(Review),
         "decisions": lambda: columns(DECISION_SCHEMA),

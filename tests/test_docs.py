@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+from pipeline.evaluation_columns import EVALUATION_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 from pipeline.telemetry import METRICS
 from tests.reference import COMMANDS, PAGES, ROOT, filled
@@ -48,8 +49,8 @@ def test_no_option_is_documented_that_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [MANIFEST_SCHEMA, FACE, INDEX_SCHEMA, DECISION_SCHEMA],
-    ids=["photos", "faces", "index", "decisions"],
+    [MANIFEST_SCHEMA, FACE, INDEX_SCHEMA, DECISION_SCHEMA, EVALUATION_SCHEMA],
+    ids=["photos", "faces", "index", "decisions", "evaluation"],
 )
 def test_every_column_is_documented(schema: Any) -> None:
     columns: list[pa.Field] = list(schema)

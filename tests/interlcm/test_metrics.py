@@ -3,8 +3,9 @@ import pytest
 import skimage.color
 import skimage.data
 import torch
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from interlcm.metrics import delta_e, psnr, sharpness, ssim
+from interlcm.metrics import delta_e, mean_interval, psnr, sharpness, ssim
 
 FACE = skimage.data.astronaut()[60:188, 160:288]
 
@@ -68,3 +69,27 @@ def test_other_shapes_and_types_are_refused(wrong: np.ndarray) -> None:
 def test_faces_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(128, 128, 3\)"):
         psnr(FACE, FACE[:64])
+
+
+@pytest.mark.parametrize("other", [with_grain(5), with_grain(25), 255 - FACE])
+def test_psnr_and_ssim_are_those_of_torchmetrics(other: np.ndarray) -> None:
+    one, reference = (
+        torch.from_numpy(np.ascontiguousarray(face)).permute(2, 0, 1)[None].double() for face in (other, FACE)
+    )
+    expected = float(peak_signal_noise_ratio(one, reference, data_range=255.0))
+    assert psnr(np.ascontiguousarray(other), FACE) == pytest.approx(expected, abs=1e-4)
+    _, similar = structural_similarity_index_measure(
+        one, reference, sigma=1.5, data_range=255.0, return_full_image=True
+    )
+    # Within: torchmetrics goes on with a mirrored picture at the edge, where the paper's code has no window.
+    inside = float(similar[..., 5:-5, 5:-5].mean())
+    assert ssim(np.ascontiguousarray(other), FACE) == pytest.approx(inside, abs=1e-4)
+
+
+def test_the_interval_of_a_mean_is_that_of_theory() -> None:
+    values = np.random.default_rng(0).normal(10, 2, 400)
+    mean, low, high = mean_interval(values)
+    assert mean == pytest.approx(values.mean())
+    half = 1.96 * values.std() / 20  # of a mean of 400
+    assert (high - mean, mean - low) == pytest.approx((half, half), rel=0.1)
+    assert mean_interval([7.0]) == (7.0, 7.0, 7.0) and mean_interval([3.0, 3.0]) == (3.0, 3.0, 3.0)

@@ -8,7 +8,7 @@ from interlcm.metrics import psnr
 from interlcm.model import InterLCM
 from interlcm.warm_start import start_as_identity
 from jobs import samples
-from jobs.evaluate import to_uint8
+from jobs.portrait import to_uint8
 from jobs.train import read_preset
 
 

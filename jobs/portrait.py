@@ -1,0 +1,100 @@
+"""The held-out portrait: how much of a known degradation weights take away again, for weights without a test set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from interlcm.model import InterLCM
+
+
+@dataclass(frozen=True)
+class Result:
+    """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop."""
+
+    noise: str
+    crops: int
+    psnr_lq: float
+    psnr_restored: float
+    psnr_nlm: float
+    ssim_lq: float
+    ssim_restored: float
+    delta_e: float
+
+    @property
+    def gain(self) -> float:
+        return self.psnr_restored - self.psnr_lq
+
+
+# Standard deviations of the noise in 8-bit steps: the range of old scans, then its two ends.
+STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
+
+
+def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
+    """Print the table of all noise levels; the grid is that of the first."""
+    from interlcm import InterLCM
+    from pipeline.settings import Settings, weights_folder
+
+    model = InterLCM.from_pretrained(weights_folder(Settings(weights=weights)))
+    print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00")
+    for low, high in STRENGTHS:
+        r = measure(model, (low, high), steps, color_fix, grid if low != high else None)
+        print(
+            f"{r.noise:>8} {r.crops:5d} {r.psnr_lq:8.2f} {r.psnr_restored:8.2f} {r.gain:+6.2f} "
+            f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} {r.delta_e:4.1f}"
+        )
+    print("gain, NLM: dB over the input, of these weights and of OpenCV's fastNlMeansDenoisingColored")
+
+
+def measure(
+    model: "InterLCM", noise: tuple[float, float], steps: int = 4, color_fix: str = "wavelet", grid: Path | None = None
+) -> Result:
+    """Restore the held-out crops at one noise level; the same degradation every time."""
+    import numpy as np
+    import torch
+
+    from interlcm.degradation import Degradation, degrade
+    from interlcm.metrics import delta_e, psnr, ssim
+    from jobs import samples
+    from pipeline.grid import grid as draw
+
+    crops = np.stack(list(samples.held_out_crops(model.image_size)))  # (N, S, S, 3) uint8
+    hq = torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1
+    lq = degrade(hq, Degradation(noise=noise), torch.Generator().manual_seed(0))
+    # One by one: a batch would only need more memory.
+    restored = torch.cat([model.restore(one[None], steps, [n], color_fix) for n, one in enumerate(lq)])
+    before, after = to_uint8(lq), to_uint8(restored)
+    nlm = np.stack([non_local_means(one) for one in before])
+    if grid is not None:
+        rows = list(zip(before, after, crops, strict=True))[:3]
+        draw(["LQ", "restored", "HQ"], rows).save(grid)
+    low, high = noise
+    return Result(
+        noise=f"{low:g}-{high:g}" if low != high else f"{low:g}",
+        crops=len(crops),
+        psnr_lq=float(np.mean([psnr(a, b) for a, b in zip(before, crops, strict=True)])),
+        psnr_restored=float(np.mean([psnr(a, b) for a, b in zip(after, crops, strict=True)])),
+        psnr_nlm=float(np.mean([psnr(a, b) for a, b in zip(nlm, crops, strict=True)])),
+        ssim_lq=float(np.mean([ssim(a, b) for a, b in zip(before, crops, strict=True)])),
+        ssim_restored=float(np.mean([ssim(a, b) for a, b in zip(after, crops, strict=True)])),
+        delta_e=float(np.mean([delta_e(a, b) for a, b in zip(after, crops, strict=True)])),
+    )
+
+
+def to_uint8(pictures: "torch.Tensor") -> "np.ndarray":
+    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8."""
+    import numpy as np
+
+    pixels: np.ndarray = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return pixels
+
+
+def non_local_means(pixels: "np.ndarray") -> "np.ndarray":
+    """OpenCV's denoiser for colour pictures with the strengths its documentation suggests, for comparison."""
+    import cv2
+    import numpy as np
+
+    return np.asarray(cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(pixels), None, 10, 10, 7, 21))

@@ -1,0 +1,117 @@
+"""Second stage of an evaluation: the pictures of a pair to aligned crops, one row for each face."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from interlcm.degradation import Degradation, lq_for
+from pipeline import colour, face, row, sandbox
+from pipeline.evaluation_columns import to_table
+from pipeline.face import Matrix
+from pipeline.find import FindFaces, face_seed, without_photo
+from pipeline.look import Look, look
+from pipeline.pairs import SIDES
+from pipeline.photo_error import PhotoError
+from pipeline.restore import pixels
+from pipeline.row import Crops, Row
+from pipeline.settings import Job
+
+ROUNDING = 1.0  # px by which pictures of the same proportions may miss them
+
+
+class CutFaces:
+    """Actor: decodes both pictures of a pair, finds the faces in the HQ one and cuts the same out of both.
+
+    Where there is no LQ picture the HQ crop is degraded; where there is no HQ picture, faces are found in the LQ one.
+    """
+
+    def __init__(self, job: Job, degradations: tuple[Degradation, ...]) -> None:
+        self.job, self.degradations = job, degradations
+
+    @cached_property
+    def find(self) -> FindFaces:
+        """Made at the first call: Ray wraps an error that it meets in a constructor in its own traceback."""
+        self.job.environment.use()
+        return FindFaces(self.job)
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        for current in table.to_pylist():
+            yield to_table(self.faces(current) if current["status"] is None else [current])
+
+    def faces(self, current: Row) -> list[Row]:
+        """The rows of a pair's faces; one row that has ended where there is none."""
+        try:
+            seen: dict[str, Look] = {}
+            for side in SIDES:
+                if current[side] is not None:
+                    try:
+                        seen[side] = self.look(current[side])
+                    except PhotoError as error:
+                        return [unreadable(current, side, error)]
+            return self.cut(current, seen) or [row.ended(current, "no_face")]
+        except PhotoError as error:
+            return [row.ended(current, "failed", error.error_type, str(error))]
+        except Exception as error:  # of a decoder, that nobody foresaw
+            return [row.unforeseen(current, error)]
+
+    def look(self, data: bytes) -> Look:
+        limits = self.job.settings.limits
+        seen = sandbox.run(look, data, limits, limits=limits)
+        if seen.srgb is None:
+            raise PhotoError("many_pages", f"the file holds {len(seen.pages)} pictures; an evaluation takes one")
+        return seen
+
+    def cut(self, current: Row, seen: dict[str, Look]) -> list[Row]:
+        """One row for each face, with its crops and its seed."""
+        found = seen.get("hq") or seen["lq"]
+        assert found.srgb is not None
+        _, aligned = self.find.located(found.srgb)
+        rows = []
+        for n, (crop, matrix) in enumerate(aligned):
+            seed = face_seed(digest(current), 1, n, self.job.settings.seed)
+            hq = row.eight_bit(crop) if "hq" in seen else None
+            if hq is None:
+                lq, monochrome = row.eight_bit(crop), found.monochrome
+            elif "lq" in seen:
+                lq, monochrome = self.same_face(seen["lq"], found, matrix), seen["lq"].monochrome
+            else:
+                lq = degraded(hq, self.job.settings.task, self.degradations, seed)
+                monochrome = colour.is_monochrome(lq)
+            crops = {"lq_crop": lq.tobytes(), "hq_crop": None if hq is None else hq.tobytes()}
+            rows.append(
+                {**current, "lq": None, "hq": None, "face_index": n, "seed": seed, "monochrome": monochrome, **crops}
+            )
+        return rows
+
+    def same_face(self, lq: Look, hq: Look, matrix: Matrix) -> Crops:
+        """What `matrix` (2, 3) cuts out of the HQ picture, cut out of the LQ picture; it may be of another size."""
+        assert lq.srgb is not None
+        scale = lq.width / hq.width
+        if abs(hq.height * scale - lq.height) > ROUNDING:
+            sizes = f"LQ is {lq.width} x {lq.height} px, HQ {hq.width} x {hq.height} px"
+            raise PhotoError("different_sizes", f"{sizes}: not the same proportions")
+        crop = face.cut(lq.srgb, face.scaled(matrix, scale), self.find.size)
+        return row.eight_bit(np.rint(crop).clip(0, np.iinfo(lq.srgb.dtype).max).astype(lq.srgb.dtype))
+
+
+def digest(current: Row) -> str:
+    """sha256 of the LQ file, by which `restore` seeds its faces, or of the HQ file that is degraded."""
+    return hashlib.sha256(current["lq"] if current["lq"] is not None else current["hq"]).hexdigest()
+
+
+def degraded(hq: Crops, task: str, degradations: tuple[Degradation, ...], seed: int) -> Crops:
+    """(S, S, 3) uint8, as training makes the input of a task; the same for the same seed."""
+    sharp = torch.from_numpy(hq).permute(2, 0, 1) / 127.5 - 1
+    return pixels(lq_for(task, sharp, degradations, torch.Generator().manual_seed(seed)), np.dtype(np.uint8))
+
+
+def unreadable(current: Row, side: str, error: PhotoError) -> Row:
+    """As `restore` would end it; the words say which of the two pictures it is."""
+    ended = without_photo({**current, "data": current[side], "member": current[f"{side}_member"]}, error)
+    return {**ended, "error": f"{side.upper()} picture: {ended['error']}"}

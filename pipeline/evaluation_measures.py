@@ -1,0 +1,129 @@
+"""Third and fourth stage of an evaluation: crops to restored crops and what networks say of them; then the pixels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from torch import Tensor
+
+from pipeline import row, storage
+from pipeline.colour import keep_tone
+from pipeline.evaluation_columns import to_table
+from pipeline.evaluation_networks import Networks
+from pipeline.judge import Judge
+from pipeline.restore import RestoreFaces
+from pipeline.row import Crops, Row
+from pipeline.score import compared
+from pipeline.settings import Job, Resources
+
+COLUMNS = ("lq", "restored", "hq")  # of the grid, and of a row's features
+
+
+class MeasureFaces:
+    """Actor: restores LQ crops, and asks the networks about them and their HQ crops. Holds all of these networks.
+
+    metric_weights: URI of the weights folder that has the metrics' networks.
+    """
+
+    def __init__(self, job: Job, resources: Resources, metric_weights: str) -> None:
+        self.job, self.resources, self.metric_weights = job, resources, metric_weights
+
+    # The networks are loaded at the first call: Ray wraps an error of a constructor in its own traceback.
+
+    @cached_property
+    def restorer(self) -> RestoreFaces:
+        return RestoreFaces(self.job, self.resources)
+
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge(storage.local_folder(self.metric_weights) / "face", self.restorer.device)
+
+    @cached_property
+    def networks(self) -> Networks:
+        return Networks(storage.local_folder(self.metric_weights), self.restorer.device)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        waiting = [current for current in rows if current["status"] is None]
+        restored = iter(
+            self.restorer.restore(
+                [crop_of(current, "lq") for current in waiting], [current["seed"] for current in waiting]
+            )
+        )
+        return to_table(
+            current if current["status"] else row.guarded(current, partial(self.measured, restored=next(restored)))
+            for current in rows
+        )
+
+    def measured(self, current: Row, restored: Crops | None) -> Row:
+        """The row with the restored crop and what the networks make of it."""
+        if restored is None:
+            words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
+            return row.ended(current, "failed", "out_of_memory", words)
+        if current["monochrome"] and self.job.settings.task != "colorize":
+            restored = keep_tone(restored, crop_of(current, "lq"))
+        current = {**current, "restored_crop": restored.tobytes()}
+        faces = {name: self.restorer.tensor(crop) for name, crop in crops_of(current).items()}
+        features = [self.networks.features(faces[name]) for name in COLUMNS if name in faces]
+        return {
+            **current,
+            **self.judged(faces),
+            "features": None if features[0] is None else [one.tolist() for one in features if one is not None],
+            "picture": png(list(crops_of(current).values())) if current["shown"] else None,
+        }
+
+    def judged(self, faces: dict[str, Tensor]) -> Row:
+        """The columns of the metrics that need networks."""
+        found: Row = {}
+        for name in ("lq", "restored"):
+            face = faces[name]
+            found[f"quality_{name}"] = only(self.judge.quality([face]))
+            found[f"musiq_{name}"] = self.networks.musiq(face)
+            if "hq" in faces:
+                measures = self.networks.compared(face, faces["hq"])
+                measures["identity_similarity"] = only(self.judge.identity([face], [faces["hq"]]))
+                found |= {f"{metric}_{name}": value for metric, value in measures.items()}
+        return found
+
+
+def compare(table: pa.Table) -> pa.Table:
+    """The last stage, on CPUs: the metrics of pixels, by the code that scores the faces of a run."""
+    return to_table(
+        current if current["status"] else row.guarded(current, compare_pixels) for current in table.to_pylist()
+    )
+
+
+def compare_pixels(current: Row) -> Row:
+    crops = crops_of(current)
+    for name in ("lq", "restored"):
+        if "hq" in crops:
+            measures = compared(crops[name], crops["hq"])
+            current |= {f"{metric}_{name}": value for metric, value in measures.items()}
+    return {**current, "status": "measured"}
+
+
+def only(values: Sequence[float] | None) -> float | None:
+    return None if values is None else values[0]
+
+
+def crops_of(current: Row) -> dict[str, Crops]:
+    """The crops that a row has, in the order of COLUMNS."""
+    return {name: crop_of(current, name) for name in COLUMNS if current[f"{name}_crop"] is not None}
+
+
+def crop_of(current: Row, name: str) -> Crops:
+    """(S, S, 3) uint8."""
+    flat = np.frombuffer(current[f"{name}_crop"], np.uint8)
+    side = round((flat.size / 3) ** 0.5)
+    return flat.reshape(side, side, 3)
+
+
+def png(crops: Sequence[Crops]) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(np.concatenate(crops, axis=1)).save(sink, "PNG")
+    return sink.getvalue()

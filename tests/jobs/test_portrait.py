@@ -1,0 +1,29 @@
+"""The built-in demo weights keep what the README promises of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from interlcm import InterLCM
+from interlcm.weights_index import DEMO_WEIGHTS, read_index, verify
+from jobs.portrait import measure
+
+
+@pytest.fixture(scope="module")
+def model() -> InterLCM:
+    return InterLCM.from_pretrained(DEMO_WEIGHTS)
+
+
+def test_the_demo_weights_are_listed_and_small() -> None:
+    assert verify(DEMO_WEIGHTS) == []
+    index = read_index(DEMO_WEIGHTS)
+    assert index["image_size"] == 256
+    assert {part["licence"] for part in index["parts"]} == {"Apache-2.0"}
+    assert sum(part["bytes"] for part in index["parts"]) < 10e6
+
+
+def test_they_take_grain_away_from_a_portrait_they_never_saw(model: InterLCM) -> None:
+    result = measure(model, (15.0, 25.0))
+    assert result.crops == 10
+    assert result.gain > 0
+    assert result.ssim_restored > result.ssim_lq
