@@ -3,6 +3,7 @@
 import typer
 
 from jobs.benchmark_index import index
+from jobs.benchmark_pipeline import pipeline
 
 app = typer.Typer(
     name="benchmark",
@@ -17,5 +18,5 @@ def group() -> None:
     """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
 
 
-for command in (index,):
+for command in (pipeline, index):
     app.command()(command)

@@ -73,6 +73,7 @@ def publish(current: Row, job: Job) -> Row:
 def composed(current: Row, job: Job) -> Built:
     """The file of one restored photo. Raises PhotoError."""
     limits = job.settings.limits
+    telemetry.decoded("compose")
     built = sandbox.run(rebuild, order(current, job), limits=limits)
     if job.signing is not None:
         # Here and not in the sandbox: the key stays away from decoders of untrusted bytes.

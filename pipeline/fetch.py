@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline import archive, storage
+from pipeline import archive, storage, telemetry, traffic
 from pipeline.compressed import COMPRESSIONS
 from pipeline.index import member_of
 from pipeline.limits import Limits
@@ -42,13 +42,14 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     """Read the members of one unit; one row out for each row in, whether it could be read or not."""
     job.environment.use()
     rows: list[Row] = []
-    size = 0
+    size, before = 0, traffic.read.size
     for row in fetched(unit.to_pylist(), job.settings.limits):
         rows.append(row)
         size += len(row["data"] or b"")
         if size >= BLOCK_BYTES:
             yield to_table(rows)
             rows, size = [], 0
+    telemetry.fetched(traffic.read.size - before)
     yield to_table(rows)
 
 

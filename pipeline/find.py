@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from interlcm.weights_index import read_index
-from pipeline import face, photo, row, sandbox
+from pipeline import face, photo, row, sandbox, telemetry
 from pipeline.detect import load_detector
 from pipeline.diagnosis import APPLE_DOUBLE
 from pipeline.face import Face, Matrix, Pixels
@@ -50,7 +50,7 @@ class FindFaces:
         data = current["data"]
         current = {**current, "sha256": hashlib.sha256(data).hexdigest()}
         try:
-            seen = sandbox.run(look, data, self.limits, limits=self.limits)
+            seen = self.look(data)
         except PhotoError as error:
             yield without_photo(current, error)
             return
@@ -63,11 +63,16 @@ class FindFaces:
         for number, page in enumerate(seen.pages, 1):
             yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page))
 
+    def look(self, data: bytes) -> Look:
+        """The decoded photo. Raises PhotoError."""
+        telemetry.decoded("detect")
+        return sandbox.run(look, data, self.limits, limits=self.limits)
+
     def page(self, current: Row, page: int) -> Row:
         """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
         begun = time.perf_counter()
         data = sandbox.run(photo.extract, current["data"], page, limits=self.limits)
-        seen = sandbox.run(look, data, self.limits, limits=self.limits)
+        seen = self.look(data)
         return self.find({**current, "data": data}, seen, begun)
 
     def find(self, current: Row, seen: Look, begun: float) -> Row:

@@ -144,6 +144,7 @@ class RestoreFaces:
     def enlarged(self, current: Row, background: Background) -> bytes:
         """The whole photo, enlarged by the network, as a PNG in 8-bit sRGB. Raises PhotoError."""
         limits = self.settings.limits
+        telemetry.decoded("restore")
         srgb = sandbox.run(look, current["data"], limits, limits=limits).srgb
         assert srgb is not None  # the second stage saw one picture
         large = background.enlarge(row.eight_bit(srgb))

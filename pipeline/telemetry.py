@@ -6,6 +6,8 @@ run did in all its workers; what a run did in the end is in the manifest. Where 
 
 from __future__ import annotations
 
+import re
+import urllib.request
 from functools import cache
 from typing import Any
 
@@ -22,6 +24,8 @@ METRICS: dict[str, tuple[type[Metric], str, tuple[str, ...]]] = {
     "interlcm_faces": (Counter, "faces restored", ()),
     "interlcm_failures": (Counter, "photos that failed, by error_type", ("error_type",)),
     "interlcm_bytes": (Counter, "bytes of the members done", ()),
+    "interlcm_read_bytes": (Counter, "bytes read from storage for these members", ()),
+    "interlcm_decodes": (Counter, "times that a photo was decoded, by stage", ("stage",)),
     "interlcm_seconds": (Counter, "time that photos took, by stage", ("stage",)),
     "interlcm_photo_seconds": (Histogram, "time that one photo took, by stage", ("stage",)),
     "interlcm_micro_batch_faces": (Counter, "faces that the model was called with", ()),
@@ -48,6 +52,18 @@ def photo_finished(row: dict[str, Any]) -> None:
             _metric("interlcm_photo_seconds").observe(seconds, {"stage": stage})
 
 
+def fetched(size: int) -> None:
+    """Count bytes that were read from storage to get members."""
+    if ray.is_initialized() and size:
+        _metric("interlcm_read_bytes").inc(size)
+
+
+def decoded(stage: str) -> None:
+    """Count one decoding of a photo."""
+    if ray.is_initialized():
+        _metric("interlcm_decodes").inc(1, {"stage": stage})
+
+
 def micro_batch(faces: int, size: int, seconds: float) -> None:
     """Count one call of the model: so many faces in a batch of a fixed size."""
     if not ray.is_initialized():
@@ -63,3 +79,16 @@ def _metric(name: str) -> Any:
     kind, meaning, tags = METRICS[name]
     bounds = {"boundaries": SECONDS} if kind is Histogram else {}
     return kind(name, description=meaning, tag_keys=tags, **bounds)
+
+
+def totals() -> dict[str, float]:
+    """The counters as the nodes of the cluster export them, summed over workers and tags. They lag by ten seconds."""
+    sums: dict[str, float] = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+            with urllib.request.urlopen(address, timeout=30) as reply:
+                text = reply.read().decode()
+            for name, value in re.findall(r"^ray_(interlcm_\w+)_total(?:{.*})? (\S+)$", text, re.MULTILINE):
+                sums[name] = sums.get(name, 0.0) + float(value)
+    return sums

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -56,23 +57,27 @@ class PlacedFaces(FindFaces):
 
 @dataclass(frozen=True)
 class Call:
-    """One micro-batch: by which actor, from when to when (seconds of the clock), how many faces of how many places."""
+    """A micro-batch, or a call of the stage: whose, from when to when (seconds of the clock), faces and places."""
 
     actor: int
     begun: float
     ended: float
-    faces: int
-    places: int
+    faces: int = 0
+    places: int = 0
 
 
 class Timesheet:
-    """Actor: what the stand-in models did."""
+    """Actor: what the stand-in models did: micro-batches, and the calls of the stage of which these are parts."""
 
     def __init__(self) -> None:
+        self._micro_batches: list[Call] = []
         self._calls: list[Call] = []
 
-    def add(self, call: Call) -> None:
-        self._calls.append(call)
+    def add(self, call: Call, whole: bool = False) -> None:
+        (self._calls if whole else self._micro_batches).append(call)
+
+    def micro_batches(self) -> list[Call]:
+        return self._micro_batches
 
     def calls(self) -> list[Call]:
         return self._calls
@@ -88,6 +93,12 @@ class TimedRestore(RestoreFaces):
         self.device, self.background = torch.device("cpu"), None
         self.judge = Judge(Path("no weights"))
         self.seconds, self.sheet = seconds, sheet
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        begun = time.time()
+        made = super().__call__(table)
+        self.sheet.add.remote(Call(os.getpid(), begun, time.time()), whole=True)
+        return made
 
     def micro_batch(self, crops: list[Crops], seeds: list[int]) -> Tensor | None:
         begun = time.time()

@@ -2,87 +2,93 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from pipeline import in_flight, manifest, run, storage
+from pipeline import in_flight, manifest, query, run, storage, telemetry
 from pipeline.benchmark.stand_in import Call, PlacedFaces, TimedRestore, Timesheet
 from pipeline.settings import Environment, Job, Resources, Settings
 
-BATCH_FACES = 8
+SETTLED = 40.0  # seconds in which the metrics of a run reach the nodes that export them; Ray sends them every ten
+STAGES = ("fetch", "detect", "restore", "compose")
 
 
 @dataclass(frozen=True)
 class Measured:
     """One run over an index. Times are seconds of one clock.
 
-    begun, ended: from the question what is left to do to the last committed row. photos: as they were committed: time
-    and number. stats: what Ray Data says of its operators.
+    begun, ended: from the question what is left to do to the last committed row. ideal: faces per second of actors that
+    never wait and have full micro-batches. calls: of the restore stage. counted: metrics that the run added to.
+    stats: what Ray Data says of its operators.
     """
 
-    actors: int
-    seconds: float
     begun: float
     ended: float
     photos: int
+    ideal: float
+    micro_batches: list[Call]
     calls: list[Call]
+    counted: dict[str, float]
     stats: str
 
     @property
     def faces(self) -> int:
-        return sum(call.faces for call in self.calls)
+        return sum(call.faces for call in self.micro_batches)
 
     @property
     def fill(self) -> float:
         """Share of the places in micro-batches that held a face."""
-        return self.faces / sum(call.places for call in self.calls)
+        return self.faces / sum(call.places for call in self.micro_batches)
 
     @property
-    def ideal(self) -> float:
-        """Faces per second of actors that never wait and have full micro-batches."""
-        return self.actors * BATCH_FACES / self.seconds
-
-    @property
-    def warm(self) -> float:
-        """When the last actor began."""
-        return max(min(call.begun for call in self.calls if call.actor == actor) for actor in self.workers)
-
-    @property
-    def drained(self) -> float:
-        """When the first actor had nothing more to do."""
-        return min(max(call.ended for call in self.calls if call.actor == actor) for actor in self.workers)
-
-    @property
-    def workers(self) -> set[int]:
+    def actors(self) -> set[int]:
         return {call.actor for call in self.calls}
 
     @property
-    def steady(self) -> float:
-        """Faces per second between these two; micro-batches count by their share inside."""
-        length = self.drained - self.warm
-        return sum(call.faces * self.inside(call) for call in self.calls) / length if length > 0 else float("nan")
+    def window(self) -> tuple[float, float]:
+        """From the time when the last actor got its first photos to the time when the first one had done its last."""
+        first = [min(call.begun for call in self.calls if call.actor == actor) for actor in self.actors]
+        last = [max(call.ended for call in self.calls if call.actor == actor) for actor in self.actors]
+        return max(first), min(last)
+
+    def share(self, calls: Sequence[Call]) -> float:
+        """How much of the window the actors spent in these."""
+        begin, end = self.window
+        spent = sum(max(0.0, min(call.ended, end) - max(call.begun, begin)) for call in calls)
+        return spent / ((end - begin) * len(self.actors))
 
     @property
-    def busy(self) -> float:
-        """Share of that time in which an actor had a micro-batch in hand, however full."""
-        length = (self.drained - self.warm) * len(self.workers)
-        return sum((call.ended - call.begun) * self.inside(call) for call in self.calls) / length
+    def whole(self) -> float:
+        """Faces of the whole run, from its start to its end, as a share of the ideal."""
+        return self.faces / ((self.ended - self.begun) * self.ideal)
 
-    def inside(self, call: Call) -> float:
-        shared = min(call.ended, self.drained) - max(call.begun, self.warm)
-        return max(0.0, shared / (call.ended - call.begun))
+    def expected(self, photos: int) -> float:
+        """The same for a run of so many photos: start-up and end take as long, what is between them grows with it."""
+        faces = self.faces * photos / self.photos
+        fixed = (self.ended - self.begun) - self.faces / (self.ideal * self.steady)
+        return faces / ((fixed + faces / (self.ideal * self.steady)) * self.ideal)
+
+    @property
+    def steady(self) -> float:
+        """Faces per second in the window as a share of the ideal."""
+        return self.share(self.micro_batches) * self.fill
 
 
-def measure(output: str, actors: int, seconds: float, size: int) -> Measured:
-    """Restore what the index of OUTPUT holds, with `actors` stand-in models that take `seconds` for a micro-batch."""
+def measure(output: str, resources: Resources, seconds: float, size: int) -> Measured:
+    """Restore what the index of OUTPUT holds with stand-in models that take `seconds` for each micro-batch.
+
+    size: of the crops, px. Ray has to be running.
+    """
     job = stand_in_job(output)
-    resources = Resources(actors, actors, batch_faces=BATCH_FACES)
     sheet: Any = ray.remote(num_cpus=0)(Timesheet).remote()
     done: Any
+    before = telemetry.totals()
     begun, photos = time.time(), 0
     dataset = run.chain(
         manifest.pending(job.output),
@@ -95,7 +101,19 @@ def measure(output: str, actors: int, seconds: float, size: int) -> Measured:
     for done in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         photos += done.num_rows
     ended = time.time()
-    return Measured(actors, seconds, begun, ended, photos, ray.get(sheet.calls.remote()), dataset.stats())
+    ideal = resources.max_actors * resources.batch_faces / seconds
+    micro_batches, calls = ray.get([sheet.micro_batches.remote(), sheet.calls.remote()])
+    return Measured(begun, ended, photos, ideal, micro_batches, calls, counted(before, photos), dataset.stats())
+
+
+def counted(before: dict[str, float], photos: int) -> dict[str, float]:
+    """What the metrics have gained, once all photos are among them."""
+    end = time.monotonic() + SETTLED
+    while True:
+        gained = {name: value - before.get(name, 0.0) for name, value in telemetry.totals().items()}
+        if gained.get("interlcm_photos", 0) >= photos or time.monotonic() > end:
+            return gained
+        time.sleep(1)
 
 
 def stand_in_job(output: str) -> Job:
@@ -110,19 +128,58 @@ def stand_in_job(output: str) -> Job:
     )
 
 
-def row(of: Measured) -> dict[str, Any]:
-    """What the table says of one run."""
-    whole = of.ended - of.begun
+def row(of: Measured, resources: Resources) -> dict[str, Any]:
+    """What the table of shares says of one run."""
     return {
-        "actors": of.actors,
-        "micro-batch s": of.seconds,
+        "actors": resources.max_actors,
         "photos": of.photos,
         "faces": of.faces,
-        "ideal faces/s": of.ideal,
-        "after warm-up %": 100 * of.steady / of.ideal,
-        "busy %": 100 * of.busy,
-        "fill %": 100 * of.fill,
-        "first face after s": min(call.begun for call in of.calls) - of.begun,
-        "all actors after s": of.warm - of.begun,
-        "whole run %": 100 * of.faces / whole / of.ideal,
+        "ideal, faces/s": of.ideal,
+        "after warm-up %": 100 * of.steady,
+        "whole run %": 100 * of.whole,
+        "10,000 photos %": 100 * of.expected(10_000),
+        "micro-batch fill %": 100 * of.fill,
+        "read / members": of.counted.get("interlcm_read_bytes", 0) / of.counted.get("interlcm_bytes", 1),
+        "decodes/photo": of.counted.get("interlcm_decodes", 0) / of.photos,
     }
+
+
+def rest(of: Measured, resources: Resources) -> dict[str, Any]:
+    """Where the rest goes: the actors' time in the window, and what start and end take."""
+    inside, calls = of.share(of.micro_batches), of.share(of.calls)
+    return {
+        "actors": resources.max_actors,
+        "in the model %": 100 * inside,
+        "of it padding %": 100 * inside * (1 - of.fill),
+        "around the model %": 100 * (calls - inside),
+        "waiting for photos %": 100 * (1 - calls),
+        "first photos after s": min(call.begun for call in of.calls) - of.begun,
+        "all actors busy after s": of.window[0] - of.begun,
+        "first actor idle to end s": of.ended - of.window[1],
+    }
+
+
+# Of one operator: its name, how many tasks it ran, and if these were tasks of its own, their time.
+_OPERATOR = re.compile(r"^Operator \d+ (.+?): (?:(\d+) tasks executed)?", re.MULTILINE)
+_TOTAL = r"\* Remote {} time: .* ([\d.]+)(us|ms|s) total"
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def operators(stats: str) -> list[dict[str, Any]]:
+    """Ray Data's account of its operators, as rows: tasks, and their seconds in all, waiting included, and of CPU."""
+    parts = _OPERATOR.split(stats)[1:]
+    rows = []
+    for name, tasks, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        times = [re.search(_TOTAL.format(kind), text) for kind in ("wall", "cpu")]
+        wall, cpu = (float(time[1]) * _UNITS[time[2]] if time else None for time in times)
+        rows.append({"operator": name, "tasks": int(tasks) if tasks else None, "wall s": wall, "CPU s": cpu})
+    return rows
+
+
+def stages(output: str) -> list[dict[str, Any]]:
+    """Seconds that one photo takes in each stage, waiting for processors included."""
+    columns = ", ".join(f"median(seconds_{s}) AS {s}, quantile_cont(seconds_{s}, 0.95) AS {s}_95" for s in STAGES)
+    (found,) = query.reading(
+        output, lambda connection: query.run(connection, f"SELECT {columns} FROM photos")
+    ).to_pylist()
+    return [{"stage": s, "median s": found[s], "95% below s": found[f"{s}_95"]} for s in STAGES]

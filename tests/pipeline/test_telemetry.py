@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -31,6 +32,9 @@ seconds = {"seconds_fetch": 0.25, "seconds_restore": 2.0}
 telemetry.photo_finished(result_row("a.jpg", face_count=3, bytes=1000, error_type=None, **seconds))
 telemetry.photo_finished(result_row("b.jpg", face_count=1, bytes=24, error_type=None, **seconds))
 telemetry.photo_finished(result_row("c.jpg", "failed", error_type="truncated", bytes=None))
+telemetry.fetched(1030)
+telemetry.decoded("detect")
+telemetry.decoded("compose")
 telemetry.micro_batch(3, 8, 0.4)
 telemetry.micro_batch(8, 8, 0.4)
 text, end = "", time.monotonic() + 60
@@ -38,6 +42,7 @@ while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monot
     time.sleep(0.2)
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
 print(text)
+print("totals", telemetry.totals())
 """
 
 
@@ -73,6 +78,8 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
     assert samples["interlcm_micro_batch_faces_total"] == 11
     assert samples["interlcm_micro_batch_places_total"] == 16
     assert samples["interlcm_micro_batch_seconds_count"] == 2
+    totals = ast.literal_eval(done.stdout.rpartition("totals ")[2])
+    assert totals["interlcm_photos"] == 3 and totals["interlcm_read_bytes"] == 1030 and totals["interlcm_decodes"] == 2
     names = {re.sub("_(total|bucket|sum|count)$", "", sample.partition(" ")[0]) for sample in samples}
     assert names == set(telemetry.METRICS)
 

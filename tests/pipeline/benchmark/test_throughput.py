@@ -1,0 +1,54 @@
+"""What a run must not come to cost: counted on a small run with stand-in models, never timed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.benchmark import photos, throughput
+from pipeline.benchmark.stand_in import Call
+from pipeline.benchmark.throughput import Measured
+from pipeline.index import build_index
+from pipeline.settings import Resources
+
+PHOTOS = 24
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Measured:
+    folder = tmp_path_factory.mktemp("throughput")
+    photos.write_archives(str(folder / "scans"), PHOTOS, 20_000, 40_000)
+    build_index([str(folder / "scans")], str(folder / "run"))
+    return throughput.measure(str(folder / "run"), Resources(1, 1, batch_faces=4), seconds=0.02, size=64)
+
+
+def test_every_photo_is_read_once_and_decoded_twice(measured: Measured) -> None:
+    assert measured.photos == PHOTOS
+    assert measured.counted["interlcm_decodes"] == 2 * PHOTOS
+    assert 1 <= measured.counted["interlcm_read_bytes"] / measured.counted["interlcm_bytes"] <= 1.05
+
+
+def test_micro_batches_are_filled_across_photos(measured: Measured) -> None:
+    assert 2 * PHOTOS < measured.faces < 3 * PHOTOS
+    assert measured.fill >= 0.95
+
+
+def test_the_chain_is_the_operators_that_it_was_made_of(measured: Measured) -> None:
+    """None more (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
+    names = [row["operator"] for row in throughput.operators(measured.stats)]
+    stages = ["MapBatches(fetch_open)", "MapBatches(Isolated)", "MapBatches(Isolated)", "MapBatches(publish_open)"]
+    assert [name for name in names if name.startswith("MapBatches")] == stages
+    assert len(names) <= len(stages) + 2  # the index rows, and how they are cut
+
+
+def test_shares_are_of_the_time_when_all_actors_work() -> None:
+    """Two actors, ideal 4 faces/s: the window is from 2 to 8; in it one works all the time, the other two thirds."""
+    micro_batches = [Call(1, 0, 4, 8, 8), Call(1, 4, 8, 6, 8), Call(2, 2, 6, 8, 8), Call(2, 8, 12, 8, 8)]
+    calls = [Call(1, 0, 8), Call(2, 2, 6.5), Call(2, 8, 12)]
+    made = Measured(-2, 14, 10, 4.0, micro_batches, calls, {}, "")
+    assert made.window == (2, 8)
+    assert made.share(made.micro_batches) == pytest.approx(10 / 12)
+    assert made.share(made.calls) == pytest.approx(10.5 / 12)
+    assert made.fill == 30 / 32 and made.steady == pytest.approx(10 / 12 * 30 / 32)
+    assert made.whole == 30 / (16 * 4)
+    # 30 faces at the steady pace take 9.6 s, so 6.4 s are start and end; ten times as many photos take 102.4 s.
+    assert made.expected(100) == pytest.approx(300 / (4 * 102.4))
