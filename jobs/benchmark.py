@@ -4,6 +4,7 @@ import typer
 
 from jobs.benchmark_index import index
 from jobs.benchmark_pipeline import pipeline
+from jobs.benchmark_query import query
 
 app = typer.Typer(
     name="benchmark",
@@ -18,5 +19,5 @@ def group() -> None:
     """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
 
 
-for command in (pipeline, index):
+for command in (pipeline, index, query):
     app.command()(command)

@@ -32,6 +32,7 @@ BATCH_PHOTOS = 8  # whose rows make one manifest part, and the least that one ca
 # the last one is empty on average, of all places one in sixteen; with two faces each one in thirty-two.
 CALL_MICRO_BATCHES = 8
 CALL_BYTES = 512 << 20  # ... but no more photos than have so many bytes, as the index has them
+CALLS = 10  # ... and so few that every actor gets as many calls: in the end one of them keeps the others waiting
 MAX_BLOCK_BYTES = 64 << 20  # a stage's output is cut into blocks of about this size
 COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
@@ -147,7 +148,8 @@ def chain(
 def call_photos(pending: pa.Table, resources: Resources) -> int:
     """How many photos one call of a restore actor takes."""
     mean = max(1.0, pc.mean(pending["stored_bytes"]).as_py() or 0.0)
-    return int(max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / mean)))
+    each = pending.num_rows / (CALLS * resources.max_actors)
+    return int(max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / mean, each)))
 
 
 def fetch_open(unit: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:

@@ -42,3 +42,15 @@ def test_a_table_goes_into_a_page_as_it_is() -> None:
         "| tar     |    12,346 | 100,000 |",
         "| zip     |     0.123 |         |",
     ]
+
+
+def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
+    found = tables(tmp_path, "query", "--photos", "2000")
+    (resume,) = found["Resume: what is left to do"]
+    assert (resume["index rows"], resume["left"]) == (2000, 200)
+    assert {row["question"]: row["rows"] for row in found["Ready questions"]} == {
+        "--worst": 20,
+        "--failures": 18,
+        "--review": 36,
+        "--summary": 2,
+    }
