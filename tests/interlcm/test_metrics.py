@@ -54,6 +54,13 @@ def test_delta_e_is_that_of_double_precision(other: np.ndarray) -> None:
     assert delta_e(np.ascontiguousarray(other), FACE) == pytest.approx(expected, abs=1e-4)
 
 
+def test_delta_e_of_a_face_higher_than_a_strip_counts_each_line_once() -> None:
+    face = skimage.data.astronaut()[:300, :64]  # two strips and a part of one
+    other = np.roll(face, 40, axis=0)
+    expected = skimage.color.deltaE_ciede2000(skimage.color.rgb2lab(face), skimage.color.rgb2lab(other)).mean()
+    assert delta_e(other, face) == pytest.approx(expected, abs=1e-4)
+
+
 def test_tensors_and_arrays_give_the_same() -> None:
     face, other = torch.from_numpy(FACE.copy()), torch.from_numpy(with_grain(10))
     assert psnr(other, face) == psnr(with_grain(10), FACE)
