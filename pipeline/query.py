@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from pipeline import decisions, storage
+from pipeline import decisions, manifest_files, storage
 from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
 
@@ -88,13 +88,17 @@ def connect(output: str, decided: bool = True) -> duckdb.DuckDBPyConnection:
     there are, `manifest` every row ever written, `decisions` what curators decided (not read when `decided` is false).
     They are empty as long as nothing was written.
 
-    Raises `storage.StorageError` when there is no run at OUTPUT, or it cannot be read, and `decisions.DecisionError`.
+    Raises `storage.StorageError` when there is no run at OUTPUT, it cannot be read, or a later version of this software
+    wrote it, and `decisions.DecisionError`.
     """
     if not storage.exists(storage.join(output, "index")):
         raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")
     connection = duckdb.connect()
-    connection.register("index", _parquet(storage.join(output, "index"), INDEX_SCHEMA))
-    connection.register("manifest", _parquet(storage.join(output, "manifest"), MANIFEST_SCHEMA))
+    index, manifest = storage.join(output, "index"), storage.join(output, "manifest")
+    files = manifest_files.listed(manifest)
+    manifest_files.check(manifest, files)
+    connection.register("index", _parquet(index, manifest_files.listed(index), INDEX_SCHEMA))
+    connection.register("manifest", _parquet(manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute(VIEWS)
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made when needed, gone in the end
@@ -102,14 +106,13 @@ def connect(output: str, decided: bool = True) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _parquet(folder: str, schema: pa.Schema) -> pyarrow.dataset.Dataset | pa.Table:
-    names = [name for name, _ in storage.list_files(folder)] if storage.exists(folder) else []
-    filesystem, path = storage.arrow_filesystem(folder)
-    paths = [f"{path}/{name}" for name in names if name.endswith(".parquet")]
-    if not paths:
+def _parquet(folder: str, files: list[tuple[str, int]], schema: pa.Schema) -> pyarrow.dataset.Dataset | pa.Table:
+    if not files:
         return schema.empty_table()
+    filesystem, path = storage.arrow_filesystem(folder)
     parquet = pyarrow.dataset.ParquetFileFormat()
-    return _Files([parquet.make_fragment(path, filesystem) for path in paths], schema, parquet, filesystem)
+    fragments = [parquet.make_fragment(f"{path}/{name}", filesystem) for name, _ in files]
+    return _Files(fragments, schema, parquet, filesystem)
 
 
 class _Files(pyarrow.dataset.FileSystemDataset):

@@ -16,9 +16,10 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline import storage
 from pipeline.columns import FACE, MANIFEST_SCHEMA
 from pipeline.index import INDEX_SCHEMA
-from pipeline.manifest import write_part
+from pipeline.manifest import pending, write_part
+from pipeline.pace import look
 from pipeline.query import QueryError, columns, connect, run
-from tests.rows import face, index_row, result_row, write_index, write_old_part
+from tests.rows import face, index_row, result_row, write_index, write_later_part, write_old_part
 
 
 @pytest.fixture
@@ -184,6 +185,22 @@ def test_all_three_open_a_manifest_of_two_versions(output: str) -> None:
     assert rows(output, "SELECT page, pages, mask FROM photos WHERE member = 'c.jpg'") == [
         {"page": 1, "pages": 1, "mask": None}
     ]
+
+
+def test_a_manifest_of_a_later_version_is_refused_in_one_line(output: str) -> None:
+    write_later_part(output, [result_row("c.jpg")])
+    for ask in (lambda: rows(output, "FROM photos"), lambda: look(output), lambda: pending(output)):
+        with pytest.raises(storage.StorageError) as error:
+            ask()
+        assert "part-later.parquet: written by a later version of interlcm (schema_version 3," in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"half a file"])
+def test_a_damaged_part_is_one_line_with_a_remedy(output: str, content: bytes) -> None:
+    Path(output, "manifest", "part-bad.parquet").write_bytes(content)
+    with pytest.raises(storage.StorageError, match="part-bad.parquet: damaged, or no Parquet file; move it out"):
+        rows(output, "FROM photos")
 
 
 def rows(output: str, sql: str) -> list[dict[str, object]]:
