@@ -3,6 +3,7 @@
 import typer
 
 from jobs.benchmark_index import index
+from jobs.benchmark_model import model
 from jobs.benchmark_pipeline import pipeline
 from jobs.benchmark_query import query
 
@@ -19,5 +20,5 @@ def group() -> None:
     """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
 
 
-for command in (pipeline, index, query):
+for command in (model, pipeline, index, query):
     app.command()(command)

@@ -16,11 +16,11 @@ def model(
         ),
     ] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Default: cuda where there is a GPU.")] = None,
-    faces: Annotated[int | None, typer.Option(min=1, help="To restore in each row; 4 micro-batches by default.")] = None,
+    faces: Annotated[int | None, typer.Option(min=1, help="Restored in each row: 4 micro-batches (CPU: 2).")] = None,
     batch_faces: Annotated[
         int | None, typer.Option(min=1, help="Faces in a micro-batch; 16 on a GPU, 2 on a CPU by default.")
     ] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="One more row, with torch.compile; takes minutes.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="One more row, with torch.compile: minutes.")] = False,
     to: To = "",
 ) -> None:
     """Restore the same faces in several ways: a plain float32 loop, then with one measure more in each row.
@@ -48,5 +48,6 @@ def model(
     flops = next(row["TFLOP"] for row in parts if row["part"] == "all") * 1e12
     network = benchmark.random_model(chosen, on)
     rows = list(benchmark.measure(network, on, flops, count, batch, compile))
-    print(f"{chosen.width:g} x the published channels, crops of {chosen.pixels} px, {benchmark.STEPS} steps, {count} faces")
+    shape = f"{chosen.width:g} x the published channels, crops of {chosen.pixels} px"
+    print(f"{shape}, {benchmark.STEPS} steps, {count} faces in each row")
     publish({"Work for one face": parts, "Speed": rows}, to)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from jobs.figures import markdown
+from pipeline.benchmark.model import SIZES, parts
 
 
 def tables(tmp_path: Path, *arguments: str) -> dict[str, list[dict[str, Any]]]:
@@ -54,3 +56,22 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
         "--review": 36,
         "--summary": 2,
     }
+
+
+def test_the_model_does_what_the_plain_loop_does(tmp_path: Path) -> None:
+    """Every way to restore gives the numbers of the loop: to rounding in float32, to 45 dB in bfloat16."""
+    found = tables(tmp_path, "model", "--size", "tiny", "--device", "cpu", "--faces", "2", "--batch-faces", "2")
+    loop, *others = found["Speed"]
+    assert loop["x plain"] == 1 and loop["PSNR dB"] is None
+    assert [row["PSNR dB"] > 100 for row in others] == [True, True, True, False]
+    assert others[-1]["PSNR dB"] > 45 and "bfloat16" in others[-1]["model"]
+
+
+def test_the_full_model_has_the_published_work() -> None:
+    """What it costs by the sizes of its layers: 6.9 TFLOP, of which what is computed once is counted once."""
+    work = {row["part"]: row["TFLOP"] for row in parts(SIZES["full"])}
+    assert work["VAE encoder"] == pytest.approx(1.117, rel=0.01)
+    assert work["VAE decoder"] == pytest.approx(2.515, rel=0.01)
+    assert work["spatial encoder: embedding of the crop"] == pytest.approx(0.0147, rel=0.01)
+    assert work["spatial encoder and UNet, 3 steps"] == pytest.approx(3 * (0.803 + 0.283 - 0.0147), rel=0.01)
+    assert work["all"] == pytest.approx(6.93 - 2 * 0.0147, rel=0.01)
