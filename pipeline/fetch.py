@@ -7,50 +7,30 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipeline import archive, storage, telemetry, traffic
-from pipeline.compressed import COMPRESSIONS
 from pipeline.index import member_of
 from pipeline.limits import Limits
 from pipeline.member import printable
 from pipeline.row import Row, ended, to_table
 from pipeline.settings import Job
 
-UNIT_PHOTOS = 8  # most members that one task reads from an archive with random access
-UNIT_BYTES = 64 << 20  # ... and most bytes, as the index has them, so that a block stays small
-BLOCK_BYTES = 16 << 20  # bytes after which a task hands rows on before it reads the next
-
-
-def units(pending: pa.Table, actors: int) -> list[pa.Table]:
-    """Cut index rows (sorted by source) into what one task reads in one go.
-
-    A compressed tar cannot be entered in the middle: all its rows are one unit, read once. Other archives give units
-    small enough that every one of `actors` gets at least twenty, if there are that many photos.
-    """
-    limit = max(1, min(UNIT_PHOTOS, pending.num_rows // (20 * actors)))
-    found: list[pa.Table] = []
-    columns = (pending[name].to_pylist() for name in ("source", "archive_format", "stored_bytes"))
-    start, size, last = 0, 0, ""
-    for place, (source, format, stored) in enumerate(zip(*columns, strict=True)):
-        full = format not in COMPRESSIONS and (place - start >= limit or size + (stored or 0) > UNIT_BYTES)
-        if place > start and (source != last or full):
-            found.append(pending.slice(start, place - start))
-            start, size = place, 0
-        last, size = source, size + (stored or 0)
-    return [*found, pending.slice(start)] if pending.num_rows else []
+# After so many photos or bytes a task hands rows on, and asks whether the run is to stop, before it reads the next.
+BLOCK_PHOTOS, BLOCK_BYTES = 16, 16 << 20
 
 
 def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """Read the members of one unit; one row out for each row in, whether it could be read or not."""
+    """Read the members of index rows of one archive; one row out for each row in, whether it could be read or not."""
     job.environment.use()
     rows: list[Row] = []
     size, before = 0, traffic.read.size
     for row in fetched(unit.to_pylist(), job.settings.limits):
         rows.append(row)
         size += len(row["data"] or b"")
-        if size >= BLOCK_BYTES:
+        if size >= BLOCK_BYTES or len(rows) == BLOCK_PHOTOS:
             yield to_table(rows)
             rows, size = [], 0
     telemetry.fetched(traffic.read.size - before)
-    yield to_table(rows)
+    if rows:
+        yield to_table(rows)
 
 
 def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:

@@ -14,7 +14,10 @@ import pyarrow.parquet
 from pipeline import query, storage
 from pipeline.columns import MANIFEST_SCHEMA, STATUSES
 from pipeline.index import INDEX_SCHEMA
+from pipeline.pending import PLACE, Pending, places
+from pipeline.source import parquet_files
 
+MEMORY = "800MB"  # of DuckDB while it compares index and manifest, of 10^7 rows each; the rest goes to disk
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")
 
 # The photo_id of the index row that a manifest row belongs to: that of a further page has its number at the end.
@@ -91,8 +94,8 @@ def _check(row: dict[str, Any]) -> None:
         raise ValueError(f"status {row['status']!r} of photo {row['photo_id']} is not one of {', '.join(STATUSES)}")
 
 
-def pending(output: str, where: str | None = None) -> pa.Table:
-    """The index rows to work on (`INDEX_SCHEMA`), in the order in which they lie in their archives.
+def pending(output: str, where: str | None = None) -> Pending:
+    """The index rows to work on.
 
     Without `where`: those that have no manifest row yet, or not one for each of their pages. `where` is an SQL
     condition on the columns of the index and of the view `photos`, with status 'pending' for rows that miss results.
@@ -101,10 +104,11 @@ def pending(output: str, where: str | None = None) -> pa.Table:
 
     Raises `StorageError` when there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
     """
-    return query.reading(output, partial(_pending, where=where), decided=where is not None)
+    work = partial(_pending, output=output, where=where)
+    return query.reading(output, work, decided=where is not None, memory=MEMORY)
 
 
-def _pending(connection: duckdb.DuckDBPyConnection, where: str | None) -> pa.Table:
+def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | None) -> Pending:
     connection.execute(RESULTS + MEMBERS)
     if where is None:
         chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
@@ -113,8 +117,10 @@ def _pending(connection: duckdb.DuckDBPyConnection, where: str | None) -> pa.Tab
         candidates = CANDIDATES.format(shared=shared, root=ROOT)
         only_open = "status = 'pending' AND" if _asks_index_only(where) else ""
         chosen = f"SELECT index_photo_id AS photo_id FROM ({candidates}) WHERE {only_open} (\n{where}\n)"
-    rows = f"SELECT * FROM index SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
-    return query.run(connection, f'{rows} ORDER BY source, "offset", member, photo_id').cast(INDEX_SCHEMA)
+    files = parquet_files(output)
+    connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(output, files)))
+    found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
+    return Pending(output, files, query.run(connection, f"{found} ORDER BY file, row"))
 
 
 def _asks_index_only(where: str) -> bool:
@@ -166,7 +172,7 @@ def counts(output: str) -> Counts:
 
     Raises `StorageError` when there is no run at OUTPUT.
     """
-    return query.reading(output, counted, decided=False)
+    return query.reading(output, counted, decided=False, memory=MEMORY)
 
 
 def counted(connection: duckdb.DuckDBPyConnection) -> Counts:

@@ -36,6 +36,7 @@ CREATE VIEW faces AS
 LOCKS = """
 SET TimeZone = 'UTC';
 SET temp_directory = '{temporary}';
+SET enable_progress_bar = false;
 SET enable_external_access = false;
 SET python_enable_replacements = false;
 SET lock_configuration = true;
@@ -61,15 +62,17 @@ class QueryError(Exception):
     """SQL that cannot run: what DuckDB says about it, in one line."""
 
 
-def reading(output: str, work: Callable[[duckdb.DuckDBPyConnection], Result], decided: bool = True) -> Result:
-    """What `work` makes of a connection to the run; once more where a part went away while it was read.
+def reading(
+    output: str, work: Callable[[duckdb.DuckDBPyConnection], Result], decided: bool = True, memory: str = ""
+) -> Result:
+    """What `work` makes of a connection to the run (`connect`); once more where a part went away while it was read.
 
     Compaction removes small parts once their rows are in a merged one, so a new look finds them there.
     """
     attempts = 0
     while True:
         attempts += 1
-        with connect(output, decided) as connection:
+        with connect(output, decided, memory) as connection:
             try:
                 return work(connection)
             except (QueryError, duckdb.Error) as error:
@@ -81,19 +84,20 @@ def reading(output: str, work: Callable[[duckdb.DuckDBPyConnection], Result], de
                 raise
 
 
-def connect(output: str, decided: bool = True) -> duckdb.DuckDBPyConnection:
+def connect(output: str, decided: bool = True, memory: str = "") -> duckdb.DuckDBPyConnection:
     """A connection with the tables of a run and nothing else: file access is closed.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` the members
     there are, `manifest` every row ever written, `decisions` what curators decided (not read when `decided` is false).
-    They are empty as long as nothing was written.
+    They are empty as long as nothing was written. memory: most that DuckDB holds, such as "1GB"; else most of what the
+    machine has.
 
     Raises `storage.StorageError` when there is no run at OUTPUT, it cannot be read, or a later version of this software
     wrote it, and `decisions.DecisionError`.
     """
     if not storage.exists(storage.join(output, "index")):
         raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
     index, manifest = storage.join(output, "index"), storage.join(output, "manifest")
     files = manifest_files.listed(manifest)
     manifest_files.check(manifest, files)

@@ -14,9 +14,9 @@ from ray.data import DataContext
 
 from pipeline import archive, query, sandbox, storage
 from pipeline.display import display_copies
-from pipeline.fetch import units
 from pipeline.index import member_of
 from pipeline.limits import Limits
+from pipeline.pending import split
 from pipeline.photo_error import PhotoError
 from pipeline.report_files import publish
 from pipeline.row import Row
@@ -81,7 +81,7 @@ def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
     context.raise_original_map_exception = True  # so that a StorageError arrives as one
     work: Any = copy_unit
     cores = int(ray.cluster_resources().get("CPU", 1))
-    made = ray.data.from_arrow(units(rows, cores)).map_batches(
+    made = ray.data.from_arrow(list(split(rows, cores))).map_batches(
         work, batch_size=None, num_cpus=1, batch_format="pyarrow", zero_copy_batch=True, fn_kwargs={"task": task}
     )
     yield from made.iter_batches(batch_size=None, batch_format="pyarrow")

@@ -21,9 +21,10 @@ from interlcm import weights_index
 from pipeline import compaction, in_flight, lease, local_disk, manifest, storage, termination
 from pipeline.compose import compose
 from pipeline.detect import load_detector
-from pipeline.fetch import fetch, units
+from pipeline.fetch import fetch
 from pipeline.find import FindFaces
 from pipeline.in_flight import Isolated, Work, isolated
+from pipeline.pending import Pending, load
 from pipeline.provenance import Signing
 from pipeline.settings import Environment, Job, Resources, Settings, weights_folder
 
@@ -33,7 +34,9 @@ BATCH_PHOTOS = 8  # whose rows make one manifest part, and the least that one ca
 CALL_MICRO_BATCHES = 8
 CALL_BYTES = 512 << 20  # ... but no more photos than have so many bytes, as the index has them
 CALLS = 10  # ... and so few that every actor gets as many calls: in the end one of them keeps the others waiting
-MAX_BLOCK_BYTES = 64 << 20  # a stage's output is cut into blocks of about this size
+# A stage's output is cut into blocks of about this size: large enough that small photos do not each cost the driver a
+# block to keep account of, small enough that large ones do not wait for each other.
+MAX_BLOCK_BYTES = 16 << 20
 COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
 
@@ -71,9 +74,9 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
     with lease.held(job.output) as mine:
         remove_leftovers(job.output)
         pending = manifest.pending(job.output, where)
-        progress = Progress(total=pending.num_rows)
+        progress = Progress(total=len(pending))
         yield progress
-        if pending.num_rows:
+        if len(pending):
             record(job, resources)
             book = in_flight.ledger()
             compacted = 0
@@ -95,14 +98,14 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
 
 
 def chain(
-    pending: pa.Table,
+    pending: Pending,
     job: Job,
     resources: Resources,
     book: Any,
     find: Actor | None = None,
     restore: Actor | None = None,
 ) -> ray.data.Dataset:
-    """index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts.
+    """places of index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts.
 
     book: an `in_flight.ledger`, in which the stages note what they have in hand. find, restore: the actors of the
     second and the third stage, when others are meant than those of a run: a benchmark has stand-ins.
@@ -122,7 +125,8 @@ def chain(
     read: Any = fetch_open
     publish: Any = publish_open
     return (
-        ray.data.from_arrow(units(pending, resources.max_actors))  # one block = what one task reads
+        ray.data.from_arrow(pending.units(resources.max_actors))
+        .repartition(target_num_rows_per_block=1)  # one block = one unit, cut by a task: the driver would take minutes
         .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job, "book": book}, **arrow)
         .map_batches(
             Isolated,
@@ -145,19 +149,21 @@ def chain(
     )
 
 
-def call_photos(pending: pa.Table, resources: Resources) -> int:
+def call_photos(pending: Pending, resources: Resources) -> int:
     """How many photos one call of a restore actor takes."""
-    mean = max(1.0, pc.mean(pending["stored_bytes"]).as_py() or 0.0)
-    each = pending.num_rows / (CALLS * resources.max_actors)
+    mean = max(1.0, pc.mean(pending.places["bytes"]).as_py() or 0.0)
+    each = len(pending) / (CALLS * resources.max_actors)
     return int(max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / mean, each)))
 
 
-def fetch_open(unit: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
-    """`fetch`, until the run is to stop."""
-    for table in fetch(unit, job):
-        if ray.get(book.stopping.remote()):
-            return
-        yield table
+def fetch_open(units: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
+    """`fetch` of the index rows of units, until the run is to stop."""
+    job.environment.use()
+    for unit in units.to_pylist():
+        for table in fetch(load(unit, job.output), job):
+            if ray.get(book.stopping.remote()):
+                return
+            yield table
 
 
 def publish_open(table: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:

@@ -12,6 +12,8 @@ import pyarrow.parquet
 from pipeline import storage
 from pipeline.columns import MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.index import INDEX_SCHEMA
+from pipeline.manifest import pending
+from pipeline.pending import load
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -62,6 +64,12 @@ def write_later_part(output: str, rows: list[dict[str, Any]]) -> str:
     uri = storage.join(output, "manifest", "part-later.parquet")
     storage.write_bytes(uri, file.getvalue())
     return uri
+
+
+def pending_rows(output: str, where: str | None = None) -> pa.Table:
+    """The index rows that a run would work on."""
+    units = pending(output, where).units(actors=1).to_pylist()
+    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *(load(unit, output) for unit in units)])
 
 
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import manifest, row, storage
+from pipeline import row, storage
 from pipeline.index import write_archive
 from pipeline.row import Row
 from pipeline.run import prepare
 from pipeline.settings import Job, Settings
 from pipeline.source import Source
 from tests.pictures import Pixels, encoded
+from tests.rows import pending_rows
 
 
 def job(output: Path | str, weights: str, **settings: Any) -> Job:
@@ -57,4 +58,4 @@ def indexed(source: Path, output: Path) -> pa.Table:
     kind = "folder" if source.is_dir() else "archive"
     target = storage.join(str(output), "index", f"{source.name}.parquet")
     write_archive(Source(str(source), kind), source.name, target, str(output))
-    return manifest.pending(str(output))
+    return pending_rows(str(output))

@@ -12,10 +12,10 @@ import pytest
 from jobs import weights
 from jobs.__main__ import app, main
 from pipeline.index import build_index
-from pipeline.manifest import counts, pending, write_part
+from pipeline.manifest import counts, write_part
 from tests.ceph import CephGateway, free_port
 from tests.pipeline.archives import put, tar_bytes
-from tests.rows import result_row
+from tests.rows import pending_rows, result_row
 
 COMMANDS = [
     f"{group}{command.callback.__name__}"
@@ -211,7 +211,7 @@ def test_strict_tells_that_photos_failed(
 ) -> None:
     output = str(tmp_path / "out")
     build_index([source], output)
-    rows = pending(output).to_pylist()
+    rows = pending_rows(output).to_pylist()
     results = [result_row("", status, photo_id=row["photo_id"], source=row["source"])
                for row, status in zip(rows, ("failed", "skipped"), strict=True)]  # fmt: skip
     write_part(results, output, "1")

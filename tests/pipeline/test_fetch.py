@@ -1,4 +1,4 @@
-"""First stage: how the work is cut into units, and that each index row comes out once, read or not."""
+"""First stage: each index row comes out once, read or not."""
 
 from __future__ import annotations
 
@@ -15,30 +15,18 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import fetch as stage
-from pipeline import manifest, storage
-from pipeline.fetch import fetch, units, unsafe
-from pipeline.index import INDEX_SCHEMA, write_archive
+from pipeline import storage
+from pipeline.fetch import fetch, unsafe
+from pipeline.index import write_archive
 from pipeline.row import SCHEMA
 from pipeline.settings import Environment, Job, Settings
 from pipeline.source import Source
 from pipeline.storage import StorageError
 from tests.pipeline.archives import PHOTOS, put, tar_bytes, zip_bytes
-from tests.rows import index_row
+from tests.rows import pending_rows
 from tests.stages import indexed
 
 JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}))
-
-
-def pending(count: int, source: str = "a.tar", **columns: Any) -> pa.Table:
-    rows = [index_row(f"{n:04}.jpg", source=source, **columns) for n in range(count)]
-    return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
-
-
-def sizes(table: pa.Table, actors: int = 1) -> list[int]:
-    found = units(table, actors)
-    if found:
-        assert pa.concat_tables(found).equals(table)  # every row once, in its order
-    return [unit.num_rows for unit in found]
 
 
 def fetched(table: pa.Table) -> list[dict[str, Any]]:
@@ -53,38 +41,6 @@ def fetched(table: pa.Table) -> list[dict[str, Any]]:
 def outcomes(table: pa.Table) -> dict[str, bytes | str]:
     """Bytes of what was read, else error_type, by member."""
     return {row["member"]: row["data"] if row["status"] is None else row["error_type"] for row in fetched(table)}
-
-
-@pytest.mark.parametrize(
-    ("photos", "actors", "largest", "count"),
-    [
-        (0, 1, 0, 0),
-        (1, 1, 1, 1),
-        (19, 4, 1, 19),
-        (100, 1, 5, 20),
-        (100, 2, 2, 50),
-        (5000, 2, stage.UNIT_PHOTOS, 625),
-    ],
-)
-def test_units_leave_twenty_for_each_actor(photos: int, actors: int, largest: int, count: int) -> None:
-    found = sizes(pending(photos), actors)
-    assert max(found, default=0) == largest
-    assert len(found) == count
-
-
-def test_units_hold_few_bytes() -> None:
-    assert sizes(pending(1000, stored_bytes=30 << 20))[:3] == [2, 2, 2]
-    assert sizes(pending(1000, stored_bytes=100 << 20))[:3] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("format", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
-def test_a_compressed_tar_is_one_unit(format: str) -> None:
-    compressed = pending(500, "b.tar", archive_format=format, stored_bytes=1 << 20)
-    assert sizes(pa.concat_tables([pending(16), compressed, pending(8, "c.tar")])) == [8, 8, 500, 8]
-
-
-def test_a_unit_has_one_source() -> None:
-    assert sizes(pa.concat_tables([pending(3, f"{n}.tar") for n in range(200)])) == [3] * 200
 
 
 @pytest.mark.parametrize("archive", ["a.tar", "a.tar.gz", "a.zip", "folder"])
@@ -223,7 +179,7 @@ def failing(tmp_path: Path) -> pa.Table:
     for name, data in PHOTOS.items():
         put("failing://in", name, data)
     write_archive(Source("failing://in", "folder"), "in", str(tmp_path / "out/index/in-0.parquet"), str(tmp_path))
-    return manifest.pending(str(tmp_path / "out"))
+    return pending_rows(str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), NotADirectoryError(errno.ENOTDIR, "a file")])

@@ -12,21 +12,21 @@ from pipeline.columns import FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.index import INDEX_SCHEMA
 from pipeline.manifest import counts, pending, write_part
 from pipeline.query import QueryError
-from tests.rows import face, index_row, result_row, write_index, write_old_part
+from tests.rows import face, index_row, pending_rows, result_row, write_index, write_old_part
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> str:
     """A run of five members, in two index files, without results."""
     uri = str(tmp_path / "out")
-    write_index(uri, [index_row("b.jpg", offset=2048), index_row("a.jpg"), index_row("c.jpg", offset=4096)], "a")
+    write_index(uri, [index_row("a.jpg"), index_row("b.jpg", offset=2048), index_row("c.jpg", offset=4096)], "a")
     rows = [index_row("d.jpg", source="b.zip"), index_row("", source="c.tar", error_type="archive_truncated")]
     write_index(uri, rows, "b")
     return uri
 
 
 def members(output: str, where: str | None = None) -> list[str]:
-    return pending(output, where)["member"].to_pylist()
+    return pending_rows(output, where)["member"].to_pylist()
 
 
 def test_a_part_holds_the_rows_in_the_schema_of_the_manifest(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_every_column_says_what_it_means() -> None:
 
 
 def test_pending_is_the_index_without_the_manifest_in_the_order_of_the_archives(output: str) -> None:
-    table = pending(output)
+    table = pending_rows(output)
     assert table.schema.equals(INDEX_SCHEMA, check_metadata=True)
     assert table["member"].to_pylist() == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", ""]
     assert table["error_type"].to_pylist()[-1] == "archive_truncated"

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline import query, storage
-from pipeline.manifest import counts, pending, write_part
+from pipeline.manifest import counts, write_part
 from tests.ceph import CephGateway, free_port
-from tests.rows import face, index_row, result_row, write_index
+from tests.rows import face, index_row, pending_rows, result_row, write_index
 
 
 def test_what_is_written_is_read(bucket: str) -> None:
@@ -131,7 +131,7 @@ def test_a_run_on_s3_counts_and_continues(bucket: str) -> None:
     write_index(output, [index_row(member) for member in ("a.jpg", "b.jpg", "c.jpg")])
     part = write_part([result_row("a.jpg", face_count=1, faces=[face(0)])], output, "1")
     assert part.startswith(output + "/manifest/part-")
-    assert pending(output)["member"].to_pylist() == ["b.jpg", "c.jpg"]
+    assert pending_rows(output)["member"].to_pylist() == ["b.jpg", "c.jpg"]
     write_part([result_row("b.jpg", "no_face"), result_row("c.jpg", "failed")], output, "1")
     found = counts(output)
     assert (found.indexed, found.restored, found.no_face, found.failed, found.faces) == (3, 1, 1, 1, 1)
