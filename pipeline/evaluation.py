@@ -24,9 +24,9 @@ from pipeline import storage
 from pipeline.evaluation_columns import EVALUATION_SCHEMA, Metric
 from pipeline.evaluation_crops import CutFaces
 from pipeline.evaluation_measures import COLUMNS, MeasureFaces, compare
-from pipeline.fetch import units
 from pipeline.grid import grid
 from pipeline.pairs import Pairs, fetch_pairs
+from pipeline.pending import split
 from pipeline.row import Row
 from pipeline.run import BATCH_PHOTOS, MAX_BLOCK_BYTES, Progress, RunError
 from pipeline.settings import Job, Resources
@@ -89,7 +89,7 @@ class Evaluation:
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
         read: Any = fetch_pairs  # as Ray types a function, it takes a batch alone
         return (
-            ray.data.from_arrow(units(pairs, resources.max_actors))  # one block = what one task reads
+            ray.data.from_arrow(list(split(pairs, resources.max_actors)))  # one block = what one task reads
             .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": self.job}, **arrow)
             .map_batches(
                 CutFaces,

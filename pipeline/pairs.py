@@ -27,7 +27,7 @@ PAIR_SCHEMA = pa.schema(
         ("shown", pa.bool_()),
         ("lq", MEMBER),  # null: made from hq
         ("hq", MEMBER),  # null: there is none
-        # What `fetch.units` cuts by.
+        # What `pending.split` cuts by.
         ("source", pa.string()),
         ("archive_format", pa.string()),
         ("stored_bytes", pa.int64()),
