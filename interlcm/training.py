@@ -2,8 +2,10 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch.nn import functional as F
 from interlcm import losses
 from interlcm.degradation import Degradation, degrade
 from interlcm.model import InterLCM
+
+DRAWS_APART = 1_000_003  # seeds of steps of two runs meet after so many steps
 
 
 class TrainingError(Exception):
@@ -26,8 +30,9 @@ class Stage:
         steps: optimiser steps.
         batch: crops per step.
         size: side of the training crops, px.
-        lr: Adam's learning rate at the start; a cosine takes it to a twentieth.
+        lr: Adam's learning rate at the top; a cosine takes it to a twentieth.
         ema: decay of the moving average of the weights, which is what the stage leaves behind.
+        warmup: steps in which the rate rises to its top; full steps at once would spoil what the weights start from.
     """
 
     steps: int
@@ -35,15 +40,23 @@ class Stage:
     size: int
     lr: float
     ema: float = 0.997
+    warmup: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, as a share of `lr`."""
+        cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
+        return min(1.0, (step + 1) / (self.warmup + 1)) * (0.05 + 0.95 * cosine)
 
 
 @dataclass
 class Crops:
-    """Endless batches of (hq, lq) crops from whole pictures, the same for the same seed.
+    """Batches of (hq, lq) crops from whole pictures.
 
     Attributes:
         pictures: (3, H, W) uint8 RGB each; a picture is drawn by its weight.
         weights: one per picture.
+        seed: of everything that training draws; each step draws from a generator of its own, so that a run that
+            was stopped goes on as if it had not been.
     """
 
     pictures: Sequence[Tensor]
@@ -51,14 +64,15 @@ class Crops:
     degradation: Degradation = field(default_factory=Degradation)
     seed: int = 0
 
-    def batches(self, size: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(count, 3, size, size) in [-1, 1], twice: sharp and degraded."""
-        generator = torch.Generator().manual_seed(self.seed)
+    def generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * DRAWS_APART + step)
+
+    def batch(self, stage: Stage, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(batch, 3, size, size) in [-1, 1], twice: sharp and degraded."""
         weights = torch.tensor(self.weights, dtype=torch.float32)
-        while True:
-            drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
-            hq = torch.stack([self.crop(self.pictures[i], size, generator) for i in drawn.tolist()])
-            yield hq, degrade(hq, self.degradation, generator)
+        drawn = torch.multinomial(weights, stage.batch, replacement=True, generator=generator)
+        hq = torch.stack([self.crop(self.pictures[i], stage.size, generator) for i in drawn.tolist()])
+        return hq, degrade(hq, self.degradation, generator)
 
     def crop(self, picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """A random square, 0.6 to 1.6 times `size` in the picture, resized, flipped, sometimes grey."""
@@ -84,50 +98,78 @@ REPORT_EVERY = 50
 STEP_MIX = (2, 3, 4, 4)  # unrolled steps in training: the default of 4 half of the time, the faster settings otherwise
 
 
-def on_device(model: InterLCM, crops: Crops, stage: Stage) -> Iterator[tuple[Tensor, Tensor]]:
-    for hq, lq in crops.batches(stage.size, stage.batch):
-        yield hq.to(model.device), lq.to(model.device)
+# The LCM's 50 training timesteps.
+TIMESTEPS = range(19, 1000, 20)
+# a of `earlier_timestep` over the prior's stage: diffusion first, then consistency over ever shorter distances.
+TIGHTENING = (0, 0, 0, 0, 1, 2)
 
 
-def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
+def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
     """Train `model.vae` to give sharp crops back."""
-    batches = on_device(model, crops, stage)
-    generator = torch.Generator().manual_seed(crops.seed)
-    optimise(model, ["vae"], lambda step: losses.autoencoding_loss(model, next(batches)[0], generator), stage, report)
-
-
-def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
-    """Train the consistency model with the degraded crop as its condition; UNet and CLIP stay frozen afterwards."""
-    batches = on_device(model, crops, stage)
-    generator = torch.Generator().manual_seed(crops.seed)
-    grid = range(19, 1000, 20)  # the LCM's 50 training timesteps
 
     def loss(step: int) -> Tensor:
-        timestep = grid[int(torch.randint(len(grid), (), generator=generator))]
-        return losses.consistency_loss(model, *next(batches), timestep, generator)
+        generator = crops.generator(step)
+        hq, _ = crops.batch(stage, generator)
+        return losses.autoencoding_loss(model, hq.to(model.device), generator)
 
-    optimise(model, ["unet", "spatial_encoder", "visual_encoder", "clip"], loss, stage, report)
+    optimise(model, ["vae"], loss, stage, report, unfinished)
 
 
-def train_encoders(model: InterLCM, crops: Crops, stage: Stage, report: Report) -> None:
+def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
+    """Train the consistency model by easy consistency tuning (Geng et al. 2024, arXiv 2406.14548), with the degraded
+    crop as its condition; UNet and CLIP stay frozen afterwards."""
+
+    def loss(step: int) -> Tensor:
+        generator = crops.generator(step)
+        hq, lq = crops.batch(stage, generator)
+        timestep = TIMESTEPS[int(torch.randint(len(TIMESTEPS), (), generator=generator))]
+        earlier = earlier_timestep(model, timestep, TIGHTENING[step * len(TIGHTENING) // stage.steps])
+        return losses.consistency_loss(model, hq.to(model.device), lq.to(model.device), timestep, earlier, generator)
+
+    optimise(model, ["unet", "spatial_encoder", "visual_encoder", "clip"], loss, stage, report, unfinished)
+
+
+def earlier_timestep(model: InterLCM, timestep: int, tightening: int) -> int | None:
+    """r for t: r = t (1 - n(t) / 2^a), n(t) = 1 + 8 sigmoid(-t) (arXiv 2406.14548, section 3.2, q = 2, k = 8, b = 1).
+
+    In these formulas t and r are noise over signal, sqrt((1 - abar) / abar); a is `tightening`. r is taken down to
+    the next of TIMESTEPS, and None when there is none or r <= 0: so every chain of estimates ends at the clean latent.
+    """
+    alpha_bar = model.scheduler.alphas_cumprod.double()
+    noise = ((1 - alpha_bar) / alpha_bar).sqrt()
+    t = float(noise[timestep])
+    r = t * (1 - (1 + 8 / (1 + math.exp(t))) / 2**tightening)
+    return max((s for s in TIMESTEPS if noise[s] <= r), default=None)
+
+
+def train_encoders(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
     """Train visual and spatial encoder through the unrolled steps with a pixel loss; all else is frozen."""
-    batches = on_device(model, crops, stage)
-    generator = torch.Generator().manual_seed(crops.seed)
 
     def loss(step: int) -> Tensor:
+        generator = crops.generator(step)
+        hq, lq = crops.batch(stage, generator)
         steps = STEP_MIX[int(torch.randint(len(STEP_MIX), (), generator=generator))]
         seeds = torch.randint(2**31, (stage.batch,), generator=generator).tolist()
-        return losses.restoration_loss(model, *next(batches), steps, seeds)
+        return losses.restoration_loss(model, hq.to(model.device), lq.to(model.device), steps, seeds)
 
-    optimise(model, ["visual_encoder", "spatial_encoder"], loss, stage, report)
+    optimise(model, ["visual_encoder", "spatial_encoder"], loss, stage, report, unfinished)
 
 
 def optimise(
-    model: InterLCM, parts: Sequence[str], loss: Callable[[int], Tensor], stage: Stage, report: Report
+    model: InterLCM,
+    parts: Sequence[str],
+    loss: Callable[[int], Tensor],
+    stage: Stage,
+    report: Report,
+    unfinished: Path | None = None,
 ) -> None:
     """Adam on exactly the named parts of `model`, all others frozen, gradient norm clipped to 1.
 
     Leaves the parts with the moving average of their weights. Raises TrainingError when the loss is not finite.
+
+    Args:
+        loss: of a step; draws from nothing but the step's number.
+        unfinished: file that each report leaves all state in, and that is gone on with when it is there.
     """
     trained = nn.ModuleList(getattr(model, part) for part in parts)
     average = copy.deepcopy(trained)
@@ -135,9 +177,11 @@ def optimise(
     trained.requires_grad_(True)
     parameters = list(trained.parameters())
     optimiser = torch.optim.Adam(parameters, lr=stage.lr, betas=(0.9, 0.99))
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, stage.steps, eta_min=stage.lr / 20)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimiser, stage.rate)
+    state = {"trained": trained, "average": average, "optimiser": optimiser, "decay": decay}
+    start = load_state(unfinished, state) if unfinished is not None and unfinished.exists() else 0
     recent: list[float] = []
-    for step in range(stage.steps):
+    for step in range(start, stage.steps):
         value = loss(step)
         number = float(value.detach())
         if not math.isfinite(number):
@@ -154,8 +198,25 @@ def optimise(
         if len(recent) == REPORT_EVERY or step + 1 == stage.steps:
             report(step + 1, sum(recent) / len(recent))
             recent = []
+            if unfinished is not None:
+                save_state(unfinished, state, step + 1)
     trained.load_state_dict(average.state_dict())
     model.requires_grad_(False)
+
+
+def save_state(path: Path, state: dict[str, Any], step: int) -> None:
+    """Write the state of modules, optimiser and schedule after `step` steps; whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save({name: holder.state_dict() for name, holder in state.items()} | {"step": step}, part)
+    part.replace(path)
+
+
+def load_state(path: Path, state: dict[str, Any]) -> int:
+    """Fill `state` from what `save_state` wrote; the number of steps done."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    for name, holder in state.items():
+        holder.load_state_dict(saved[name])
+    return int(saved["step"])
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train weights: the two encoders as the InterLCM paper does, or with the preset demo the small demo weights.
 
-    Start the same command once more to continue what was stopped. The encoders' training writes OUTPUT/weights.
+    Stopped or killed, it continues with the same command. The encoders' training writes OUTPUT/weights.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def train(
 
 
 def train_demo(settings: dict[str, Any], output: Path) -> None:
-    """VAE, prior and encoders of small weights, one stage after the other; what has finished is not trained again."""
+    """VAE, prior and encoders of small weights; a run that was stopped goes on from its last report."""
     import torch
 
     from interlcm import training
@@ -82,8 +82,10 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
             load_stage(model, checkpoint)
             continue
         stage = training.Stage(**settings["stages"][name])
-        run(model, crops, stage, partial(report, name))
+        unfinished = checkpoint.with_name(f"{name}-unfinished.pt")
+        run(model, crops, stage, partial(report, name), unfinished)
         save_stage(model, checkpoint)
+        unfinished.unlink()
     model.save_pretrained(output, settings["variant"], licence=settings["licence"], origin=settings["origin"])
     print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {output}")
 

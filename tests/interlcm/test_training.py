@@ -1,7 +1,10 @@
 """Training loops on tiny modules: what changes, what stays, and what stops them."""
 
+import contextlib
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,7 +73,7 @@ def test_frozen_parts_take_no_gradient(model: InterLCM) -> None:
 
 
 def test_loss_of_the_vae_falls(model: InterLCM, crops: Crops) -> None:
-    hq, _ = next(crops.batches(tiny.IMAGE_SIZE, 4))
+    hq, _ = crops.batch(replace(STAGE, batch=4), crops.generator(0))
 
     def loss() -> float:
         torch.manual_seed(0)  # the posterior is sampled
@@ -90,7 +93,7 @@ def test_loss_of_the_vae_falls(model: InterLCM, crops: Crops) -> None:
 
 
 def test_loss_of_the_encoders_falls(model: InterLCM, crops: Crops) -> None:
-    hq, lq = next(crops.batches(tiny.IMAGE_SIZE, 4))
+    hq, lq = crops.batch(replace(STAGE, batch=4), crops.generator(0))
 
     def loss(step: int = 0) -> torch.Tensor:
         return losses.restoration_loss(model, hq, lq, 2, [0, 1, 2, 3])
@@ -143,20 +146,23 @@ def test_reports_come_at_intervals_and_at_the_end(model: InterLCM) -> None:
     assert reports == [(every, (every - 1) / 2), (every + 3, every + 1.0)]
 
 
-def test_crops_are_the_same_for_a_seed(crops: Crops) -> None:
-    def first_two(seed: int) -> torch.Tensor:
-        batches = Crops([ASTRONAUT, COFFEE], [1, 1], seed=seed).batches(48, 3)
-        return torch.stack([torch.stack(next(batches)) for _ in range(2)])
+def draw(crops: Crops, size: int, count: int, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    return crops.batch(Stage(steps=1, batch=count, size=size, lr=1e-3), crops.generator(step))
 
-    one = first_two(7)
+
+def test_crops_are_the_same_for_a_seed_and_step(crops: Crops) -> None:
+    def both(seed: int, step: int) -> torch.Tensor:
+        return torch.stack(draw(replace(crops, seed=seed), 48, 3, step))
+
+    one = both(7, 0)
     torch.manual_seed(123)  # the global generator has no say
-    assert torch.equal(first_two(7), one)
-    assert not torch.equal(first_two(8), one)
-    assert not torch.equal(one[0], one[1])  # and batches differ within a run
+    assert torch.equal(both(7, 0), one)
+    assert not torch.equal(both(8, 0), one)
+    assert not torch.equal(both(7, 1), one)
 
 
 def test_crops_have_shape_range_and_some_are_grey(crops: Crops) -> None:
-    hq, lq = next(crops.batches(48, 40))
+    hq, lq = draw(crops, 48, 40)
     assert hq.shape == lq.shape == (40, 3, 48, 48)
     assert max(float(x.abs().max()) for x in (hq, lq)) <= 1
     assert float((lq - hq).abs().mean()) > 0.05  # degraded, in the same place
@@ -167,13 +173,74 @@ def test_crops_have_shape_range_and_some_are_grey(crops: Crops) -> None:
 
 def test_pictures_are_drawn_by_weight() -> None:
     dark, light = torch.zeros((3, 64, 64), dtype=torch.uint8), torch.full((3, 64, 64), 255, dtype=torch.uint8)
-    hq, _ = next(Crops([dark, light], [1, 3]).batches(16, 80))
+    hq, _ = draw(Crops([dark, light], [1, 3]), 16, 80)
     share = float((hq.mean((1, 2, 3)) > 0).float().mean())
     assert share == pytest.approx(0.75, abs=0.12)
-    hq, _ = next(Crops([dark, light], [0, 1]).batches(16, 20))
+    hq, _ = draw(Crops([dark, light], [0, 1]), 16, 20)
     assert float(hq.min()) > 0.99
 
 
 def test_picture_smaller_than_the_crop_is_enlarged() -> None:
-    hq, _ = next(Crops([ASTRONAUT[:, :20, :30]], [1]).batches(32, 3))
+    hq, _ = draw(Crops([ASTRONAUT[:, :20, :30]], [1]), 32, 3)
     assert hq.shape == (3, 3, 32, 32)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("train", [training.train_vae, training.train_prior, training.train_encoders])
+def test_a_killed_stage_goes_on_as_if_it_had_not_been(
+    crops: Crops, train: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "REPORT_EVERY", 2)
+    stage, unfinished = replace(STAGE, steps=7, warmup=2), tmp_path / "stage.pt"
+
+    def run(model: InterLCM, last: int) -> list[tuple[int, float]]:
+        reports: list[tuple[int, float]] = []
+
+        def report(step: int, loss: float) -> None:
+            reports.append((step, loss))
+            if step == last:
+                raise KilledError
+
+        with contextlib.suppress(KilledError):
+            train(model, crops, stage, report, unfinished if last else None)
+        return reports
+
+    whole, killed, resumed = (tiny.model() for _ in range(3))
+    expected = run(whole, last=0)
+    assert [step for step, _ in expected] == [2, 4, 6, 7]
+    assert run(killed, last=6) == expected[:3]  # its state is that of step 4: the sixth was not written yet
+    torch.manual_seed(5)
+    assert run(resumed, last=-1) == expected[2:]
+    assert tiny.same_weights(resumed, whole)
+
+
+def test_the_rate_warms_up_and_decays() -> None:
+    stage = Stage(steps=100, batch=1, size=32, lr=1.0, warmup=9)
+    rates = [stage.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == max(rates[9:12])
+    assert rates[9] > 0.97 and rates[-1] == pytest.approx(0.05, abs=1e-3)
+
+
+def test_consistency_tuning_begins_as_diffusion(model: InterLCM) -> None:
+    assert {training.earlier_timestep(model, t, 0) for t in training.TIMESTEPS} == {None}
+
+
+@pytest.mark.parametrize("tightening", [1, 2, 3])
+def test_consistency_tuning_ends_every_chain_at_the_clean_latent(model: InterLCM, tightening: int) -> None:
+    """r < t on the LCM's timesteps, and None for the first: nothing but the boundary holds the estimates there."""
+    earlier = {t: training.earlier_timestep(model, t, tightening) for t in training.TIMESTEPS}
+    assert earlier[19] is None
+    assert any(earlier.values())
+    assert all(r is None or (r in training.TIMESTEPS and r < t) for t, r in earlier.items())
+
+
+def test_consistency_tuning_follows_the_papers_schedule(model: InterLCM) -> None:
+    alpha_bar = model.scheduler.alphas_cumprod.double()
+    noise = ((1 - alpha_bar) / alpha_bar).sqrt()
+    t = noise[999]  # so noisy that n(t) is 1
+    for tightening, share in ((1, 1 / 2), (2, 3 / 4), (3, 7 / 8)):
+        earlier = training.earlier_timestep(model, 999, tightening)
+        assert earlier is not None and noise[earlier] <= share * t < noise[earlier + 20]
