@@ -2,6 +2,7 @@
 
 import typer
 
+from jobs.benchmark_alternatives import alternatives
 from jobs.benchmark_index import index
 from jobs.benchmark_model import model
 from jobs.benchmark_pipeline import pipeline
@@ -20,5 +21,5 @@ def group() -> None:
     """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
 
 
-for command in (model, pipeline, index, query):
+for command in (model, pipeline, index, query, alternatives):
     app.command()(command)

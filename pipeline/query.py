@@ -35,6 +35,7 @@ CREATE VIEW faces AS
 # memory goes to the system's place for temporary files.
 LOCKS = """
 SET TimeZone = 'UTC';
+SET enable_progress_bar = false;
 SET temp_directory = '{temporary}';
 SET enable_progress_bar = false;
 SET enable_external_access = false;

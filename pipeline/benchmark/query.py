@@ -24,6 +24,7 @@ DONE = 0.9  # share of the index that has a manifest row
 FACES = 2  # of each restored photo
 # What a plain reader does: every row counts, for the files of this run hold each photo once.
 PLAIN = """
+SET enable_progress_bar = false;
 CREATE VIEW photos AS SELECT * EXCLUDE (faces) FROM read_parquet('{folder}/manifest/*.parquet');
 CREATE VIEW faces AS SELECT photo_id, source, member, page, restored_uri, face.* FROM (
     SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face

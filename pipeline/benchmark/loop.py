@@ -1,0 +1,39 @@
+"""A plain loop as scripts for single images have it: read, detect, align, restore one by one, paste, write.
+
+python -m pipeline.benchmark.loop FOLDER OUTPUT [WEIGHTS]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+
+from interlcm.model import InterLCM
+from interlcm.weights_index import DEMO_WEIGHTS, read_index
+from pipeline import face
+from pipeline.detect import load_detector
+
+
+def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
+    size = int(read_index(Path(weights))["image_size"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = InterLCM.from_pretrained(weights).to(device)
+    detector = load_detector("auto", Path(weights) / "face")
+    Path(output).mkdir(parents=True, exist_ok=True)
+    for path in sorted(Path(source).iterdir()):
+        photo: Any = cv2.cvtColor(cast(Any, cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
+        for found in detector.detect(photo, 24):
+            crop, matrix = face.align(photo, found.landmarks, size)
+            lq = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None] / 127.5 - 1
+            restored = ((model.restore(lq)[0].clamp(-1, 1) + 1) * 127.5).round().byte()
+            face.paste(photo, np.ascontiguousarray(restored.permute(1, 2, 0).cpu().numpy()), matrix)
+        cv2.imwrite(str(Path(output) / path.name), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

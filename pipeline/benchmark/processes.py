@@ -1,0 +1,60 @@
+"""What a process and all that it started take: CPU seconds and memory, looked at twice a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+import psutil
+
+PAUSE = 0.5  # seconds
+
+
+class Watch:
+    """`with Watch(pid) as watch:` looks at a process and its descendants until the block ends.
+
+    samples: at each look the seconds since the first one and the memory (bytes) by kind of process. Memory that
+    processes share, such as Ray's object store, is counted once for all, as the kernel's PSS has it.
+    """
+
+    def __init__(self, pid: int, kind: Callable[[psutil.Process], str] = lambda process: "all") -> None:
+        self.samples: list[tuple[float, Counter[str]]] = []
+        self._process, self._kind = psutil.Process(pid), kind
+        self._cpu: dict[tuple[int, float], float] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all processes that a look met, as far as it saw them."""
+        return sum(self._cpu.values())
+
+    @property
+    def peak(self) -> int:
+        """The most memory at one look, bytes."""
+        return max((sum(memory.values()) for _, memory in self.samples), default=0)
+
+    def _look_on(self) -> None:
+        begun = time.monotonic()
+        while not self._done.is_set():
+            memory: Counter[str] = Counter()
+            with suppress(psutil.NoSuchProcess):
+                for process in [self._process, *self._process.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                        times = process.cpu_times()
+                        self._cpu[process.pid, process.create_time()] = times.user + times.system
+                        memory[self._kind(process)] += process.memory_full_info().pss
+            self.samples.append((time.monotonic() - begun, memory))
+            self._done.wait(PAUSE)
