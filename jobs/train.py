@@ -29,7 +29,7 @@ def train(
         ),
     ] = "demo",
     output: Annotated[
-        str, typer.Option(metavar="OUTPUT", help="Folder to write, or a URI, but not for demo; the same continues.")
+        str, typer.Option(metavar="OUTPUT", help="Folder to write, or a URI, but not for demo; the same one continues.")
     ] = "weights-demo",
     weights: Annotated[str, typer.Option(help="Weights folder that training begins with, a path or URI.")] = "demo",
     workers: Annotated[

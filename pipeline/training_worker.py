@@ -121,7 +121,7 @@ def _micro_batches(batch: dict[str, Any], size: int, device: torch.device) -> It
 
 def to_tensor(crops: npt.NDArray[np.uint8]) -> Tensor:
     """(N, S, S, 3) uint8 -> (N, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2) / 127.5 - 1
+    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def to_pixels(pictures: Tensor) -> npt.NDArray[np.uint8]:

@@ -209,3 +209,32 @@ def test_one_step_variant_trains(tmp_path: Path) -> None:
     one = training(replace(RECIPE, steps=2, precision="bfloat16"))
     found = run(one, range(1, 4))
     assert found[-1]["pixel"] > 0 and isinstance(one.model, InterLCM)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_step_of_the_published_networks() -> None:
+    """Stable Diffusion 1.5's sizes with random weights, at 64 px: shapes, memory of the weights, gradients."""
+    sizes: dict[str, dict[str, Any]] = {
+        "unet": {"sample_size": 64, "cross_attention_dim": 768, "time_cond_proj_dim": 256},
+        "vae": {
+            "block_out_channels": [128, 256, 512, 512],
+            "down_block_types": ["DownEncoderBlock2D"] * 4,
+            "up_block_types": ["UpDecoderBlock2D"] * 4,
+            "layers_per_block": 2,
+        },
+        "spatial_encoder": {},
+        "visual_encoder": {},
+        "clip": {"patch_size": 16},
+        "scheduler": {"steps_offset": 1, "original_inference_steps": 50},
+    }
+    model = InterLCM.untrained(sizes, image_size=64)
+    recipe = Recipe(perceptual_weight=0, adversarial_from=1, steps=4)
+    one = EncoderTraining(model, recipe)
+    start = one.encoders["visual_encoder"].blocks[0].weight.clone()
+    hq, lq = torch.rand(2, 1, 3, 64, 64) * 2 - 1
+    found = one.step([MicroBatch(hq, lq, [0])])
+    assert found["pixel"] > 0 and found["discriminator"] > 0
+    assert not torch.equal(start, one.encoders["visual_encoder"].blocks[0].weight)
+    counts = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in model.named_children()}
+    assert counts["unet"] == pytest.approx(860, abs=2) and counts["spatial_encoder"] == pytest.approx(361, abs=1)
