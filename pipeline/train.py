@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -45,7 +46,7 @@ def prepare(
     })  # fmt: skip
     environment = Environment(storage.environment())
     place = weights if weights == DEMO else storage.canonical(weights)
-    return TrainingJob(settings, output, place, unet, ray.put(crops), environment, cluster.cores())
+    return TrainingJob(settings, output, place, unet, ray.put(crops), environment)
 
 
 def exists(output: str) -> bool:
@@ -78,6 +79,7 @@ def train(job: TrainingJob, workers: int, gpus: bool) -> Iterator[dict[str, Any]
     Start it again to continue. Raises TrainingError, StorageError or WeightsError of a worker, in one line.
     """
     job.settings.check_workers(workers)
+    job = replace(job, threads=max(1, cluster.cores() // workers))
     reports: Any = Reports.remote()  # type: ignore[attr-defined]
     outcome: list[BaseException | None] = []
     # Apart from the main thread, where Ray Train would take over Ctrl-C.

@@ -49,7 +49,7 @@ class TrainingJob:
     unet: str | None
     crops: ray.ObjectRef
     environment: Environment
-    threads: int
+    threads: int = 1
 
 
 @dataclass(frozen=True)

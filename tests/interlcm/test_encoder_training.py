@@ -229,12 +229,11 @@ def test_a_step_of_the_published_networks() -> None:
         "scheduler": {"steps_offset": 1, "original_inference_steps": 50},
     }
     model = InterLCM.untrained(sizes, image_size=64)
-    recipe = Recipe(perceptual_weight=0, adversarial_from=1, steps=4)
-    one = EncoderTraining(model, recipe)
-    start = one.encoders["visual_encoder"].blocks[0].weight.clone()
+    one = EncoderTraining(model, Recipe(perceptual_weight=0, adversarial_from=1))
+    start = model.visual_encoder.state_dict()["blocks.0.weight"].clone()
     hq, lq = torch.rand(2, 1, 3, 64, 64) * 2 - 1
     found = one.step([MicroBatch(hq, lq, [0])])
     assert found["pixel"] > 0 and found["discriminator"] > 0
-    assert not torch.equal(start, one.encoders["visual_encoder"].blocks[0].weight)
+    assert not torch.equal(start, model.visual_encoder.state_dict()["blocks.0.weight"])
     counts = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in model.named_children()}
     assert counts["unet"] == pytest.approx(860, abs=2) and counts["spatial_encoder"] == pytest.approx(361, abs=1)

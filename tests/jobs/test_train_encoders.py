@@ -72,3 +72,14 @@ def test_killed_and_started_again_gives_the_same_curve(tiny_weights: str, tmp_pa
     assert stopped_at < 40
     subprocess.run(command(killed), check=True, env=environment)
     assert curve(killed) == curve(through) and len(curve(through)) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_held_out_psnr_rises_with_the_small_preset(tmp_path: Path) -> None:
+    source = faces_tar(tmp_path / "faces.tar", count=16, side=200)
+    words = [source, "--preset", "small", "--output", str(tmp_path / "out")]
+    subprocess.run([sys.executable, "-m", "jobs", "train", *words], check=True)
+    psnr = curve(tmp_path / "out", "held_out/psnr")
+    assert list(psnr) == [0, 20, 40, 60, 80, 100]
+    assert psnr[100] > psnr[0] + 3 and psnr[100] > psnr[40] > psnr[0]
