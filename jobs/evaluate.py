@@ -18,7 +18,7 @@ NAMED = 5  # files without a partner that are named one by one
 GRID_ROWS = 8
 Sources = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HQ SOURCE]...", help="Sharp pictures: archives, folders, globs or images; paths or URIs."),
+    typer.Argument(metavar="HQ", help="Sharp pictures: archives, folders, globs or images; paths or URIs."),
 ]
 
 
@@ -72,6 +72,8 @@ def evaluate(
       interlcm evaluate faces/ --degradation demo --aligned --grid grid.png
       interlcm evaluate --lq s3://tests/webphoto/ --aligned --weights weights
     """
+    if grid is not None:
+        check_grid(grid)
     if not hq and not lq:
         if output or metric_weights:
             raise typer.BadParameter("the portrait has neither --output nor --metric-weights: name HQ sources or --lq")
@@ -82,8 +84,6 @@ def evaluate(
     from jobs.restore import actor_range
     from pipeline.settings import Settings
 
-    if grid is not None and not grid.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--grid {grid}: there is no folder {grid.absolute().parent}")
     made = degradations_of(degradation) if not lq else None
     settings = Settings(weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, seed=seed)
     run(
@@ -145,6 +145,16 @@ def run(
     return done
 
 
+def check_grid(grid: Path) -> None:
+    """typer.BadParameter before any work when the picture could not be written after it."""
+    from PIL import Image
+
+    if grid.suffix.lower() not in Image.registered_extensions():
+        raise typer.BadParameter(f"--grid {grid}: name it after a format of pictures, such as grid.png")
+    if not grid.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--grid {grid}: there is no folder {grid.absolute().parent}")
+
+
 def degradations_of(preset: str) -> "tuple[Degradation, ...]":
     """What a training preset makes LQ faces with."""
     from interlcm.degradation import Degradation
@@ -159,12 +169,14 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
 
 def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
     """How many pairs there are, and the names of what has no partner."""
+    from pipeline.member import printable
+
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
     print(f"{'pairs' if hq and lq else 'pictures'}: {pairs.pairs.num_rows}")
     if lone:
         names = [row.get("lq_member") or row["hq_member"] for row in lone[:NAMED]]
         more = f" and {len(lone) - NAMED} more" if len(lone) > NAMED else ""
-        print(f"without a partner: {len(lone)} ({', '.join(names)}{more})")
+        print(f"without a partner: {len(lone)} ({printable(', '.join(names))}{more})")
 
 
 def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
@@ -186,7 +198,7 @@ def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> No
             print_line(metric.title, metric.higher, metric.unit, [with_interval(one) for one in statistics])
     if paired and "fid" not in missing:
         distances = [done.fid(name) for name in ("lq", "restored")]
-        print_line("FID", False, "", ["" if one is None else number(one) for one in distances])
+        print_line("FID", False, "", ["-" if one is None else number(one) for one in distances])
     print(f"means over {len(done.measured)} faces with their 95% bootstrap intervals; FID is one number for the set")
     titles = {metric.name: metric.title for metric in METRICS if paired or not metric.paired}
     titles |= {"fid": "FID"} if paired else {}
