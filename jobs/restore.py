@@ -71,7 +71,14 @@ def restore(
     gpus_per_actor: Annotated[
         float | None, typer.Option(min=0, help="GPUs for each actor, fractions too; default 1 where there are GPUs.")
     ] = None,
-    batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch on a GPU (on a CPU: one).")] = 8,
+    batch_faces: Annotated[
+        str,
+        typer.Option(metavar="N", help="Faces in a micro-batch on a GPU (on a CPU: one); auto: up to 32."),
+    ] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Of the model; auto: bfloat16 on GPUs, float32 on CPUs."),
+    ] = "auto",
     where: Annotated[
         str | None, typer.Option(metavar="SQL", help="Only photos that match, such as \"status = 'failed'\" to retry.")
     ] = None,
@@ -104,13 +111,14 @@ def restore(
     settings = Settings(
         weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, detector=detector,
         min_face=min_face, max_faces=max_faces, center_face=center_face, upscale=upscale, background=background,
-        format=format, quality=quality, save_faces=save_faces, seed=seed,
+        format=format, quality=quality, save_faces=save_faces, seed=seed, dtype=dtype,
         review=thresholds("--review", Review(), review or []), limits=thresholds("--limit", Limits(), limit or []),
     )  # fmt: skip
     if sample:
         where = f"({where or 'true'}) AND {SAMPLE.format(sample)}"
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
-    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, batch_faces, where, keys)
+    faces = batch_of(batch_faces)
+    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, faces, where, keys)
     if strict and failed:
         raise typer.Exit(3)
 
@@ -121,7 +129,7 @@ def run(
     settings: "Settings",
     actors: tuple[int, int] = (0, 0),
     gpus_per_actor: float | None = None,
-    batch_faces: int = 8,
+    batch_faces: int | None = None,
     where: str | None = None,
     keys: tuple[Path, Path] | None = None,
 ) -> int:
@@ -136,6 +144,7 @@ def run(
     job = pipeline.prepare(output, settings, Signing.load(*keys) if keys else None)
     cluster.connect(actors[1] or 1)
     resources = plan(actors, gpus_per_actor, batch_faces)
+    job = pipeline.with_dtype(job, resources)
     print(f"index: {in_words(index.build_index(sources, output, settings.limits))}")
     print(f"actors: {in_words_of(resources)}")
     show(pipeline.restore(job, resources, where))
@@ -157,9 +166,16 @@ def actor_range(text: str) -> tuple[int, int]:
     return bounds
 
 
-def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int) -> "Resources":
+def batch_of(text: str) -> int | None:
+    """'8' -> 8, 'auto' -> None."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise typer.BadParameter(f"--batch-faces {text}: give a number such as 8, or auto")
+    return None if text == "auto" else int(text)
+
+
+def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> "Resources":
     """One actor per GPU unless told otherwise; without GPUs one actor, and the machine's cores shared among actors."""
-    from pipeline import cluster
+    from pipeline import batch_size, cluster
     from pipeline.settings import Resources
 
     gpus = cluster.gpus()
@@ -170,7 +186,9 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
     default = max(1, int(gpus / each)) if each else 1
     low, high = actors if actors != (0, 0) else (default, default)
     threads = max(1, cluster.cores() // high)
-    return Resources(low, high, each, batch_faces if each else 1, threads)
+    if not each:
+        return Resources(low, high, each, 1, threads)
+    return Resources(low, high, each, batch_faces or batch_size.MOST, threads, find_batch=batch_faces is None)
 
 
 def in_words_of(resources: "Resources") -> str:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 
 import cv2
 import numpy as np
@@ -14,8 +14,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from interlcm.device import place, upload
 from interlcm.weights_index import WeightsError
-from pipeline import row, sandbox, telemetry
+from pipeline import batch_size, row, sandbox, telemetry
 from pipeline.background import Background, weights_file
 from pipeline.colour import keep_tone
 from pipeline.judge import PARSER, Judge, has_parser
@@ -48,11 +49,38 @@ class RestoreFaces:
         folder = checked_weights(job)
         if settings.mask == "parsenet" and not has_parser(folder / "face"):
             raise WeightsError(f"the parsenet mask needs {folder / 'face' / PARSER}: pull it, or choose the ellipse")
-        self.model = InterLCM.from_pretrained(folder, settings.variant).to(self.device)
+        dtype = getattr(torch, settings.dtype)
+        self.model = place(InterLCM.from_pretrained(folder, settings.variant), self.device, dtype)
         self.judge = Judge(folder / "face", self.device)
         self.background = None
         if settings.background == "realesrgan" and settings.upscale > 1:
             self.background = Background(weights_file(folder, settings.upscale), settings.upscale, self.device)
+        if on_gpu and resources.find_batch:
+            self.batch_faces = self.largest_batch(resources, job.weights_digest)
+
+    def largest_batch(self, resources: Resources, weights_digest: str) -> int:
+        """The micro-batch for this kind of GPU; an actor with a share of one tries no more than its share."""
+        if resources.gpus_per_actor < 1:
+            torch.cuda.set_per_process_memory_fraction(resources.gpus_per_actor)
+        about = {
+            "gpu": torch.cuda.get_device_name(),
+            "memory": torch.cuda.get_device_properties(0).total_memory,
+            "gpus_per_actor": resources.gpus_per_actor,
+            "weights_digest": weights_digest,
+            "dtype": self.settings.dtype,
+            "torch": torch.__version__,
+            "most": resources.batch_faces,
+        }
+        return batch_size.largest(self.fits, about, resources.batch_faces)
+
+    def fits(self, faces: int) -> bool:
+        """Whether memory suffices for so many faces, tried with grey ones."""
+        self.batch_faces = faces
+        side = self.model.image_size
+        done = self.micro_batch([np.full((side, side, 3), 127, np.uint8)], [0]) is not None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return done
 
     def __call__(self, table: pa.Table) -> pa.Table:
         # The files go through as they are: to copy them out of Arrow and back takes longer than a GPU takes for a face.
@@ -91,7 +119,7 @@ class RestoreFaces:
             result = self.micro_batch([crops[n] for n in batch], [seeds[n] for n in batch])
             if result is not None:
                 telemetry.micro_batch(len(batch), self.batch_faces, time.perf_counter() - begun)
-                restored += [pixels(face, crops[n].dtype) for n, face in zip(batch, result, strict=False)]
+                restored += crops_from(result, [crops[n].dtype for n in batch])
                 continue
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -105,7 +133,7 @@ class RestoreFaces:
         missing = self.batch_faces - len(crops)
         try:
             return self.model.restore(
-                torch.stack([self.tensor(crop) for crop in crops + crops[-1:] * missing]),
+                self.tensors(crops + crops[-1:] * missing),
                 steps=self.settings.steps,
                 seeds=seeds + seeds[-1:] * missing,
                 color_fix=self.settings.color_fix,
@@ -153,8 +181,16 @@ class RestoreFaces:
 
     def tensor(self, crop: Crops) -> Tensor:
         """(S, S, 3) uint8 or uint16 to (3, S, S) in [-1, 1], on the device."""
-        values = torch.from_numpy(crop.astype(np.float32)).to(self.device)
-        return values.permute(2, 0, 1) / (np.iinfo(crop.dtype).max / 2) - 1
+        return self.tensors([crop])[0]
+
+    def tensors(self, crops: Sequence[Crops]) -> Tensor:
+        """(S, S, 3) uint8 or uint16 each, to (N, 3, S, S) in [-1, 1] on the device: one copy for those of one depth."""
+        runs = [list(run) for _, run in groupby(crops, key=lambda crop: crop.dtype)]
+        return torch.cat([self.of_one_depth(np.stack(run)) for run in runs])
+
+    def of_one_depth(self, crops: Crops) -> Tensor:
+        values = upload(torch.from_numpy(crops), self.device).float()  # (N, S, S, 3)
+        return values.permute(0, 3, 1, 2) / (np.iinfo(crops.dtype).max / 2) - 1
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -162,8 +198,15 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def pixels(face: Tensor, dtype: np.dtype) -> Crops:
-    """(3, S, S), about [-1, 1], to (S, S, 3), rounded to uint8 or uint16."""
-    values = (face.clamp(-1, 1) + 1) * (np.iinfo(dtype).max / 2)
-    crop: Crops = values.round().permute(1, 2, 0).cpu().numpy().astype(dtype)
-    return crop
+def crops_from(faces: Tensor, types: Sequence[np.dtype]) -> list[Crops]:
+    """(M, 3, S, S), about [-1, 1], to the first N as (S, S, 3) of these types; one copy to the host for each type."""
+    levels = {kind: pixels(faces, kind) for kind in set(types)}
+    return [levels[kind][n] for n, kind in enumerate(types)]
+
+
+def pixels(faces: Tensor, kind: np.dtype) -> Crops:
+    """(..., 3, S, S), about [-1, 1], to (..., S, S, 3), rounded to uint8 or uint16."""
+    values = (faces.clamp(-1, 1) + 1) * (np.iinfo(kind).max / 2)
+    whole = values.round().to(torch.uint8 if kind == np.uint8 else torch.int32)
+    crops: Crops = whole.movedim(-3, -1).contiguous().cpu().numpy().astype(kind, copy=False)
+    return crops

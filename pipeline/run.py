@@ -216,6 +216,16 @@ def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
     )
 
 
+def with_dtype(job: Job, resources: Resources) -> Job:
+    """The job with `dtype` settled: bfloat16 on GPUs, float32 on CPUs. Raises RunError."""
+    dtype, on_gpu = job.settings.dtype, resources.gpus_per_actor > 0
+    if dtype == "auto":
+        dtype = "bfloat16" if on_gpu else "float32"
+    if dtype == "float16" and not on_gpu:
+        raise RunError("--dtype float16 takes a GPU: on a CPU it is many times slower; use float32 or bfloat16")
+    return replace(job, settings=replace(job.settings, dtype=dtype))
+
+
 def chosen_variant(settings: Settings, folder: Path) -> tuple[str, int]:
     """The variant asked for, or the one that serves the task and the steps best; and the steps."""
     variants = weights_index.read_index(folder)["variants"]

@@ -59,6 +59,7 @@ class Settings:
         quality: of lossy formats, 1 to 100.
         save_faces: write crops, before and after, to OUTPUT/faces/.
         signed: restored photos carry a C2PA manifest.
+        dtype: of the model's networks: float32, bfloat16 or float16; "auto" is settled before the run starts.
         seed: of the run; with a photo's content and a face's place it seeds the face's noise.
         review, limits: thresholds.
     """
@@ -80,6 +81,7 @@ class Settings:
     quality: int = 95
     save_faces: bool = False
     signed: bool = False
+    dtype: str = "float32"
     seed: int = 0
     review: Review = field(default_factory=Review)
     limits: Limits = field(default_factory=Limits)
@@ -103,7 +105,9 @@ class Resources:
     Attributes:
         min_actors, max_actors: restore actors, each with the whole model.
         gpus_per_actor: GPUs (a fraction is fine) for each; 0 restores on the CPU.
-        batch_faces: faces in one micro-batch of the model; on a CPU one, which is faster there.
+        batch_faces: faces in one micro-batch of the model, fewer where a GPU's memory is short; on a CPU one, which is
+            faster there.
+        find_batch: an actor looks for the largest micro-batch up to `batch_faces` that fits its GPU, before it starts.
         threads: CPU threads of an actor that restores on the CPU.
     """
 
@@ -112,6 +116,7 @@ class Resources:
     gpus_per_actor: float = 0.0
     batch_faces: int = 1
     threads: int = 1
+    find_batch: bool = False
 
 
 class Environment:

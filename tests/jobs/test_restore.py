@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from jobs import restore
-from jobs.restore import actor_range, plan, progress_line, show
+from jobs.restore import actor_range, batch_of, plan, progress_line, show
 from pipeline import cluster
 from pipeline.compose import DONE
 from pipeline.run import Progress
@@ -93,3 +93,10 @@ def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 photos, 0 faces")
     assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1
+
+
+def test_how_many_faces_to_a_micro_batch() -> None:
+    assert (batch_of("auto"), batch_of("12")) == (None, 12)
+    for text in ("0", "-1", "many", ""):
+        with pytest.raises(typer.BadParameter, match=f"--batch-faces {text}: give a number such as 8, or auto"):
+            batch_of(text)

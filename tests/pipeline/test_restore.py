@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from interlcm.weights_index import WeightsError, read_index, write_index
 from pipeline.judge import PARSER, Judge
 from pipeline.restore import RestoreFaces
 from pipeline.row import Crops, Row, crops_of, eight_bit
+from pipeline.run import RunError, with_dtype
 from pipeline.settings import Resources
 from tests.networks import list_files, write_background_network, write_face_networks
 from tests.pictures import astronaut, decoded
@@ -237,3 +239,44 @@ def test_another_error_of_the_model_is_not_taken_for_it(stage: Any) -> None:
     short_of_memory(actor, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         rows_of(actor, ROWS)
+
+
+def test_bfloat16_is_near_float32_and_another_setting(stage: Any) -> None:
+    single, half = (stage(dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert half.model.unet.dtype == torch.bfloat16 and single.model.unet.dtype == torch.float32
+    assert half.settings.digest() != single.settings.digest()
+    before, after = (np.concatenate(restored(rows_of(one, ROWS))).astype(float) for one in (single, half))
+    assert 0 < np.sqrt(np.square(before - after).mean()) < 255 * 10 ** (-45 / 20)  # 45 dB
+
+
+def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> None:
+    open_, float16 = job(tmp_path, tiny_weights, dtype="auto"), job(tmp_path, tiny_weights, dtype="float16")
+    cpu, gpu = Resources(), Resources(gpus_per_actor=1.0)
+    assert [with_dtype(open_, one).settings.dtype for one in (cpu, gpu)] == ["float32", "bfloat16"]
+    assert with_dtype(float16, gpu) == float16
+    with pytest.raises(RunError, match="--dtype float16 takes a GPU"):
+        with_dtype(float16, cpu)
+
+
+def test_what_a_micro_batch_costs(stage: Any) -> None:
+    """Counts, not seconds: 8 faces by threes are three calls of the model, each with one embedding of the crops, three
+    evaluations, and one copy of all crops to the device."""
+    actor, calls = stage(), Counter[str]()
+    actor.batch_faces = 3
+    parts = {name: getattr(actor.model, name) for name in ("unet", "clip", "spatial_encoder")}
+    parts |= {"encoder": actor.model.vae.encoder, "decoder": actor.model.vae.decoder}
+    parts["embedding"] = actor.model.spatial_encoder.controlnet_cond_embedding
+    for name, part in parts.items():
+        part.register_forward_hook(lambda *_, name=name: calls.update([name]))
+    copied: list[int] = []
+    real = actor.of_one_depth
+
+    def of_one_depth(crops: Crops) -> torch.Tensor:
+        copied.append(len(crops))
+        return real(crops)
+
+    actor.of_one_depth = of_one_depth
+    rows_of(actor, ROWS)
+    each = {"unet": 9, "spatial_encoder": 9, "embedding": 3, "clip": 3, "encoder": 3, "decoder": 3}
+    assert calls == each
+    assert copied[:3] == [3, 3, 3]
