@@ -110,6 +110,7 @@ class EncoderTraining:
         recipe: see there.
         perceptual: LPIPS; needed unless its weight is 0.
         wrap: makes a module distributed, such as DistributedDataParallel; its gradients then are means over workers.
+        seed: of the discriminator's first weights.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class EncoderTraining:
         recipe: Recipe,
         perceptual: Perceptual | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        seed: int = 0,
     ) -> None:
         if recipe.perceptual_weight and perceptual is None:
             raise ValueError(f"perceptual_weight is {recipe.perceptual_weight}, but there is no perceptual network")
@@ -129,7 +131,9 @@ class EncoderTraining:
         if recipe.checkpoint_activations:
             for network in (model.unet, model.spatial_encoder, model.vae):
                 network.enable_gradient_checkpointing()
-        self.discriminator = PatchDiscriminator(recipe.discriminator_layers, recipe.discriminator_filters)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.discriminator = PatchDiscriminator(recipe.discriminator_layers, recipe.discriminator_filters)
         self.discriminator.to(model.device)
         self._restorer, self._judge = wrap(Unrolled(model, recipe.steps)), wrap(Judge(self.discriminator))
         self._parameters = list(self.encoders.parameters())

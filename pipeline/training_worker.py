@@ -83,7 +83,7 @@ def _train(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Mo
     folder = weights_folder(Settings(weights=job.weights))
     model = begin(job, folder).to(place.device)
     perceptual = Perceptual.load(folder) if recipe.perceptual_weight else None
-    training = EncoderTraining(model, recipe, perceptual, wrap)
+    training = EncoderTraining(model, recipe, perceptual, wrap, settings.seed)
     state = training_files.load_checkpoint(job.output)
     if state is not None:
         training.load_state_dict(state)
