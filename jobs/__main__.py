@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
 
             open_settings()
         code = app(arguments, prog_name="interlcm", standalone_mode=False)
+        if code == 130:  # what typer makes of Ctrl-C; a command that says more itself exits
+            code = _say("interrupted; start the same command again to continue", 130)
     except typer.TyperException as error:
         code = _wrong_usage(error)
     except typer.Abort:

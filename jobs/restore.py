@@ -10,6 +10,7 @@ import typer
 from jobs.options import ColorFix, Config, Output, Sources, Weights, thresholds
 
 if TYPE_CHECKING:
+    from pipeline.estimate import Estimate
     from pipeline.run import Progress
     from pipeline.settings import Resources, Settings
 
@@ -85,6 +86,10 @@ def restore(
     sample: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only N members, the same ones each time, spread evenly.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Write the index only, and tell what a run takes: from a few photos."),
+    ] = False,
     config: Config = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a photo failed.")] = False,
 ) -> None:
@@ -96,6 +101,7 @@ def restore(
     Examples:
       interlcm restore scans.tar --output restored
       interlcm restore s3://archive/scans/ --output s3://archive/restored --weights s3://archive/weights --actors 8
+      interlcm restore scans.tar --output restored --dry-run
       interlcm restore scans.tar --output restored --where "status = 'failed'"
       interlcm restore scans.tar --output signed --c2pa-key key.pem --c2pa-cert chain.pem
     """
@@ -118,7 +124,7 @@ def restore(
         where = f"({where or 'true'}) AND {SAMPLE.format(sample)}"
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
     faces = batch_of(batch_faces)
-    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, faces, where, keys)
+    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, faces, where, keys, dry_run)
     if strict and failed:
         raise typer.Exit(3)
 
@@ -132,12 +138,14 @@ def run(
     batch_faces: int | None = None,
     where: str | None = None,
     keys: tuple[Path, Path] | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Index, restore, audit; prints what happens, returns how many photos failed. keys: of C2PA, key and chain."""
     from jobs.index import in_words
     from jobs.status import equation
     from pipeline import cluster, index
     from pipeline import run as pipeline
+    from pipeline.estimate import estimate
     from pipeline.provenance import Signing
 
     # Wrong weights, keys or settings show before a cluster is started.
@@ -147,11 +155,30 @@ def run(
     job = pipeline.with_dtype(job, resources)
     print(f"index: {in_words(index.build_index(sources, output, settings.limits))}")
     print(f"actors: {in_words_of(resources)}")
+    if dry_run:
+        print(expected(estimate(job, resources, where), resources))
+        return 0
     show(pipeline.restore(job, resources, where))
     counts = pipeline.audit(output, partial=where is not None)
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")
     return counts.failed
+
+
+def expected(found: "Estimate", resources: "Resources") -> str:
+    """What a run would take, and what that was reckoned from."""
+    sample, each = found.sample, resources.gpus_per_actor
+    hours = f"{found.actor_hours:.2f} hours of an actor"
+    hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
+    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
+    return "\n".join(
+        [
+            f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
+            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), done and not written",
+            f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
+            f"read, find, compose: {found.cpu_hours:.2f} CPU hours",
+        ]
+    )
 
 
 def actor_range(text: str) -> tuple[int, int]:

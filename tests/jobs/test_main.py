@@ -14,6 +14,7 @@ from jobs.__main__ import app, main
 from pipeline.index import build_index
 from pipeline.manifest import counts, write_part
 from tests.ceph import CephGateway, free_port
+from tests.pictures import coffee, encoded, hopper
 from tests.pipeline.archives import put, tar_bytes
 from tests.rows import pending_rows, result_row
 
@@ -196,6 +197,31 @@ def test_no_such_server(
 def test_an_unknown_protocol(tmp_path: Path, ray_cluster: None, interlcm: Interlcm) -> None:
     assert interlcm("index", "nfs5://server/a.tar", "--output", str(tmp_path / "out")) == 1
     assert "unknown protocol nfs5://" in interlcm.line()
+
+
+def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
+    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+) -> None:
+    photos = {f"{n}.jpg": encoded(hopper(96) if n % 2 else coffee(96)) for n in range(40)}
+    put(str(tmp_path), "scans.tar", tar_bytes(photos))
+    output = tmp_path / "out"
+    words = ["restore", str(tmp_path / "scans.tar"), "--output", str(output), "--weights", tiny_weights]
+    assert interlcm(*words, "--dry-run") == 0
+    lines = interlcm.out.splitlines()
+    assert lines[-4].startswith("dry run: 40 photos to do, 0.")
+    (faces,) = re.findall(r"sample: 32 photos, (\d+) faces", lines[-3])
+    assert 14 <= int(faces) <= 18  # half of the photos have one
+    assert re.fullmatch(r"restore: about (1[6-9]|2[0-4]) faces, .* hours of an actor, on the CPU", lines[-2])
+    assert {path.name for path in output.iterdir()} == {"index"}
+
+
+def test_ctrl_c_says_how_to_go_on(source: str, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.restore.run", interrupt)
+    assert interlcm("restore", source, "--output", "out") == 130
+    assert interlcm.line() == "interrupted; start the same command again to continue"
 
 
 def test_a_condition_that_makes_no_sense(
