@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import typer
+
 from jobs.restore import LOG_EVERY
 
 
@@ -26,6 +28,8 @@ def train_encoders(
     cluster.connect(actors=workers or 1)
     gpus = cluster.gpus()
     workers = workers or max(1, int(gpus))
+    if gpus and workers > gpus and not cluster.joined():  # a cluster may have its GPU nodes still to come
+        raise typer.BadParameter(f"--workers {workers}: this machine has {gpus:g} GPUs")
     job = train.prepare(sources, output, weights, settings, unet)
     device = "one GPU each" if gpus else "on the CPU"
     print(f"train: {settings.variant}, {settings.recipe.iterations} iterations of {settings.recipe.batch} crops")

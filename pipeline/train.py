@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -31,6 +32,8 @@ def prepare(
 
     Raises TrainingError, WeightsError or StorageError in one line.
     """
+    if find_spec("tensorboard") is None:
+        raise TrainingError("training logs for TensorBoard, which is not installed; pip install 'interlcm[train]'")
     output = storage.canonical(output)
     check_weights(weights, settings)
     begun = json.loads(storage.read_bytes(storage.join(output, "train.json"))) if exists(output) else {}
