@@ -108,10 +108,10 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """One row for each way to restore the same `count` faces: seconds for each, memory, and PSNR to the plain loop.
 
-    flops: of one face. batch: faces in the micro-batches of the rows that have some. The model stays as the last row
-    has it.
+    flops: of one face. batch: faces in the micro-batches of the rows that have some, at most `count`. The model stays
+    as the last row has it.
     """
-    lq, seeds = faces(count, model.image_size), list(range(count))
+    lq, seeds, batch = faces(count, model.image_size), list(range(count)), min(batch, count)
 
     def loop() -> Tensor:
         return torch.cat([plain(model, one[None].to(device), seed).cpu() for one, seed in zip(lq, seeds, strict=True)])

@@ -60,10 +60,10 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
 
 def test_the_model_does_what_the_plain_loop_does(tmp_path: Path) -> None:
     """Every way to restore gives the numbers of the loop: to rounding in float32, to 45 dB in bfloat16."""
-    found = tables(tmp_path, "model", "--size", "tiny", "--device", "cpu", "--faces", "2", "--batch-faces", "2")
+    found = tables(tmp_path, "model", "--size", "tiny", "--device", "cpu", "--faces", "1")
     loop, *others = found["Speed"]
     assert loop["x plain"] == 1 and loop["PSNR dB"] is None
-    assert [row["PSNR dB"] > 100 for row in others] == [True, True, True, False]
+    assert [row["PSNR dB"] > 100 for row in others] == [True, True, False]
     assert others[-1]["PSNR dB"] > 45 and "bfloat16" in others[-1]["model"]
 
 
