@@ -18,7 +18,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Mea
     folder = tmp_path_factory.mktemp("throughput")
     photos.write_archives(str(folder / "scans"), PHOTOS, 20_000, 40_000)
     build_index([str(folder / "scans")], str(folder / "run"))
-    return throughput.measure(str(folder / "run"), Resources(1, 1, batch_faces=4), seconds=0.02, size=64)
+    return throughput.measure(str(folder / "run"), Resources(1, 1, batch_faces=2), seconds=0.02, size=64)
 
 
 def test_every_photo_is_read_once_and_decoded_twice(measured: Measured) -> None:
