@@ -72,7 +72,7 @@ def test_a_command_prints_what_the_readme_shows(command: str, shown: str, done: 
 
 
 def masked(text: str) -> list[str]:
-    """The shape of an output: without paths, digests, figures, times, the width of columns, and how often progress was told."""
+    """The shape of an output: without paths, digests, figures, times, widths of columns, repeated lines of progress."""
     lines = [re.sub(r"(?<!\S)/\S+", "/path", line) for line in text.splitlines()]
     lines = [re.sub(r"\b[0-9a-f]{12}\b", "digest", line) for line in lines]
     lines = [re.sub(r"[\d.,:]*\d|NULL", "#", line) for line in lines]
