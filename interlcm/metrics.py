@@ -74,6 +74,15 @@ def delta_e(face: FaceImage, reference: FaceImage) -> float:
     return float(total) / (one.shape[0] * one.shape[1])
 
 
+def cast(face: FaceImage, reference: FaceImage) -> float:
+    """CIEDE2000 between the mean colours of two faces, from 0: a tint over the whole face, whatever grain is on it.
+
+    The mean is that of the sRGB values; of `delta_e`, this is the part that an even change of colour would undo.
+    """
+    one, other = (array.mean((0, 1)) / 255 for array in _pair(face, reference))
+    return float(deltaE_ciede2000(rgb2lab(other), rgb2lab(one)))
+
+
 def _lab(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     lab: npt.NDArray[np.float32] = rgb2lab(pixels.astype(np.float32) / np.float32(255))
     return lab

@@ -96,12 +96,7 @@ class Crops:
 Report = Callable[[int, float], None]  # step, loss averaged since the last report
 REPORT_EVERY = 50
 STEP_MIX = (2, 3, 4, 4)  # unrolled steps in training: the default of 4 half of the time, the faster settings otherwise
-
-
-# The LCM's 50 training timesteps.
-TIMESTEPS = range(19, 1000, 20)
-# a of `earlier_timestep` over the prior's stage: diffusion first, then consistency over ever shorter distances.
-TIGHTENING = (0, 0, 0, 0, 1, 2)
+TIMESTEPS = range(19, 1000, 20)  # the LCM's 50 training timesteps
 
 
 def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
@@ -116,30 +111,15 @@ def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfin
 
 
 def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
-    """Train the consistency model by easy consistency tuning (Geng et al. 2024, arXiv 2406.14548), with the degraded
-    crop as its condition; UNet and CLIP stay frozen afterwards."""
+    """Train the consistency model with the degraded crop as its condition; UNet and CLIP stay frozen afterwards."""
 
     def loss(step: int) -> Tensor:
         generator = crops.generator(step)
         hq, lq = crops.batch(stage, generator)
         timestep = TIMESTEPS[int(torch.randint(len(TIMESTEPS), (), generator=generator))]
-        earlier = earlier_timestep(model, timestep, TIGHTENING[step * len(TIGHTENING) // stage.steps])
-        return losses.consistency_loss(model, hq.to(model.device), lq.to(model.device), timestep, earlier, generator)
+        return losses.consistency_loss(model, hq.to(model.device), lq.to(model.device), timestep, generator)
 
     optimise(model, ["unet", "spatial_encoder", "visual_encoder", "clip"], loss, stage, report, unfinished)
-
-
-def earlier_timestep(model: InterLCM, timestep: int, tightening: int) -> int | None:
-    """r for t: r = t (1 - n(t) / 2^a), n(t) = 1 + 8 sigmoid(-t) (arXiv 2406.14548, section 3.2, q = 2, k = 8, b = 1).
-
-    In these formulas t and r are noise over signal, sqrt((1 - abar) / abar); a is `tightening`. r is taken down to
-    the next of TIMESTEPS, and None when there is none or r <= 0: so every chain of estimates ends at the clean latent.
-    """
-    alpha_bar = model.scheduler.alphas_cumprod.double()
-    noise = ((1 - alpha_bar) / alpha_bar).sqrt()
-    t = float(noise[timestep])
-    r = t * (1 - (1 + 8 / (1 + math.exp(t))) / 2**tightening)
-    return max((s for s in TIMESTEPS if noise[s] <= r), default=None)
 
 
 def train_encoders(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:

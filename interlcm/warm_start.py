@@ -1,24 +1,22 @@
 """A start for small models: before any training they return their input, so training can only add to it.
 
-The latent is the picture itself, as luma and two colour differences. Every network here ends in group norm, SiLU and a
-convolution, which take away the level and contrast that a picture must keep; a small network needs thousands of steps
-to find a way around that. So some channels are set by hand. A value x that has to pass is there twice, as x and as -x,
-for SiLU(x) - SiLU(-x) = x; and four more channels are constants so large that they, not the picture, decide the norm's
-scale. Needs a VAE that keeps the resolution (f = 1), one norm group, and at least 16 channels at full resolution.
+Every network here ends in group norm, SiLU and a convolution. The norm takes away the level and contrast that a picture
+must keep, and a small network needs thousands of steps to find a way around that. So a few channels are set by hand:
+three carry the colours, and four carry constants so large that they, not the picture, decide the norm's scale.
+Needs a VAE that keeps the resolution (f = 1), one norm group, and at least 16 channels at full resolution.
 """
 
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
-from torch import Tensor, nn
+from torch import nn
 
 from interlcm.model import InterLCM
 
-# Luma, then R and B against it; doubled, as colour differences are small beside luma and CIEDE2000 counts them as much.
-OPPONENT = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [4 / 3, -2 / 3, -2 / 3], [-2 / 3, -2 / 3, 4 / 3]])
-CARRIED = 3  # channels of the latent that are in use
-CONSTANTS = (6, 7, 8, 9)  # behind the pairs
+COLORS = slice(0, 3)
+CONSTANTS = (3, 4, 5, 6)
 LEVELS = torch.tensor([8.0, -8.0, 8.0, -8.0])  # much above the pictures' -1 to 1, and zero on average
+LINEAR = 12.0  # where SiLU is the identity to 1e-4
 
 
 @torch.no_grad()
@@ -26,56 +24,48 @@ def start_as_identity(model: InterLCM) -> None:
     """Set the VAE to the identity, and the estimate of x_0 to the latent of the crop, whatever the noisy latent is."""
     start_vae(model.vae)
     unet, control = model.unet, model.spatial_encoder
-    same = torch.eye(CARRIED)
     for conv_in in (unet.conv_in, control.conv_in):  # these channels are the crop's alone
-        put(conv_in, torch.zeros(CARRIED, 0))
+        forget_colors(conv_in)
     embedding = control.controlnet_cond_embedding
-    put(embedding.conv_in, pairs(OPPONENT))
-    put(embedding.conv_out, from_pairs(same))
-    put(control.controlnet_down_blocks[0], same)
+    copy_colors(embedding.conv_in)
+    embedding.conv_in.bias[COLORS] = LINEAR
+    copy_colors(embedding.conv_out)
+    embedding.conv_out.bias[COLORS] = -LINEAR
+    copy_colors(control.controlnet_down_blocks[0])
     last = unet.up_blocks[-1].resnets[-1]  # its input ends with the channels of conv_in, which hold the crop
-    put(last.conv_shortcut, pairs(same), offset=last.conv_shortcut.in_channels - unet.conv_in.out_channels)
+    copy_colors(last.conv_shortcut, offset=last.conv_shortcut.in_channels - unet.conv_in.out_channels)
     add_constants(last.conv_shortcut)
     still(last)
-    read(unet.conv_norm_out, unet.conv_out, model.vae.config.scaling_factor * same)
+    read_colors(unet.conv_norm_out, unet.conv_out, scale=model.vae.config.scaling_factor)
 
 
 def start_vae(vae: AutoencoderKL) -> None:
-    encoder, decoder = vae.encoder, vae.decoder
-    same = torch.eye(CARRIED)
-    for block in vae.modules():
-        if isinstance(block, ResnetBlock2D):
-            still(block)
-    put(encoder.conv_in, pairs(OPPONENT))
-    put(decoder.conv_in, pairs(same))
-    add_constants(encoder.conv_in)
-    add_constants(decoder.conv_in)
-    read(encoder.conv_norm_out, encoder.conv_out, same)
-    read(decoder.conv_norm_out, decoder.conv_out, OPPONENT.inverse())
-    encoder.conv_out.bias[vae.config.latent_channels :] = -10.0  # logarithm of the posterior's variance
+    for half in (vae.encoder, vae.decoder):
+        copy_colors(half.conv_in)
+        add_constants(half.conv_in)
+        for block in half.modules():
+            if isinstance(block, ResnetBlock2D):
+                still(block)
+        read_colors(half.conv_norm_out, half.conv_out)
+    latent = vae.config.latent_channels
+    vae.encoder.conv_out.bias[latent:] = -10.0  # logarithm of the posterior's variance
     for conv in (vae.quant_conv, vae.post_quant_conv):
         nn.init.dirac_(conv.weight)
         nn.init.zeros_(conv.bias)
 
 
-def put(conv: nn.Conv2d, matrix: Tensor, offset: int = 0) -> None:
-    """The first output channels become `matrix` (out, in) times the input channels from `offset` on, pixel by pixel."""
-    rows, columns = matrix.shape
+def copy_colors(conv: nn.Conv2d, offset: int = 0) -> None:
+    """Output channels 0 to 2 become input channels `offset` to `offset + 2`, unchanged."""
     middle = conv.kernel_size[0] // 2
-    nn.init.zeros_(conv.weight[:rows])
-    conv.weight[:rows, offset : offset + columns, middle, middle] = matrix
+    forget_colors(conv)
+    for color in range(3):
+        conv.weight[color, offset + color, middle, middle] = 1
+
+
+def forget_colors(conv: nn.Conv2d) -> None:
+    nn.init.zeros_(conv.weight[COLORS])
     if conv.bias is not None:
-        nn.init.zeros_(conv.bias[:rows])
-
-
-def pairs(matrix: Tensor) -> Tensor:
-    """(out, in) -> (2 out, in), which gives x and then -x."""
-    return torch.cat([matrix, -matrix])
-
-
-def from_pairs(matrix: Tensor) -> Tensor:
-    """(out, in) -> (out, 2 in), which takes SiLU(x) and then SiLU(-x)."""
-    return torch.cat([matrix, -matrix], dim=1)
+        nn.init.zeros_(conv.bias[COLORS])
 
 
 def add_constants(conv: nn.Conv2d) -> None:
@@ -90,13 +80,19 @@ def still(block: ResnetBlock2D) -> None:
     nn.init.zeros_(block.conv2.bias)
 
 
-def read(norm: nn.GroupNorm, conv: nn.Conv2d, matrix: Tensor) -> None:
-    """Apply `matrix` (out, 3) to the values of the first 3 pairs, as they were before group norm and SiLU.
+def read_colors(norm: nn.GroupNorm, conv: nn.Conv2d, scale: float = 1.0) -> None:
+    """Undo group norm and SiLU for the colours: the constants tell how the norm has shifted and scaled them.
 
-    The norm divides by sqrt(4 * 8^2 / channels), for the constants outweigh all else; they are not looked at.
+    The norm's deviation is sqrt(4 * 8^2 / channels), for the constants outweigh all else.
     """
     deviation = float((LEVELS.square().sum() / norm.num_channels).sqrt())
-    nn.init.zeros_(norm.weight[list(CONSTANTS)])
+    carried = [0, 1, 2, *CONSTANTS]
+    norm.weight[carried] = 1
+    norm.bias[carried] = LINEAR
+    middle = conv.kernel_size[0] // 2
     for parameter in conv.parameters():
         nn.init.zeros_(parameter)
-    put(conv, deviation * from_pairs(matrix))
+    for color in range(3):
+        conv.weight[color, color, middle, middle] = scale * deviation
+        # The mean of the constants is the shift; it also cancels LINEAR.
+        conv.weight[color, list(CONSTANTS), middle, middle] = -scale * deviation / len(CONSTANTS)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop."""
+    """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop.
+
+    `delta_e` is the mean over the pixels, `cast` that of the mean colours.
+    """
 
     noise: str
     crops: int
@@ -23,6 +26,7 @@ class Result:
     ssim_lq: float
     ssim_restored: float
     delta_e: float
+    cast: float
 
     @property
     def gain(self) -> float:
@@ -39,12 +43,12 @@ def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
     from pipeline.settings import Settings, weights_folder
 
     model = InterLCM.from_pretrained(weights_folder(Settings(weights=weights)))
-    print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00")
+    print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 cast")
     for low, high in STRENGTHS:
         r = measure(model, (low, high), steps, color_fix, grid if low != high else None)
         print(
             f"{r.noise:>8} {r.crops:5d} {r.psnr_lq:8.2f} {r.psnr_restored:8.2f} {r.gain:+6.2f} "
-            f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} {r.delta_e:4.1f}"
+            f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} {r.delta_e:4.1f} {r.cast:4.2f}"
         )
     print("gain, NLM: dB over the input, of these weights and of OpenCV's fastNlMeansDenoisingColored")
 
@@ -57,7 +61,7 @@ def measure(
     import torch
 
     from interlcm.degradation import Degradation, degrade
-    from interlcm.metrics import delta_e, psnr, ssim
+    from interlcm.metrics import cast, delta_e, psnr, ssim
     from jobs import samples
     from pipeline.grid import grid as draw
 
@@ -81,6 +85,7 @@ def measure(
         ssim_lq=float(np.mean([ssim(a, b) for a, b in zip(before, crops, strict=True)])),
         ssim_restored=float(np.mean([ssim(a, b) for a, b in zip(after, crops, strict=True)])),
         delta_e=float(np.mean([delta_e(a, b) for a, b in zip(after, crops, strict=True)])),
+        cast=float(np.mean([cast(a, b) for a, b in zip(after, crops, strict=True)])),
     )
 
 

@@ -5,7 +5,7 @@ import skimage.data
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from interlcm.metrics import delta_e, mean_interval, psnr, sharpness, ssim
+from interlcm.metrics import cast, delta_e, mean_interval, psnr, sharpness, ssim
 
 FACE = skimage.data.astronaut()[60:188, 160:288]
 
@@ -46,6 +46,13 @@ def test_delta_e_of_grey_steps_and_colours() -> None:
     sepia = white.copy()
     sepia[..., 2] = 200
     assert 5 < delta_e(sepia, white) < 40
+
+
+def test_cast_is_a_tint_and_not_grain() -> None:
+    assert cast(FACE, FACE) == 0
+    assert cast(with_grain(10), FACE) < 0.2 < 5 < delta_e(with_grain(10), FACE)
+    grey, tinted = (np.full((8, 8, 3), color, dtype=np.uint8) for color in ((120, 120, 120), (130, 120, 110)))
+    assert cast(tinted, grey) == pytest.approx(delta_e(tinted, grey), abs=1e-3)  # even: every pixel is the mean
 
 
 @pytest.mark.parametrize("other", [with_grain(25), 255 - FACE, FACE[..., ::-1], FACE[::-1]])

@@ -222,25 +222,3 @@ def test_the_rate_warms_up_and_decays() -> None:
     rates = [stage.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == max(rates[9:12])
     assert rates[9] > 0.97 and rates[-1] == pytest.approx(0.05, abs=1e-3)
-
-
-def test_consistency_tuning_begins_as_diffusion(model: InterLCM) -> None:
-    assert {training.earlier_timestep(model, t, 0) for t in training.TIMESTEPS} == {None}
-
-
-@pytest.mark.parametrize("tightening", [1, 2, 3])
-def test_consistency_tuning_ends_every_chain_at_the_clean_latent(model: InterLCM, tightening: int) -> None:
-    """r < t on the LCM's timesteps, and None for the first: nothing but the boundary holds the estimates there."""
-    earlier = {t: training.earlier_timestep(model, t, tightening) for t in training.TIMESTEPS}
-    assert earlier[19] is None
-    assert any(earlier.values())
-    assert all(r is None or (r in training.TIMESTEPS and r < t) for t, r in earlier.items())
-
-
-def test_consistency_tuning_follows_the_papers_schedule(model: InterLCM) -> None:
-    alpha_bar = model.scheduler.alphas_cumprod.double()
-    noise = ((1 - alpha_bar) / alpha_bar).sqrt()
-    t = noise[999]  # so noisy that n(t) is 1
-    for tightening, share in ((1, 1 / 2), (2, 3 / 4), (3, 7 / 8)):
-        earlier = training.earlier_timestep(model, 999, tightening)
-        assert earlier is not None and noise[earlier] <= share * t < noise[earlier + 20]
