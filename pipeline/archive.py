@@ -5,7 +5,7 @@ A folder of loose files is an archive of format "folder".
 
 from collections.abc import Iterator, Sequence
 
-from pipeline import storage, tar, zip_archive
+from pipeline import storage, tar, tar_headers, zip_archive
 from pipeline.compressed import COMPRESSIONS, decompressed
 from pipeline.limits import DEFAULTS, Limits
 from pipeline.member import ArchiveError, Member, check_readable, escape_name, unescape_name
@@ -46,7 +46,7 @@ def archive_format(uri: str) -> str | None:
     format = next((name for name, magic in _COMPRESSED.items() if block.startswith(magic)), "tar")
     if format != "tar":
         block = _first_block(uri, format)
-    if tar.is_tar_header(block):
+    if tar_headers.is_header(block):
         return format
     if not named_like_archive(uri):
         return None
