@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -45,6 +46,20 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("downloads")
 
 
+def start_browser(profile: Path, downloads: Path) -> WebDriver:
+    """A headless Chromium that keeps its things in `profile`."""
+    options = Options()
+    options.binary_location = str(shutil.which("chromium"))
+    for switch in SWITCHES:
+        options.add_argument(switch)
+    options.add_argument(f"--user-data-dir={profile}")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver.set_script_timeout(20)
+    return driver
+
+
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[WebDriver]:
     """One browser for all tests. Without the programs: skipped, and a failure where CI is set."""
@@ -53,15 +68,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Itera
         pytest.fail(f"no browser for the report's tests: {', '.join(missing)} not found; .ci/run installs them")
     if missing:
         pytest.skip(f"needs {', '.join(missing)} (.ci/run lists the packages)")
-    options = Options()
-    options.binary_location = str(shutil.which("chromium"))
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.set_script_timeout(20)
+    driver = start_browser(tmp_path_factory.mktemp("profile"), downloads)
     yield driver
     driver.quit()
 
@@ -114,6 +121,12 @@ class Page:
         self.until(f"Gallery.list?.ariaBusy === null && {filled}")
         names = "[...document.querySelectorAll('.card')].sort((a, b) => a.dataset.place - b.dataset.place)"
         return list(self.run(f"{names}.map((card) => card.querySelector('.name').textContent)"))
+
+    def asked(self) -> list[str]:
+        """The addresses that were asked for since this was called last."""
+        entries = self.driver.get_log("performance")  # type: ignore[attr-defined]
+        events = [json.loads(entry["message"])["message"] for entry in entries]
+        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
     def shot(self, name: str) -> None:
         self.until("[...document.images].every((image) => image.complete)")

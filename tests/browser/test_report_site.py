@@ -229,13 +229,12 @@ def test_a_photo_that_failed_says_why(page: Page) -> None:
 
 
 def test_nothing_is_asked_of_other_places(page: Page) -> None:
-    page.driver.get_log("performance")  # type: ignore[attr-defined]
+    page.asked()
     page.open()
     open_photo(page, "pair.png")
     page.press("j")
     page.until("Review.compare.after.naturalWidth > 0")
-    messages = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]  # type: ignore[attr-defined]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    asked = page.asked()
     inside = page.folder.as_uri()
     assert len(asked) > 20
     assert [url for url in asked if not url.startswith((inside, "data:,", "about:"))] == []
