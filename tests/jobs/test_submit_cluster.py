@@ -28,7 +28,6 @@ from tests.pictures import encoded, hopper
 from tests.pipeline.archives import put, tar_bytes
 from tests.rows import result_row
 
-
 pytestmark = pytest.mark.timeout(900)  # far more than it takes: most of it is processes that start
 
 
