@@ -92,7 +92,7 @@ def verify(weights: Weights) -> None:
       interlcm weights verify s3://archive/weights
     """
     from interlcm.weights_index import digest, read_index, verify
-    from pipeline.storage import local_folder
+    from pipeline.local_copy import local_folder
 
     folder = local_folder(weights)
     if problems := verify(folder):

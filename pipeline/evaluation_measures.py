@@ -11,11 +11,12 @@ import pyarrow as pa
 from PIL import Image
 from torch import Tensor
 
-from pipeline import row, storage
+from pipeline import row
 from pipeline.colour import keep_tone
 from pipeline.evaluation_columns import to_table
 from pipeline.evaluation_networks import Networks
 from pipeline.judge import Judge
+from pipeline.local_copy import local_folder
 from pipeline.restore import RestoreFaces
 from pipeline.row import Crops, Row
 from pipeline.score import compared
@@ -41,11 +42,11 @@ class MeasureFaces:
 
     @cached_property
     def judge(self) -> Judge:
-        return Judge(storage.local_folder(self.metric_weights) / "face", self.restorer.device)
+        return Judge(local_folder(self.metric_weights) / "face", self.restorer.device)
 
     @cached_property
     def networks(self) -> Networks:
-        return Networks(storage.local_folder(self.metric_weights), self.restorer.device)
+        return Networks(local_folder(self.metric_weights), self.restorer.device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()

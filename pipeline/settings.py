@@ -9,6 +9,7 @@ from typing import Any
 from interlcm import weights_index
 from pipeline import storage
 from pipeline.limits import Limits
+from pipeline.local_copy import local_folder
 from pipeline.provenance import Signing
 
 DEMO = "demo"  # the name of the weights that come with the package; their path differs from node to node
@@ -160,4 +161,4 @@ def checked_weights(job: Job) -> Path:
 
 def weights_folder(settings: Settings) -> Path:
     """The weights on this machine; a remote folder is copied here once."""
-    return weights_index.DEMO_WEIGHTS if settings.weights == DEMO else storage.local_folder(settings.weights)
+    return weights_index.DEMO_WEIGHTS if settings.weights == DEMO else local_folder(settings.weights)

@@ -6,7 +6,6 @@ Every function takes a URI (`s3://bucket/key`, `file:///path`) or a plain path, 
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
 import random
@@ -15,13 +14,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.fs
-from filelock import FileLock
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
@@ -34,10 +32,10 @@ __all__ = ["StorageError"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
 # What says that a file is another one than before, the best first: digests, then times. Clients differ in the names.
-_VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 # Two layers of retries. The client sends a request again that was refused or reset: exponential backoff with full
 # jitter (botocore's "standard" mode). What it takes for an answer and is none, a body that broke off or is short, is
-# asked for again by `_retried`, in the same manner.
+# asked for again by `retried`, in the same manner.
 _REQUESTS = 6  # of the client for one answer, unless AWS_MAX_ATTEMPTS says otherwise
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds
@@ -71,7 +69,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         fs = kind(use_listings_cache=False, **options, **kind._get_kwargs_from_urls(uri))
     if "s3" in kind.protocol:
         fs.split_path = partial(_literal_key, fs)
-        fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `_retried`
+        fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `retried`
     return fs, kind._strip_protocol(uri)
 
 
@@ -80,7 +78,7 @@ def _retries_of_s3() -> dict[str, Any]:
     return {"mode": mode or "standard", "total_max_attempts": int(requests) if requests else _REQUESTS}
 
 
-def _retried(uri: str, work: Callable[[], Result]) -> Result:
+def retried(uri: str, work: Callable[[], Result]) -> Result:
     """What `work` gives, tried again with backoff and full jitter while the server is in trouble.
 
     A StorageError in the end; one that no longer stops the run when the server answers to something else meanwhile.
@@ -149,7 +147,7 @@ def join(uri: str, *parts: str) -> str:
 def describe(uri: str) -> tuple[str, int]:
     """("file", bytes) or ("folder", 0); StorageError when nothing is there."""
     fs, path = filesystem(uri)
-    return _described(_retried(uri, lambda: fs.info(path)))
+    return _described(retried(uri, lambda: fs.info(path)))
 
 
 def _described(info: dict[str, Any]) -> tuple[str, int]:
@@ -159,8 +157,8 @@ def _described(info: dict[str, Any]) -> tuple[str, int]:
 def version(uri: str) -> str:
     """The state of a file: its size and, as the client gives it, its digest or the time of its last change."""
     fs, path = filesystem(uri)
-    info = _retried(uri, lambda: fs.info(path))
-    return f"{info.get('size')} {next((info[key] for key in _VERSIONS if info.get(key)), '')}"
+    info = retried(uri, lambda: fs.info(path))
+    return f"{info.get('size')} {next((info[key] for key in VERSIONS if info.get(key)), '')}"
 
 
 def exists(uri: str) -> bool:
@@ -180,7 +178,7 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
     if end is not None and end <= start:
         return b""
     if not isinstance(fs, LocalFileSystem):
-        return _retried(uri, lambda: _read_remote(fs, path, start, end))
+        return retried(uri, lambda: _read_remote(fs, path, start, end))
     with storage_errors(uri), open(path, "rb") as file:
         file.seek(start)
         return traffic.read.add(file.read(-1 if end is None else end - start))
@@ -248,7 +246,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write a file whole or not at all, over what was there; folders above it are made."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
-        _retried(uri, lambda: fs.pipe_file(path, data))  # one PUT: an object store shows all of it or nothing
+        retried(uri, lambda: fs.pipe_file(path, data))  # one PUT: an object store shows all of it or nothing
         return
     with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
         temporary.write_bytes(data)
@@ -258,7 +256,7 @@ def put_file(uri: str, source: Path) -> None:
     """Write a file whole or not at all from a local one, which may be larger than memory."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
-        _retried(uri, lambda: fs.put_file(str(source), path))
+        retried(uri, lambda: fs.put_file(str(source), path))
         return
     with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
         shutil.copyfile(source, temporary)
@@ -274,7 +272,7 @@ def create_bytes(uri: str, data: bytes) -> bool:
         with storage_errors(uri):
             return local_disk.create(Path(path), data)
     try:
-        _retried(uri, lambda: fs.pipe_file(path, data, mode="create"))
+        retried(uri, lambda: fs.pipe_file(path, data, mode="create"))
     except StorageError as error:
         if isinstance(error.__cause__, FileExistsError) or error_code(error) in ("PreconditionFailed", "412"):
             return False
@@ -286,7 +284,7 @@ def remove(uri: str) -> None:
     """Delete a file. One that is gone already is no error."""
     fs, path = filesystem(uri)
     try:
-        _retried(uri, lambda: os.unlink(path) if isinstance(fs, LocalFileSystem) else fs.rm_file(path))
+        retried(uri, lambda: os.unlink(path) if isinstance(fs, LocalFileSystem) else fs.rm_file(path))
     except StorageError as error:
         if error.reason != "missing":
             raise
@@ -303,7 +301,7 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
             os.scandir(path).close()  # a folder that is missing or closed to us must not look empty
         yield from local_disk.entries(path)
         return
-    listing = _retried(uri, lambda: fs.find(path, detail=True))
+    listing = retried(uri, lambda: fs.find(path, detail=True))
     if not listing:
         describe(uri)  # an empty folder may be empty, a missing one may not
     found = sorted((name, int(info["size"] or 0)) for name, info in listing.items())
@@ -321,7 +319,7 @@ def list_files(uri: str) -> list[tuple[str, int]]:
 def glob(uri: str) -> list[tuple[str, str, int]]:
     """What matches a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
     fs, path = filesystem(uri)
-    found = _retried(uri, lambda: fs.glob(path, detail=True))
+    found = retried(uri, lambda: fs.glob(path, detail=True))
     return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
 
 
@@ -337,50 +335,3 @@ def configure(environment: dict[str, str]) -> None:
     os.environ.update(environment)
     for kind in fsspec.registry.values():  # fsspec keeps clients by their arguments, which these are not
         kind.clear_instance_cache()
-
-
-def local_folder(uri: str) -> Path:
-    """A folder on this machine with the content of `uri`: itself when local, else a copy made once per node.
-
-    The copy is ~/.cache/interlcm/<digest of the listing>: a changed folder is copied anew. It appears whole.
-    """
-    fs, path = filesystem(uri)
-    if describe(uri)[0] != "folder":
-        raise StorageError(f"{uri}: not a folder; name the folder that holds the files")
-    if isinstance(fs, LocalFileSystem):
-        return Path(path)
-    found = _retried(uri, lambda: fs.find(path, detail=True))
-    listing = {name[len(path) :].strip("/"): info for name, info in found.items()}
-    copy = Path.home() / ".cache" / "interlcm" / _listing_digest(listing)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{copy}.lock"):
-        if not copy.is_dir():
-            _copy_folder(uri, {name: int(info["size"] or 0) for name, info in sorted(listing.items()) if name}, copy)
-    return copy
-
-
-def _listing_digest(listing: dict[str, dict[str, Any]]) -> str:
-    lines = [
-        f"{name}\0{[str(info.get(key)) for key in ('size', *_VERSIONS)]}" for name, info in sorted(listing.items())
-    ]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
-
-
-def _copy_folder(uri: str, sizes: dict[str, int], copy: Path) -> None:
-    unfinished = copy.with_name(f"{copy.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that was killed; the lock is ours
-    for name, size in sizes.items():
-        if ".." in PurePosixPath(name).parts:
-            raise StorageError(f"{join(uri, name)}: leads out of its folder; remove this file")
-        target = unfinished / name
-        with storage_errors(str(target)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        _retried(join(uri, name), partial(_copy, join(uri, name), target, size))
-    unfinished.rename(copy)
-
-
-def _copy(uri: str, target: Path, size: int) -> None:
-    fs, path = filesystem(uri)
-    fs.get_file(path, str(target))
-    if target.stat().st_size != size:
-        raise ShortReadError(f"{target.stat().st_size} bytes came where the listing says {size}")

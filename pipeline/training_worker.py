@@ -23,6 +23,7 @@ from interlcm.perceptual import Perceptual
 from interlcm.training import TrainingError
 from interlcm.weights_index import INDEX
 from pipeline import storage, training_files
+from pipeline.local_copy import local_folder
 from pipeline.settings import DEMO, Environment, Settings, weights_folder
 from pipeline.training_data import CropReader, batches
 from pipeline.training_files import EventLog
@@ -104,7 +105,7 @@ def begin(job: TrainingJob, folder: Path) -> InterLCM:
     """The model as its training begins."""
     if job.settings.start == "variant":
         return encoder_weights.variant_encoders(folder, job.settings.variant)
-    unet = None if job.unet is None else storage.local_folder(job.unet)
+    unet = None if job.unet is None else local_folder(job.unet)
     return encoder_weights.new_encoders(folder, job.settings.seed, unet)
 
 

@@ -16,6 +16,7 @@ from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import load_components, load_visual_encoder
 from interlcm.weights_index import SHARED, WeightsError, read_index, verify
 from pipeline import storage
+from pipeline.local_copy import local_folder
 from pipeline.published import PUBLISHED, Published
 from pipeline.pull import pull
 from tests import tiny
@@ -257,4 +258,4 @@ def test_pull_into_an_object_store(
     names = {name for name, _ in storage.list_files(f"{bucket}/weights")}
     assert names == {part.path for part in published} | {"model_index.json"}
     assert "there already" in get(f"{bucket}/weights", published)[0]
-    assert verify(storage.local_folder(f"{bucket}/weights")) == []
+    assert verify(local_folder(f"{bucket}/weights")) == []

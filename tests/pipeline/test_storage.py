@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import storage
+from pipeline.local_copy import local_folder
 from pipeline.storage import StorageError
 from pipeline.storage_error import storage_errors
 
@@ -48,7 +49,7 @@ def test_list_files_is_sorted_and_sees_new_files(folder: str) -> None:
 
 def test_missing_is_one_line_with_the_name(folder: str) -> None:
     uri = storage.join(folder, "nothing")
-    for call in (storage.read_bytes, storage.list_files, storage.describe, storage.local_folder):
+    for call in (storage.read_bytes, storage.list_files, storage.describe, local_folder):
         with pytest.raises(StorageError, match="nothing: no such file or folder") as caught:
             call(uri)
         assert "\n" not in str(caught.value)
@@ -120,13 +121,13 @@ def test_local_folder_copies_a_remote_folder_once(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     uri = f"memory://{tmp_path.name}/weights"
     storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"unet")
-    copy = storage.local_folder(uri)
+    copy = local_folder(uri)
     assert (copy / "lcm" / "unet.bin").read_bytes() == b"unet"
     (copy / "mark").touch()
-    assert (storage.local_folder(uri) / "mark").exists()
+    assert (local_folder(uri) / "mark").exists()
     storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"newer")
-    assert (storage.local_folder(uri) / "lcm" / "unet.bin").read_bytes() == b"newer"
-    assert storage.local_folder(str(tmp_path)) == tmp_path
+    assert (local_folder(uri) / "lcm" / "unet.bin").read_bytes() == b"newer"
+    assert local_folder(str(tmp_path)) == tmp_path
 
 
 def test_local_folder_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ def test_local_folder_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.Mo
     uri = f"memory://{tmp_path.name}/hostile"
     storage.write_bytes(f"{uri}/a/../../../escape.bin", b"x")
     with pytest.raises(StorageError, match="leads out of its folder"):
-        storage.local_folder(uri)
+        local_folder(uri)
 
 
 def test_arrow_reads_through_it(folder: str) -> None:

@@ -120,7 +120,7 @@ def test_weights_that_come_short_are_copied_again(
     for n in range(8):
         storage.write_bytes(f"{bucket}/weights/{n}.bin", DATA[n:])
     proxy = proxied(short=0.2, cut=0.2)
-    copy = storage.local_folder(f"{bucket}/weights")
+    copy = local_copy.local_folder(f"{bucket}/weights")
     assert [(copy / f"{n}.bin").read_bytes() for n in range(8)] == [DATA[n:] for n in range(8)]
     assert proxy.counts["short"] and proxy.counts["cut"]
 
@@ -176,7 +176,7 @@ def test_a_read_only_disk_is_one_line(tmp_path: Path) -> None:
 
 WRITE = """
 import resource, signal, sys
-from pipeline import storage
+from pipeline import local_copy, storage
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
