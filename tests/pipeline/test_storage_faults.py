@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from pipeline import archive, local_disk, manifest, storage
+from pipeline import archive, local_copy, local_disk, manifest, storage
 from pipeline.limits import Limits
 from pipeline.storage import StorageError
 from tests.ceph import CephGateway
@@ -176,7 +176,7 @@ def test_a_read_only_disk_is_one_line(tmp_path: Path) -> None:
 
 WRITE = """
 import resource, signal, sys
-from pipeline import local_copy, storage
+from pipeline import storage
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
