@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-GRACE = 25.0  # seconds from the signal to the end; Kubernetes and spot notices leave 30 and more
+# Seconds from the signal. Kubernetes and spot notices leave 30 and more.
+GRACE = 20.0  # for what is in flight to be done
+END = 28.0  # for all, Ray's own end included: a second or two, ten on a machine with no time to spare
 
 
 class TerminatedError(Exception):
@@ -19,8 +23,8 @@ class TerminatedError(Exception):
 def heeded(tell: Callable[[], object], output: str) -> Iterator[threading.Event]:
     """While this lasts SIGTERM calls `tell` once, in a thread of its own, and sets the event.
 
-    What then takes longer than GRACE ends with TerminatedError. Outside of the main thread, where Python takes no
-    signals, SIGTERM keeps its meaning.
+    What then takes longer than GRACE ends with TerminatedError, and after END the process ends with 1, wherever it is:
+    what is committed stays so. Outside of the main thread, where Python takes no signals, SIGTERM keeps its meaning.
     """
     received, woken = threading.Event(), threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -31,9 +35,12 @@ def heeded(tell: Callable[[], object], output: str) -> Iterator[threading.Event]
         woken.wait()
         if received.is_set():
             tell()
+            time.sleep(END)
+            os._exit(1)
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        signal.setitimer(signal.ITIMER_REAL, GRACE)
+        if not received.is_set():
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
         received.set()
         woken.set()
 
