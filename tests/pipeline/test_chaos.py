@@ -43,8 +43,17 @@ def photos(count: int) -> dict[str, bytes]:
     return {f"box{n // 50}/{n:04}.jpg": none if n % FACES_EVERY else face for n in range(count)}
 
 
-def new_cluster() -> Cluster:
-    return Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+def patiently(start: Callable[[], Any]) -> Any:
+    """Ray allows a node 30 s to start, less than some take on a busy machine."""
+    for _ in range(2):
+        with suppress(Exception):
+            return start()
+    return start()
+
+
+def new_cluster() -> Any:
+    head = {"num_cpus": 0, "include_dashboard": False}
+    return patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
 
 
 @dataclass
@@ -56,13 +65,14 @@ class Lab:
     weights: str
     log: Path
     chance: random.Random
-    cluster: Cluster = field(default_factory=new_cluster)
+    cluster: Any = field(default_factory=new_cluster)
     nodes: list[Any] = field(default_factory=list)
     driver: subprocess.Popen[bytes] | None = None
 
     def grow(self) -> None:
         while len(self.nodes) < NODES:
-            self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20))
+            node = patiently(lambda: self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20))
+            self.nodes.append(node)
 
     def start(self) -> None:
         command = [sys.executable, "-m", "jobs", "restore", *self.sources, "--output", self.output]
@@ -124,7 +134,6 @@ class Lab:
 
     def kill_head(self) -> None:
         """The cluster goes with it. The driver has to see that by itself; the next one works on a new cluster."""
-        assert self.cluster.head_node is not None
         self.cluster.remove_node(self.cluster.head_node, allow_graceful=False)
         self.wait(lambda: not self.running)
         self.cluster.shutdown()
