@@ -88,7 +88,7 @@ def query(
     from pipeline.query import columns, reading, run
 
     question = sql or QUESTIONS.get(asked[0], "").format(worst=worst)
-    rows = columns(output) if describe else reading(output, lambda connection: run(connection, question))
+    rows = columns(output) if describe else reading(output, lambda connection: run(connection, question), whole=not sql)
     data = WRITERS[format](rows)
     if to:
         storage.write_bytes(to, data)

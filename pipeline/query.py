@@ -21,10 +21,21 @@ from pipeline.index import INDEX_SCHEMA
 # as the same row has for a moment that is in a merged part and still in a small one. A photo_id stands for its source
 # and member; they are named beside it because DuckDB pushes conditions on these columns, and on no others, below the
 # window, into the statistics of the files. Parts of the first version have no pages.
-VIEWS = """
-CREATE VIEW newest AS
-    SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages) FROM manifest
+NEWEST = """
+CREATE VIEW newest AS {rows}
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+"""
+# For a question about all photos. The window above holds all that it reads, faces too; most photos have one row.
+NEWEST_OF_ALL = """
+CREATE TEMP TABLE repeated AS SELECT photo_id FROM manifest GROUP BY photo_id HAVING count(*) > 1;
+CREATE VIEW newest AS
+    {rows} ANTI JOIN repeated USING (photo_id)
+    UNION ALL
+    {rows} SEMI JOIN repeated USING (photo_id)
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+"""
+ROWS = "SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages) FROM manifest"
+VIEWS = """
 CREATE VIEW photos AS SELECT * EXCLUDE (faces) FROM newest;
 CREATE VIEW faces AS
     SELECT photo_id, source, member, page, restored_uri, face.* FROM (
@@ -64,7 +75,11 @@ class QueryError(Exception):
 
 
 def reading(
-    output: str, work: Callable[[duckdb.DuckDBPyConnection], Result], decided: bool = True, memory: str = ""
+    output: str,
+    work: Callable[[duckdb.DuckDBPyConnection], Result],
+    decided: bool = True,
+    memory: str = "",
+    whole: bool = False,
 ) -> Result:
     """What `work` makes of a connection to the run (`connect`); once more where a part went away while it was read.
 
@@ -73,25 +88,25 @@ def reading(
     attempts = 0
     while True:
         attempts += 1
-        with connect(output, decided, memory) as connection:
-            try:
+        try:
+            with connect(output, decided, memory, whole) as connection:
                 return work(connection)
-            except (QueryError, duckdb.Error) as error:
-                cause = error if isinstance(error, duckdb.Error) else error.__cause__
-                if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
-                    continue
-                if isinstance(error, duckdb.Error):
-                    raise QueryError(one_line(error)) from error
-                raise
+        except (QueryError, duckdb.Error) as error:
+            cause = error if isinstance(error, duckdb.Error) else error.__cause__
+            if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
+                continue
+            if isinstance(error, duckdb.Error):
+                raise QueryError(one_line(error)) from error
+            raise
 
 
-def connect(output: str, decided: bool = True, memory: str = "") -> duckdb.DuckDBPyConnection:
+def connect(output: str, decided: bool = True, memory: str = "", whole: bool = False) -> duckdb.DuckDBPyConnection:
     """A connection with the tables of a run and nothing else: file access is closed.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` the members
     there are, `manifest` every row ever written, `decisions` what curators decided (not read when `decided` is false).
     They are empty as long as nothing was written. memory: most that DuckDB holds, such as "1GB"; else most of what the
-    machine has.
+    machine has. whole: what is asked is about all photos, not about some that a condition names; see `NEWEST_OF_ALL`.
 
     Raises `storage.StorageError` when there is no run at OUTPUT, it cannot be read, or a later version of this software
     wrote it, and `decisions.DecisionError`.
@@ -105,7 +120,7 @@ def connect(output: str, decided: bool = True, memory: str = "") -> duckdb.DuckD
     connection.register("index", _parquet(index, manifest_files.listed(index), INDEX_SCHEMA))
     connection.register("manifest", _parquet(manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
-    connection.execute(VIEWS)
+    connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS) + VIEWS)
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made when needed, gone in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
     return connection

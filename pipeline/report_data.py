@@ -70,7 +70,9 @@ def write_photos(output: str, files: DataFiles, pictures: Pictures) -> tuple[dic
 
     Returns what the page has to know of these files, and the columns.
     """
-    return query.reading(output, lambda connection: _write_photos(connection, output, files, pictures), decided=False)
+    return query.reading(
+        output, lambda connection: _write_photos(connection, output, files, pictures), decided=False, whole=True
+    )
 
 
 def _write_photos(

@@ -59,7 +59,7 @@ def folder(photo_id: str, version: str | None, max_side: int) -> str:
 def wanted(output: str, choice: str) -> pa.Table:
     """The rows of the photos that `choice`, a key of CHOICES, names: in the order of their archives."""
     sql = f"SELECT * FROM ({NEWEST}) WHERE {CHOICES[choice]} {ORDER}"
-    return query.reading(output, lambda connection: query.run(connection, sql), decided=False)
+    return query.reading(output, lambda connection: query.run(connection, sql), decided=False, whole=True)
 
 
 def row_folder(row: Row, max_side: int) -> str:

@@ -41,7 +41,7 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
     """Counts, times, cost, failures and plots, as the page shows them."""
     found = manifest.counts(output)
     tried = attempts(output)
-    reasons, stage_seconds, finished = query.reading(output, asked, decided=False)
+    reasons, stage_seconds, finished = query.reading(output, asked, decided=False, whole=True)
     wall = wall_seconds(finished, tried)
     done = found.restored + found.no_face + found.skipped + found.failed
     return {

@@ -65,7 +65,7 @@ def _pending(folder: str) -> int:
 
 
 def _ask(folder: str, sql: str) -> int:
-    return int(query.reading(folder, lambda connection: query.run(connection, sql)).num_rows)
+    return int(query.reading(folder, lambda connection: query.run(connection, sql), whole=True).num_rows)
 
 
 def _ask_plain(folder: str, sql: str) -> int:
