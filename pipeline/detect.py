@@ -25,12 +25,12 @@ DETECTORS = ("auto", *RETINAFACE_FILES, "haar")
 Detector: TypeAlias = "HaarDetector | RetinaFaceDetector"
 
 
-def load_detector(name: str, face_weights: Path | None) -> Detector:
+def load_detector(name: str, face_weights: Path | None, device: str = "cpu") -> Detector:
     """The detector called `name` (one of DETECTORS).
 
-    face_weights: the `face` folder of a weights folder, or None. "auto" takes the best RetinaFace whose file
-    is there and the Haar cascades otherwise. Raises DetectorError for an unknown name and for weights that
-    are missing or unfit.
+    face_weights: the `face` folder of a weights folder, or None. device: of a RetinaFace, "cpu" or "cuda". "auto" takes
+    the best RetinaFace whose file is there and the Haar cascades otherwise. Raises DetectorError for an unknown name
+    and for weights that are missing or unfit.
     """
     if name not in DETECTORS:
         raise DetectorError(f"unknown detector {name!r}: choose one of {', '.join(DETECTORS)}")
@@ -43,7 +43,7 @@ def load_detector(name: str, face_weights: Path | None) -> Detector:
         raise DetectorError(f"{name} needs {path}: put facexlib's release file there, or choose --detector haar")
     from pipeline.retinaface import RetinaFaceDetector
 
-    return RetinaFaceDetector(name, RETINAFACE_FILES[name][1], path)
+    return RetinaFaceDetector(name, RETINAFACE_FILES[name][1], path, device)
 
 
 def _weights(name: str, face_weights: Path | None) -> Path:

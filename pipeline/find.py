@@ -32,12 +32,12 @@ class FindFaces:
     A TIFF with several pictures becomes a row for each; every other row in is one row out.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, device: str = "cpu") -> None:
         job.environment.use()
         folder = checked_weights(job)
         self.size = int(read_index(folder)["image_size"])
         self.settings, self.limits = job.settings, job.settings.limits
-        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face")
+        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face", device)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for current in table.to_pylist():

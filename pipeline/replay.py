@@ -57,7 +57,7 @@ def replay(output: str, count: int, seed: int) -> Iterator[Replayed]:
         rows = list(group)
         try:
             job, resources = job_of(output, rows[0])
-            stages = FindFaces(job), RestoreFaces(job, resources)
+            stages = FindFaces(job, resources.find_device), RestoreFaces(job, resources)
         except (VerifyError, WeightsError, storage.StorageError) as error:
             yield from (Replayed(one["restored_uri"], "not replayed", str(error)) for one in rows)
             continue
@@ -91,8 +91,11 @@ def job_of(output: str, made: Row) -> tuple[Job, Resources]:
         software_version=made["software_version"],
         environment=Environment(storage.environment()),
     )
-    gpus = 1.0 if torch.cuda.is_available() else 0.0
-    return job, Resources(gpus_per_actor=gpus, batch_faces=attempt["resources"]["batch_faces"], threads=cluster.cores())
+    then, gpus = attempt["resources"], 1.0 if torch.cuda.is_available() else 0.0
+    found = min(gpus, then.get("find_gpus", 0.0))  # faces lie in the same place to the bit on the same kind of device
+    return job, Resources(
+        gpus_per_actor=gpus, batch_faces=then["batch_faces"], threads=cluster.cores(), find_gpus=found
+    )
 
 
 def replayed(made: Row, job: Job, find: FindFaces, restore: RestoreFaces) -> Replayed:

@@ -18,7 +18,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from interlcm import weights_index
-from pipeline import compaction, in_flight, lease, local_disk, manifest, storage, termination
+from pipeline import cluster, compaction, in_flight, lease, local_disk, manifest, storage, termination
 from pipeline.compose import compose
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch
@@ -77,6 +77,7 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
         progress = Progress(total=len(pending))
         yield progress
         if len(pending):
+            resources = resources.with_finders(job.settings.detector, cluster.gpus())
             record(job, resources)
             book = in_flight.ledger()
             compacted = 0
@@ -119,7 +120,10 @@ def chain(
     context.target_max_block_size = MAX_BLOCK_BYTES
     context.raise_original_map_exception = True  # so that a StorageError arrives as one, not as a text about it
     actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
-    finders = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
+    most = ray.cluster_resources().get("CPU", 1) / 2
+    if resources.find_gpus:
+        most = min(most, resources.spare_gpus(cluster.gpus()) / resources.find_gpus)
+    finders = ActorPoolStrategy(min_size=1, max_size=max(1, int(most)))
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
     # As Ray types a function, it takes a batch alone; what fn_kwargs adds it cannot know.
     read: Any = fetch_open
@@ -132,8 +136,9 @@ def chain(
             Isolated,
             batch_size=1,
             num_cpus=0.5,
+            num_gpus=resources.find_gpus,
             compute=finders,
-            fn_constructor_args=(*(find or (FindFaces, (job,))), book),
+            fn_constructor_args=(*(find or (FindFaces, (job, resources.find_device))), book),
             **arrow,
         )
         .map_batches(

@@ -231,4 +231,4 @@ def test_three_rounds(lab: Any) -> None:
 def test_twenty_rounds(lab: Any) -> None:
     victims = random.Random(20).choices(["worker", "raylet", "driver"], k=17) + ["head"] * 3
     random.Random(20).shuffle(victims)
-    rounds(lab, victims, seed=20, photos_a_round=48)
+    rounds(lab, victims, seed=20, photos_a_round=32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from interlcm.weights_index import WeightsError
-from pipeline.settings import Environment, Settings, checked_weights
+from pipeline.settings import FIND_GPUS, Environment, Resources, Settings, checked_weights
 from tests import tiny
 from tests.stages import job
 
@@ -46,3 +46,28 @@ def test_a_node_with_other_weights_is_refused(tmp_path: Path, tiny_weights: str)
     elsewhere = replace(prepared, settings=replace(prepared.settings, weights=other))
     with pytest.raises(WeightsError, match="use the same everywhere"):
         checked_weights(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("actors", "each", "gpus", "spare"),
+    [
+        (4, 1.0, 4, 0),
+        (3, 1.0, 4, 1),
+        (3, 1.0, 8, 5),
+        (2, 2.0, 5, 1),
+        (4, 0.5, 2, 0),
+        (3, 0.5, 2, 0),  # two of them may be on one, one on the other
+        (3, 0.5, 3, 1),
+        (2, 0.4, 1, 0),  # a fifth of a card is left, and no whole one
+        (8, 1.0, 4, 0),
+        (2, 0.0, 4, 0),  # the CPU was asked for
+        (1, 0.0, 0, 0),
+    ],
+)
+def test_faces_are_found_on_gpus_that_restore_actors_leave(actors: int, each: float, gpus: int, spare: int) -> None:
+    resources = Resources(max_actors=actors, gpus_per_actor=each)
+    assert resources.spare_gpus(gpus) == spare
+    on_gpu = resources.with_finders("retinaface_resnet50", gpus)
+    assert (on_gpu.find_gpus, on_gpu.find_device) == ((FIND_GPUS, "cuda") if spare else (0.0, "cpu"))
+    for detector in ("haar", "none"):
+        assert resources.with_finders(detector, gpus) == resources
