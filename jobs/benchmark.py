@@ -4,6 +4,7 @@ import typer
 
 from jobs.benchmark_alternatives import alternatives
 from jobs.benchmark_index import index
+from jobs.benchmark_memory import memory
 from jobs.benchmark_model import model
 from jobs.benchmark_pipeline import pipeline
 from jobs.benchmark_query import query
@@ -21,5 +22,5 @@ def group() -> None:
     """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
 
 
-for command in (model, pipeline, index, query, alternatives):
+for command in (model, pipeline, memory, index, query, alternatives):
     app.command()(command)

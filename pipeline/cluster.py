@@ -18,8 +18,10 @@ class ClusterError(Exception):
     """There is no cluster to join: one line that names its address."""
 
 
-def connect(actors: int = 0) -> None:
+def connect(actors: int = 0, object_store: int | None = None) -> None:
     """Join or start Ray, with room for `actors` restore actors on a machine without GPUs. Idempotent.
+
+    object_store: bytes that the object store of a local cluster may hold, when others are meant than Ray chooses.
 
     A local cluster may promise more CPUs than there are: stages wait for storage and for each other much of the time,
     and with one CPU per actor two cores could never hold the whole chain at once, which Ray needs to make progress.
@@ -41,6 +43,7 @@ def connect(actors: int = 0) -> None:
                 address or "local",  # a cluster that happens to run on this machine is not meant
                 num_cpus=None if address else max(cores(), actors + SHARED_CPUS),
                 include_dashboard=None if address else False,
+                object_store_memory=None if address else object_store,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 configure_logging=False,

@@ -24,11 +24,12 @@ from pipeline import storage
 from pipeline.evaluation_columns import EVALUATION_SCHEMA, Metric
 from pipeline.evaluation_crops import CutFaces
 from pipeline.evaluation_measures import COLUMNS, MeasureFaces, compare
+from pipeline.flow import BATCH_PHOTOS, MAX_BLOCK_BYTES
 from pipeline.grid import grid
 from pipeline.pairs import Pairs, fetch_pairs
 from pipeline.pending import split
 from pipeline.row import Row
-from pipeline.run import BATCH_PHOTOS, MAX_BLOCK_BYTES, Progress, RunError
+from pipeline.run import Progress, RunError
 from pipeline.settings import Job, Resources
 
 FILE = "faces.parquet"

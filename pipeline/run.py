@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
@@ -23,20 +22,12 @@ from pipeline.compose import compose
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch
 from pipeline.find import FindFaces
+from pipeline.flow import Flow
 from pipeline.in_flight import Isolated, Work, isolated
 from pipeline.pending import Pending, load
 from pipeline.provenance import Signing
 from pipeline.settings import Environment, Job, Resources, Settings, weights_folder
 
-BATCH_PHOTOS = 8  # whose rows make one manifest part, and the least that one call of a restore actor takes
-# One call of a restore actor takes so many photos that with one face each they fill this many micro-batches: half of
-# the last one is empty on average, of all places one in sixteen; with two faces each one in thirty-two.
-CALL_MICRO_BATCHES = 8
-CALL_BYTES = 512 << 20  # ... but no more photos than have so many bytes, as the index has them
-CALLS = 10  # ... and so few that every actor gets as many calls: in the end one of them keeps the others waiting
-# A stage's output is cut into blocks of about this size: large enough that small photos do not each cost the driver a
-# block to keep account of, small enough that large ones do not wait for each other.
-MAX_BLOCK_BYTES = 16 << 20
 COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
 
@@ -117,7 +108,8 @@ def chain(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.target_max_block_size = MAX_BLOCK_BYTES
+    flow = Flow.of(pending, resources)
+    context.target_max_block_size = flow.block_bytes
     context.raise_original_map_exception = True  # so that a StorageError arrives as one, not as a text about it
     actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
     most = ray.cluster_resources().get("CPU", 1) / 2
@@ -143,22 +135,21 @@ def chain(
         )
         .map_batches(
             Isolated,
-            batch_size=call_photos(pending, resources),
+            batch_size=flow.call_photos,
             num_cpus=1,
             num_gpus=resources.gpus_per_actor,
             compute=actors,
             fn_constructor_args=(*(restore or (RestoreFaces, (job, resources))), book),
             **arrow,
         )
-        .map_batches(publish, batch_size=BATCH_PHOTOS, num_cpus=0.5, fn_kwargs={"job": job, "book": book}, **arrow)
+        .map_batches(
+            publish,
+            batch_size=flow.part_photos,
+            num_cpus=0.5,
+            fn_kwargs={"job": job, "book": book},
+            **arrow,
+        )
     )
-
-
-def call_photos(pending: Pending, resources: Resources) -> int:
-    """How many photos one call of a restore actor takes."""
-    mean = max(1.0, pc.mean(pending.places["bytes"]).as_py() or 0.0)
-    each = len(pending) / (CALLS * resources.max_actors)
-    return int(max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / mean, each)))
 
 
 def fetch_open(units: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:

@@ -1,4 +1,4 @@
-"""What a process and all that it started take: CPU seconds and memory, looked at twice a second."""
+"""What a process and all that it started take: CPU seconds and memory, looked at now and then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 import psutil
 
-PAUSE = 0.5  # seconds
+PAUSE = 0.5  # seconds between two looks
 
 
 class Watch:
@@ -21,9 +21,11 @@ class Watch:
     processes share, such as Ray's object store, is counted once for all, as the kernel's PSS has it.
     """
 
-    def __init__(self, pid: int, kind: Callable[[psutil.Process], str] = lambda process: "all") -> None:
+    def __init__(
+        self, pid: int, kind: Callable[[psutil.Process], str] = lambda process: "all", pause: float = PAUSE
+    ) -> None:
         self.samples: list[tuple[float, Counter[str]]] = []
-        self._process, self._kind = psutil.Process(pid), kind
+        self._process, self._kind, self._pause = psutil.Process(pid), kind, pause
         self._cpu: dict[tuple[int, float], float] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
@@ -57,4 +59,4 @@ class Watch:
                         self._cpu[process.pid, process.create_time()] = times.user + times.system
                         memory[self._kind(process)] += process.memory_full_info().pss
             self.samples.append((time.monotonic() - begun, memory))
-            self._done.wait(PAUSE)
+            self._done.wait(self._pause)

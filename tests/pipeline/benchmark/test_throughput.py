@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from pipeline.benchmark import photos, throughput
+import pytest
+import ray
+
+from pipeline.benchmark import memory, photos, throughput
 from pipeline.benchmark.stand_in import Call
 from pipeline.benchmark.throughput import Measured
 from pipeline.index import build_index
@@ -52,3 +55,18 @@ def test_shares_are_of_the_time_when_all_actors_work() -> None:
     assert made.whole == 30 / (16 * 4)
     # 30 faces at the steady pace take 9.6 s, so 6.4 s are start and end; ten times as many photos take 102.4 s.
     assert made.expected(100) == pytest.approx(300 / (4 * 102.4))
+
+
+@pytest.mark.timeout(900)
+def test_the_memory_benchmark_sees_every_kind_of_process(measured: Measured, tmp_path: Path) -> None:
+    """Another run; behind the first, whose counters reach the nodes late."""
+    photos.write_archives(str(tmp_path / "scans"), 24, 20_000, 40_000)
+    build_index([str(tmp_path / "scans")], str(tmp_path / "run"))
+    seen = memory.measure(str(tmp_path / "run"), Resources(1, 1, batch_faces=2), 64)
+    limit = int(ray.cluster_resources()["object_store_memory"])
+    rows = memory.table(seen, limit)
+    assert [row["tenth"] for row in rows] == list(range(1, 11))
+    assert seen.marks[-1].photos == 24
+    for name in ("driver", "find", "restore", "sandbox"):  # tasks that end within a second may pass unseen
+        assert max(row[f"{name} MB"] or 0 for row in rows) > 10
+    assert 0 < max(mark.stored for mark in seen.marks) < limit

@@ -1,0 +1,138 @@
+"""How much memory a run takes while it streams many times what Ray's object store holds."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import ray
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+from pipeline import in_flight, manifest, run
+from pipeline.benchmark.processes import Watch
+from pipeline.benchmark.stand_in import PlacedFaces, TimedRestore, Timesheet
+from pipeline.benchmark.throughput import stand_in_job
+from pipeline.settings import Resources
+
+TENTHS = 10
+KINDS = ("driver", "fetch", "find", "restore", "publish", "sandbox")
+TASKS = {"MapBatches(fetch_open)": "fetch", "MapBatches(publish_open)": "publish", "MapWorker": "find or restore"}
+PAUSE = 1.0  # seconds between looks: each walks through the memory maps of all processes
+SECONDS = 0.02  # that the stand-in model takes for a micro-batch: the rest of the chain is what keeps a run waiting
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment of a run: its seconds, the photos that are done, bytes in the object store and bytes spilled so far."""
+
+    seconds: float
+    photos: int
+    stored: int
+    spilled: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Moments of one run, and its processes as `Watch` saw them, each under its kind and number."""
+
+    marks: list[Mark]
+    samples: list[tuple[float, Counter[str]]]
+
+
+def photos_for(total: float, low: int, high: int) -> int:
+    """How many stand-in photos of `low` to `high` bytes have about `total` bytes together."""
+    mean = (high - low) / math.log(high / low) if high > low else low  # of sizes that are even on a logarithmic scale
+    return max(TENTHS, math.ceil(total / mean))
+
+
+def measure(output: str, resources: Resources, size: int) -> Measured:
+    """Restore what the index of OUTPUT holds with stand-ins, crops of `size` px. Ray has to be running, from here."""
+    job = stand_in_job(output)
+    sheet: Any = ray.remote(num_cpus=0)(Timesheet).remote()
+    dataset = run.chain(
+        manifest.pending(job.output),
+        job,
+        resources,
+        in_flight.ledger(),
+        find=(PlacedFaces, (job, size)),
+        restore=(TimedRestore, (job, resources, SECONDS, sheet)),
+    )
+    begun, photos = time.monotonic(), 0
+    marks: list[Mark] = []
+    done: Any
+    with Watch(os.getpid(), kind, PAUSE) as watch:
+        for done in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            photos += done.num_rows
+            marks.append(Mark(time.monotonic() - begun, photos, *store()))
+    restorers = {f"find or restore {call.actor}" for call in ray.get(sheet.calls.remote())}
+    samples = [(seconds, named(memory, restorers)) for seconds, memory in watch.samples]
+    return Measured(marks, samples)
+
+
+def kind(process: psutil.Process) -> str:
+    """What a process of a run is there for, as its title says at this moment, and its number."""
+    title = " ".join(process.cmdline())
+    if process.pid == os.getpid():
+        name = "driver"
+    elif "pipeline.sandbox" in title:
+        name = "sandbox"
+    else:
+        name = next((name for part, name in TASKS.items() if title.startswith(f"ray::{part}")), "other")
+    return f"{name} {process.pid}"
+
+
+def named(memory: Counter[str], restorers: set[str]) -> Counter[str]:
+    """Actors of both stages have the same title; those of the third kept a timesheet."""
+    return Counter(
+        {
+            name.replace("find or restore", "restore" if name in restorers else "find"): size
+            for name, size in memory.items()
+        }
+    )
+
+
+def store() -> tuple[int, int]:
+    """Bytes in the object stores of the cluster now, and bytes that were ever spilled from them to disk."""
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    found = get_memory_info_reply(state).store_stats
+    return found.object_store_bytes_used, found.spilled_bytes_total
+
+
+def table(of: Measured, limit: int) -> list[dict[str, Any]]:
+    """One row for each tenth of the photos: the most that one process of each kind had, and the store's state.
+
+    limit: bytes that the object store may hold.
+    """
+    total = of.marks[-1].photos
+    times = [mark.seconds for mark in of.marks]
+    rows = []
+    for tenth in range(TENTHS):
+        marks = [mark for mark in of.marks if place(mark.photos, total) == tenth]
+        peaks: Counter[str] = Counter()
+        for seconds, memory in of.samples:
+            before = bisect_right(times, seconds)
+            if place(of.marks[before].photos if before < len(times) else total, total) == tenth:
+                for name, size in memory.items():
+                    peaks[name.rpartition(" ")[0]] = max(peaks[name.rpartition(" ")[0]], size)
+        stored = max((mark.stored for mark in marks), default=None)
+        rows.append(
+            {
+                "tenth": tenth + 1,
+                **{f"{name} MB": round(peaks[name] / 1e6) if name in peaks else None for name in KINDS},
+                "store MB": None if stored is None else round(stored / 1e6),
+                "of its limit %": None if stored is None else 100 * stored / limit,
+                "spilled MB": max((round(mark.spilled / 1e6) for mark in marks), default=None),
+            }
+        )
+    return rows
+
+
+def place(photos: int, total: int) -> int:
+    """In which tenth of the run so many photos are the last one."""
+    return min(TENTHS - 1, (photos - 1) * TENTHS // total)

@@ -1,0 +1,57 @@
+"""How many photos and bytes travel together between the stages of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+import ray
+
+from pipeline.pending import Pending
+from pipeline.settings import Resources
+
+BATCH_PHOTOS = 8  # whose rows make one manifest part, and the least that one call of a restore actor takes, if they fit
+# One call of a restore actor takes so many photos that with one face each they fill this many micro-batches: half of
+# the last one is empty on average, of all places one in sixteen; with two faces each one in thirty-two.
+CALL_MICRO_BATCHES = 8
+CALL_BYTES = 512 << 20  # ... but no more photos than have so many bytes, as the index has them
+CALLS = 10  # ... and so few that every actor gets as many calls: in the end one of them keeps the others waiting
+# A stage's output is cut into blocks of about this size: large enough that small photos do not each cost the driver a
+# block to keep account of, small enough that large ones do not wait for each other.
+MAX_BLOCK_BYTES = 16 << 20
+# Ray Data lets all stages together fill half of the object stores, and holds back those that come first. A later stage
+# that waits for more photos than fit would wait for ever. So a call takes at most one in ROOM of the smallest store,
+# and a block one in BLOCKS: 2 GB hold a call of 128 MB, while one before it is worked on and one after it published.
+ROOM, BLOCKS = 16, 64
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Photos in one call of a restore actor, photos in one manifest part, bytes of a block."""
+
+    call_photos: int
+    part_photos: int
+    block_bytes: int
+
+    @staticmethod
+    def of(pending: Pending, resources: Resources) -> Flow:
+        """What suits these photos on the cluster as it is. Ray has to be running."""
+        mean = pc.mean(pending.places["bytes"]).as_py() or 0.0
+        return Flow.fitting(len(pending), mean, resources, smallest_store())
+
+    @staticmethod
+    def fitting(photos: int, mean: float, resources: Resources, store: int) -> Flow:
+        """mean: bytes of a photo, as the index has them. store: bytes of the smallest object store."""
+        room = store / ROOM / max(1.0, mean)
+        each = photos / (CALLS * resources.max_actors)
+        call = max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / max(1.0, mean), each))
+        return Flow(
+            call_photos=max(1, int(min(call, room))),
+            part_photos=max(1, int(min(BATCH_PHOTOS, room))),
+            block_bytes=min(MAX_BLOCK_BYTES, store // BLOCKS),
+        )
+
+
+def smallest_store() -> int:
+    """Bytes that the smallest object store of the cluster can hold."""
+    return int(min(node["Resources"]["object_store_memory"] for node in ray.nodes() if node["Alive"]))
