@@ -200,6 +200,8 @@ def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> No
         distances = [done.fid(name) for name in ("lq", "restored")]
         print_line("FID", False, "", ["-" if one is None else number(one) for one in distances])
     print(f"means over {len(done.measured)} faces with their 95% bootstrap intervals; FID is one number for the set")
+    if not paired:
+        print(f"left out, without HQ: {', '.join(metric.title for metric in METRICS if metric.paired)}, FID")
     titles = {metric.name: metric.title for metric in METRICS if paired or not metric.paired}
     titles |= {"fid": "FID"} if paired else {}
     left_out = [f"{titles[name]} ({lacking})" for name, lacking in missing.items() if name in titles]

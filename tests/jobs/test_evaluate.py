@@ -18,9 +18,12 @@ from PIL import Image
 from interlcm.metrics import psnr
 from interlcm.weights_index import digest
 from jobs.__main__ import main
+from jobs.evaluate import print_table
+from pipeline.evaluation import Evaluation
 from pipeline.evaluation_columns import EVALUATION_SCHEMA
 from tests.pictures import astronaut, encoded, hopper, resized
 from tests.pipeline.archives import put, tar_bytes, zip_bytes
+from tests.stages import job
 
 FACES = {"one": hopper(64)[:64], "two": astronaut(64), "three": resized(hopper(96)[:96], 64)}
 BROKEN = encoded(astronaut(64))[:700]
@@ -99,6 +102,13 @@ def test_the_grid_shows_what_was_measured(done: Done) -> None:
     assert np.array(shown) == pytest.approx(
         np.array([[row["psnr_lq"], row["psnr_restored"]] for row in rows]), rel=1e-4
     )
+
+
+def test_the_table_names_what_is_left_out_without_hq(tiny_weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(Evaluation(job("out", tiny_weights), None, tiny_weights), {}, paired=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "left out, without HQ: PSNR, SSIM, dE00, LPIPS, identity, landmarks, FID" in lines
+    assert not any(line.startswith(("PSNR", "FID")) for line in lines)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
