@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -84,16 +83,17 @@ def train(job: TrainingJob, workers: int, gpus: bool) -> Iterator[dict[str, Any]
     job.settings.check_workers(workers)
     job = replace(job, threads=max(1, cluster.cores() // workers))
     reports: Any = Reports.remote()  # type: ignore[attr-defined]
-    outcome: list[BaseException | None] = []
-    # Apart from the main thread, where Ray Train would take over Ctrl-C.
-    thread = threading.Thread(target=lambda: outcome.append(fitted(job, workers, gpus, reports)), daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL)
+    # Ray Train asks Ray's state API about its own actors without saying of which cluster, which with another one on
+    # this machine takes them for dead and ends the training. What runs under the task inherits the address.
+    here = {"env_vars": {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}}
+    outcome = fitted.options(runtime_env=here).remote(job, workers, gpus, reports)
+    done: list[Any] = []
+    while not done:
+        done, _ = ray.wait([outcome], timeout=POLL)
         if (report := ray.get(reports.take.remote())) is not None:
             yield report
-    if outcome[0] is not None:
-        raise outcome[0]
+    if (stopped_by := ray.get(outcome)) is not None:
+        raise stopped_by
 
 
 @ray.remote(num_cpus=0)
@@ -111,6 +111,7 @@ class Reports:
         return report
 
 
+@ray.remote(num_cpus=0, max_retries=0)
 def fitted(job: TrainingJob, workers: int, gpus: bool, reports: Any) -> BaseException | None:
     """Run the workers to their end; None, or what stopped them."""
     from ray.train.torch import TorchTrainer
@@ -127,8 +128,6 @@ def fitted(job: TrainingJob, workers: int, gpus: bool, reports: Any) -> BaseExce
             trainer.fit()
         except TrainingFailedError as error:
             return reason(error)
-        except BaseException as error:  # the thread's end would hide it
-            return error
     return None
 
 
