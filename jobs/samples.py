@@ -9,7 +9,15 @@ from collections.abc import Iterator
 import numpy as np
 
 # Name in skimage.data -> how often training draws a crop from it. The astronaut is the only one with a face.
-TRAINING = {"astronaut": 4.0, "chelsea": 2.0, "coffee": 1.0, "rocket": 1.0, "hubble_deep_field": 0.5, "moon": 0.5}
+TRAINING = {
+    "astronaut": 4.0,
+    "chelsea": 2.0,
+    "coffee": 1.0,
+    "rocket": 1.0,
+    "camera": 1.0,
+    "hubble_deep_field": 0.5,
+    "moon": 0.5,
+}
 ASTRONAUT_FACE = (slice(0, 320), slice(80, 400))  # rows, columns of the 512 x 512 portrait
 
 

@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 import torch
 
-from interlcm import InterLCM, losses, training
+from interlcm import InterLCM, losses, schedule, training
 from interlcm.training import Crops, Stage, TrainingError, optimise
 from tests import tiny
 
@@ -222,3 +222,8 @@ def test_the_rate_warms_up_and_decays() -> None:
     rates = [stage.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == max(rates[9:12])
     assert rates[9] > 0.97 and rates[-1] == pytest.approx(0.05, abs=1e-3)
+
+
+def test_a_restoration_meets_no_timestep_that_was_not_trained(model: InterLCM) -> None:
+    for steps in (2, 3, 4):
+        assert set(schedule.timesteps(model.scheduler, steps)[1:]) <= set(training.TIMESTEPS)
