@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Result:
     """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop.
 
-    `delta_e` is the mean over the pixels, `cast` that of the mean colours.
+    `delta_e` is the mean over the pixels, `cast` that of the mean colours. `delta_e_grainless` is what the input would
+    have without its noise: what is left to somebody who takes away all of the grain and nothing else.
     """
 
     noise: str
@@ -26,6 +27,7 @@ class Result:
     ssim_lq: float
     ssim_restored: float
     delta_e: float
+    delta_e_grainless: float
     cast: float
 
     @property
@@ -43,12 +45,13 @@ def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
     from pipeline.settings import Settings, weights_folder
 
     model = InterLCM.from_pretrained(weights_folder(Settings(weights=weights)))
-    print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 cast")
+    print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 grainless cast")
     for low, high in STRENGTHS:
         r = measure(model, (low, high), steps, color_fix, grid if low != high else None)
         print(
             f"{r.noise:>8} {r.crops:5d} {r.psnr_lq:8.2f} {r.psnr_restored:8.2f} {r.gain:+6.2f} "
-            f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} {r.delta_e:4.1f} {r.cast:4.2f}"
+            f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} "
+            f"{r.delta_e:4.1f} {r.delta_e_grainless:9.1f} {r.cast:4.2f}"
         )
     print("gain, NLM: dB over the input, of these weights and of OpenCV's fastNlMeansDenoisingColored")
 
@@ -71,6 +74,7 @@ def measure(
     # One by one: a batch would only need more memory.
     restored = torch.cat([model.restore(one[None], steps, [n], color_fix) for n, one in enumerate(lq)])
     before, after = to_uint8(lq), to_uint8(restored)
+    grainless = to_uint8(degrade(hq, Degradation(noise=(0.0, 0.0)), torch.Generator().manual_seed(0)))
     nlm = np.stack([non_local_means(one) for one in before])
     if grid is not None:
         rows = list(zip(before, after, crops, strict=True))[:3]
@@ -85,6 +89,7 @@ def measure(
         ssim_lq=float(np.mean([ssim(a, b) for a, b in zip(before, crops, strict=True)])),
         ssim_restored=float(np.mean([ssim(a, b) for a, b in zip(after, crops, strict=True)])),
         delta_e=float(np.mean([delta_e(a, b) for a, b in zip(after, crops, strict=True)])),
+        delta_e_grainless=float(np.mean([delta_e(a, b) for a, b in zip(grainless, crops, strict=True)])),
         cast=float(np.mean([cast(a, b) for a, b in zip(after, crops, strict=True)])),
     )
 

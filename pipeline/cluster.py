@@ -51,6 +51,12 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     except ConnectionError as error:
         reason = str(error).partition("\n")[0]
         raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
+    except Exception as error:
+        if "timed out during startup" not in str(error):  # Ray has no type for it, and no setting for its 30 s
+            raise
+        raise ClusterError(
+            "Ray did not start within 30 s on this busy machine; start the same command again"
+        ) from error
 
 
 def check_listening(address: str) -> None:

@@ -38,4 +38,5 @@ def test_they_take_grain_away_from_a_portrait_they_never_saw(
     assert result.gain >= gain
     assert result.psnr_restored > result.psnr_nlm
     assert result.ssim_restored > result.ssim_lq
+    assert result.delta_e_grainless < result.delta_e
     assert result.cast < 1  # about what is just visible
