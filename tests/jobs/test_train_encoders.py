@@ -53,8 +53,8 @@ def test_every_preset_is_in_the_help() -> None:
 @pytest.mark.timeout(1200)
 def test_killed_and_started_again_gives_the_same_curve(tiny_weights: str, tmp_path: Path) -> None:
     source = faces_tar(tmp_path / "faces.tar")
-    recipe = {**PRESET["recipe"], "iterations": 40, "batch": 2, "adversarial_from": 30}
-    settings = preset(tmp_path, recipe=recipe, samples_every=20)
+    recipe = {**PRESET["recipe"], "iterations": 16, "batch": 2, "adversarial_from": 10}
+    settings = preset(tmp_path, recipe=recipe, samples_every=8)
 
     def command(output: Path) -> list[str]:
         words = [source, "--preset", settings, "--output", str(output), "--weights", tiny_weights]
@@ -69,9 +69,9 @@ def test_killed_and_started_again_gives_the_same_curve(tiny_weights: str, tmp_pa
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     stopped_at = training_files.checkpoints(str(killed))[-1]
-    assert stopped_at < 40
+    assert stopped_at < 16
     subprocess.run(command(killed), check=True, env=environment)
-    assert curve(killed) == curve(through) and len(curve(through)) == 40
+    assert curve(killed) == curve(through) and len(curve(through)) == 16
 
 
 @pytest.mark.slow

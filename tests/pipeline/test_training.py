@@ -16,7 +16,9 @@ from PIL import Image
 from interlcm import InterLCM, weights_index
 from interlcm.training import TrainingError
 from interlcm.weights import WeightsError
-from pipeline import train, training_files
+from jobs import restore
+from pipeline import manifest, storage, train, training_files
+from pipeline.settings import Settings
 from pipeline.training_data import CropList, CropReader
 from pipeline.training_worker import Place, TrainingJob, to_pixels, to_tensor, work
 from tests.training_runs import curve, faces_tar, settings
@@ -114,6 +116,29 @@ def test_two_workers_give_the_curve_of_one(prepared: Callable[..., TrainingJob],
     expected = curve(tmp_path / "one")
     assert curve(tmp_path / "two") == {step: pytest.approx(value, rel=1e-4) for step, value in expected.items()}
     check_result(job, tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_on_s3_it_goes_on_and_its_weights_restore(
+    ray_cluster: None, bucket: str, source: str, tiny_weights: str
+) -> None:
+    """Source, checkpoints, result and the archive that it restores: all on the S3 server."""
+    faces, output = f"{bucket}/faces.tar", f"{bucket}/training"
+    storage.put_file(faces, Path(source))
+
+    def start(stop_at: int | None = None) -> None:
+        alone(train.prepare([faces], output, tiny_weights, settings()), stop_at)
+
+    with pytest.raises(KeyboardInterrupt):
+        start(stop_at=3)
+    assert training_files.checkpoints(output) == [2]
+    start()
+    assert training_files.checkpoints(output) == [2, 4]
+    chosen = Settings(weights=f"{output}/weights", aligned=True)
+    restore.run([faces], f"{bucket}/restored", chosen, actors=(1, 1))
+    counts = manifest.counts(f"{bucket}/restored")
+    assert counts.adds_up and counts.restored == FACES
 
 
 def check_result(job: TrainingJob, output: Path) -> None:
