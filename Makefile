@@ -26,12 +26,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## restore a small sample archive with the built-in demo weights, into demo/
 	$(BIN)/interlcm demo --output demo
 
-# Two test processes: much of a test is a cluster or a server that starts, which one core does as well as two.
+# Two test processes: much of a test is a cluster or a server that starts, which one core does as well as two. When one
+# of them dies the tests end there, for xdist would wait for the dead one's share.
 test: install  ## ruff, mypy and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 
 slow-test: install  ## the tests marked slow
 	$(BIN)/pytest -m slow --timeout 3600

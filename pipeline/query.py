@@ -136,10 +136,16 @@ def _parquet(folder: str, files: list[tuple[str, int]], schema: pa.Schema) -> py
 
 
 class _Files(pyarrow.dataset.FileSystemDataset):
-    """A dataset that DuckDB can scan without the danger of a deadlock, and without keeping every footer (170 KB)."""
+    """A dataset that DuckDB can scan twice at once, without a deadlock, and without keeping every footer (170 KB).
+
+    A fragment that lets its footer go at the end of a scan takes it from other scans as well (pyarrow 26 reads freed
+    memory then), so each scan has fragments of its own.
+    """
 
     def scanner(self, **options: Any) -> _Scan:
-        return _Scan(super().scanner(cache_metadata=False, **options))
+        fragments = [self.format.make_fragment(path, self.filesystem) for path in self.files]
+        files = pyarrow.dataset.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
+        return _Scan(files.scanner(cache_metadata=False, **options))
 
 
 @dataclass(frozen=True)
