@@ -58,7 +58,6 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.timeout(900)
 def test_the_model_does_what_the_plain_loop_does(tmp_path: Path) -> None:
     """Every way to restore gives the numbers of the loop: to rounding in float32, to 45 dB in bfloat16."""
     found = tables(tmp_path, "model", "--size", "tiny", "--device", "cpu", "--faces", "1")
