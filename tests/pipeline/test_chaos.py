@@ -218,8 +218,7 @@ def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None
     assert sum(proxy.counts[fault] for fault in RATES) > 0
 
 
-@pytest.mark.timeout(1200)  # of which it takes one or two minutes, unless others have the machine
-@pytest.mark.slow  # minutes on two cores
+@pytest.mark.timeout(1200)  # of which it takes three minutes, unless others have the machine
 def test_three_rounds(lab: Any) -> None:
     rounds(lab, ["worker", "raylet", "driver"], seed=5, photos_a_round=32)
 
