@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,11 @@ from torch.nn import functional as F
 
 from interlcm import losses
 from interlcm.discriminator import PatchDiscriminator
-from interlcm.model import InterLCM
-from interlcm.perceptual import Perceptual
 from interlcm.training import TrainingError, fold_in
+
+if TYPE_CHECKING:
+    from interlcm.model import InterLCM
+    from interlcm.perceptual import Perceptual
 
 ENCODERS = ("visual_encoder", "spatial_encoder")
 

@@ -1,11 +1,17 @@
 """Training losses; each gives one scalar, lower is better."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from interlcm import schedule
-from interlcm.model import InterLCM
+
+if TYPE_CHECKING:
+    from interlcm.model import InterLCM
 
 # Weight of the Kullback-Leibler term of the VAE (arXiv 2112.10752, appendix G): only keeps latents from drifting.
 KL_WEIGHT = 1e-8

@@ -4,11 +4,16 @@ diffusers' LCMScheduler holds the numbers (betas, boundary scalings); its `step`
 the model's dtype, which would make a face depend on its batch and precision. The arithmetic is therefore here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import LCMScheduler
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import LCMScheduler
 
 MIN_STEPS, MAX_STEPS = 2, 4
 

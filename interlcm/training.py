@@ -1,11 +1,13 @@
 """Training loops: a VAE, a consistency model on its latents, then the two encoders through the unrolled steps."""
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,9 @@ from torch.nn import functional as F
 
 from interlcm import losses
 from interlcm.degradation import Degradation, degrade
-from interlcm.model import InterLCM
+
+if TYPE_CHECKING:
+    from interlcm.model import InterLCM
 
 DRAWS_APART = 1_000_003  # seeds of steps of two runs meet after so many steps
 

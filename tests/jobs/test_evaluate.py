@@ -1,4 +1,4 @@
-"""`interlcm evaluate` as a user types it, on tiny weights: the table, the Parquet file, the grid, and wrong usage."""
+"""`interlcm evaluate` as a user types it, on object storage: the table, the Parquet file, the grid, and wrong usage."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import re
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,17 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+import s3fs
 from PIL import Image
 
 from interlcm.metrics import psnr
 from interlcm.weights_index import digest
 from jobs.__main__ import main
 from jobs.evaluate import print_table
+from pipeline import storage
 from pipeline.evaluation import Evaluation
 from pipeline.evaluation_columns import EVALUATION_SCHEMA
+from tests.ceph import CephGateway
 from tests.pictures import astronaut, encoded, hopper, resized
 from tests.pipeline.archives import put, tar_bytes, zip_bytes
 from tests.stages import job
@@ -39,24 +44,35 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, ray_cluster: None) -> Done:
-    here = tmp_path_factory.mktemp("evaluate")
+def bucket(ceph_gateway: CephGateway) -> Iterator[str]:
+    """One for the whole module, with the AWS_* variables of this process pointing to its server."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ceph_gateway.environment.items():
+            patch.setenv(name, value)
+        uri = f"s3://evaluate-{uuid.uuid4().hex[:12]}"
+        s3fs.S3FileSystem(endpoint_url=ceph_gateway.endpoint, skip_instance_cache=True).mkdir(uri)
+        yield uri
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, bucket: str, ray_cluster: None) -> Done:
+    grid = tmp_path_factory.mktemp("evaluate") / "grid.png"
     hq = {f"hq/{name}.png": encoded(face, "PNG") for name, face in FACES.items()}
     lq = {f"{name}.jpg": encoded(resized(face, 32)) for name, face in FACES.items()}
-    sharp = put(
-        str(here), "hq.zip", zip_bytes({**hq, "hq/lonely.png": hq["hq/one.png"], "hq/cut.png": hq["hq/two.png"]})
-    )
-    degraded = put(str(here), "lq.tar", tar_bytes({**lq, "cut.jpg": BROKEN, "stray.jpg": lq["one.jpg"]}))
+    sharp = put(bucket, "hq.zip", zip_bytes({**hq, "hq/lonely.png": hq["hq/one.png"], "hq/cut.png": hq["hq/two.png"]}))
+    degraded = put(bucket, "lq.tar", tar_bytes({**lq, "cut.jpg": BROKEN, "stray.jpg": lq["one.jpg"]}))
     text = io.StringIO()
-    options = ["--aligned", "--weights", tiny_weights, "--output", str(here / "out"), "--grid", str(here / "grid.png")]
+    options = ["--aligned", "--weights", tiny_weights, "--output", f"{bucket}/out", "--grid", str(grid)]
     with contextlib.redirect_stdout(text), pytest.raises(SystemExit) as stopped:
         main(["evaluate", sharp, "--lq", degraded, *options])
     assert not stopped.value.code
-    table = pyarrow.parquet.read_table(here / "out" / "faces.parquet")
+    table = pyarrow.parquet.read_table(io.BytesIO(storage.read_bytes(f"{bucket}/out/faces.parquet")))
     assert table.schema.equals(EVALUATION_SCHEMA)
     rows = {row["lq_member"] or row["hq_member"]: row for row in table.to_pylist()}
     assert len(rows) == table.num_rows
-    return Done(text.getvalue(), rows, Image.open(here / "grid.png"))
+    return Done(text.getvalue(), rows, Image.open(grid))
 
 
 def test_every_file_has_its_row(done: Done) -> None:
@@ -91,6 +107,7 @@ def test_the_table_has_the_means_of_the_rows(done: Done) -> None:
     (left_out,) = [line for line in done.printed.splitlines() if line.startswith("left out, without weights: ")]
     assert "LPIPS (metrics/vgg16-397923af.pth), identity (face/recognition_arcface_ir_se50.pth)" in left_out
     assert "FID (metrics/pt_inception-2015-12-05-6726825d.pth)" in left_out and "MUSIQ" in left_out
+    assert "landmarks (" in left_out
 
 
 def test_the_grid_shows_what_was_measured(done: Done) -> None:
