@@ -27,12 +27,13 @@ demo: install  ## restore a small sample archive with the built-in demo weights,
 	$(BIN)/interlcm demo --output demo
 
 # Two test processes: much of a test is a cluster or a server that starts, which one core does as well as two. When one
-# of them dies the tests end there, for xdist would wait for the dead one's share.
+# of them dies the tests end there, for xdist would wait for the dead one's share. The order is that of the files: by
+# itself xdist leaves files of one long test for the end, when the other process has nothing to do.
 test: install  ## ruff, mypy and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 slow-test: install  ## the tests marked slow
 	$(BIN)/pytest -m slow --timeout 3600

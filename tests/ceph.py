@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -182,3 +183,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def main() -> None:
+    """Run a command with its environment set to a gateway of its own, on which there is the bucket s3://bench."""
+    import s3fs
+
+    with CephGateway() as gateway:
+        environment = {**os.environ, **gateway.environment}
+        os.environ.update(gateway.environment)
+        s3fs.S3FileSystem(endpoint_url=gateway.endpoint).mkdir("s3://bench")
+        sys.exit(subprocess.run(sys.argv[1:], env=environment).returncode)
+
+
+if __name__ == "__main__":
+    main()

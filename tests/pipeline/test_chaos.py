@@ -169,6 +169,8 @@ def lab(
     """Makes a lab for a number of photos; it goes with the test."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # A cluster that an earlier test started left Ray's token authentication on, with the token in another home.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with ExitStack() as stack:
 
         def make(count: int, seed: int) -> tuple[Lab, FaultProxy]:

@@ -57,6 +57,7 @@ def test_shares_are_of_the_time_when_all_actors_work() -> None:
     assert made.expected(100) == pytest.approx(300 / (4 * 102.4))
 
 
+@pytest.mark.slow  # another run, for a table that nobody but the benchmark reads
 @pytest.mark.timeout(900)
 def test_the_memory_benchmark_sees_every_kind_of_process(measured: Measured, tmp_path: Path) -> None:
     """Another run; behind the first, whose counters reach the nodes late."""
