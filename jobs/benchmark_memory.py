@@ -10,9 +10,9 @@ from jobs.figures import On, To, publish, workplace
 
 def memory(
     on: On = "",
-    store: Annotated[int, typer.Option(min=80, help="Ray's object store, MB.")] = 100,
+    store: Annotated[int, typer.Option(min=80, help="Ray's object store, MB.")] = 80,
     times: Annotated[float, typer.Option(min=0.1, help="Photos have so many times the bytes of the store.")] = 20,
-    megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "1:4",
+    megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "3:5",
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = 128,
     to: To = "",
 ) -> None:

@@ -23,7 +23,7 @@ from pipeline.settings import Resources
 TENTHS = 10
 KINDS = ("driver", "fetch", "find", "restore", "publish", "sandbox")
 TASKS = {"MapBatches(fetch_open)": "fetch", "MapBatches(publish_open)": "publish", "MapWorker": "find or restore"}
-PAUSE = 1.0  # seconds between looks: each walks through the memory maps of all processes
+PAUSE = 4.0  # seconds between looks: each walks through the memory maps of all processes, which takes half a second
 SECONDS = 0.02  # that the stand-in model takes for a micro-batch: the rest of the chain is what keeps a run waiting
 
 

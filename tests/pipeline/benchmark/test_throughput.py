@@ -59,8 +59,11 @@ def test_shares_are_of_the_time_when_all_actors_work() -> None:
 
 @pytest.mark.slow  # another run, for a table that nobody but the benchmark reads
 @pytest.mark.timeout(900)
-def test_the_memory_benchmark_sees_every_kind_of_process(measured: Measured, tmp_path: Path) -> None:
+def test_the_memory_benchmark_sees_every_kind_of_process(
+    measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another run; behind the first, whose counters reach the nodes late."""
+    monkeypatch.setattr(memory, "PAUSE", 0.5)
     photos.write_archives(str(tmp_path / "scans"), 24, 20_000, 40_000)
     build_index([str(tmp_path / "scans")], str(tmp_path / "run"))
     seen = memory.measure(str(tmp_path / "run"), Resources(1, 1, batch_faces=2), 64)
