@@ -27,13 +27,14 @@ CLEAR_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Size:
-    """An architecture: `width` times the published channels in UNet and VAE and layers in CLIP, crops of so many px."""
+    """An architecture: `width` times the published channels in UNet and VAE, crops of so many px, CLIP's layers."""
 
     width: float
     pixels: int
+    clip_layers: int = 12
 
 
-SIZES = {"tiny": Size(0.1, 64), "small": Size(0.5, 256), "full": Size(1.0, 512)}
+SIZES = {"tiny": Size(0.1, 64, clip_layers=1), "small": Size(0.5, 256), "full": Size(1.0, 512)}
 
 
 def configs(size: Size) -> dict[str, dict[str, Any]]:
@@ -53,7 +54,7 @@ def configs(size: Size) -> dict[str, dict[str, Any]]:
         },
         "spatial_encoder": {},
         "visual_encoder": {},
-        "clip": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": max(1, round(12 * size.width)),
+        "clip": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": size.clip_layers,
                  "num_attention_heads": 12, "patch_size": 16, "image_size": 224},
         "scheduler": {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1},
     }  # fmt: skip
