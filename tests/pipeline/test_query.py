@@ -225,13 +225,6 @@ def test_a_photo_written_twice_in_one_moment_is_one_row(output: str) -> None:
     assert rows(output, "SELECT count(*) AS rows FROM photos WHERE member = 'b.jpg'") == [{"rows": 1}]
 
 
-def test_a_part_is_read_twice_at_once_without_harm(output: str) -> None:
-    """As each question about all photos does. Scans that share a fragment end the process, often within thirty."""
-    for _ in range(60):
-        with connect(output, whole=True) as connection:
-            assert len(run(connection, "SELECT * FROM photos JOIN index USING (photo_id)")) == 2
-
-
 def test_faces_is_one_row_per_face_of_the_newest_row(output: str) -> None:
     columns = "photo_id, member, restored_uri, face_index, psnr, box[3] AS x1"
     found = rows(output, f"SELECT {columns} FROM faces ORDER BY face_index")

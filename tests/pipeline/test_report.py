@@ -106,6 +106,14 @@ def test_sixteen_bits_and_other_formats_are_shown_in_eight(tmp_path: Path) -> No
     assert abs(shown.srgb().mean() - pictures.coffee(360).mean()) < 2
 
 
+def test_a_part_is_read_twice_at_once_without_harm(tmp_path: Path) -> None:
+    """As each question about all photos does. Scans that share a fragment end the process at times, not always: this
+    can miss them."""
+    output = write_run(tmp_path)
+    for _ in range(60):
+        assert len(report_pictures.wanted(output, "all")) == 5
+
+
 def test_copies_are_made_once_and_named_by_their_result(tmp_path: Path) -> None:
     output = write_run(tmp_path)
     rows = report_pictures.wanted(output, "all")
