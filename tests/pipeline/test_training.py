@@ -58,8 +58,8 @@ def alone(job: TrainingJob, stop_at: int | None = None) -> None:
 
 def test_every_crop_comes_once_before_one_comes_again(prepared: Callable[..., TrainingJob]) -> None:
     crops = crops_of(prepared())
-    count = FACES + 2 - 2  # with the two that cannot be used, without those held out
-    held = {crops.held_row(n)["member"] for n in range(2)}
+    count = FACES + 2 - crops.held_out  # with the two that cannot be used
+    held = {crops.held_row(n)["member"] for n in range(crops.held_out)}
     epochs = [[crops.place(0, place)["member"] for place in range(e * count, (e + 1) * count)] for e in range(2)]
     for members in epochs:
         assert len(set(members)) == count and not held & set(members)
@@ -78,7 +78,7 @@ def test_a_place_gives_the_same_pair_whatever_was_read_before(prepared: Callable
     assert all(pair["hq"].shape == pair["lq"].shape == (32, 32, 3) for pair in pairs)
     # Photos that are none, or not square, are passed over and named.
     reasons = {line for pair in pairs for line in pair["left_out"].splitlines()}
-    members = {row["member"] for row in crops.rows.to_pylist()[2:]} & {"about.txt", "wide.png"}
+    members = {row["member"] for row in crops.rows.to_pylist()[crops.held_out :]} & {"about.txt", "wide.png"}
     assert {line.partition(":")[0] for line in reasons} == members
 
 
@@ -203,7 +203,7 @@ def test_sources_that_cannot_be_trained_on_are_one_line(
     texts.mkdir()
     for n in range(3):
         (texts / f"{n}.txt").write_text("no face")
-    assert "none of the 2 held-out photos can be used; the first: " in fails(str(texts))
+    assert "none of the 2 held-out photos can be used; the first: " in fails(str(texts), held_out=2)
 
 
 def test_weights_that_do_not_fit_are_one_line(
