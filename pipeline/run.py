@@ -18,7 +18,6 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from interlcm import weights_index
 from pipeline import cluster, compaction, in_flight, lease, local_disk, manifest, storage, termination
-from pipeline.compose import compose
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch
 from pipeline.find import FindFaces
@@ -164,6 +163,8 @@ def fetch_open(units: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
 
 def publish_open(table: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
     """`compose`, with the ledger kept; what is restored is published even when the run is to stop."""
+    from pipeline.compose import compose  # here: it brings SciPy, a second that every process of the others would take
+
     return isolated(table, partial(compose, job=job), "compose", book, last=True)
 
 

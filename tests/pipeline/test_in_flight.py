@@ -24,36 +24,13 @@ from pipeline.row import Row
 from pipeline.settings import Resources, Settings
 from tests.pictures import coffee, encoded, hopper
 from tests.pipeline.archives import put, tar_bytes
+from tests.pipeline.deadly import Deadly
 
 HERE = "this node"
 
 
 def rows(*names: str) -> pa.Table:
     return row.to_table([{"photo_id": name, "status": None, "faces": []} for name in names])
-
-
-class Deadly:
-    """A stage in which photos called segfault and killed take their worker along; "once" does so a single time."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
-
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        for current in table.to_pylist():
-            name = current["photo_id"]
-            if current["status"] is None:
-                with open(self.folder / name, "a") as log:
-                    log.write(f"{table.num_rows} ")
-                self.die(name)
-            yield row.to_table([current])
-
-    def die(self, name: str) -> None:
-        if name.startswith("segfault"):
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if name.startswith("killed"):  # as the kernel ends who takes too much memory
-            os.kill(os.getpid(), signal.SIGKILL)
-        if name == "once" and len((self.folder / name).read_text().split()) == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def through(stage: Any, arguments: tuple[Any, ...], names: list[str], batch: int) -> list[Row]:
