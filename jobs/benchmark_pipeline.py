@@ -9,12 +9,10 @@ from jobs.figures import On, Rows, To, publish, workplace
 
 def pipeline(
     on: On = "",
-    photos: Annotated[int, typer.Option(min=10, help="Of each run, with two or three faces each.")] = 150,
+    photos: Annotated[int, typer.Option(min=10, help="Of each run, with two or three faces each.")] = 120,
     megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "1:20",
-    actors: Annotated[
-        str, typer.Option(metavar="N,...", help="A run with each of these numbers of actors.")
-    ] = "1,4,16",
-    rate: Annotated[float, typer.Option(min=0.1, help="Faces per second of all stand-in models together.")] = 6.0,
+    actors: Annotated[str, typer.Option(metavar="N,...", help="A run with each of these numbers of actors.")] = "1,4",
+    rate: Annotated[float, typer.Option(min=0.1, help="Faces per second of all stand-in models together.")] = 2.0,
     batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch.")] = 2,
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = 128,
     to: To = "",
@@ -28,6 +26,7 @@ def pipeline(
     \b
     Examples:
       interlcm benchmark pipeline
+      interlcm benchmark pipeline --on s3://bucket/benchmark --actors 16 --photos 384
       interlcm benchmark pipeline --on s3://bucket/benchmark --photos 2000 --rate 40 --batch-faces 8 --crop 512
     """
     import ray

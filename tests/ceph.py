@@ -97,7 +97,7 @@ class CephGateway:
         for name in ("mon", "mgr", "osd", "rgw"):
             (self.folder / name).mkdir()
         configuration = CONFIGURATION.format(
-            fsid=fsid, folder=self.folder, mon_port=self.mon_port, rgw_port=self.rgw_port, disk_bytes=4 << 30
+            fsid=fsid, folder=self.folder, mon_port=self.mon_port, rgw_port=self.rgw_port, disk_bytes=16 << 30
         )
         (self.folder / "ceph.conf").write_text(configuration)
         monmap = str(self.folder / "monmap")
