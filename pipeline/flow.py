@@ -19,10 +19,12 @@ CALLS = 10  # ... and so few that every actor gets as many calls: in the end one
 # A stage's output is cut into blocks of about this size: large enough that small photos do not each cost the driver a
 # block to keep account of, small enough that large ones do not wait for each other.
 MAX_BLOCK_BYTES = 16 << 20
-# Ray Data lets all stages together fill half of the object stores, and holds back those that come first. A later stage
-# that waits for more photos than fit would wait for ever. So a call takes at most one in ROOM of the smallest store,
-# and a block one in BLOCKS: 2 GB hold a call of 128 MB, while one before it is worked on and one after it published.
-ROOM, BLOCKS = 16, 64
+# Ray Data lets all stages together fill half of the object stores and promises half of that to them in equal parts,
+# half of a part to what a stage has put out. A call that waits for more photos than that goes on only when Ray Data,
+# after ten idle seconds, makes an exception; or never. So a call, a manifest part and a block take one in ROOM of the
+# smallest store: with 38 GB, 600 MB.
+ROOM = 64
+FACES = 3  # of a photo, which travel as crops and, after the restore actors, as restored crops too
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,21 @@ class Flow:
     block_bytes: int
 
     @staticmethod
-    def of(pending: Pending, resources: Resources) -> Flow:
-        """What suits these photos on the cluster as it is. Ray has to be running."""
+    def of(pending: Pending, size: int, resources: Resources) -> Flow:
+        """What suits these photos on the cluster as it is. size: side of the crops, px. Ray has to be running."""
         mean = pc.mean(pending.places["bytes"]).as_py() or 0.0
-        return Flow.fitting(len(pending), mean, resources, smallest_store())
+        return Flow.fitting(len(pending), mean, size, resources, smallest_store())
 
     @staticmethod
-    def fitting(photos: int, mean: float, resources: Resources, store: int) -> Flow:
-        """mean: bytes of a photo, as the index has them. store: bytes of the smallest object store."""
-        room = store / ROOM / max(1.0, mean)
+    def fitting(photos: int, mean: float, size: int, resources: Resources, store: int) -> Flow:
+        """mean: bytes of a photo, as the index has them. size: of the crops, px. store: bytes of the smallest store."""
+        room = store / ROOM / (mean + 2 * FACES * 3 * size * size)
         each = photos / (CALLS * resources.max_actors)
         call = max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / max(1.0, mean), each))
         return Flow(
             call_photos=max(1, int(min(call, room))),
             part_photos=max(1, int(min(BATCH_PHOTOS, room))),
-            block_bytes=min(MAX_BLOCK_BYTES, store // BLOCKS),
+            block_bytes=min(MAX_BLOCK_BYTES, store // ROOM),
         )
 
 

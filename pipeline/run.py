@@ -72,7 +72,9 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
             book = in_flight.ledger()
             compacted = 0
             with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
-                for done in chain(pending, job, resources, book).iter_batches(batch_size=None, batch_format="pyarrow"):
+                size = int(weights_index.read_index(weights_folder(job.settings))["image_size"])
+                stages = chain(pending, job, size, resources, book)
+                for done in stages.iter_batches(batch_size=None, batch_format="pyarrow"):
                     progress.add(done)
                     mine.check()
                     yield progress
@@ -91,6 +93,7 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
 def chain(
     pending: Pending,
     job: Job,
+    size: int,
     resources: Resources,
     book: Any,
     find: Actor | None = None,
@@ -98,8 +101,8 @@ def chain(
 ) -> ray.data.Dataset:
     """places of index rows -> bytes -> aligned crops -> restored crops -> published photos and manifest parts.
 
-    book: an `in_flight.ledger`, in which the stages note what they have in hand. find, restore: the actors of the
-    second and the third stage, when others are meant than those of a run: a benchmark has stand-ins.
+    size: of the crops, px. book: an `in_flight.ledger`, in which the stages note what they have in hand. find, restore:
+    the actors of the second and the third stage, when others are meant than those of a run: a benchmark has stand-ins.
     """
     from pipeline.restore import RestoreFaces  # here: workers of other stages import this module and need no torch
 
@@ -107,7 +110,7 @@ def chain(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    flow = Flow.of(pending, resources)
+    flow = Flow.of(pending, size, resources)
     context.target_max_block_size = flow.block_bytes
     context.raise_original_map_exception = True  # so that a StorageError arrives as one, not as a text about it
     actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)

@@ -58,6 +58,7 @@ def measure(output: str, resources: Resources, size: int) -> Measured:
     dataset = run.chain(
         manifest.pending(job.output),
         job,
+        size,
         resources,
         in_flight.ledger(),
         find=(PlacedFaces, (job, size)),

@@ -93,6 +93,7 @@ def measure(output: str, resources: Resources, seconds: float, size: int) -> Mea
     dataset = run.chain(
         manifest.pending(job.output),
         job,
+        size,
         resources,
         in_flight.ledger(),
         find=(PlacedFaces, (job, size)),

@@ -253,7 +253,7 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     elsewhere = replace(run.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
     with pytest.raises(Exception) as stopped:
-        list(run.chain(pending(output), elsewhere, Resources(), in_flight.ledger()).iter_batches(batch_size=None))
+        list(run.chain(pending(output), elsewhere, 32, Resources(), in_flight.ledger()).iter_batches(batch_size=None))
     cause = getattr(stopped.value, "cause", None)
     assert isinstance(cause, storage.StorageError)
     assert cause.reason == "unreachable"
