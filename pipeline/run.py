@@ -122,10 +122,13 @@ def chain(
     # As Ray types a function, it takes a batch alone; what fn_kwargs adds it cannot know.
     read: Any = fetch_open
     publish: Any = publish_open
+    # One block = one unit, cut by a task: the driver would take minutes. By itself that task asks for a whole CPU, and
+    # Ray has no option for it: where two CPUs are left of a cluster, the actors have all but half of one.
+    units = ray.data.from_arrow(pending.units(resources.max_actors)).repartition(target_num_rows_per_block=1)
+    cut: Any = units._logical_plan.dag
+    cut.ray_remote_args["num_cpus"] = 0
     return (
-        ray.data.from_arrow(pending.units(resources.max_actors))
-        .repartition(target_num_rows_per_block=1)  # one block = one unit, cut by a task: the driver would take minutes
-        .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job, "book": book}, **arrow)
+        units.map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": job, "book": book}, **arrow)
         .map_batches(
             Isolated,
             batch_size=1,

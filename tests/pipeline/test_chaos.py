@@ -128,7 +128,9 @@ class Lab:
             os.kill(self.chance.choice(self.busy()), signal.SIGKILL)
 
     def kill_raylet(self) -> None:
+        """The run goes on with the two CPUs of the other node before there is another one."""
         self.cluster.remove_node(self.nodes.pop(self.chance.randrange(NODES)), allow_graceful=False)
+        self.wait_for_parts(1)
         self.grow()
 
     def kill_head(self) -> None:

@@ -202,27 +202,8 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     assert again.failed == 6
 
 
-def test_what_failed_is_done_again_and_only_that(done: Done) -> None:
-    """No test above sees this: one broken photo was repaired meanwhile."""
-    put(done.sources[-1], "late.jpg", encoded(hopper()))
-    before, parts = snapshot(done.output / "restored"), done.files("manifest")
-    again = done.start(where="status = 'failed'")
-    assert "restore: 6/6 photos, 1 faces" in again.printed
-    assert again.failed == 5
-    found = counts(str(done.output))
-    terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
-    assert terms == (17, 8, 1, 3, 5, 0)
-    late = done.rows("SELECT status, error FROM photos WHERE member = 'late.jpg'")
-    assert late == [{"status": "restored", "error": None}]
-    after = snapshot(done.output / "restored")
-    assert {path for path in after if after[path] != before.get(path)} == {f"{done.output}/restored/loose/late.jpg.jpg"}
-    assert parts < done.files("manifest")
-    log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
-    assert [row["n"] for row in done.rows(log)] == [1] * 11 + [2] * 6
-    assert len(json.loads((done.output / "run.json").read_text())["attempts"]) == 2
-
-
-def test_parts_are_merged_in_the_course_of_a_run_and_at_its_end(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test above sees this: one broken photo was repaired meanwhile. The manifest's parts are merged on the way."""
     files: list[int] = []
     merge = compaction.compact_if_many
 
@@ -233,11 +214,22 @@ def test_parts_are_merged_in_the_course_of_a_run_and_at_its_end(done: Done, monk
     monkeypatch.setattr(run, "COMPACT_EVERY", 1)
     monkeypatch.setattr(compaction, "FEW", 0)
     monkeypatch.setattr(compaction, "compact_if_many", and_count)
-    before, log = counts(str(done.output)), done.rows("SELECT count(*) AS n FROM manifest")[0]["n"]
-    done.start(where="error_type = 'unsafe_path'")
-    assert files == [1, 1]
-    assert counts(str(done.output)) == before
-    assert done.rows("SELECT count(*) AS n FROM manifest") == [{"n": log + 1}]
+    put(done.sources[-1], "late.jpg", encoded(hopper()))
+    before = snapshot(done.output / "restored")
+    again = done.start(where="status = 'failed'")
+    assert "restore: 6/6 photos, 1 faces" in again.printed
+    assert again.failed == 5
+    found = counts(str(done.output))
+    terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
+    assert terms == (17, 8, 1, 3, 5, 0)
+    late = done.rows("SELECT status, error FROM photos WHERE member = 'late.jpg'")
+    assert late == [{"status": "restored", "error": None}]
+    after = snapshot(done.output / "restored")
+    assert {path for path in after if after[path] != before.get(path)} == {f"{done.output}/restored/loose/late.jpg.jpg"}
+    assert len(files) >= 2 and set(files) == {1}  # in the course of the run and at its end
+    log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
+    assert [row["n"] for row in done.rows(log)] == [1] * 11 + [2] * 6
+    assert len(json.loads((done.output / "run.json").read_text())["attempts"]) == 2
 
 
 def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
