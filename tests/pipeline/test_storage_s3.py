@@ -62,6 +62,26 @@ def test_files_below_a_folder(bucket: str) -> None:
     assert not storage.exists(storage.join(bucket, "ru"))
 
 
+def test_a_folder_of_several_pages_is_listed_in_order(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["Z.jpg", "a b.jpg", "a/1.jpg", "a/2.jpg", "a0.jpg", "é.jpg", "\uffee.jpg", "\U0001f5bc.jpg"]
+    for name in names:
+        storage.write_bytes(storage.join(bucket, "in", name), name.encode())
+    fs, path = storage.filesystem(bucket)
+    fs.call_s3("put_object", Bucket=path, Key="in/empty/", Body=b"")  # as consoles mark an empty folder
+    storage.write_bytes(storage.join(bucket, "in2", "other.jpg"), b"")
+    pages = []
+    ask = type(fs).call_s3
+
+    def three_at_a_time(self: object, method: str, **words: object) -> dict[str, object]:
+        page: dict[str, object] = ask(self, method, MaxKeys=3, **words)
+        pages.append(page["KeyCount"])
+        return page
+
+    monkeypatch.setattr(type(fs), "call_s3", three_at_a_time)
+    assert list(storage.entries(storage.join(bucket, "in"))) == [(name, "file", len(name.encode())) for name in names]
+    assert pages == [3, 3, 3]
+
+
 def test_a_reader_sees_the_old_file_or_the_new_one(bucket: str) -> None:
     """Both are of one size and of one repeated byte each, so that a mixture would show."""
     uri = storage.join(bucket, "part.bin")
