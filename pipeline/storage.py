@@ -321,7 +321,7 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
         listing = retried(uri, lambda: fs.find(path, detail=True))
         yield from sorted((name, int(info["size"] or 0)) for name, info in listing.items())
         return
-    bucket, _, prefix = path.rstrip("/").partition("/")
+    bucket, prefix, _ = fs.split_path(path.rstrip("/"))  # a bucket may be the ARN of an access point, with slashes
     query = {"Bucket": bucket, "Prefix": prefix and f"{prefix}/"}
     while True:
         page = retried(uri, partial(fs.call_s3, "list_objects_v2", **query))
