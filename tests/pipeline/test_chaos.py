@@ -33,6 +33,7 @@ RATES = {"slow_down": 0.02, "internal_error": 0.01, "reset": 0.02, "lost": 0.01,
 NODES = 2  # beside the head, which has no CPUs
 PATIENCE = 600  # seconds for what takes some on a busy machine
 FACES_EVERY = 10
+OTHERS = (b"IDLE", b"Agent")  # in the titles of a raylet's processes that do nothing for a run
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long Ray waits for a head that is gone; by default a minute
 
 
@@ -69,6 +70,8 @@ class Lab:
     driver: subprocess.Popen[bytes] | None = None
 
     def grow(self) -> None:
+        """Two live nodes; a busy machine may have cost one that nobody struck."""
+        self.nodes = [node for node in self.nodes if node.all_processes["raylet"][0].process.poll() is None]
         while len(self.nodes) < NODES:
             node = patiently(lambda: self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20))
             self.nodes.append(node)
@@ -129,6 +132,7 @@ class Lab:
 
     def kill_raylet(self) -> None:
         """The run goes on with the two CPUs of the other node before there is another one."""
+        self.grow()
         self.cluster.remove_node(self.nodes.pop(self.chance.randrange(NODES)), allow_graceful=False)
         self.wait_for_parts(1)
         self.grow()
@@ -143,14 +147,17 @@ class Lab:
         self.grow()
 
     def busy(self) -> list[int]:
-        """Processes of stages, which a raylet starts; idle ones are called ray::IDLE."""
+        """Processes that work, which a raylet starts; idle ones are called ray::IDLE.
+
+        Not its two agents, though: a raylet ends when one of them does, and that is `kill_raylet`.
+        """
         raylets = {node.all_processes["raylet"][0].process.pid for node in self.nodes}
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 name = (folder / "cmdline").read_bytes()
-                if parent in raylets and name.startswith(b"ray::") and b"IDLE" not in name:
+                if parent in raylets and name.startswith(b"ray::") and not any(kind in name for kind in OTHERS):
                     found.append(int(folder.name))
         return sorted(found)
 
