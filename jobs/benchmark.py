@@ -3,6 +3,7 @@
 import typer
 
 from jobs.benchmark_alternatives import alternatives
+from jobs.benchmark_growth import growth
 from jobs.benchmark_index import index
 from jobs.benchmark_memory import memory
 from jobs.benchmark_model import model
@@ -22,5 +23,5 @@ def group() -> None:
     """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
 
 
-for command in (model, pipeline, memory, index, query, alternatives):
+for command in (model, pipeline, memory, growth, index, query, alternatives):
     app.command()(command)

@@ -39,10 +39,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Measured:
-    """Moments of one run, and its processes as `Watch` saw them, each under its kind and number."""
+    """Moments of one run, its processes as `Watch` saw them, each under its kind and number, and their CPU seconds."""
 
     marks: list[Mark]
     samples: list[tuple[float, Counter[str]]]
+    cpu_seconds: float
 
 
 def photos_for(total: float, low: int, high: int) -> int:
@@ -73,7 +74,7 @@ def measure(output: str, resources: Resources, size: int) -> Measured:
             marks.append(Mark(time.monotonic() - begun, photos, *store()))
     restorers = {f"find or restore {call.actor}" for call in ray.get(sheet.calls.remote())}
     samples = [(seconds, named(memory, restorers)) for seconds, memory in watch.samples]
-    return Measured(marks, samples)
+    return Measured(marks, samples, watch.cpu_seconds)
 
 
 def kind(process: psutil.Process) -> str:
@@ -132,6 +133,19 @@ def table(of: Measured, limit: int) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def cost(of: Measured) -> dict[str, Any]:
+    """What a photo of a run costs, start-up counted in all but the pace of its last nine tenths."""
+    end = of.marks[-1]
+    start = next(mark for mark in of.marks if place(mark.photos, end.photos) > 0)
+    return {
+        "run s": end.seconds,
+        "photos/s after the first tenth": (end.photos - start.photos) / (end.seconds - start.seconds),
+        "CPU s/photo": of.cpu_seconds / end.photos,
+        "driver MB": max(size for _, seen in of.samples for name, size in seen.items() if "driver" in name) / 1e6,
+        "all processes MB": max(sum(seen.values()) for _, seen in of.samples) / 1e6,
+    }
 
 
 def place(photos: int, total: int) -> int:

@@ -1,0 +1,48 @@
+"""`interlcm benchmark growth`: what a photo costs as runs have more of them."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from jobs.benchmark_pipeline import size_range
+from jobs.figures import On, Rows, To, publish, workplace
+
+
+def growth(
+    on: On = "",
+    photos: Annotated[str, typer.Option(metavar="N,...", help="A run of each of these numbers.")] = "300,1000",
+    megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.02:0.05",
+    to: To = "",
+) -> None:
+    """Restore more and more photos with stand-ins for the detector and the model: cost must grow as they do.
+
+    The photos are small, so that many pass in the time, with two or three faces each. All processes are counted from
+    the question what is left to do to the last committed row.
+
+    \b
+    Examples:
+      interlcm benchmark growth
+      interlcm benchmark growth --photos 1000,10000,100000 --to growth.json
+    """
+    import ray
+
+    from pipeline import cluster, index, storage
+    from pipeline.benchmark import memory
+    from pipeline.benchmark import photos as stand_ins
+    from pipeline.settings import Resources
+
+    low, high = size_range(megabytes)
+    rows: Rows = []
+    for count in map(int, photos.split(",")):
+        with workplace(on) as folder:
+            source, output = storage.join(folder, "scans"), storage.join(folder, "run")
+            stand_ins.write_archives(source, count, low, high)
+            cluster.connect(1)
+            begun = time.perf_counter()
+            index.build_index([source], output)
+            indexed = time.perf_counter() - begun
+            measured = memory.measure(output, Resources(1, 1, batch_faces=2), size=64)
+            ray.shutdown()
+        rows.append({"photos": count, "index s": indexed, **memory.cost(measured)})
+    publish({"Growth": rows}, to)
