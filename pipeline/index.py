@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import ray
 
-from pipeline import archive, storage
+from pipeline import archive, storage, storage_client
 from pipeline.archive import ArchiveError, Member
 from pipeline.limits import DEFAULTS, Limits
 from pipeline.member import LONGEST_NAME, escape_name, place
@@ -83,7 +83,7 @@ def build_index(sources: Iterable[str], output: str, limits: Limits = DEFAULTS) 
     """
     output = storage.canonical(output)
     found = expand(list(sources), output)
-    environment = storage.environment()
+    environment = storage_client.environment()
     tasks = [
         _index_task.remote(*file, output, limits, environment)
         for file in index_files(found, output, _broken_files(output))
@@ -117,7 +117,7 @@ def _failure(task: ray.ObjectRef) -> storage.StorageError | None:
 def _index_task(
     source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str]
 ) -> None:
-    storage.configure(environment)
+    storage_client.configure(environment)
     write_archive(source, name, target, output, limits)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline import storage
+from pipeline import storage, storage_client
 from pipeline.storage_error import storage_errors
 
 
@@ -18,12 +18,12 @@ def local_folder(uri: str) -> Path:
 
     The copy is ~/.cache/interlcm/<digest of the listing>: a changed folder is copied anew. It appears whole.
     """
-    fs, path = storage.filesystem(uri)
+    fs, path = storage_client.filesystem(uri)
     if storage.describe(uri)[0] != "folder":
         raise storage.StorageError(f"{uri}: not a folder; name the folder that holds the files")
     if isinstance(fs, LocalFileSystem):
         return Path(path)
-    found = storage.retried(uri, lambda: fs.find(path, detail=True))
+    found = storage_client.retried(uri, lambda: fs.find(path, detail=True))
     listing = {name[len(path) :].strip("/"): info for name, info in found.items()}
     copy = Path.home() / ".cache" / "interlcm" / _listing_digest(listing)
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -50,12 +50,12 @@ def _copy_folder(uri: str, sizes: dict[str, int], copy: Path) -> None:
         target = unfinished / name
         with storage_errors(str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
-        storage.retried(storage.join(uri, name), partial(_copy, storage.join(uri, name), target, size))
+        storage_client.retried(storage.join(uri, name), partial(_copy, storage.join(uri, name), target, size))
     unfinished.rename(copy)
 
 
 def _copy(uri: str, target: Path, size: int) -> None:
-    fs, path = storage.filesystem(uri)
+    fs, path = storage_client.filesystem(uri)
     fs.get_file(path, str(target))
     if target.stat().st_size != size:
         raise storage.ShortReadError(f"{target.stat().st_size} bytes came where the listing says {size}")

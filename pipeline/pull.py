@@ -31,7 +31,7 @@ from interlcm.weights_index import (
     parse_index,
     read_index,
 )
-from pipeline import storage
+from pipeline import storage, storage_client
 from pipeline.published import METRICS, NOT_PUBLISHED, PUBLISHED, Published, encoder
 from pipeline.storage_error import storage_errors
 
@@ -109,7 +109,7 @@ def read_remote_index(weights: str) -> dict[str, Any]:
 
 def staging(weights: str) -> TemporaryDirectory[str]:
     """A scratch folder: on the disk of a local weights folder, so that parts move into it in one step."""
-    fs, path = storage.filesystem(weights)
+    fs, path = storage_client.filesystem(weights)
     if not isinstance(fs, LocalFileSystem):
         return TemporaryDirectory()
     above = next(folder for folder in (Path(path), *Path(path).parents) if folder.is_dir())
@@ -121,7 +121,7 @@ def adopt(weights: str, part: Published) -> Staged | None:
     uri = storage.join(weights, part.path)
     if part.part is not None or not storage.exists(uri):
         return None
-    fs, path = storage.filesystem(uri)
+    fs, path = storage_client.filesystem(uri)
     with fs.open(path, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if part.sha256 not in (None, sha256):
@@ -212,7 +212,7 @@ def publish(weights: str, stage: Path, staged: Staged) -> None:
         file, uri = stage / entry["path"], storage.join(weights, entry["path"])
         if not file.exists():
             continue  # put there by hand
-        fs, path = storage.filesystem(uri)
+        fs, path = storage_client.filesystem(uri)
         with storage_errors(uri):
             fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             if isinstance(fs, LocalFileSystem):

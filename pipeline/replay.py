@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from interlcm.weights_index import WeightsError
-from pipeline import cluster, query, row, sandbox, storage
+from pipeline import cluster, query, row, sandbox, storage, storage_client
 from pipeline.compose import composed
 from pipeline.fetch import fetch
 from pipeline.find import FindFaces
@@ -89,7 +89,7 @@ def job_of(output: str, made: Row) -> tuple[Job, Resources]:
         attempt=attempt["attempt"],
         weights_digest=made["weights_digest"],
         software_version=made["software_version"],
-        environment=Environment(storage.environment()),
+        environment=Environment(storage_client.environment()),
     )
     then, gpus = attempt["resources"], 1.0 if torch.cuda.is_available() else 0.0
     found = min(gpus, then.get("find_gpus", 0.0))  # faces lie in the same place to the bit on the same kind of device

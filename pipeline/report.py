@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, report_pictures, storage
+from pipeline import cluster, report_pictures, storage, storage_client
 from pipeline.limits import Limits
 from pipeline.report_data import Pictures, write_photos
 from pipeline.report_files import DataFiles, publish
@@ -52,7 +52,7 @@ def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgr
     if not any(open_rows):
         return
     cluster.connect()
-    task = report_pictures.Task(report, max_side, limits(output), Environment(storage.environment()))
+    task = report_pictures.Task(report, max_side, limits(output), Environment(storage_client.environment()))
     for made in report_pictures.make(rows.filter(open_rows), task):
         for row in made.to_pylist():
             progress.done += 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import storage
+from pipeline import storage, storage_client
 from pipeline.storage_error import storage_errors
 
 CHUNK_BYTES = 2 << 20  # of a data file, about: a phone reads one in a moment
@@ -28,7 +28,7 @@ def publish(uri: str, data: bytes) -> None:
 
     On a disk, and from most other stores, servers tell it from the name; S3 hands out what it was told.
     """
-    fs, path = storage.filesystem(uri)
+    fs, path = storage_client.filesystem(uri)
     if "s3" not in fs.protocol:
         storage.write_bytes(uri, data)
         return

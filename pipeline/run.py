@@ -17,7 +17,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from interlcm import weights_index
-from pipeline import cluster, compaction, in_flight, lease, local_disk, manifest, storage, termination
+from pipeline import cluster, compaction, in_flight, lease, local_disk, manifest, storage, storage_client, termination
 from pipeline.detect import load_detector
 from pipeline.fetch import fetch
 from pipeline.find import FindFaces
@@ -197,7 +197,7 @@ def prepare(output: str, settings: Settings, signing: Signing | None = None) -> 
         attempt=uuid.uuid4().hex,
         weights_digest=weights_index.digest(folder, settings.variant),
         software_version=version("interlcm"),
-        environment=Environment(storage.environment()),
+        environment=Environment(storage_client.environment()),
         signing=signing,
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from pipeline import storage
+from pipeline import storage_client
 from pipeline.storage_error import one_line
 
 VARIABLE = "INTERLCM_SEALED_SETTINGS"  # of a submitted job's environment
@@ -40,7 +40,7 @@ class SealError(Exception):
 
 def settings() -> tuple[dict[str, str], list[str]]:
     """The storage settings of this process that mean something elsewhere, and the names of those that do not."""
-    found = storage.environment()
+    found = storage_client.environment()
     local = sorted(name for name in found if _LOCAL.search(name))
     return {name: value for name, value in found.items() if name not in local}, local
 
@@ -89,7 +89,7 @@ def unseal(sealed: str, token: str) -> dict[str, str]:
 
 def open_settings() -> None:
     """In a submitted job: take the storage settings that came with it, before the first use of storage."""
-    storage.configure(unseal(os.environ.pop(VARIABLE), token()))
+    storage_client.configure(unseal(os.environ.pop(VARIABLE), token()))
 
 
 def _cipher(token: str, salt: bytes) -> Fernet:

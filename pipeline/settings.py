@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interlcm import weights_index
-from pipeline import storage
+from pipeline import storage_client
 from pipeline.limits import Limits
 from pipeline.local_copy import local_folder
 from pipeline.provenance import Signing
@@ -153,7 +153,7 @@ class Environment:
 
     def use(self) -> None:
         """Take these settings in this process, before its first use of storage."""
-        storage.configure(self._variables)
+        storage_client.configure(self._variables)
 
 
 @dataclass(frozen=True)

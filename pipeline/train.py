@@ -16,7 +16,7 @@ from interlcm import weights_index
 from interlcm.perceptual import HEADS, TRUNK
 from interlcm.training import TrainingError
 from interlcm.weights_index import WeightsError
-from pipeline import cluster, index, storage, training_data, training_files
+from pipeline import cluster, index, storage, storage_client, training_data, training_files
 from pipeline.settings import DEMO, Environment, Settings, weights_folder
 from pipeline.training_settings import TrainingSettings
 from pipeline.training_worker import Place, TrainingJob, work
@@ -46,7 +46,7 @@ def prepare(
         "settings": settings.to_dict(), "sources": names, "weights": digest(weights), "unet": unet,
         "crops": crops.digest,
     })  # fmt: skip
-    environment = Environment(storage.environment())
+    environment = Environment(storage_client.environment())
     place = weights if weights == DEMO else storage.canonical(weights)
     return TrainingJob(settings, output, place, unet, ray.put(crops), environment)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import ray
 
-from pipeline import query, storage
+from pipeline import query, storage, storage_client
 from pipeline.settings import Environment
 from pipeline.storage_error import StorageError, storage_errors
 
@@ -109,7 +109,7 @@ def uri_now(uri: str, archive_name: str | None, output: str) -> str:
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
     """Chunks of files, in their order: how many, and the problems among them."""
     task = ray.remote(num_cpus=0.5)(problems_of)
-    environment = Environment(storage.environment())
+    environment = Environment(storage_client.environment())
     under_way: deque[tuple[int, ray.ObjectRef[list[Problem]]]] = deque()
     most = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     for start in range(0, len(listed), CHUNK):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from pipeline import archive, storage, tar_ranges, traffic
+from pipeline import archive, storage, storage_client, tar_ranges, traffic
 from pipeline.benchmark.index import built
 from pipeline.tar_headers import Walk
 from tests.ceph import CephGateway
@@ -49,14 +49,14 @@ def late(port: int, seconds: float, opened: Connection) -> None:
 def main(members: int = 2000, kilobytes: int = 500, milliseconds: int = 20) -> None:
     with CephGateway() as gateway:
         os.environ |= gateway.environment
-        storage.filesystem("s3://slow")[0].mkdir("s3://slow")
+        storage_client.filesystem("s3://slow")[0].mkdir("s3://slow")
         for format in ("zip", "tar"):
             storage.write_bytes(f"s3://slow/a.{format}", built(format, members, kilobytes * 1000))
         fresh = get_context("spawn")
         ours, theirs = fresh.Pipe()
         proxy = fresh.Process(target=late, args=(gateway.rgw_port, milliseconds / 1000, theirs), daemon=True)
         proxy.start()  # in a process of its own, so as not to take the time of the one that is measured
-        storage.configure({"AWS_ENDPOINT_URL": ours.recv()})
+        storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
         told("zip", "s3://slow/a.zip", lambda uri: archive.list_members(uri, "zip"))
         told("tar", "s3://slow/a.tar", lambda uri: archive.list_members(uri, "tar"))
         told("tar, from header to header", "s3://slow/a.tar", one_walk)

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from pipeline import in_flight, manifest, query, run, storage, telemetry
+from pipeline import in_flight, manifest, query, run, storage, storage_client, telemetry
 from pipeline.benchmark.stand_in import Call, PlacedFaces, TimedRestore, Timesheet
 from pipeline.settings import Environment, Job, Resources, Settings
 
@@ -125,7 +125,7 @@ def stand_in_job(output: str) -> Job:
         attempt=uuid.uuid4().hex,
         weights_digest="",
         software_version="",
-        environment=Environment(storage.environment()),
+        environment=Environment(storage_client.environment()),
     )
 
 

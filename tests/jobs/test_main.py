@@ -259,21 +259,6 @@ def rows_later(result: dict[str, object]) -> object:
     return finished + timedelta(minutes=1)
 
 
-def test_an_archive_that_is_gone_costs_its_own_rows_only(
-    tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
-) -> None:
-    put(str(tmp_path / "in"), "box/a.tar", tar_bytes({"notes.txt": b"a text"}))
-    put(str(tmp_path / "in"), "b.tar", tar_bytes({"notes.txt": b"a text"}))
-    start = ["--output", str(tmp_path / "out")]
-    assert interlcm("index", str(tmp_path / "in"), *start) == 0
-    (tmp_path / "in" / "box" / "a.tar").unlink()
-    (tmp_path / "in" / "box").rmdir()
-    (tmp_path / "in" / "box").write_bytes(b"")  # a folder above the archive is now a file
-    assert interlcm("restore", str(tmp_path / "in" / "b.tar"), *start, "--weights", tiny_weights, "--strict") == 3
-    found = counts(str(tmp_path / "out"))
-    assert (found.indexed, found.skipped, found.failed) == (2, 1, 1)
-
-
 def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:
     """What Ray's core and the libraries write past Python's streams shows here only."""
     command = [

@@ -15,7 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import fetch as stage
-from pipeline import storage
+from pipeline import storage_client
 from pipeline.fetch import fetch, unsafe
 from pipeline.index import write_archive
 from pipeline.row import SCHEMA
@@ -156,6 +156,15 @@ def test_an_archive_that_is_gone_since_the_index_costs_its_own_rows(name: str, t
     assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_unreadable")
 
 
+def test_a_folder_that_is_a_file_since_the_index_costs_its_own_rows(tmp_path: Path) -> None:
+    put(str(tmp_path), "box/a.tar", tar_bytes(PHOTOS))
+    table = indexed(tmp_path / "box" / "a.tar", tmp_path / "out")
+    (tmp_path / "box" / "a.tar").unlink()
+    (tmp_path / "box").rmdir()
+    (tmp_path / "box").write_bytes(b"")
+    assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_unreadable")
+
+
 class FailingFileSystem(MemoryFileSystem):
     """Files of which one cannot be read, as often as `errors` has an exception for it."""
 
@@ -191,7 +200,7 @@ def test_what_fails_for_one_member_costs_that_member(error: Exception, failing: 
 
 
 def test_trouble_that_is_not_the_archives_stops_the_run(failing: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(storage_client, "_FIRST_PAUSE", 0.0)
     refused = PermissionError("The provided token has expired.")
     refused.response = {"Error": {"Code": "ExpiredToken"}}  # type: ignore[attr-defined]
     for error, words in ((ConnectionResetError("gone"), "cannot be reached"), (refused, "credentials")):

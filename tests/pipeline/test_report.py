@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import query, report_files, report_pictures, storage
+from pipeline import query, report_files, report_pictures, storage, storage_client
 from pipeline.compaction import compact
 from pipeline.display import crop_side, display_copies
 from pipeline.face import TEMPLATE
@@ -247,7 +247,7 @@ def test_on_s3_files_say_what_they_are(bucket: str, s3: CephGateway, fresh_clien
     page = write_report(output, NO_PICTURES).page
     kinds = {}
     for name in ("index.html", "theme.css", "app.js", "data/summary.js"):
-        fs, path = storage.filesystem(page.replace("index.html", name))
+        fs, path = storage_client.filesystem(page.replace("index.html", name))
         kinds[name] = fs.info(path)["ContentType"].partition(";")[0]
     assert kinds["index.html"] == "text/html"
     assert kinds["theme.css"] == "text/css"

@@ -1,4 +1,7 @@
-"""A whole run from a real S3 server (tests/ceph.py) to the same, with two actors; weights from there too."""
+"""A whole run from a real S3 server (tests/ceph.py) to the same, with two actors; weights from there too.
+
+New accessions join an older index, of which an archive is gone: that costs its own rows only.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pytest
 
 from jobs import restore
 from pipeline import query, storage
+from pipeline.index import build_index
 from pipeline.manifest import counts
 from pipeline.settings import Settings
 from tests.pictures import astronaut, coffee, decoded, encoded, hopper
@@ -59,14 +63,18 @@ def test_from_s3_to_s3(bucket: str, tiny_weights: str) -> None:
     for name, _ in storage.list_files(tiny_weights):
         put(weights, name, Path(tiny_weights, name).read_bytes())
     named = sources(bucket)
+    gone = put(bucket, "in/gone.tar", tar_bytes({"a.jpg": encoded(hopper())}))
+    build_index([gone], output)  # an older accession, which cannot be read any more
+    storage.remove(gone)
     before = storage.list_files(f"{bucket}/in")
     start(named, output, weights)
 
     found = counts(output)
     group = SOLVAY.is_file()
     terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
-    assert terms == (7 + group, 4 + group, 1, 1, 1, 0)
+    assert terms == (8 + group, 4 + group, 1, 1, 2, 0)
     assert found.adds_up
+    assert found.failures == {"truncated": 1, "archive_unreadable": 1}
     if group:
         (solvay,) = rows(output, "SELECT face_count, width, height FROM photos WHERE member = '1927/solvay.jpg'")
         assert 27 <= solvay["face_count"] <= 32  # 29 sitters

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import sealed, storage
+from pipeline import sealed, storage_client
 
 
 def test_a_seal_opens_with_its_token_only() -> None:
@@ -23,7 +23,7 @@ def test_a_seal_opens_with_its_token_only() -> None:
 
 
 def test_settings_about_this_machine_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(storage.environment()):
+    for name in list(storage_client.environment()):
         monkeypatch.delenv(name)
     local = ["AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_DISABLED",
              "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import storage
+from pipeline import storage, storage_client
 from pipeline.local_copy import local_folder
 from pipeline.storage import StorageError
 from pipeline.storage_error import storage_errors
@@ -100,7 +100,7 @@ def test_links_are_reported_and_not_followed(tmp_path: Path) -> None:
 
 def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="unknown protocol gopher://"):
-        storage.filesystem("gopher://host/x")
+        storage_client.filesystem("gopher://host/x")
     with pytest.raises(StorageError, match="a.bin/b.bin: Not a directory"):
         (tmp_path / "a.bin").write_bytes(b"")
         storage.read_bytes(str(tmp_path / "a.bin" / "b.bin"))
@@ -109,11 +109,11 @@ def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
 def test_the_environment_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("UNRELATED", "x")
-    settings = storage.environment()
+    settings = storage_client.environment()
     assert settings["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
     assert "UNRELATED" not in settings
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    storage.configure(settings)
+    storage_client.configure(settings)
     assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
 
 

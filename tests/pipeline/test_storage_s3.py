@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline import query, storage
+from pipeline import query, storage, storage_client
 from pipeline.manifest import counts, write_part
 from tests.ceph import CephGateway, free_port
 from tests.rows import face, index_row, pending_rows, result_row, write_index
@@ -66,7 +66,7 @@ def test_a_folder_of_several_pages_is_listed_in_order(bucket: str, monkeypatch: 
     names = ["Z.jpg", "a b.jpg", "a/1.jpg", "a/2.jpg", "a0.jpg", "é.jpg", "\uffee.jpg", "\U0001f5bc.jpg"]
     for name in names:
         storage.write_bytes(storage.join(bucket, "in", name), name.encode())
-    fs, path = storage.filesystem(bucket)
+    fs, path = storage_client.filesystem(bucket)
     fs.call_s3("put_object", Bucket=path, Key="in/empty/", Body=b"")  # as consoles mark an empty folder
     storage.write_bytes(storage.join(bucket, "in2", "other.jpg"), b"")
     pages = []
@@ -132,7 +132,7 @@ def test_no_server(bucket: str, fresh_clients: None, monkeypatch: pytest.MonkeyP
 
 
 def test_the_environment_reaches_another_process(s3: CephGateway) -> None:
-    settings = storage.environment()
+    settings = storage_client.environment()
     assert s3.environment.items() <= settings.items()
     assert all(name.startswith(("AWS_", "GOOGLE_", "AZURE_")) for name in settings)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import storage, verify
+from pipeline import storage_client, verify
 from pipeline.manifest import write_part
 from pipeline.storage import StorageError
 from pipeline.verify import Listed, Verified, VerifyError, digest, restored, uri_now
@@ -187,7 +187,7 @@ def test_on_s3(bucket: str, ray_cluster: None, fresh_clients: None) -> None:
     assert verified(output).problems == []
     put(output, path_of("ü.jpg"), b"something else")
     put(output, "restored/a.tar/new.jpg", b"unlisted")
-    storage.filesystem(bucket)[0].rm_file(f"{output}/{path_of('a b.jpg')}".removeprefix("s3://"))
+    storage_client.filesystem(bucket)[0].rm_file(f"{output}/{path_of('a b.jpg')}".removeprefix("s3://"))
     found = verified(output)
     assert kinds(found, output) == [("missing", path_of("a b.jpg")), ("differs", path_of("ü.jpg"))]
     assert found.unlisted == [f"{output}/restored/a.tar/new.jpg"]
