@@ -47,7 +47,7 @@ mon_data = {folder}/mon
 mgr_data = {folder}/mgr
 osd_data = {folder}/osd
 rgw_data = {folder}/rgw
-rgw_frontends = beast endpoint=127.0.0.1:{rgw_port}
+rgw_frontends = beast endpoint=127.0.0.1:{rgw_port} tcp_nodelay=1
 run_dir = {folder}
 admin_socket =
 log_file = {folder}/$name.log
