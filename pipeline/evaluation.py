@@ -23,7 +23,8 @@ from interlcm.metrics import mean_interval
 from pipeline import storage
 from pipeline.evaluation_columns import EVALUATION_SCHEMA, Metric
 from pipeline.evaluation_crops import CutFaces
-from pipeline.evaluation_measures import COLUMNS, MeasureFaces, compare
+from pipeline.evaluation_measures import MeasureFaces
+from pipeline.evaluation_pixels import COLUMNS, compare
 from pipeline.flow import BATCH_PHOTOS, MAX_BLOCK_BYTES
 from pipeline.grid import grid
 from pipeline.pairs import Pairs, fetch_pairs

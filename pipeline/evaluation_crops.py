@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import torch
 
-from interlcm.degradation import Degradation, lq_for
 from pipeline import colour, face, row, sandbox
 from pipeline.evaluation_columns import to_table
 from pipeline.face import Matrix
@@ -18,9 +17,11 @@ from pipeline.find import FindFaces, face_seed, without_photo
 from pipeline.look import Look, look
 from pipeline.pairs import SIDES
 from pipeline.photo_error import PhotoError
-from pipeline.restore import pixels
 from pipeline.row import Crops, Row
 from pipeline.settings import Job
+
+if TYPE_CHECKING:
+    from interlcm.degradation import Degradation
 
 ROUNDING = 1.0  # px by which pictures of the same proportions may miss them
 
@@ -107,6 +108,12 @@ def digest(current: Row) -> str:
 
 def degraded(hq: Crops, task: str, degradations: tuple[Degradation, ...], seed: int) -> Crops:
     """(S, S, 3) uint8, as training makes the input of a task; the same for the same seed."""
+    # Here, for they take seconds to import, and most pairs have an LQ picture.
+    import torch
+
+    from interlcm.degradation import lq_for
+    from pipeline.restore import pixels
+
     sharp = torch.from_numpy(hq).permute(2, 0, 1) / 127.5 - 1
     return pixels(lq_for(task, sharp, degradations, torch.Generator().manual_seed(seed)), np.dtype(np.uint8))
 

@@ -1,4 +1,4 @@
-"""Third and fourth stage of an evaluation: crops to restored crops and what networks say of them; then the pixels."""
+"""Third stage of an evaluation: crops to restored crops, and what networks say of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from pipeline import row
 from pipeline.colour import keep_tone
 from pipeline.evaluation_columns import to_table
 from pipeline.evaluation_networks import Networks
+from pipeline.evaluation_pixels import COLUMNS, crop_of, crops_of
 from pipeline.judge import Judge
 from pipeline.local_copy import local_folder
 from pipeline.restore import RestoreFaces
 from pipeline.row import Crops, Row
-from pipeline.score import compared
 from pipeline.settings import Job, Resources
-
-COLUMNS = ("lq", "restored", "hq")  # of the grid, and of a row's features
 
 
 class MeasureFaces:
@@ -92,36 +90,8 @@ class MeasureFaces:
         return found
 
 
-def compare(table: pa.Table) -> pa.Table:
-    """The last stage, on CPUs: the metrics of pixels, by the code that scores the faces of a run."""
-    return to_table(
-        current if current["status"] else row.guarded(current, compare_pixels) for current in table.to_pylist()
-    )
-
-
-def compare_pixels(current: Row) -> Row:
-    crops = crops_of(current)
-    for name in ("lq", "restored"):
-        if "hq" in crops:
-            measures = compared(crops[name], crops["hq"])
-            current |= {f"{metric}_{name}": value for metric, value in measures.items()}
-    return {**current, "status": "measured"}
-
-
 def only(values: Sequence[float] | None) -> float | None:
     return None if values is None else values[0]
-
-
-def crops_of(current: Row) -> dict[str, Crops]:
-    """The crops that a row has, in the order of COLUMNS."""
-    return {name: crop_of(current, name) for name in COLUMNS if current[f"{name}_crop"] is not None}
-
-
-def crop_of(current: Row, name: str) -> Crops:
-    """(S, S, 3) uint8."""
-    flat = np.frombuffer(current[f"{name}_crop"], np.uint8)
-    side = round((flat.size / 3) ** 0.5)
-    return flat.reshape(side, side, 3)
 
 
 def png(crops: Sequence[Crops]) -> bytes:

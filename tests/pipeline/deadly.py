@@ -1,4 +1,4 @@
-"""A stage that kills its workers, in a module of its own: each worker that starts imports it, and has to be quick."""
+"""Stages that kill their workers or never start. Each worker imports this module, so it has to be quick."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import row
+from pipeline.photo_error import PhotoError
 
 
 class Deadly:
@@ -34,3 +35,11 @@ class Deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         if name == "once" and len((self.folder / name).read_text().split()) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Refusing:
+    def __init__(self) -> None:
+        raise PhotoError("wrong", "these weights are not those")
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return table

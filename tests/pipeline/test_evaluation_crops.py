@@ -14,7 +14,7 @@ from PIL import Image
 from interlcm.degradation import Degradation, lq_for
 from pipeline.evaluation_columns import to_table
 from pipeline.evaluation_crops import CutFaces, degraded
-from pipeline.evaluation_measures import crops_of
+from pipeline.evaluation_pixels import crops_of
 from pipeline.find import face_seed
 from pipeline.row import Row
 from tests.pictures import Pixels, coffee, encoded, hopper, resized, side_by_side

@@ -14,8 +14,9 @@ from interlcm.metrics import delta_e, psnr, ssim
 from interlcm.perceptual import Perceptual
 from interlcm.weights_index import WeightsError
 from pipeline.evaluation_columns import METRICS, to_table
-from pipeline.evaluation_measures import MeasureFaces, compare, crops_of, only
+from pipeline.evaluation_measures import MeasureFaces, only
 from pipeline.evaluation_networks import FILES, INCEPTION, check, missing
+from pipeline.evaluation_pixels import compare, crops_of
 from pipeline.judge import Judge
 from pipeline.landmarks import LANDMARKS, Landmarks
 from pipeline.row import Row

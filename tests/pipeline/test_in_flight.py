@@ -24,7 +24,7 @@ from pipeline.row import Row
 from pipeline.settings import Resources, Settings
 from tests.pictures import coffee, encoded, hopper
 from tests.pipeline.archives import put, tar_bytes
-from tests.pipeline.deadly import Deadly
+from tests.pipeline.deadly import Deadly, Refusing
 
 HERE = "this node"
 
@@ -58,14 +58,6 @@ def test_each_killer_is_recorded_and_costs_no_other_photo(tmp_path: Path) -> Non
         assert "died 2 times in Deadly" in current["error"]
         began = (tmp_path / name).read_text().split()
         assert began[-1] == "1" and len(began) <= 2  # at last it was alone
-
-
-class Refusing:
-    def __init__(self) -> None:
-        raise PhotoError("wrong", "these weights are not those")
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return table
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -81,10 +81,11 @@ class Done:
     printed: str = ""
     failed: int = -1
 
-    def start(self, where: str | None = None) -> Done:
+    def start(self, where: str | None = None, actors: int = 1) -> Done:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
-            failed = restore.run(self.sources, str(self.output), Settings(weights=self.weights), (2, 2), where=where)
+            settings = Settings(weights=self.weights)
+            failed = restore.run(self.sources, str(self.output), settings, (actors, actors), where=where)
         return Done(self.output, self.sources, self.weights, text.getvalue(), failed)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
@@ -111,7 +112,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, ray_cluste
     put(folder, "loose/late.jpg", CUT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        yield Done(here / "out", sources, tiny_weights).start()
+        yield Done(here / "out", sources, tiny_weights).start(actors=2)
 
 
 def test_every_member_has_its_row(done: Done) -> None:

@@ -1,4 +1,4 @@
-"""A whole run from a real S3 server (tests/ceph.py) to the same, with two actors; weights from there too.
+"""A whole run from a real S3 server (tests/ceph.py) to the same; weights from there too.
 
 New accessions join an older index, of which an archive is gone: that costs its own rows only.
 """
@@ -49,7 +49,7 @@ def sources(bucket: str) -> list[str]:
 def start(sources: list[str], output: str, weights: str) -> str:
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        restore.run(sources, output, Settings(weights=weights), actors=(2, 2))
+        restore.run(sources, output, Settings(weights=weights), actors=(1, 1))
     return text.getvalue()
 
 
