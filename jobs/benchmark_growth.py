@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from jobs.benchmark_pipeline import size_range
-from jobs.figures import On, Rows, To, publish, workplace
+from jobs.figures import On, Rows, To, numbers, publish, workplace
 
 
 def growth(
     on: On = "",
-    photos: Annotated[str, typer.Option(metavar="N,...", help="A run of each of these numbers.")] = "300,1000",
+    photos: Annotated[
+        str, typer.Option(metavar="N,...", help="A run of each of these numbers, 10 or more.")
+    ] = "300,1000",
     megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.02:0.05",
     to: To = "",
 ) -> None:
@@ -33,8 +35,9 @@ def growth(
     from pipeline.settings import Resources
 
     low, high = size_range(megabytes)
+    counts = numbers("--photos", photos, least=10)
     rows: Rows = []
-    for count in map(int, photos.split(",")):
+    for count in counts:
         with workplace(on) as folder:
             source, output = storage.join(folder, "scans"), storage.join(folder, "run")
             stand_ins.write_archives(source, count, low, high)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.figures import On, Rows, To, publish, workplace
+from jobs.figures import On, Rows, To, numbers, publish, workplace
 
 
 def pipeline(
@@ -37,12 +37,13 @@ def pipeline(
     from pipeline.settings import Resources
 
     low, high = size_range(megabytes)
+    counts = numbers("--actors", actors)
     shares: Rows = []
     rest: Rows = []
     with workplace(on) as folder:
         source = storage.join(folder, "scans")
         stand_ins.write_archives(source, photos, low, high)
-        for count in map(int, actors.split(",")):
+        for count in counts:
             output, resources = storage.join(folder, f"run-{count}"), Resources(count, count, batch_faces=batch_faces)
             cluster.connect(count)
             index.build_index([source], output)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.figures import Rows, To, publish, workplace
+from jobs.figures import Rows, To, numbers, publish, workplace
 from jobs.query import QUESTIONS
 
 
@@ -26,10 +26,11 @@ def query(
     """
     from pipeline.benchmark.query import measure
 
+    counts = numbers("--photos", photos)
     questions = {name: sql.format(worst=20) for name, sql in QUESTIONS.items()}
     resume: Rows = []
     asked: Rows = []
-    for count in map(int, photos.split(",")):
+    for count in counts:
         with workplace("") as folder:
             first, rows = measure(folder, count, questions)
         resume.append(first)

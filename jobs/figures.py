@@ -57,6 +57,14 @@ def publish(tables: dict[str, Rows], to: str = "") -> None:
         print(f"figures written to {to}")
 
 
+def numbers(option: str, text: str, least: int = 1) -> list[int]:
+    """'--actors', '1,4' -> [1, 4]; typer.BadParameter, which names the option, for anything below `least`."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) >= least for word in words):
+        raise typer.BadParameter(f"{option} {text}: give a number of {least} or more, or several such as {least},100")
+    return [int(word) for word in words]
+
+
 def markdown(rows: Rows) -> str:
     """A table that reads well on a terminal and goes into a page as it is."""
     names = list(dict.fromkeys(name for row in rows for name in row))

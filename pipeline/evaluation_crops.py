@@ -108,7 +108,7 @@ def digest(current: Row) -> str:
 
 def degraded(hq: Crops, task: str, degradations: tuple[Degradation, ...], seed: int) -> Crops:
     """(S, S, 3) uint8, as training makes the input of a task; the same for the same seed."""
-    # Here, for they take seconds to import, and most pairs have an LQ picture.
+    # Here, for they take seconds to import, and nothing else of this stage needs them.
     import torch
 
     from interlcm.degradation import lq_for

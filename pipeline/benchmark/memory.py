@@ -136,12 +136,16 @@ def table(of: Measured, limit: int) -> list[dict[str, Any]]:
 
 
 def cost(of: Measured) -> dict[str, Any]:
-    """What a photo of a run costs, start-up counted in all but the pace of its last nine tenths."""
+    """What a photo of a run costs, start-up counted in all but the pace of its last nine tenths.
+
+    That pace is None where one block brought them all.
+    """
     end = of.marks[-1]
     start = next(mark for mark in of.marks if place(mark.photos, end.photos) > 0)
+    pace = (end.photos - start.photos) / (end.seconds - start.seconds) if start is not end else None
     return {
         "run s": end.seconds,
-        "photos/s after the first tenth": (end.photos - start.photos) / (end.seconds - start.seconds),
+        "photos/s after the first tenth": pace,
         "CPU s/photo": of.cpu_seconds / end.photos,
         "driver MB": max(size for _, seen in of.samples for name, size in seen.items() if "driver" in name) / 1e6,
         "all processes MB": max(sum(seen.values()) for _, seen in of.samples) / 1e6,

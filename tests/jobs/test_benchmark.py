@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.__main__ import app, main
 from jobs.figures import markdown
 from pipeline.benchmark.model import SIZES, parts
 
@@ -44,6 +44,24 @@ def test_a_table_goes_into_a_page_as_it_is() -> None:
         "| tar     |    12,346 | 100,000 |",
         "| zip     |     0.123 |         |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["growth", "--photos", "many"], "--photos many: give a number of 10 or more"),
+        (["growth", "--photos", "1000,9"], "--photos 1000,9"),
+        (["query", "--photos", "1000,"], "--photos 1000,: give a number of 1 or more"),
+        (["pipeline", "--actors", "0"], "--actors 0: give a number of 1 or more"),
+        (["growth", "--megabytes", "5:1"], "--megabytes 5:1: give a size"),
+    ],
+)
+def test_wrong_numbers_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", *words])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
 
 
 def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_what_a_photo_costs_and_how_many_pass_once_all_have_started() -> None:
     )
 
 
+def test_photos_that_all_come_at_once_have_no_pace() -> None:
+    one = Measured([Mark(30.0, 10, 0, 0)], [(9.0, Counter({"driver 1": 1}))], 1.0)
+    assert memory.cost(one)["photos/s after the first tenth"] is None
+
+
 def test_how_many_photos_have_so_many_bytes() -> None:
     assert memory.photos_for(2e9, 4_000_000, 4_000_000) == 500
     count = memory.photos_for(2e9, 500_000, 2_000_000)
