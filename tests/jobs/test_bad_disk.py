@@ -40,6 +40,11 @@ def test_a_full_disk(tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> N
         assert found.pending >= 1
         assert not [name for name in files(disk / "out") if name.startswith("restored/") or name.endswith(".part")]
 
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        assert interlcm(*words) == 0
+        found = counts(str(disk / "out"))
+        assert (found.restored, found.no_face, found.pending) == (1, 1, 0)
+
 
 def test_a_read_only_disk(tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     source = put(str(tmp_path), "scans.tar", tar_bytes({"coffee.jpg": encoded(coffee(96))}))
