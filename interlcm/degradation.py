@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
-from interlcm.color import LUMA
+from interlcm.color_fix import LUMA
 
 TASKS = ("restore", "colorize", "inpaint")
 

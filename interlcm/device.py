@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from interlcm.model import InterLCM
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def upload(values: Tensor, device: torch.device) -> Tensor:
@@ -18,6 +17,6 @@ def upload(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device)
 
 
-def place(model: InterLCM, device: torch.device, dtype: torch.dtype) -> InterLCM:
+def place(model: Module, device: torch.device, dtype: torch.dtype) -> Module:
     """The model on the device, in `dtype`; its convolutions keep the channels last, as tensor cores want them."""
     return model.to(device, dtype).to(memory_format=torch.channels_last)

@@ -20,8 +20,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from interlcm import losses
+from interlcm.demo_training import fold_in
 from interlcm.discriminator import PatchDiscriminator
-from interlcm.training import TrainingError, fold_in
+from interlcm.errors import TrainingError
 
 if TYPE_CHECKING:
     from interlcm.model import InterLCM

@@ -13,7 +13,8 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from interlcm import color, schedule, weights
+from interlcm import color_fix as interlcm_color_fix
+from interlcm import schedule, weights
 from interlcm.device import upload
 from interlcm.image_tokens import image_tokens
 from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
@@ -198,5 +199,5 @@ class InterLCM(nn.Module):
             raise ValueError(f"lq is {tuple(lq.shape)}; restore wants (N, 3, H, W), H and W multiples of {f}")
         lq = lq.float()
         restored = self.decode(self.unroll(lq, steps, seeds if seeds is not None else [0] * len(lq)))
-        restored = color.fix_color(restored, lq, color_fix)
-        return color.keep_monochrome(restored, lq) if keep_monochrome else restored
+        restored = interlcm_color_fix.fix_color(restored, lq, color_fix)
+        return interlcm_color_fix.keep_monochrome(restored, lq) if keep_monochrome else restored

@@ -5,7 +5,8 @@ import sys
 
 import typer
 
-from jobs import benchmark, manifest, submit, weights
+from jobs import manifest, submit, weights
+from jobs.benchmark import commands as benchmark_commands
 from jobs.demo import demo
 from jobs.evaluate import evaluate
 from jobs.index import index
@@ -31,7 +32,7 @@ for command in (demo, index, restore, status, query, report, verify, train, eval
 app.add_typer(weights.app, name="weights")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(submit.app, name="submit")
-app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(benchmark_commands.app, name="benchmark")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
-            from pipeline.sealed import open_settings
+            from pipeline.cluster.sealed_settings import open_settings
 
             open_settings()
         code = app(arguments, prog_name="interlcm", standalone_mode=False)

@@ -19,7 +19,7 @@ def demo(
     """
     from jobs import restore
     from jobs.query import query
-    from pipeline.settings import Settings
+    from pipeline.config.settings import Settings
 
     archive, run = output / "sample.tar", str(output / "run")
     output.mkdir(parents=True, exist_ok=True)

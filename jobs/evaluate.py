@@ -9,10 +9,10 @@ from jobs.options import ColorFix, Weights
 
 if TYPE_CHECKING:
     from interlcm.degradation import Degradation
-    from pipeline.evaluation import Evaluation
-    from pipeline.pairs import Pairs
-    from pipeline.row import Row
-    from pipeline.settings import Settings
+    from pipeline.config.settings import Settings
+    from pipeline.evaluation.evaluate import Evaluation
+    from pipeline.evaluation.pairs import Pairs
+    from pipeline.stages.row import Row
 
 NAMED = 5  # files without a partner that are named one by one
 GRID_ROWS = 8
@@ -81,8 +81,8 @@ def evaluate(
 
         portrait.show(weights, steps or 4, color_fix, grid)
         return
-    from jobs.restore import actor_range
-    from pipeline.settings import Settings
+    from jobs.plan import actor_range
+    from pipeline.config.settings import Settings
 
     made = degradations_of(degradation) if not lq else None
     settings = Settings(weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, seed=seed)
@@ -113,18 +113,24 @@ def run(
     batch_faces: int = 8,
 ) -> "Evaluation":
     """Pair, restore, measure; prints the table."""
-    from jobs.restore import in_words_of, plan, show
-    from pipeline import cluster, evaluation_networks, index
-    from pipeline import run as pipeline
-    from pipeline.evaluation import Evaluation
-    from pipeline.pairs import pair_up
-    from pipeline.settings import Settings, weights_folder
+    from jobs.plan import in_words_of, plan
+    from jobs.progress import show
+    from pipeline.cluster import connect as cluster
+    from pipeline.config.settings import Settings
+    from pipeline.evaluation import networks
+    from pipeline.evaluation.evaluate import Evaluation
+    from pipeline.evaluation.pairs import pair_up
+    from pipeline.index import build as index_build
+    from pipeline.run import prepare
+    from pipeline.weights.local import weights_folder
 
     # Wrong weights, settings or sources show before a cluster is started.
-    job = pipeline.prepare(output or "", settings)
+    job = prepare.prepare(output or "", settings)
     metrics_folder = weights_folder(Settings(weights=metric_weights))
-    evaluation_networks.check(metrics_folder)
-    degraded, sharp = (index.listed(named, output or "", settings.limits) if named else None for named in (lq, hq))
+    networks.check(metrics_folder)
+    degraded, sharp = (
+        index_build.listed(named, output or "", settings.limits) if named else None for named in (lq, hq)
+    )
     pairs = pair_up(degraded, sharp, shown=GRID_ROWS if grid else 0)
     print_partners(pairs, hq, lq)
     if not pairs.pairs.num_rows:
@@ -138,7 +144,7 @@ def run(
         print(f"rows: {done.write(output)}")
     if not done.measured:
         raise nothing_measured([*hq, *lq], done.rows)
-    print_table(done, evaluation_networks.missing(metrics_folder), paired=bool(hq))
+    print_table(done, networks.missing(metrics_folder), paired=bool(hq))
     picture = done.grid()
     if grid is not None and picture is not None:
         picture.save(grid)
@@ -159,7 +165,7 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
     """What a training preset makes LQ faces with."""
     from interlcm.degradation import Degradation
     from jobs.train import read_preset
-    from pipeline.training_settings import TrainingSettings, made
+    from pipeline.training.settings import TrainingSettings, made
 
     settings = read_preset(preset)
     if "recipe" in settings:
@@ -169,7 +175,7 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
 
 def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
     """How many pairs there are, and the names of what has no partner."""
-    from pipeline.member import printable
+    from pipeline.archives.names import printable
 
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
     print(f"{'pairs' if hq and lq else 'pictures'}: {pairs.pairs.num_rows}")
@@ -180,7 +186,7 @@ def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
 
 
 def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
-    from pipeline.run import RunError
+    from pipeline.run.prepare import RunError
 
     first = f": {rows[0]['error'] or rows[0]['status']}" if rows else ": they hold no pictures"
     more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
@@ -189,7 +195,7 @@ def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
 
 def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> None:
     """One line for each metric: the LQ faces, the restored ones; then what was left out."""
-    from pipeline.evaluation_columns import METRICS
+    from pipeline.evaluation.schema import METRICS
 
     print(f"{'':20}{'LQ input':>26}{'restored':>26}")
     for metric in METRICS:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from jobs.options import Output, Sources
 
 if TYPE_CHECKING:
-    from pipeline.index import IndexSummary
+    from pipeline.index.build import IndexSummary
 
 
 def index(sources: Sources, output: Output) -> None:
@@ -18,8 +18,8 @@ def index(sources: Sources, output: Output) -> None:
       interlcm index box1.tar box2.zip --output restored
       interlcm index 's3://archive/scans/*.tar' --output s3://archive/restored
     """
-    from pipeline import cluster
-    from pipeline.index import build_index
+    from pipeline.cluster import connect as cluster
+    from pipeline.index.build import build_index
 
     cluster.connect()
     print(f"index: {in_words(build_index(sources, output))}")

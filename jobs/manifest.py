@@ -30,7 +30,8 @@ def compact(output: Run) -> None:
       interlcm manifest compact restored
       interlcm manifest compact s3://archive/restored
     """
-    from pipeline import compaction, storage
+    from pipeline import storage
+    from pipeline.manifest import compaction
 
     if not storage.exists(storage.join(output, "index")):
         raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")

@@ -42,7 +42,8 @@ STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
     """Print the table of all noise levels; the grid is that of the first."""
     from interlcm import InterLCM
-    from pipeline.settings import Settings, weights_folder
+    from pipeline.config.settings import Settings
+    from pipeline.weights.local import weights_folder
 
     model = InterLCM.from_pretrained(weights_folder(Settings(weights=weights)))
     print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 grainless cast")
@@ -66,7 +67,7 @@ def measure(
     from interlcm.degradation import Degradation, degrade
     from interlcm.metrics import cast, delta_e, psnr, ssim
     from jobs import samples
-    from pipeline.grid import grid as draw
+    from pipeline.evaluation.grid import grid as draw
 
     crops = np.stack(list(samples.held_out_crops(model.image_size)))  # (N, S, S, 3) uint8
     hq = torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1

@@ -85,7 +85,7 @@ def query(
         given = " and ".join(asked) or "nothing"
         raise typer.BadParameter(f"{given} to ask: give one of SQL, {', '.join(ready)}, --describe")
     from pipeline import storage
-    from pipeline.query import columns, reading, run
+    from pipeline.manifest.query import columns, reading, run
 
     question = sql or QUESTIONS.get(asked[0], "").format(worst=worst)
     rows = columns(output) if describe else reading(output, lambda connection: run(connection, question), whole=not sql)

@@ -8,12 +8,14 @@ import typer
 PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
 
 
-def checked(words: list[str]) -> tuple[list[str], Path | None]:
+def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
     """The words of a command as the cluster needs them, and the file that --config named, which has to go along.
+
+    root: the click group of all commands.
 
     Raises typer's errors for wrong usage and for places that a cluster has not, StorageError for a URI with a secret.
     """
-    values = parameters(words)
+    values = parameters(words, root)
     config = values.pop("config", None)
     for name, value in values.items():
         for item in value if isinstance(value, list | tuple) else [value]:
@@ -21,12 +23,9 @@ def checked(words: list[str]) -> tuple[list[str], Path | None]:
     return (with_config(words) if config else words), config
 
 
-def parameters(words: list[str]) -> dict[str, Any]:
+def parameters(words: list[str], root: Any) -> dict[str, Any]:
     """What a command would be called with; typer's own errors when the words are wrong."""
-    from jobs.__main__ import app
-
-    command: Any = typer.main.get_command(app)
-    context = command.make_context("interlcm", list(words))
+    command, context = root, root.make_context("interlcm", list(words))
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(context, words)
         context = command.make_context(name, list(words), parent=context)
@@ -35,8 +34,8 @@ def parameters(words: list[str]) -> dict[str, Any]:
 
 def check(name: str, value: Any) -> None:
     """One value of a parameter. Everything in a command is shown around, and a job's disk goes with its cluster."""
-    from pipeline.settings import DEMO
-    from pipeline.storage_error import check_no_secret
+    from pipeline.config.settings import DEMO
+    from pipeline.storage.errors import check_no_secret
 
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")
@@ -53,7 +52,7 @@ def check(name: str, value: Any) -> None:
 
 def with_config(words: list[str]) -> list[str]:
     """The words with the place of the config file on the cluster."""
-    from pipeline.submission import CONFIG
+    from pipeline.cluster.submission import CONFIG
 
     apart = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     at = apart.index("--config") + 1

@@ -33,9 +33,9 @@ def report(
       interlcm report s3://archive/restored --pictures review --max-side 4096
       interlcm report restored --price-per-hour 2.50 --currency EUR
     """
-    from pipeline.report import write_report
-    from pipeline.report_data import Pictures
-    from pipeline.report_summary import Price
+    from pipeline.report.build import write_report
+    from pipeline.report.data import Pictures
+    from pipeline.report.summary import Price
 
     failed = copy(output, pictures, max_side)
     price = None if price_per_hour is None else Price(price_per_hour, currency)
@@ -48,7 +48,7 @@ def report(
 
 def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:
     """Make the pictures and say how it goes; returns the photos that have none, each with the reason."""
-    from pipeline.report import CopyProgress, copy_pictures
+    from pipeline.report.build import CopyProgress, copy_pictures
 
     progress, shown = CopyProgress(0), -1
     for progress in copy_pictures(output, pictures, max_side):

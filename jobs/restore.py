@@ -1,22 +1,21 @@
 """`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from jobs.options import ColorFix, Config, Output, Sources, Weights, thresholds
+from jobs.plan import actor_range, batch_of, in_words_of, plan
+from jobs.progress import show
 
 if TYPE_CHECKING:
-    from pipeline.estimate import Estimate
-    from pipeline.run import Progress
-    from pipeline.settings import Resources, Settings
+    from pipeline.config.resources import Resources
+    from pipeline.config.settings import Settings
+    from pipeline.run.estimate import Estimate
 
 # A photo_id is a digest, so the first ones are a random choice that stays the same.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
-LOG_EVERY = 10.0  # seconds between progress lines where the output is no terminal
 
 Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
 
@@ -105,8 +104,8 @@ def restore(
       interlcm restore scans.tar --output restored --where "status = 'failed'"
       interlcm restore scans.tar --output signed --c2pa-key key.pem --c2pa-cert chain.pem
     """
-    from pipeline.limits import Limits
-    from pipeline.settings import Review, Settings
+    from pipeline.config.limits import Limits
+    from pipeline.config.settings import Review, Settings
 
     if upscale not in (1, 2, 4):
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
@@ -143,23 +142,24 @@ def run(
     """Index, restore, audit; prints what happens, returns how many photos failed. keys: of C2PA, key and chain."""
     from jobs.index import in_words
     from jobs.status import equation
-    from pipeline import cluster, index
-    from pipeline import run as pipeline
-    from pipeline.estimate import estimate
-    from pipeline.provenance import Signing
+    from pipeline.cluster import connect as cluster
+    from pipeline.index import build as index_build
+    from pipeline.provenance.signing import load_signing
+    from pipeline.run import attempt, prepare
+    from pipeline.run.estimate import estimate
 
     # Wrong weights, keys or settings show before a cluster is started.
-    job = pipeline.prepare(output, settings, Signing.load(*keys) if keys else None)
+    job = prepare.prepare(output, settings, load_signing(*keys) if keys else None)
     cluster.connect(actors[1] or 1)
     resources = plan(actors, gpus_per_actor, batch_faces)
-    job = pipeline.with_dtype(job, resources)
-    print(f"index: {in_words(index.build_index(sources, output, settings.limits))}")
+    job = prepare.with_dtype(job, resources)
+    print(f"index: {in_words(index_build.build_index(sources, output, settings.limits))}")
     print(f"actors: {in_words_of(resources)}")
     if dry_run:
         print(expected(estimate(job, resources, where), resources))
         return 0
-    show(pipeline.restore(job, resources, where))
-    counts = pipeline.audit(output, partial=where is not None)
+    show(attempt.restore(job, resources, where))
+    counts = attempt.audit(output, partial=where is not None)
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")
     return counts.failed
@@ -179,82 +179,3 @@ def expected(found: "Estimate", resources: "Resources") -> str:
             f"read, find, compose: {found.cpu_hours:.2f} CPU hours",
         ]
     )
-
-
-def actor_range(text: str) -> tuple[int, int]:
-    """'4' -> (4, 4), '2:16' -> (2, 16), '' -> (0, 0): let the machine decide."""
-    low, _, high = text.partition(":")
-    try:
-        bounds = (int(low), int(high or low)) if text else (0, 0)
-    except ValueError:
-        bounds = (-1, -1)
-    if text and not 1 <= bounds[0] <= bounds[1]:
-        raise typer.BadParameter(f"--actors {text}: give a number such as 4, or MIN:MAX such as 2:16")
-    return bounds
-
-
-def batch_of(text: str) -> int | None:
-    """'8' -> 8, 'auto' -> None."""
-    if text != "auto" and not (text.isdecimal() and int(text)):
-        raise typer.BadParameter(f"--batch-faces {text}: give a number such as 8, or auto")
-    return None if text == "auto" else int(text)
-
-
-def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> "Resources":
-    """One actor per GPU unless told otherwise; without GPUs one actor, and the machine's cores shared among actors."""
-    from pipeline import batch_size, cluster
-    from pipeline.settings import Resources
-
-    gpus = cluster.gpus()
-    each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
-    # A cluster that was joined may have its GPU nodes still to come.
-    if each > gpus and not cluster.joined():
-        raise typer.BadParameter(f"--gpus-per-actor {each:g}: the cluster has {gpus:g} GPUs; give 0 to use the CPU")
-    default = max(1, int(gpus / each)) if each else 1
-    low, high = actors if actors != (0, 0) else (default, default)
-    threads = max(1, cluster.cores() // high)
-    if not each:
-        return Resources(low, high, each, 1, threads)
-    return Resources(low, high, each, batch_faces or batch_size.MOST, threads, find_batch=batch_faces is None)
-
-
-def in_words_of(resources: "Resources") -> str:
-    low, high = resources.min_actors, resources.max_actors
-    device = f"{resources.gpus_per_actor:g} GPU each" if resources.gpus_per_actor else "on the CPU"
-    return f"{low if low == high else f'{low} to {high}'}, {device}"
-
-
-def show(steps: "Iterator[Progress]") -> None:
-    """A bar on a terminal; elsewhere one line every ten seconds and at the end."""
-    if sys.stdout.isatty():
-        return show_bar(steps)
-    last = float("-inf")
-    for progress in steps:
-        now = seconds(progress)
-        if now - last >= LOG_EVERY or progress.done == progress.total:
-            print(progress_line(progress), flush=True)
-            last = now
-
-
-def show_bar(steps: "Iterator[Progress]") -> None:
-    """What a log has, a bar, and the time that is left; in the end the time it took."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16))
-    with Bar(*columns, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
-        task = bar.add_task("restore: starting", total=None)
-        for progress in steps:
-            bar.update(task, total=progress.total, completed=progress.done, description=progress_line(progress))
-
-
-def progress_line(progress: "Progress") -> str:
-    rate = progress.faces / max(seconds(progress), 1e-9)
-    share = f"{progress.done}/{progress.total} photos"
-    return f"restore: {share}, {progress.faces} faces ({rate:.2f} faces/s), {progress.failed} failed"
-
-
-def seconds(progress: "Progress") -> float:
-    import time
-
-    return time.monotonic() - progress.begun

@@ -11,8 +11,8 @@ import typer
 from jobs.options import Run
 
 if TYPE_CHECKING:
-    from pipeline.manifest import Counts
-    from pipeline.pace import Pace
+    from pipeline.manifest.counts import Counts
+    from pipeline.run.status import Status
 
 TERMS = ("restored", "no_face", "skipped", "failed", "pending")
 
@@ -34,9 +34,9 @@ def status(
       interlcm status restored
       interlcm status s3://archive/restored --watch --every 30
     """
-    from pipeline.pace import look
+    from pipeline.run.status import read_status
 
-    pace = watched(output, every) if watch else look(output)
+    pace = watched(output, every) if watch else read_status(output)
     if not watch or not sys.stdout.isatty():
         print(*lines(output, pace), sep="\n")
     if not pace.counts.adds_up:
@@ -44,7 +44,7 @@ def status(
         raise typer.Exit(1)
 
 
-def watched(output: str, every: float) -> "Pace":
+def watched(output: str, every: float) -> "Status":
     """The last look at a run, when nothing was pending; each one is shown."""
     from rich.live import Live
     from rich.text import Text
@@ -59,18 +59,18 @@ def watched(output: str, every: float) -> "Pace":
     return pace
 
 
-def looks(output: str, every: float) -> "Iterator[Pace]":
-    from pipeline.pace import look
+def looks(output: str, every: float) -> "Iterator[Status]":
+    from pipeline.run.status import read_status
 
     while True:
-        pace = look(output)
+        pace = read_status(output)
         yield pace
         if not pace.counts.pending:
             return
         time.sleep(every)
 
 
-def lines(output: str, pace: "Pace") -> list[str]:
+def lines(output: str, pace: "Status") -> list[str]:
     """All that is known of a run, and what to do next."""
     found = pace.counts
     shown = [equation(found), f"faces restored: {found.faces}"]
@@ -87,7 +87,7 @@ def lines(output: str, pace: "Pace") -> list[str]:
     return [*shown, *next_step(output, pace)]
 
 
-def next_step(output: str, pace: "Pace") -> list[str]:
+def next_step(output: str, pace: "Status") -> list[str]:
     if pace.counts.pending:
         if pace.remaining is not None:
             return [f"pending: about {in_words(pace.remaining)} left, until {moment(pace.now + pace.remaining)}"]
@@ -95,7 +95,7 @@ def next_step(output: str, pace: "Pace") -> list[str]:
     return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
 
 
-def one_line(pace: "Pace") -> str:
+def one_line(pace: "Status") -> str:
     """For logs."""
     found = pace.counts
     done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"

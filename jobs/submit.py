@@ -15,7 +15,7 @@ from jobs.remote_command import checked
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
-    from pipeline.submission import Jobs
+    from pipeline.cluster.submission import Jobs
 
 PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 photos, ..."
 
@@ -51,6 +51,7 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="A job, as interlcm sub
 
 @app.command()
 def job(
+    context: typer.Context,
     command: Annotated[
         list[str], typer.Argument(metavar="COMMAND", help="After --: a command of interlcm with its options.")
     ],
@@ -74,10 +75,10 @@ def job(
       interlcm submit --no-wait --no-credentials -- restore s3://archive/scans/ --output s3://archive/restored
       interlcm submit job --address http://127.0.0.1:8265 -- status s3://archive/restored
     """
-    from pipeline import sealed
+    from pipeline.cluster import sealed_settings
 
-    words, config = checked(command)
-    sent, kept = ({}, []) if no_credentials else sealed.settings()
+    words, config = checked(command, context.find_root().command)
+    sent, kept = ({}, []) if no_credentials else sealed_settings.settings()
     jobs = connect(address)
     job_id = jobs.submit(words, sent, config)
     say_what_was_sent(sent, kept)
@@ -96,7 +97,7 @@ def list_jobs(address: Address = "") -> None:
     Example:
       interlcm submit list
     """
-    from pipeline.submission import ENTRYPOINT
+    from pipeline.cluster.submission import ENTRYPOINT
 
     found_jobs = connect(address).all()
     line = "{:<26} {:<10} {:<16} {:>8}  {}".format
@@ -141,7 +142,7 @@ def stop(job_id: JobId, address: Address = "") -> None:
 
 def connect(address: str) -> "Jobs":
     """The jobs of the cluster that the option names, else the environment, else this machine's port 8265."""
-    from pipeline.submission import ADDRESSES, DEFAULT_ADDRESS, Jobs
+    from pipeline.cluster.submission import ADDRESSES, DEFAULT_ADDRESS, Jobs
 
     named = [os.environ[name] for name in ADDRESSES if os.environ.get(name)]
     return Jobs(address or [*named, DEFAULT_ADDRESS][0])

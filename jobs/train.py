@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from interlcm.demo_training import Crops
     from interlcm.model import InterLCM
-    from interlcm.training import Crops
 
 PRESETS = Path(__file__).parent / "presets"
 KEYS = ("variant", "image_size", "licence", "origin", "seed", "model", "degradation", "stages")  # of a preset
@@ -65,7 +65,7 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
     """VAE, prior and encoders of small weights; a run that was stopped goes on from its last report."""
     import torch
 
-    from interlcm import training
+    from interlcm import demo_training
     from interlcm.model import InterLCM
     from interlcm.warm_start import start_as_identity
 
@@ -75,13 +75,17 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last)
     crops = sample_crops(settings)
     same_preset(output / "stages" / "preset.yaml", settings)
-    stages = {"vae": training.train_vae, "prior": training.train_prior, "encoders": training.train_encoders}
+    stages = {
+        "vae": demo_training.train_vae,
+        "prior": demo_training.train_prior,
+        "encoders": demo_training.train_encoders,
+    }
     for name, run in stages.items():
         checkpoint = output / "stages" / f"{name}.pt"
         if checkpoint.exists():
             load_stage(model, checkpoint)
             continue
-        stage = training.Stage(**settings["stages"][name])
+        stage = demo_training.Stage(**settings["stages"][name])
         unfinished = checkpoint.with_name(f"{name}-unfinished.pt")
         run(model, crops, stage, partial(report, name), unfinished)
         save_stage(model, checkpoint)
@@ -132,9 +136,9 @@ def sample_crops(settings: dict[str, Any]) -> "Crops":
     import torch
 
     from interlcm.degradation import Degradation
-    from interlcm.training import Crops
+    from interlcm.demo_training import Crops
     from jobs import samples
-    from pipeline.training_settings import made
+    from pipeline.training.settings import made
 
     pictures = samples.training_pictures()
     return Crops(

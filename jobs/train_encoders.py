@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from jobs.restore import LOG_EVERY
+from jobs.progress import LOG_EVERY
 
 
 def train_encoders(
@@ -20,8 +20,9 @@ def train_encoders(
     unet: str | None,
 ) -> None:
     """Train the encoders as the preset says; prints what happens. workers: 0 for one on each GPU, or one on the CPU."""
-    from pipeline import cluster, train
-    from pipeline.training_settings import TrainingSettings
+    from pipeline.cluster import connect as cluster
+    from pipeline.training import train as training
+    from pipeline.training.settings import TrainingSettings
 
     settings = TrainingSettings.from_preset(preset, values)
     settings.check_workers(workers or 1)
@@ -30,11 +31,11 @@ def train_encoders(
     workers = workers or max(1, int(gpus))
     if gpus and workers > gpus and not cluster.joined():  # a cluster may have its GPU nodes still to come
         raise typer.BadParameter(f"--workers {workers}: this machine has {gpus:g} GPUs")
-    job = train.prepare(sources, output, weights, settings, unet)
+    job = training.prepare(sources, output, weights, settings, unet)
     device = "one GPU each" if gpus else "on the CPU"
     print(f"train: {settings.variant}, {settings.recipe.iterations} iterations of {settings.recipe.batch} crops")
     print(f"workers: {workers}, {device}", flush=True)
-    left_out = show(train.train(job, workers, gpus > 0), settings.recipe.iterations)
+    left_out = show(training.train(job, workers, gpus > 0), settings.recipe.iterations)
     for line in left_out:
         print(f"left out: {line}")
     result = f"{output.rstrip('/')}/weights"

@@ -9,7 +9,7 @@ import typer
 from jobs.options import Run
 
 if TYPE_CHECKING:
-    from pipeline.verify import Verified
+    from pipeline.verify.files import Verified
 
 LOG_EVERY = 10.0  # seconds between lines about a check that goes on
 
@@ -31,11 +31,11 @@ def verify(
       interlcm verify restored
       interlcm verify s3://archive/restored --replay 20
     """
-    from pipeline import cluster
-    from pipeline import verify as verification
+    from pipeline.cluster import connect as cluster
+    from pipeline.verify import files as verify_files
 
     cluster.connect()
-    found = show(verification.verify(output))
+    found = show(verify_files.verify(output))
     if replay:
         show_again(output, replay, seed, found)
     found.check(output)
@@ -61,11 +61,11 @@ def show(steps: "Iterator[Verified]") -> "Verified":
 
 def show_again(output: str, count: int, seed: int, found: "Verified") -> None:
     """Print what becomes of each photo that is restored again. VerifyError when one comes out otherwise."""
-    from pipeline import replay
+    from pipeline.verify import replay as verify_replay
 
     replays = []
-    for one in replay.replay(output, count, seed):
+    for one in verify_replay.replay(output, count, seed):
         replays.append(one)
         print(f"replay: {one.outcome}: {one.uri}" + f" ({one.words})" * bool(one.words), flush=True)
     found.check(output)  # a file that was changed since is the reason why its photo comes out otherwise
-    replay.check(replays, output)
+    verify_replay.check(replays, output)

@@ -49,7 +49,7 @@ def pull(
       interlcm weights pull s3://archive/weights --variant 3step --variant 1step
       interlcm weights pull weights --metrics
     """
-    from pipeline.pull import pull
+    from pipeline.weights.pull import pull
 
     pull(weights, variant, print, metrics=metrics)
     print(f"{weights}: complete; next: interlcm weights verify {weights}")
@@ -92,7 +92,7 @@ def verify(weights: Weights) -> None:
       interlcm weights verify s3://archive/weights
     """
     from interlcm.weights_index import digest, read_index, verify
-    from pipeline.local_copy import local_folder
+    from pipeline.storage.cache import local_folder
 
     folder = local_folder(weights)
     if problems := verify(folder):

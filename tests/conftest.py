@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ceph import CephGateway, missing_programs
+from tests.support.ceph import CephGateway, missing_programs
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def fresh_clients() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A weights folder for crops of 32 px, in which real modules have random weights."""
-    from tests.tiny import weights_folder
+    from tests.support.tiny import weights_folder
 
     folder = tmp_path_factory.mktemp("tiny") / "weights"
     weights_folder(folder)
@@ -68,7 +68,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cluster of a run with two actors, one for the whole test run; what it keeps in HOME goes elsewhere."""
     import ray
 
-    from pipeline import cluster
+    from pipeline.cluster import connect as cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)

@@ -16,12 +16,12 @@ import typer.main
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
-from pipeline.evaluation_columns import EVALUATION_SCHEMA
-from pipeline.index import INDEX_SCHEMA
-from pipeline.limits import Limits
-from pipeline.settings import Review
-from pipeline.telemetry import METRICS
+from pipeline.cluster.telemetry import METRICS
+from pipeline.config.limits import Limits
+from pipeline.config.settings import Review
+from pipeline.evaluation.schema import EVALUATION_SCHEMA
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

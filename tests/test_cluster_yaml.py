@@ -13,9 +13,11 @@ import botocore.session  # type: ignore[import-untyped]
 import botocore.validate  # type: ignore[import-untyped]
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+import typer
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from jobs.__main__ import app
 from jobs.remote_command import checked
 
 ROOT = Path(__file__).parent.parent
@@ -276,7 +278,7 @@ def test_secrets_of_the_rayjob_come_from_a_secret_and_to_the_head_only(rayjob: A
 def test_the_entrypoint_of_the_rayjob_is_a_command_for_a_cluster(rayjob: Any) -> None:
     program, *words = shlex.split(rayjob["spec"]["entrypoint"])
     assert program == "interlcm"
-    assert checked(words) == (words, None)
+    assert checked(words, typer.main.get_command(app)) == (words, None)
 
 
 def test_one_image_and_one_version_of_ray(rayjob: Any, cluster: Any) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
-from pipeline.evaluation_columns import EVALUATION_SCHEMA
-from pipeline.index import INDEX_SCHEMA
-from pipeline.telemetry import METRICS
+from pipeline.cluster.telemetry import METRICS
+from pipeline.evaluation.schema import EVALUATION_SCHEMA
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 from tests.reference import COMMANDS, PAGES, ROOT, filled
 
 TEXT = "\n".join(page.read_text() for page in PAGES)

@@ -1,60 +1,145 @@
-"""The layers of the project: jobs -> pipeline -> interlcm, never back."""
+"""The layers of the project, jobs -> pipeline -> interlcm, and the rooms of pipeline/: every import goes down."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# What a package must not import: those above it, and for the model everything about clusters and storage.
-FORBIDDEN = {
-    "interlcm": {"ray", "pyarrow", "fsspec", "s3fs", "duckdb", "pipeline", "jobs", "tests"},
-    "pipeline": {"jobs", "tests"},
-    "jobs": {"tests"},
-}
-# Words for "whatever had no home".
+PACKAGES = ("interlcm", "pipeline", "jobs")
+
+# From the ground up. A file may import from its own room and from rooms on lower floors. Imports inside functions and
+# under TYPE_CHECKING count.
+FLOORS = (
+    {"interlcm"},
+    {"storage", "faces"},
+    {"config", "cluster", "networks"},
+    {"archives", "photos", "weights"},
+    {"index", "sandbox"},
+    {"manifest", "provenance", "training"},
+    {"stages"},
+    {"run"},
+    {"report", "verify", "evaluation", "benchmark"},
+    {"jobs"},
+)
+# The model knows nothing of clusters, tables and storage.
+NOT_IN_THE_MODEL = {"ray", "pyarrow", "fsspec", "s3fs", "duckdb"}
+# Names of modules and folders for things that have no place of their own.
 COLLECTIONS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
-FILES = sorted(path for package in FORBIDDEN for path in (ROOT / package).rglob("*.py"))
+
+def modules(package: str) -> dict[str, Path]:
+    """Dotted name -> file, of a package and all below it."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def imported_packages(code: str, package: tuple[str, ...]) -> set[str]:
-    """The top-level packages that a module in `package` imports, anywhere in it, type checking included."""
+MODULES = {name: path for package in PACKAGES for name, path in modules(package).items()}
+TESTS = modules("tests")
+
+
+def imported(code: str, module: str, package: bool, known: set[str]) -> set[str]:
+    """The modules that a module imports, anywhere in it: those of `known` in full, others by their top-level name.
+
+    package: the module is an __init__.py, so a relative import starts from itself.
+    """
     names = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(str(node.module).partition(".")[0])
-        elif isinstance(node, ast.ImportFrom) and node.level < len(package) + 1:
-            names.add(package[0])
-    return names
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = module.split(".")[: None if package else -1]
+            above = start[: len(start) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names}
+    return {name if name in known else name.partition(".")[0] for name in names}
 
 
-def test_there_is_something_to_check() -> None:
-    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(FORBIDDEN)
+def imports_of(name: str, path: Path, known: set[str]) -> set[str]:
+    return imported(path.read_text(), name, path.name == "__init__.py", known)
+
+
+IMPORTS = {name: imports_of(name, path, set(MODULES)) for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    """interlcm, jobs, or the room of pipeline/ that a module is in."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "pipeline" and len(parts) > 1 else parts[0]
+
+
+def floor(name: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
 
 
 @pytest.mark.parametrize(
     ("code", "names"),
     [
         ("import ray.data as data", {"ray"}),
-        ("def f():\n    from pipeline.index import INDEX_SCHEMA", {"pipeline"}),
-        ("from .model import InterLCM", {"interlcm"}),
+        ("def f():\n    from pipeline.index.schema import INDEX_SCHEMA", {"pipeline.index.schema"}),
+        ("from pipeline.photos import tiff", {"pipeline.photos.tiff"}),
+        ("from .model import InterLCM", {"interlcm.model"}),
+        ("from . import model", {"interlcm.model"}),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pyarrow", {"typing", "pyarrow"}),
     ],
 )
 def test_every_way_to_import_is_seen(code: str, names: set[str]) -> None:
-    assert imported_packages(code, ("interlcm",)) == names
+    assert imported(code, "interlcm.losses", False, set(MODULES)) == names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_down(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[:-1]
-    assert imported_packages(path.read_text(), package) & FORBIDDEN[package[0]] == set()
+def test_pipeline_holds_rooms_and_nothing_else() -> None:
+    assert [path.name for path in (ROOT / "pipeline").glob("*.py")] == ["__init__.py"]
+    rooms = {path.name for path in (ROOT / "pipeline").iterdir() if (path / "__init__.py").exists()}
+    assert rooms == set().union(*FLOORS) - {"interlcm", "jobs"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name: str) -> None:
+    own = room(name)
+    if own == "pipeline":
+        assert IMPORTS[name] == set()
+        return
+    other = {room(found) for found in IMPORTS[name] if found in MODULES} - {own}
+    assert {found for found in other if floor(found) >= floor(own)} == set()
+    if own == "interlcm":
+        assert IMPORTS[name] & NOT_IN_THE_MODEL == set()
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    graph = {name: {found for found in names if found in MODULES} - {name} for name, names in IMPORTS.items()}
+    # A package's __init__ that hands on names of its own modules is their roof, not a part of the circle.
+    roofs = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    graph = {name: {found for found in names if found not in roofs} for name, names in graph.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def test_packages_hand_on_no_names() -> None:
+    """So that importing one small module of a room loads no other. storage and interlcm are the two that do."""
+    full = [name for name, path in MODULES.items() if path.name == "__init__.py" and path.read_text().strip()]
+    assert full == ["interlcm", "pipeline.storage"]
 
 
 def test_no_module_collects_leftovers() -> None:
-    assert [path for path in FILES if {path.stem, path.parent.name} & COLLECTIONS] == []
+    assert [path for path in MODULES.values() if {path.stem, path.parent.name} & COLLECTIONS] == []
+
+
+def test_the_project_imports_no_test() -> None:
+    assert {name for name, found in IMPORTS.items() if "tests" in found} == set()
+
+
+def test_no_test_module_imports_another() -> None:
+    shared = {"tests.support", "tests.corpus", "tests.scale", "tests.reference"}
+    for name, path in TESTS.items():
+        found = {one for one in imports_of(name, path, set(TESTS)) if one in TESTS and one != "tests"}
+        assert {
+            one for one in found if not any(one == place or one.startswith(f"{place}.") for place in shared)
+        } == set()

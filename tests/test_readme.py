@@ -18,8 +18,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), 
 # First line of each block that is not run -> why.
 NOT_RUN = {
     "make install": "sets up the environment that these tests run in",
-    "export AWS_ENDPOINT_URL": "needs a bucket and a Ray cluster; tests/pipeline/test_run_s3.py has both",
-    "interlcm weights pull": "downloads gigabytes; tests/pipeline/test_pull.py has a server of its own",
+    "export AWS_ENDPOINT_URL": "needs a bucket and a Ray cluster; tests/pipeline/run/test_run_s3.py has both",
+    "interlcm weights pull": "downloads gigabytes; tests/pipeline/weights/test_pull.py has a server of its own",
     "OUTPUT/": "a picture of folders",
     "@inproceedings": "a citation",
 }

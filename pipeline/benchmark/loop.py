@@ -15,8 +15,8 @@ import torch
 
 from interlcm.model import InterLCM
 from interlcm.weights_index import DEMO_WEIGHTS, read_index
-from pipeline import face
-from pipeline.detect import load_detector
+from pipeline.faces import alignment, pasting
+from pipeline.faces.detectors import load_detector
 
 
 def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
@@ -28,10 +28,10 @@ def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
     for path in sorted(Path(source).iterdir()):
         photo: Any = cv2.cvtColor(cast(Any, cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
         for found in detector.detect(photo, 24):
-            crop, matrix = face.align(photo, found.landmarks, size)
+            crop, matrix = alignment.align(photo, found.landmarks, size)
             lq = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None] / 127.5 - 1
             restored = ((model.restore(lq)[0].clamp(-1, 1) + 1) * 127.5).round().byte()
-            face.paste(photo, np.ascontiguousarray(restored.permute(1, 2, 0).cpu().numpy()), matrix)
+            pasting.paste(photo, np.ascontiguousarray(restored.permute(1, 2, 0).cpu().numpy()), matrix)
         cv2.imwrite(str(Path(output) / path.name), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))
 
 

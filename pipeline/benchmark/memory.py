@@ -14,11 +14,12 @@ import psutil
 import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
-from pipeline import in_flight, manifest, run
 from pipeline.benchmark.processes import Watch
 from pipeline.benchmark.stand_in import PlacedFaces, TimedRestore, Timesheet
 from pipeline.benchmark.throughput import stand_in_job
-from pipeline.settings import Resources
+from pipeline.config.resources import Resources
+from pipeline.manifest import pending as manifest_pending
+from pipeline.run import chain, ledger
 
 TENTHS = 10
 KINDS = ("driver", "fetch", "find", "restore", "publish", "sandbox")
@@ -56,12 +57,12 @@ def measure(output: str, resources: Resources, size: int) -> Measured:
     """Restore what the index of OUTPUT holds with stand-ins, crops of `size` px. Ray has to be running, from here."""
     job = stand_in_job(output)
     sheet: Any = ray.remote(num_cpus=0)(Timesheet).remote()
-    dataset = run.chain(
-        manifest.pending(job.output),
+    dataset = chain.chain(
+        manifest_pending.pending(job.output),
         job,
         size,
         resources,
-        in_flight.ledger(),
+        ledger.ledger(),
         find=(PlacedFaces, (job, size)),
         restore=(TimedRestore, (job, resources, SECONDS, sheet)),
     )
@@ -82,7 +83,7 @@ def kind(process: psutil.Process) -> str:
     title = " ".join(process.cmdline())
     if process.pid == os.getpid():
         name = "driver"
-    elif "pipeline.sandbox" in title:
+    elif "pipeline.sandbox.child" in title:
         name = "sandbox"
     else:
         name = next((name for part, name in TASKS.items() if title.startswith(f"ray::{part}")), "other")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from interlcm import color, schedule
+from interlcm import color_fix, schedule
 from interlcm.device import place
 from interlcm.model import InterLCM
 from interlcm.spatial_encoder import embed
@@ -101,8 +101,8 @@ def plain(model: InterLCM, lq: Tensor, seed: int) -> Tensor:
             down_block_additional_residuals=skips, mid_block_additional_residual=middle,
         ).sample  # fmt: skip
         clean = schedule.consistency_estimate(model.scheduler, noisy, output, timestep)
-    restored = color.fix_color(model.decode(clean), lq, "wavelet")
-    return color.keep_monochrome(restored, lq)
+    restored = color_fix.fix_color(model.decode(clean), lq, "wavelet")
+    return color_fix.keep_monochrome(restored, lq)
 
 
 def measure(

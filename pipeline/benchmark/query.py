@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import manifest, query, storage
-from pipeline.columns import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
-from pipeline.index import INDEX_SCHEMA
+from pipeline import storage
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest import pending as manifest_pending
+from pipeline.manifest import query
+from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 
 PER_FILE = 100_000  # rows; a compacted manifest and an index of large archives have such files
 DONE = 0.9  # share of the index that has a manifest row
@@ -61,7 +63,7 @@ def _timed(work: Any, *arguments: str) -> tuple[float, int, int]:
 
 
 def _pending(folder: str) -> int:
-    return len(manifest.pending(folder))
+    return len(manifest_pending.pending(folder))
 
 
 def _ask(folder: str, sql: str) -> int:

@@ -18,13 +18,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline import face
-from pipeline.face import Face, Pixels
-from pipeline.find import FindFaces
-from pipeline.judge import Judge
-from pipeline.restore import RestoreFaces
-from pipeline.row import Crops
-from pipeline.settings import Job, Resources
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.faces import alignment
+from pipeline.faces.alignment import Pixels
+from pipeline.faces.face import Face
+from pipeline.networks.facexlib import FaceNetworks
+from pipeline.stages.detect import DetectFaces
+from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.row import Crops
 
 FACES = (2, 3)  # of one photo and the next
 
@@ -41,12 +43,12 @@ class Placed:
         found = []
         for n in range(count):
             corner = np.array([width * (n + 0.5) / count - side / 2, height / 3])
-            points = (face.TEMPLATE * (side / face.TEMPLATE_SIZE) + corner).astype(np.float32)
+            points = (alignment.TEMPLATE * (side / alignment.TEMPLATE_SIZE) + corner).astype(np.float32)
             found.append(Face((*corner, *(corner + side)), points, 0.9))
         return found
 
 
-class PlacedFaces(FindFaces):
+class PlacedFaces(DetectFaces):
     """The second stage with placed faces and crops of `size` px."""
 
     def __init__(self, job: Job, size: int) -> None:
@@ -91,7 +93,7 @@ class TimedRestore(RestoreFaces):
         torch.set_num_threads(1)
         self.settings, self.batch_faces = job.settings, resources.batch_faces
         self.device, self.background = torch.device("cpu"), None
-        self.judge = Judge(Path("no weights"))
+        self.judge = FaceNetworks(Path("no weights"))
         self.seconds, self.sheet = seconds, sheet
 
     def __call__(self, table: pa.Table) -> pa.Table:

@@ -11,9 +11,17 @@ from typing import Any
 
 import ray
 
-from pipeline import in_flight, manifest, query, run, storage, storage_client, telemetry
+from pipeline import storage
 from pipeline.benchmark.stand_in import Call, PlacedFaces, TimedRestore, Timesheet
-from pipeline.settings import Environment, Job, Resources, Settings
+from pipeline.cluster import telemetry
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import Settings
+from pipeline.manifest import pending as manifest_pending
+from pipeline.manifest import query
+from pipeline.run import chain, ledger
+from pipeline.storage import client as storage_client
 
 SETTLED = 40.0  # seconds in which the metrics of a run reach the nodes that export them; Ray sends them every ten
 STAGES = ("fetch", "detect", "restore", "compose")
@@ -90,12 +98,12 @@ def measure(output: str, resources: Resources, seconds: float, size: int) -> Mea
     done: Any
     before = telemetry.totals()
     begun, photos = time.time(), 0
-    dataset = run.chain(
-        manifest.pending(job.output),
+    dataset = chain.chain(
+        manifest_pending.pending(job.output),
         job,
         size,
         resources,
-        in_flight.ledger(),
+        ledger.ledger(),
         find=(PlacedFaces, (job, size)),
         restore=(TimedRestore, (job, resources, seconds, sheet)),
     )

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from pipeline import report_pictures, storage
-from pipeline.limits import Limits
-from pipeline.report import write_report
-from pipeline.report_data import Pictures
-from pipeline.settings import Environment
-from tests.review_run import write_run
+from pipeline import storage
+from pipeline.config.limits import Limits
+from pipeline.config.secrets import Environment
+from pipeline.report import pictures as report_pictures
+from pipeline.report.build import write_report
+from pipeline.report.data import Pictures
+from tests.support.browser import Page, start_browser
+from tests.support.review_run import write_run
 
 PROGRAMS = ("chromium", "chromedriver")
-SWITCHES = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--force-device-scale-factor=1"),
-)
 
 
 @pytest.fixture(scope="session")
@@ -44,20 +37,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("downloads")
-
-
-def start_browser(profile: Path, downloads: Path) -> WebDriver:
-    """A headless Chromium that keeps its things in `profile`."""
-    options = Options()
-    options.binary_location = str(shutil.which("chromium"))
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.add_argument(f"--user-data-dir={profile}")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.set_script_timeout(20)
-    return driver
 
 
 @pytest.fixture(scope="session")
@@ -79,71 +58,6 @@ def artefacts() -> Path:
     folder = Path(os.environ.get("ARTEFACTS", ".artefacts"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-class Page:
-    """The report in the browser, as a test uses it."""
-
-    def __init__(self, driver: WebDriver, folder: Path, artefacts: Path) -> None:
-        self.driver, self.folder, self.artefacts = driver, folder, artefacts
-
-    def open(self, address: str = "#/") -> None:
-        self.driver.get("about:blank")  # else only the part behind # changes, and nothing is loaded
-        self.driver.get(f"{(self.folder / 'index.html').as_uri()}{address}")
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        """The value of a JavaScript expression, awaited."""
-        return self.driver.execute_async_script(
-            f"const done = arguments[arguments.length - 1]; (async () => ({script}))().then(done)", *arguments
-        )
-
-    def until(self, script: str) -> Any:
-        """Wait for an expression to be true."""
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        return WebDriverWait(self.driver, 15).until(lambda _: self.run(script), message=script)
-
-    def click(self, selector: str) -> None:
-        self.until(f"!!document.querySelector({selector!r})")
-        self.driver.find_element("css selector", selector).click()
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def text(self, selector: str) -> str:
-        return str(self.run(f"document.querySelector({selector!r}).textContent"))
-
-    def cards(self) -> list[str]:
-        """The names of the cards, in their order, once they are filled."""
-        filled = "[...document.querySelectorAll('.card')].every((card) => card.textContent !== '')"
-        self.until(f"Gallery.list?.ariaBusy === null && {filled}")
-        names = "[...document.querySelectorAll('.card')].sort((a, b) => a.dataset.place - b.dataset.place)"
-        return list(self.run(f"{names}.map((card) => card.querySelector('.name').textContent)"))
-
-    def asked(self) -> list[str]:
-        """The addresses that were asked for since this was called last."""
-        entries = self.driver.get_log("performance")  # type: ignore[attr-defined]
-        events = [json.loads(entry["message"])["message"] for entry in entries]
-        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-
-    def shot(self, name: str) -> None:
-        self.until("[...document.images].every((image) => image.complete)")
-        self.driver.save_screenshot(str(self.artefacts / f"report-{name}.png"))
-
-    def size(self, width: int, height: int, mobile: bool = False) -> None:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
-        self.command("Emulation.setDeviceMetricsOverride", metrics)
-        self.command("Emulation.setTouchEmulationEnabled", {"enabled": mobile})
-
-    def scheme(self, name: str) -> None:
-        features = [{"name": "prefers-color-scheme", "value": name}]
-        self.command("Emulation.setEmulatedMedia", {"features": features})
-
-    def command(self, name: str, parameters: dict[str, Any]) -> None:
-        """Of the DevTools protocol."""
-        self.driver.execute_cdp_cmd(name, parameters)
 
 
 @pytest.fixture

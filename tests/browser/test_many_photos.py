@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from tests.browser.conftest import Page
-from tests.report_scale import VIEWS, loaded, write
+from tests.scale.report_scale import VIEWS, loaded, write
+from tests.support.browser import Page
 
 
 @pytest.mark.slow

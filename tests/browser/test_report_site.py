@@ -11,8 +11,8 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.conftest import Page
-from tests.review_run import FLAGGED, HOSTILE
+from tests.support.browser import Page
+from tests.support.review_run import FLAGGED, HOSTILE
 
 ALL = "#/gallery?status=any"
 

@@ -14,7 +14,7 @@ from interlcm.convert import build, convert
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import load_components
 from interlcm.weights_index import WeightsError, file_sha256, read_index, verify
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture

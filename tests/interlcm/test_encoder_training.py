@@ -16,10 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from interlcm import InterLCM
 from interlcm.encoder_training import EncoderTraining, MicroBatch, Recipe
+from interlcm.errors import TrainingError
 from interlcm.perceptual import Perceptual
-from interlcm.training import TrainingError
-from tests import tiny
-from tests.networks import write_perceptual_network
+from tests.support import tiny
+from tests.support.networks import write_perceptual_network
 
 FROZEN = ("unet", "vae", "clip")
 RECIPE = Recipe(

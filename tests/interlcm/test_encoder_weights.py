@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from interlcm import InterLCM, encoder_weights
 from interlcm.weights import WeightsError, read_index, verify
 from interlcm.weights_index import describe, merge_index, write_index
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture

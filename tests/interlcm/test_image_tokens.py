@@ -5,7 +5,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm.image_tokens import CLIP_MEAN, CLIP_STD, image_tokens
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

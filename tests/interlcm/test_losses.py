@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from interlcm import InterLCM, losses
-from tests import tiny
+from tests.support import tiny
 
 HQ, LQ = tiny.faces(4, seed=1), tiny.faces(4, seed=2)
 PARTS = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip")

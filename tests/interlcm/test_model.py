@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from interlcm import InterLCM
-from interlcm.color import is_monochrome
-from tests import tiny
+from interlcm.color_fix import is_monochrome
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from interlcm import InterLCM
-from tests import tiny
+from tests.support import tiny
 
 # What networks are made of; the noise is drawn face by face, and is not among them.
 OPERATORS = (

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interlcm import InterLCM
 from interlcm.image_tokens import image_tokens
-from tests.interlcm.seeded import seeded_model
+from tests.support.seeded import seeded_model
 
 GOLDEN = Path(__file__).parent / "golden" / "small_128px.npz"
 STRIDE = 7  # of the pixels kept in it: shares no factor with the VAE's blocks of 8

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from interlcm.perceptual import HEADS, TRUNK, Perceptual
 from interlcm.weights_index import WeightsError
-from tests.networks import write_perceptual_network
+from tests.support.networks import write_perceptual_network
 
 ASTRONAUT = torch.from_numpy(skimage.data.astronaut()[32:128, 176:272].copy()).permute(2, 0, 1)[None] / 127.5 - 1
 COFFEE = torch.from_numpy(skimage.data.coffee()[32:128, 176:272].copy()).permute(2, 0, 1)[None] / 127.5 - 1

@@ -7,7 +7,7 @@ import torch
 
 from interlcm import InterLCM
 from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlcm.weights import load_components, save_components
-from interlcm.weights_index import (
-    WeightsError,
-    describe,
-    digest,
-    merge_index,
-    read_index,
-    verify,
-    write_index,
-)
-from tests import tiny
+from interlcm.weights_index import WeightsError, describe, digest, merge_index, read_index, verify, write_index
+from tests.support import tiny
 
 MODULES = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip")
 ONE_PART = '{"format": 1, "image_size": 8, "variants": {}, "parts": [{"sha256": "", "path": "PATH"}]}'

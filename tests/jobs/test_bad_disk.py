@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import counts
-from tests.jobs.test_main import Interlcm
-from tests.pictures import coffee, encoded, hopper
-from tests.pipeline.archives import put, tar_bytes
-from tests.pipeline.test_storage_faults import mounted
+from pipeline.manifest.counts import counts
+from tests.support.archives import put, tar_bytes
+from tests.support.command import Interlcm
+from tests.support.fault_proxy import mounted
+from tests.support.pictures import coffee, encoded, hopper
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.__main__ import app, main
-from jobs.figures import markdown
+from jobs.benchmark.figures import markdown
 from pipeline.benchmark.model import SIZES, parts
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import manifest
-from pipeline.manifest import write_part
-from tests.jobs.test_main import Interlcm
-from tests.pictures import coffee, encoded
-from tests.pipeline.archives import put, tar_bytes
-from tests.rows import pending_rows, result_row
+from pipeline.manifest import counts
+from pipeline.manifest.write import write_part
+from tests.support.archives import put, tar_bytes
+from tests.support.command import Interlcm
+from tests.support.pictures import coffee, encoded
+from tests.support.rows import pending_rows, result_row
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -80,5 +80,5 @@ def test_new_accessions_join_an_old_run(restore: Restore, tmp_path: Path) -> Non
     restore.sources.append(put(str(tmp_path), "more.tar", tar_bytes({"a.jpg": NONE, "b.jpg": NONE})))
     assert restore.to_do() == 2
     assert "index: 2 archives, 12 members" in restore.interlcm.out
-    found = manifest.counts(restore.output)
+    found = counts.counts(restore.output)
     assert (found.indexed, found.no_face, found.pending, found.adds_up) == (COUNT + 2, COUNT, 2, True)

@@ -23,12 +23,12 @@ from interlcm.weights_index import digest
 from jobs.__main__ import main
 from jobs.evaluate import print_table
 from pipeline import storage
-from pipeline.evaluation import Evaluation
-from pipeline.evaluation_columns import EVALUATION_SCHEMA
-from tests.ceph import CephGateway
-from tests.pictures import astronaut, encoded, hopper, resized
-from tests.pipeline.archives import put, tar_bytes, zip_bytes
-from tests.stages import job
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.evaluation.schema import EVALUATION_SCHEMA
+from tests.support.archives import put, tar_bytes, zip_bytes
+from tests.support.ceph import CephGateway
+from tests.support.pictures import astronaut, encoded, hopper, resized
+from tests.support.stages import job
 
 FACES = {"one": hopper(64)[:64], "two": astronaut(64), "three": resized(hopper(96)[:96], 64)}
 BROKEN = encoded(astronaut(64))[:700]

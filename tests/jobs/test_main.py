@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from jobs import weights
-from jobs.__main__ import app, main
-from pipeline.index import build_index
-from pipeline.manifest import counts, write_part
-from tests.ceph import CephGateway, free_port
-from tests.pictures import coffee, encoded, hopper
-from tests.pipeline.archives import put, tar_bytes
-from tests.rows import pending_rows, result_row
+from jobs.__main__ import app
+from pipeline.index.build import build_index
+from pipeline.manifest.counts import counts
+from pipeline.manifest.write import write_part
+from tests.support.archives import put, tar_bytes
+from tests.support.ceph import CephGateway, free_port
+from tests.support.command import Interlcm
+from tests.support.pictures import coffee, encoded, hopper
+from tests.support.rows import pending_rows, result_row
 
 COMMANDS = [
     f"{group}{command.callback.__name__}"
@@ -24,26 +26,6 @@ COMMANDS = [
     for command in commands.registered_commands
     if command.callback is not None
 ]
-
-
-class Interlcm:
-    """Runs the command in this process; the exit code, and what it said on stderr."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: str) -> int:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(arguments))
-        self.out, self.err = self.capsys.readouterr()
-        assert "Traceback" not in self.out + self.err
-        return stopped.value.code if isinstance(stopped.value.code, int) else 0
-
-    def line(self) -> str:
-        """The one line on stderr."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("interlcm: ")
-        return line.removeprefix("interlcm: ")
 
 
 @pytest.fixture
@@ -148,7 +130,7 @@ def test_a_detector_without_its_weights(source: str, tmp_path: Path, tiny_weight
 def test_steps_that_a_variant_is_not_made_for(source: str, tmp_path: Path, interlcm: Interlcm) -> None:
     import json
 
-    from tests.tiny import weights_folder
+    from tests.support.tiny import weights_folder
 
     folder = tmp_path / "weights"
     weights_folder(folder)

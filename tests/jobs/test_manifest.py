@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs.__main__ import main
-from pipeline.manifest import counts, write_part
-from tests.rows import index_row, result_row, write_index
+from pipeline.manifest.counts import counts
+from pipeline.manifest.write import write_part
+from tests.support.rows import index_row, result_row, write_index
 
 
 def interlcm(*arguments: str) -> int:

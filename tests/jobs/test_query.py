@@ -10,8 +10,8 @@ import pytest
 
 from jobs.__main__ import main
 from pipeline import storage
-from pipeline.manifest import write_part
-from tests.rows import face, index_row, result_row, write_index
+from pipeline.manifest.write import write_part
+from tests.support.rows import face, index_row, result_row, write_index
 
 
 def interlcm(*arguments: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.__main__ import main
-from tests.review_run import write_run
+from tests.support.review_run import write_run
 
 
 def interlcm(*arguments: str) -> int:

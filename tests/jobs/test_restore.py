@@ -12,10 +12,11 @@ import pytest
 import typer
 
 from jobs import restore
-from jobs.restore import actor_range, batch_of, plan, progress_line, show
-from pipeline import cluster
-from pipeline.compose import DONE
-from pipeline.run import Progress
+from jobs.plan import actor_range, batch_of, plan
+from jobs.progress import progress_line, show
+from pipeline.cluster import connect as cluster
+from pipeline.run.attempt import Progress
+from pipeline.stages.publish import DONE
 
 
 @pytest.mark.parametrize(

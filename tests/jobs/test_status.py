@@ -17,9 +17,10 @@ import pytest
 from jobs.__main__ import main
 from jobs.status import equation, in_words
 from pipeline import storage
-from pipeline.manifest import Counts, counts, write_part
-from pipeline.pace import look
-from tests.rows import face, index_row, result_row, write_index
+from pipeline.manifest.counts import Counts, counts
+from pipeline.manifest.write import write_part
+from pipeline.run.status import read_status
+from tests.support.rows import face, index_row, result_row, write_index
 
 EQUATION = ["indexed", "=", "restored", "+", "no_face", "+", "skipped", "+", "failed", "+", "pending"]
 
@@ -128,7 +129,7 @@ def test_an_attempt_without_results_has_no_rate(now: datetime, tmp_path: Path) -
     output = str(tmp_path)
     moving_run(output, now - timedelta(seconds=60))
     run_json(output, now)
-    found = look(output)
+    found = read_status(output)
     assert (found.photos_per_minute, found.faces_per_second, found.remaining) == (0, 0, None)
     assert found.attempt is not None and found.attempt.number == 1
 
@@ -140,7 +141,7 @@ def test_only_the_last_minutes_count(now: datetime, tmp_path: Path) -> None:
     slow = [result_row(f"{n}.jpg") | {"finished_at": now - timedelta(minutes=100 - n)} for n in range(50)]
     fast = [result_row(f"{n}.jpg") | {"finished_at": now - timedelta(seconds=n - 50)} for n in range(50, 80)]
     write_part(slow + fast, output, "1")
-    assert look(output).photos_per_minute == pytest.approx(30 / 5)
+    assert read_status(output).photos_per_minute == pytest.approx(30 / 5)
 
 
 def test_watch_ends_when_nothing_is_pending(output: str, capsys: pytest.CaptureFixture[str]) -> None:

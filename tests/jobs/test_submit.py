@@ -12,11 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import typer
 from ray.job_submission import JobDetails, JobStatus, JobType
 
 from jobs import submit
-from tests.ceph import free_port
-from tests.jobs.test_main import Interlcm
+from tests.support.ceph import free_port
+from tests.support.command import Interlcm
 
 
 @pytest.fixture
@@ -138,9 +139,10 @@ def test_wrong_usage_shows_before_anything_is_sent(
     ],
 )
 def test_places_that_every_node_has(words: str) -> None:
+    from jobs.__main__ import app
     from jobs.remote_command import checked
 
-    assert checked(words.split()) == (words.split(), None)
+    assert checked(words.split(), typer.main.get_command(app)) == (words.split(), None)
 
 
 def test_a_secret_in_a_uri_stays_here(interlcm: Interlcm) -> None:

@@ -17,16 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import sealed
-from pipeline.index import photo_id
-from pipeline.manifest import counts, write_part
-from pipeline.submission import Jobs
-from tests.ceph import ACCESS_KEY, SECRET_KEY, CephGateway
-from tests.jobs.ray_head import SECONDS, Head, User, job_id, running_head
-from tests.jobs.test_main import Interlcm
-from tests.pictures import encoded, hopper
-from tests.pipeline.archives import put, tar_bytes
-from tests.rows import result_row
+from pipeline.cluster import sealed_settings
+from pipeline.cluster.submission import Jobs
+from pipeline.index.schema import photo_id
+from pipeline.manifest.counts import counts
+from pipeline.manifest.write import write_part
+from tests.support.archives import put, tar_bytes
+from tests.support.ceph import ACCESS_KEY, SECRET_KEY, CephGateway
+from tests.support.command import Interlcm
+from tests.support.pictures import encoded, hopper
+from tests.support.ray_head import SECONDS, Head, User, job_id, running_head
+from tests.support.rows import result_row
 
 pytestmark = pytest.mark.timeout(900)  # far more than it takes: most of it is processes that start
 
@@ -109,7 +110,7 @@ def test_the_secret_is_shown_nowhere(submitted: subprocess.CompletedProcess[str]
             seen[str(path)] = path.read_bytes()
     assert [name for name, data in seen.items() if SECRET_KEY.encode() in data or ACCESS_KEY.encode() in data] == []
     assert [name for name, data in seen.items() if user.head.token.encode() in data] == []
-    sealed_ones = [name for name, data in seen.items() if sealed.VARIABLE.encode() in data]
+    sealed_ones = [name for name, data in seen.items() if sealed_settings.VARIABLE.encode() in data]
     assert {"/api/jobs/", f"/api/jobs/{job}"} <= set(sealed_ones)
     assert any("/logs/" in name for name in sealed_ones)
 

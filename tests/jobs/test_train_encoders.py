@@ -15,8 +15,8 @@ import yaml
 
 from jobs.__main__ import main
 from jobs.train import PRESETS
-from pipeline import training_files
-from tests.training_runs import PRESET, curve, faces_tar
+from pipeline.training import files as training_files
+from tests.support.training_runs import PRESET, curve, faces_tar
 
 
 def preset(folder: Path, **changed: Any) -> str:

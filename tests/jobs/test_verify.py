@@ -18,21 +18,26 @@ import pyarrow as pa
 import pytest
 
 from jobs.__main__ import main
-from pipeline import query, replay, run, storage
-from pipeline.compose import compose
-from pipeline.fetch import fetch
-from pipeline.find import FindFaces
-from pipeline.likeness import ROUNDING, difference
-from pipeline.limits import Limits
-from pipeline.manifest import write_part
-from pipeline.restore import RestoreFaces
-from pipeline.run import prepare
-from pipeline.settings import Resources, Settings
-from pipeline.signing import Signing
-from tests.certificates import signer
-from tests.pictures import Pixels, astronaut, coffee, encoded, hopper
-from tests.pipeline.archives import put, tar_bytes, zip_bytes
-from tests.stages import indexed
+from pipeline import storage
+from pipeline.config.limits import Limits
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Signing
+from pipeline.config.settings import Settings
+from pipeline.manifest import query
+from pipeline.manifest.write import write_part
+from pipeline.provenance.signing import load_signing
+from pipeline.run import attempts as run_attempts
+from pipeline.run.prepare import prepare
+from pipeline.stages.detect import DetectFaces
+from pipeline.stages.fetch import fetch
+from pipeline.stages.publish import publish
+from pipeline.stages.restore import RestoreFaces
+from pipeline.verify import replay
+from pipeline.verify.likeness import ROUNDING, difference
+from tests.support.archives import put, tar_bytes, zip_bytes
+from tests.support.certificates import signer
+from tests.support.pictures import Pixels, astronaut, coffee, encoded, hopper
+from tests.support.stages import indexed
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -57,11 +62,11 @@ class Run:
     def restore(self, source: Path, batch_faces: int = 8, signing: Signing | None = None, **settings: Any) -> None:
         job = prepare(str(self.output), Settings(weights=self.weights, detector="haar", **settings), signing)
         resources = Resources(batch_faces=batch_faces, threads=1)
-        find, restore = FindFaces(job), RestoreFaces(job, resources)
+        find, restore = DetectFaces(job), RestoreFaces(job, resources)
         pending = indexed(source, self.output)
-        run.record(job, resources)
+        run_attempts.record(job, resources)
         found = [part for table in fetch(pending, job) for part in find(table)]
-        compose(restore(pa.concat_tables(found)), job)
+        publish(restore(pa.concat_tables(found)), job)
 
     def file(self, path: str) -> Path:
         return self.output / "restored" / path
@@ -168,7 +173,7 @@ def test_settings_come_from_the_attempt_that_made_each_photo(made: Run, tmp_path
 
 def test_a_signed_photo_has_the_same_pixels(made: Run, tmp_path: Path) -> None:
     source = Path(put(str(tmp_path), "a.tar", tar_bytes({"h.jpg": encoded(hopper())})))
-    made.restore(source, signing=Signing.load(*signer(tmp_path)))
+    made.restore(source, signing=load_signing(*signer(tmp_path)))
     assert replays(made)[:2] == (0, ["replay: same pixels a.tar/h.jpg.jpg (0.00 of 255 beyond the format's own loss)"])
 
 
@@ -192,7 +197,7 @@ def test_other_pixels_are_told_from_rounding(restored: Run) -> None:
 
 
 def test_weights_that_are_others_now(restored: Run, tmp_path: Path) -> None:
-    from tests.tiny import weights_folder
+    from tests.support.tiny import weights_folder
 
     attempts = json.loads((restored.output / "run.json").read_text())
     weights_folder(tmp_path / "others", seed=3)

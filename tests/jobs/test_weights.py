@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jobs.__main__ import main
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture

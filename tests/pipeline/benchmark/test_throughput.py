@@ -11,8 +11,8 @@ import ray
 from pipeline.benchmark import memory, photos, throughput
 from pipeline.benchmark.stand_in import Call
 from pipeline.benchmark.throughput import Measured
-from pipeline.index import build_index
-from pipeline.settings import Resources
+from pipeline.config.resources import Resources
+from pipeline.index.build import build_index
 
 PHOTOS = 24
 LAG = 12.0  # seconds: what earlier tests counted on the same cluster is exported up to ten later

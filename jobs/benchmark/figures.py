@@ -1,0 +1,125 @@
+"""What a benchmark hands over: tables on the screen, and the same with machine and versions as JSON."""
+
+import json
+import os
+import platform
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+Rows = list[dict[str, Any]]  # column, with its unit -> value
+
+On = Annotated[
+    str, typer.Option(metavar="URI", help="Folder to work in, such as s3://bucket/benchmark; else a temporary one.")
+]
+To = Annotated[str, typer.Option(metavar="FILE", help="Path or URI that the figures go to as JSON, too.")]
+
+PACKAGES = ("interlcm", "torch", "diffusers", "ray", "pyarrow", "duckdb", "numpy", "pyvips", "opencv-python")
+
+
+@contextmanager
+def workplace(on: str) -> Iterator[str]:
+    """The folder to work in: a new one below `on`, or a temporary one of this machine, which is removed."""
+    if on:
+        from pipeline import storage
+
+        yield storage.join(storage.canonical(on), uuid.uuid4().hex[:8])
+        return
+    with TemporaryDirectory(prefix="interlcm-benchmark-") as folder:
+        yield folder
+
+
+def publish(tables: dict[str, Rows], to: str = "") -> None:
+    """Print each table under its title, and write all of them to `to`, if that is given."""
+    from pipeline import storage
+
+    about = machine()
+    for title, rows in tables.items():
+        print(f"\n{title}\n\n{markdown(rows)}")
+    print(f"\n{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['gpu'] or 'no GPU'}")
+    if to:
+        record = {
+            "command": " ".join(["interlcm", *sys.argv[1:]]),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": about,
+            "versions": {name: version(name) for name in PACKAGES},
+            "tables": tables,
+        }
+        storage.write_bytes(to, (json.dumps(record, indent=2) + "\n").encode())
+        print(f"figures written to {to}")
+
+
+def numbers(option: str, text: str, least: int = 1) -> list[int]:
+    """'--actors', '1,4' -> [1, 4]; typer.BadParameter, which names the option, for anything below `least`."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) >= least for word in words):
+        raise typer.BadParameter(f"{option} {text}: give a number of {least} or more, or several such as {least},100")
+    return [int(word) for word in words]
+
+
+def markdown(rows: Rows) -> str:
+    """A table that reads well on a terminal and goes into a page as it is."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, *([shown(row.get(name)) for name in names] for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(names))]
+    numeric = [all(not isinstance(row.get(name), str) for row in rows) for name in names]
+    rule = "| " + " | ".join("-" * (w - 1) + (":" if n else "-") for w, n in zip(widths, numeric, strict=True)) + " |"
+    lines = [
+        "| " + " | ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)) + " |"
+        for line in cells
+    ]
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def shown(value: Any) -> str:
+    """Three digits are enough for a figure that was measured; a count has all of its own."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def machine() -> dict[str, Any]:
+    """The processor, the cores and the memory that this process may use, and the GPU that PyTorch sees."""
+    import torch
+
+    from pipeline.cluster.connect import cores
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": processor(),
+        "cores": cores(),
+        "memory_gb": round(memory / 1e9),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    """The processor's name, as Linux has it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def size_range(text: str) -> tuple[int, int]:
+    """'1:20' (MB) -> (1000000, 20000000)."""
+    low, _, high = text.partition(":")
+    try:
+        bounds = int(float(low) * 1e6), int(float(high or low) * 1e6)
+    except ValueError:
+        bounds = (0, 0)
+    if not 1000 <= bounds[0] <= bounds[1]:
+        raise typer.BadParameter(f"--megabytes {text}: give a size such as 5, or LOW:HIGH such as 1:20")
+    return bounds

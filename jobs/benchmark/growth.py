@@ -1,0 +1,52 @@
+"""`interlcm benchmark growth`: what a photo costs as runs have more of them."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from jobs.benchmark.figures import On, Rows, To, numbers, publish, size_range, workplace
+
+
+def growth(
+    on: On = "",
+    photos: Annotated[
+        str, typer.Option(metavar="N,...", help="A run of each of these numbers, 10 or more.")
+    ] = "300,1000",
+    megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.02:0.05",
+    to: To = "",
+) -> None:
+    """Restore more and more photos with stand-ins for the detector and the model: cost must grow as they do.
+
+    The photos are small, so that many pass in the time, with two or three faces each. All processes are counted from
+    the question what is left to do to the last committed row.
+
+    \b
+    Examples:
+      interlcm benchmark growth
+      interlcm benchmark growth --photos 1000,10000,100000 --to growth.json
+    """
+    import ray
+
+    from pipeline import storage
+    from pipeline.benchmark import memory
+    from pipeline.benchmark import photos as benchmark_photos
+    from pipeline.cluster import connect as cluster
+    from pipeline.config.resources import Resources
+    from pipeline.index import build as index_build
+
+    low, high = size_range(megabytes)
+    counts = numbers("--photos", photos, least=10)
+    rows: Rows = []
+    for count in counts:
+        with workplace(on) as folder:
+            source, output = storage.join(folder, "scans"), storage.join(folder, "run")
+            benchmark_photos.write_archives(source, count, low, high)
+            cluster.connect(1)
+            begun = time.perf_counter()
+            index_build.build_index([source], output)
+            indexed = time.perf_counter() - begun
+            measured = memory.measure(output, Resources(1, 1, batch_faces=2), size=64)
+            ray.shutdown()
+        rows.append({"photos": count, "index s": indexed, **memory.cost(measured)})
+    publish({"Growth": rows}, to)

@@ -1,0 +1,48 @@
+"""`interlcm benchmark memory`: what a run's processes and Ray's object store hold while many photos pass."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.benchmark.figures import On, To, publish, size_range, workplace
+
+
+def memory(
+    on: On = "",
+    store: Annotated[int, typer.Option(min=80, help="Ray's object store, MB.")] = 80,
+    times: Annotated[float, typer.Option(min=0.1, help="Photos have so many times the bytes of the store.")] = 20,
+    megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.5:1.5",
+    crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = 128,
+    to: To = "",
+) -> None:
+    """Restore many times what the object store holds, with stand-ins for the detector and the model.
+
+    For each tenth of the photos the table has the most memory that one process of each kind had (its share of what it
+    shares with others, as Linux counts it), the most that the store held, and what was spilled to disk so far.
+
+    \b
+    Examples:
+      interlcm benchmark memory
+      interlcm benchmark memory --store 2000 --megabytes 1:20 --crop 512 --to memory.json
+    """
+    import ray
+
+    from pipeline import storage
+    from pipeline.benchmark import memory as benchmark_memory
+    from pipeline.benchmark import photos
+    from pipeline.cluster import connect as cluster
+    from pipeline.config.resources import Resources
+    from pipeline.index import build as index_build
+
+    low, high = size_range(megabytes)
+    limit = store * 1_000_000
+    count = benchmark_memory.photos_for(times * limit, low, high)
+    with workplace(on) as folder:
+        source, output = storage.join(folder, "scans"), storage.join(folder, "run")
+        photos.write_archives(source, count, low, high)
+        cluster.connect(1, object_store=limit)
+        found = index_build.build_index([source], output)
+        rows = benchmark_memory.table(benchmark_memory.measure(output, Resources(1, 1, batch_faces=2), crop), limit)
+        ray.shutdown()
+    print(f"{found.photos} photos, {found.bytes / limit:.3g} times what the object store holds ({store} MB)")
+    publish({"Memory": rows}, to)

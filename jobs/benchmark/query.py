@@ -1,0 +1,38 @@
+"""`interlcm benchmark query`: how long it takes to continue a large run, and to ask about it."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.benchmark.figures import Rows, To, numbers, publish, workplace
+from jobs.query import QUESTIONS
+
+
+def query(
+    photos: Annotated[
+        str, typer.Option(metavar="N,...", help="Photos of the made-up runs; ten million takes GBs.")
+    ] = "100000,1000000",
+    to: To = "",
+) -> None:
+    """Time the start of a run and the ready questions of `interlcm query` on made-up runs, nine tenths of them done.
+
+    Beside them the same SQL by plain DuckDB on the same files, which knows no newest row, so it does less. Each is
+    measured in a process of its own, imports not counted.
+
+    \b
+    Examples:
+      interlcm benchmark query
+      interlcm benchmark query --photos 10000000 --to query.json
+    """
+    from pipeline.benchmark.query import measure
+
+    counts = numbers("--photos", photos)
+    questions = {name: sql.format(worst=20) for name, sql in QUESTIONS.items()}
+    resume: Rows = []
+    asked: Rows = []
+    for count in counts:
+        with workplace("") as folder:
+            first, rows = measure(folder, count, questions)
+        resume.append(first)
+        asked += rows
+    publish({"Resume: what is left to do": resume, "Ready questions": asked}, to)

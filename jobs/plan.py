@@ -1,0 +1,52 @@
+"""How a command chooses actors and micro-batches for the machines that it finds."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config.resources import Resources
+
+
+def actor_range(text: str) -> tuple[int, int]:
+    """'4' -> (4, 4), '2:16' -> (2, 16), '' -> (0, 0): let the machine decide."""
+    low, _, high = text.partition(":")
+    try:
+        bounds = (int(low), int(high or low)) if text else (0, 0)
+    except ValueError:
+        bounds = (-1, -1)
+    if text and not 1 <= bounds[0] <= bounds[1]:
+        raise typer.BadParameter(f"--actors {text}: give a number such as 4, or MIN:MAX such as 2:16")
+    return bounds
+
+
+def batch_of(text: str) -> int | None:
+    """'8' -> 8, 'auto' -> None."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise typer.BadParameter(f"--batch-faces {text}: give a number such as 8, or auto")
+    return None if text == "auto" else int(text)
+
+
+def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> "Resources":
+    """One actor per GPU unless told otherwise; without GPUs one actor, and the machine's cores shared among actors."""
+    from pipeline.cluster import connect as cluster
+    from pipeline.config.resources import Resources
+    from pipeline.networks import micro_batch
+
+    gpus = cluster.gpus()
+    each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
+    # A cluster that was joined may have its GPU nodes still to come.
+    if each > gpus and not cluster.joined():
+        raise typer.BadParameter(f"--gpus-per-actor {each:g}: the cluster has {gpus:g} GPUs; give 0 to use the CPU")
+    default = max(1, int(gpus / each)) if each else 1
+    low, high = actors if actors != (0, 0) else (default, default)
+    threads = max(1, cluster.cores() // high)
+    if not each:
+        return Resources(low, high, each, 1, threads)
+    return Resources(low, high, each, batch_faces or micro_batch.MOST, threads, find_batch=batch_faces is None)
+
+
+def in_words_of(resources: "Resources") -> str:
+    low, high = resources.min_actors, resources.max_actors
+    device = f"{resources.gpus_per_actor:g} GPU each" if resources.gpus_per_actor else "on the CPU"
+    return f"{low if low == high else f'{low} to {high}'}, {device}"

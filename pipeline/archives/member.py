@@ -1,0 +1,60 @@
+"""What an archive holds, and how its names are spelled."""
+
+from dataclasses import dataclass
+
+from pipeline.archives.names import normal_path, printable
+from pipeline.config.limits import RATIO_COUNTS_FROM, Limits
+
+
+class ArchiveError(Exception):
+    """An archive, the rest of one, or one member cannot be read. The message is one line.
+
+    `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "archive_changed" (since it was
+    indexed), "member_unreadable", "encrypted", "unsupported_compression", and beyond `Limits` "too_large",
+    "too_compressed", "too_many_members", "too_deep".
+    """
+
+    def __init__(self, message: str, error_type: str = "archive_unreadable") -> None:
+        super().__init__(printable(message))
+        self.error_type = error_type
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive, as its headers have it (nothing of it is trusted, paths above all).
+
+    path: the name as it is in the archive, spelled by `escape_name`
+    kind: "file", "directory", "link" or "device"
+    bytes: size when unpacked; stored_bytes: size in the archive
+    offset: byte where the data begin in a tar (a compressed one: in the decompressed stream), where the local
+        header begins in a zip, 0 in a folder
+    compression: "none", "deflate", or the name of one that cannot be read
+    crc32: of the data; None where the archive has none (all but zips)
+    """
+
+    path: str
+    kind: str
+    bytes: int
+    offset: int
+    stored_bytes: int
+    compression: str = "none"
+    crc32: int | None = None
+
+
+def check_readable(uri: str, member: Member, limits: Limits) -> None:
+    """Raise ArchiveError when the headers already tell that a member cannot be read, or must not be."""
+    what = f"{uri}: {member.path}"
+    if member.kind != "file":
+        raise ArchiveError(f"{what}: a {member.kind}, not a file", "member_unreadable")
+    if member.compression == "sparse":
+        raise ArchiveError(f"{what}: stored with holes; pack it without --sparse", "unsupported_compression")
+    if member.compression not in ("none", "deflate"):
+        words = f"{what}: stored as {member.compression}; pack it with deflate"
+        raise ArchiveError(words, "unsupported_compression")
+    if normal_path(member.path).count("/") > limits.depth:
+        raise ArchiveError(f"{what}: deeper than the limit of {limits.depth} folders", "too_deep")
+    if max(member.bytes, member.stored_bytes) > limits.member_bytes:
+        raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {limits.member_bytes}", "too_large")
+    if member.bytes > max(RATIO_COUNTS_FROM, limits.ratio * member.stored_bytes):
+        words = f"{member.stored_bytes} bytes unpack to {member.bytes}, over the limit of {limits.ratio} times as many"
+        raise ArchiveError(f"{what}: {words}", "too_compressed")

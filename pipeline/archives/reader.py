@@ -1,0 +1,154 @@
+"""Archives by content: which format a file has, what it holds, and its members' bytes.
+
+A folder of loose files is an archive of format "folder".
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline import storage
+from pipeline.archives import tar, tar_headers, zip_archive
+from pipeline.archives.compressed import COMPRESSIONS, decompressed
+from pipeline.archives.member import ArchiveError, Member, check_readable
+from pipeline.archives.names import escape_name, unescape_name
+from pipeline.config.limits import DEFAULTS, Limits
+
+__all__ = [
+    *("ArchiveError", "Member", "archive_format", "check_unchanged"),
+    *("list_members", "named_like_archive", "read_members"),
+]
+
+_SUFFIXES = (
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
+    *(".tar.xz", ".txz", ".tar.zst", ".tzst", ".zip"),
+)
+# The first bytes: gzip RFC 1952, bzip2, xz, Zstandard RFC 8878.
+_COMPRESSED = {
+    "tar.gz": b"\x1f\x8b",
+    "tar.bz2": b"BZh",
+    "tar.xz": b"\xfd7zXZ\0",
+    "tar.zst": b"\x28\xb5\x2f\xfd",
+}
+_FIRST_BYTES = 64 << 10  # of a compressed tar, asked for to look at its first header
+_ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # a member, an empty archive, a spanned one
+
+
+def named_like_archive(name: str) -> bool:
+    """Whether a file name ends like that of an archive this can read."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+def archive_format(uri: str) -> str | None:
+    """By content: "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst" or "zip". None: the file is not an archive.
+
+    Raises ArchiveError for a file that is named like an archive and is none (an empty one, say).
+    """
+    block = storage.read_bytes(uri, 0, 512)
+    if block.startswith(_ZIP):
+        return "zip"
+    format = next((name for name, magic in _COMPRESSED.items() if block.startswith(magic)), "tar")
+    if format != "tar":
+        block = _first_block(uri, format)
+    if tar_headers.is_header(block):
+        return format
+    if not named_like_archive(uri):
+        return None
+    if len(block) == 512 and not any(block):
+        return format  # an archive of no members: the end-of-archive mark comes first
+    raise _not_an_archive(uri, len(block))
+
+
+def _first_block(uri: str, format: str) -> bytes:
+    try:
+        with decompressed(uri, format, DEFAULTS, block=_FIRST_BYTES) as stream:
+            return stream.read(512)
+    except ArchiveError:
+        if named_like_archive(uri):
+            raise
+        return b""  # compressed, damaged, and nothing claims that it was an archive
+
+
+def _not_an_archive(uri: str, size: int) -> ArchiveError:
+    if size == 0:
+        return ArchiveError(f"{uri}: empty (0 bytes), so not an archive; fetch it again", "archive_truncated")
+    return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; rename it or remove it")
+
+
+def list_members(uri: str, format: str, limits: Limits = DEFAULTS) -> Iterator[Member]:
+    """The members of an archive in its own order, from headers alone (a compressed tar is read through).
+
+    Raises ArchiveError in the middle where the rest cannot be read, or must not be. Files of a folder that are named
+    like archives are not its members.
+    """
+    for count, member in enumerate(_all_members(uri, format, limits)):
+        if count == limits.members:
+            words = f"more than the limit of {count} members; split it, or raise the limit"
+            raise ArchiveError(f"{uri}: {words}", "too_many_members")
+        yield member
+
+
+def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
+    if format == "folder":
+        for path, kind, size in storage.entries(uri):
+            if kind != "file" or not named_like_archive(path):
+                yield Member(escape_name(path), kind, size, 0, size)
+    elif format == "zip":
+        yield from zip_archive.list_members(uri)
+    else:
+        yield from tar.list_members(uri, format, limits)
+
+
+def read_members(
+    uri: str, format: str, members: Sequence[Member], limits: Limits = DEFAULTS
+) -> Iterator[tuple[Member, bytes | ArchiveError]]:
+    """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
+
+    One ranged request per member; a compressed tar is opened once and read to its last wanted member.
+    Raises StorageError where storage fails beyond the one member (the server cannot be reached, the file is gone).
+    """
+    if format in COMPRESSIONS:
+        yield from tar.read_stream(uri, format, members, limits)
+        return
+    for member in members:
+        try:
+            check_readable(uri, member, limits)
+            yield member, _read_member(uri, format, member, limits)
+        except ArchiveError as error:
+            yield member, error
+
+
+def check_unchanged(uri: str, version: str | None) -> None:
+    """Raise ArchiveError when an archive is not the one that was indexed: other bytes may lie at its offsets."""
+    if version is not None and storage.version(uri) != version:
+        words = "changed since it was indexed; index it in a new OUTPUT, or bring the old file back"
+        raise ArchiveError(f"{uri}: {words}", "archive_changed")
+
+
+def _read_member(uri: str, format: str, member: Member, limits: Limits) -> bytes:
+    """One member. What storage refuses for it alone, twice, is an ArchiveError; what concerns more is raised."""
+    try:
+        return _read_once(uri, format, member, limits)
+    except storage.StorageError as error:
+        if _beyond_member(error, format):
+            raise
+    try:
+        return _read_once(uri, format, member, limits)
+    except storage.StorageError as error:
+        if _beyond_member(error, format):
+            raise
+        raise ArchiveError(str(error), "member_unreadable") from error
+
+
+def _beyond_member(error: storage.StorageError, format: str) -> bool:
+    """Whether a failed read says more than that this member cannot be read."""
+    return error.stops_run or (format != "folder" and error.reason in ("missing", "denied"))
+
+
+def _read_once(uri: str, format: str, member: Member, limits: Limits) -> bytes:
+    if format == "tar":
+        return tar.read_member(uri, member)
+    if format == "zip":
+        return zip_archive.read_member(uri, member)
+    data = storage.read_bytes(storage.join(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
+    if len(data) > limits.member_bytes:  # it grew since it was indexed
+        raise ArchiveError(f"{uri}: {member.path}: over the limit of {limits.member_bytes} bytes", "too_large")
+    return data

@@ -1,0 +1,199 @@
+"""Members of zip archives, from the central directory and by ranged requests (PKWARE APPNOTE 6.3.10).
+
+Python's zipfile is not used: it holds all members in memory, and one bad name costs it the archive.
+"""
+
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline import storage
+from pipeline.archives.member import ArchiveError, Member
+from pipeline.archives.names import escape_name
+
+_LOCAL = struct.Struct("<4s5H3L2H")  # section 4.3.7
+_CENTRAL = struct.Struct("<4s6H3L5H2L")  # section 4.3.12
+_END = struct.Struct("<4s4H2LH")  # section 4.3.16
+_END64 = struct.Struct("<4sQ2H2L4Q")  # section 4.3.14
+_LOCATOR64 = struct.Struct("<4sLQL")  # section 4.3.15
+_TAIL = 65535 + _END.size + _LOCATOR64.size + _END64.size  # the longest comment and all end records before it
+_ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # general purpose bits, section 4.4.4
+# Section 4.4.5. Only the first two are read; the others keep their name in the index.
+_METHODS = {0: "none", 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 99: "aes"}
+_UNIX = 3  # "version made by" of a writer whose attributes hold a Unix mode
+_LONGEST_ENTRY = _CENTRAL.size + 3 * 65535
+_DIRECTORY_BLOCK = 1 << 20  # bytes of the central directory asked for at a time
+_LOCAL_EXTRA = 128  # bytes; Info-ZIP writes 28 of times and owners, zip64 20. More costs a second request
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """The central directory: bytes `start` to `end`. The archive begins `shift` bytes into its file."""
+
+    start: int
+    end: int
+    shift: int
+    entries: int
+
+
+def list_members(uri: str) -> Iterator[Member]:
+    """Members from the central directory alone; raises ArchiveError where the rest cannot be read."""
+    directory = _directory(uri)
+    count = stored = 0
+    for entry in _entries(uri, directory):
+        member = _member(uri, entry, directory.shift)
+        stored += member.stored_bytes
+        if stored > directory.end:
+            words = f"its members take more bytes than it has, from {count + 1} on: they overlap (a bomb)"
+            raise ArchiveError(f"{uri}: {words}; make the archive again", "too_compressed")
+        yield member
+        count += 1
+    if (count - directory.entries) % 65536:  # writers without zip64 let the number wrap
+        raise ArchiveError(f"{uri}: lists {count} members where its end record says {directory.entries}")
+
+
+def read_member(uri: str, member: Member) -> bytes:
+    """One member in one ranged request (two when its local header is unusually long), CRC-32 checked."""
+    guess = _LOCAL.size + len(member.path.encode()) + _LOCAL_EXTRA
+    data = memoryview(storage.read_bytes(uri, member.offset, member.offset + guess + member.stored_bytes))
+    what = f"{uri}: {member.path}"
+    if len(data) < _LOCAL.size or data[:4] != b"PK\3\4":
+        raise ArchiveError(f"{what}: no local header at byte {member.offset}", "member_unreadable")
+    header = _LOCAL.unpack_from(data)
+    if header[2] & _ENCRYPTED:
+        raise ArchiveError(f"{what}: encrypted; unpack it with its password first", "encrypted")
+    begin = _LOCAL.size + header[9] + header[10]
+    end = begin + member.stored_bytes
+    if len(data) < end:
+        data = memoryview(b"".join([data, storage.read_bytes(uri, member.offset + len(data), member.offset + end)]))
+    return _unpacked(what, member, data[begin:end])
+
+
+def _unpacked(what: str, member: Member, stored: memoryview) -> bytes:
+    if len(stored) < member.stored_bytes:
+        raise ArchiveError(f"{what}: the archive ends in it; fetch the archive again", "archive_truncated")
+    if member.compression == "none":
+        data = bytes(stored)
+    else:
+        try:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.bytes + 1)
+        except zlib.error as error:
+            raise ArchiveError(f"{what}: cannot be inflated: {error}", "member_unreadable") from error
+    if len(data) != member.bytes or zlib.crc32(data) != member.crc32:
+        raise ArchiveError(f"{what}: size or CRC-32 is wrong; the archive is damaged", "member_unreadable")
+    return data
+
+
+def _entries(uri: str, directory: _Directory) -> Iterator[bytes]:
+    """The records of the central directory, a block of it in memory at a time."""
+    start, block, at = directory.start, b"", 0
+    while start + at < directory.end:
+        if len(block) < at + _LONGEST_ENTRY and start + len(block) < directory.end:
+            start, at = start + at, 0
+            block = storage.read_bytes(uri, start, min(start + _DIRECTORY_BLOCK, directory.end))
+        if len(block) < at + _CENTRAL.size or block[at : at + 4] != b"PK\1\2":
+            raise ArchiveError(f"{uri}: damaged central directory at byte {start + at}")
+        size = _CENTRAL.size + sum(struct.unpack_from("<3H", block, at + 28))  # name, extra field, comment
+        if len(block) < at + size:
+            raise ArchiveError(f"{uri}: damaged central directory at byte {start + at}")
+        yield block[at : at + size]
+        at += size
+
+
+def _member(uri: str, entry: bytes, shift: int) -> Member:
+    fields = _CENTRAL.unpack_from(entry)
+    made_by, flags, method, crc32 = fields[1], fields[3], fields[4], fields[7]
+    stored, size, attributes, offset = fields[8], fields[9], fields[15], fields[16]
+    name = _CENTRAL.size + fields[10]
+    extra = entry[name : name + fields[11]]
+    size, stored, offset = _zip64(uri, extra, size, stored, offset)
+    raw = entry[_CENTRAL.size : name]
+    compression = _METHODS.get(method, f"method {method}")
+    kind = _kind(raw, made_by, attributes)
+    return Member(escape_name(_name(raw, flags)), kind, size, shift + offset, stored, compression, crc32)
+
+
+def _name(raw: bytes, flags: int) -> str:
+    """Section 4.4.17, appendix D: UTF-8 when the bit says so, else code page 437; but macOS omits the bit."""
+    if flags & _UTF8:
+        return raw.decode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
+
+
+def _kind(raw: bytes, made_by: int, attributes: int) -> str:
+    mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
+    if raw.endswith(b"/") or stat.S_ISDIR(mode):
+        return "directory"
+    if stat.S_ISLNK(mode):
+        return "link"
+    return "file" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "device"
+
+
+def _zip64(uri: str, extra: bytes, *values: int) -> list[int]:
+    """Section 4.5.3: each value that is all ones is replaced by the next 8 bytes of extra field 1."""
+    if 0xFFFFFFFF not in values:
+        return list(values)
+    wide = iter(struct.iter_unpack("<Q", _extra_field(extra, 1)))
+    found = [next(wide, (1 << 63,))[0] if value == 0xFFFFFFFF else value for value in values]
+    if max(found) >= 1 << 63:
+        raise ArchiveError(f"{uri}: a member without its zip64 sizes; the archive is damaged")
+    return found
+
+
+def _extra_field(extra: bytes, wanted: int) -> bytes:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, at)
+        if kind == wanted:
+            body = extra[at + 4 : at + 4 + size]
+            return body[: len(body) // 8 * 8]
+        at += 4 + size
+    return b""
+
+
+def _directory(uri: str) -> _Directory:
+    size = storage.describe(uri)[1]
+    first = max(0, size - _TAIL)
+    tail = storage.read_bytes(uri, first, size)
+    at = _end_record(tail)
+    if at < 0:
+        words = f"{uri}: no end-of-central-directory record: cut short; fetch the archive again"
+        raise ArchiveError(words, "archive_truncated")
+    _, disk, _, _, entries, length, offset, _ = _END.unpack_from(tail, at)
+    locator = tail[at - _LOCATOR64.size : at] if at >= _LOCATOR64.size else b""
+    end = first + at
+    if locator[:4] == b"PK\6\7":
+        end, disk, entries, length, offset = _end_record64(uri, end - _LOCATOR64.size, locator)
+    shift = end - length - offset
+    if disk or shift < 0:
+        raise ArchiveError(f"{uri}: no central directory where it says: damaged, or a part of a split zip")
+    return _Directory(end - length, end, shift, entries)
+
+
+def _end_record(tail: bytes) -> int:
+    """Where the end record begins: the last one whose comment ends the file, or fits into it. -1: there is none."""
+    found = []
+    at = tail.rfind(b"PK\5\6")
+    while at >= 0:
+        if at + _END.size <= len(tail):
+            end = at + _END.size + int(_END.unpack_from(tail, at)[7])
+            if end == len(tail):
+                return at
+            found += [at] if end < len(tail) else []
+        at = tail.rfind(b"PK\5\6", 0, at)
+    return found[0] if found else -1
+
+
+def _end_record64(uri: str, locator_at: int, locator: bytes) -> tuple[int, int, int, int, int]:
+    """The zip64 end record: just before its locator, or where that says when it carries extra data."""
+    for at in (locator_at - _END64.size, _LOCATOR64.unpack(locator)[2]):
+        record = storage.read_bytes(uri, at, at + _END64.size) if 0 <= at < locator_at else b""
+        if len(record) == _END64.size and record[:4] == b"PK\6\6":
+            _, _, _, _, disk, _, _, entries, length, offset = _END64.unpack(record)
+            return at, disk, entries, length, offset
+    raise ArchiveError(f"{uri}: no zip64 end record at its place; the archive is damaged")

@@ -1,0 +1,19 @@
+"""One attempt at a run, as every worker gets it."""
+
+from dataclasses import dataclass
+
+from pipeline.config.secrets import Environment, Signing
+from pipeline.config.settings import Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at a run, as every worker gets it."""
+
+    settings: Settings
+    output: str
+    attempt: str  # names the manifest parts of this attempt
+    weights_digest: str
+    software_version: str
+    environment: Environment
+    signing: Signing | None = None

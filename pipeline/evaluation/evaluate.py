@@ -1,0 +1,163 @@
+"""A whole evaluation: pairs of pictures through the chain of its stages, to rows, sets of features and a grid."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import ray
+import torch
+from PIL import Image
+from ray.data import ActorPoolStrategy, DataContext
+
+from interlcm.degradation import Degradation
+from interlcm.fid import Moments, frechet_distance
+from interlcm.metrics import mean_interval
+from pipeline import storage
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.evaluation.crops import CutFaces
+from pipeline.evaluation.grid import grid
+from pipeline.evaluation.measures import MeasureFaces
+from pipeline.evaluation.pairs import Pairs, fetch_pairs
+from pipeline.evaluation.pixels import COLUMNS, compare
+from pipeline.evaluation.schema import EVALUATION_SCHEMA, Metric
+from pipeline.index.units import split
+from pipeline.run.attempt import Progress
+from pipeline.run.batching import BATCH_PHOTOS, MAX_BLOCK_BYTES
+from pipeline.run.prepare import RunError
+from pipeline.stages.row import Row
+
+FILE = "faces.parquet"
+TITLES = {"lq": "LQ", "restored": "restored", "hq": "HQ"}  # of the grid's columns
+
+
+@dataclass
+class Evaluation:
+    """What `measure` finds out.
+
+    rows: one for each face, and for each file without one, in the order of the pairs.
+    sets: features of all LQ, restored and HQ faces, empty without Inception's weights.
+    """
+
+    job: Job
+    degradations: tuple[Degradation, ...] | None  # of HQ faces without an LQ picture; None where none is made
+    metric_weights: str  # URI of the weights folder with the metrics' networks
+    rows: list[Row] = field(default_factory=list)
+    sets: dict[str, Moments] = field(default_factory=lambda: {name: Moments() for name in COLUMNS})
+    pictures: list[bytes] = field(default_factory=list)  # PNGs, a row of the grid each
+
+    def measure(self, pairs: Pairs, resources: Resources) -> Iterator[Progress]:
+        """Restore and measure all pairs; yields after each batch that is done.
+
+        Raises RunError when pairs are missing in the end, StorageError when storage fails for all files alike.
+        """
+        progress = Progress(total=pairs.pairs.num_rows)
+        yield progress
+        found: list[Row] = []
+        table: Any
+        for table in self.chain(pairs.pairs, resources).iter_batches(batch_size=None, batch_format="pyarrow"):
+            rows = table.to_pylist()
+            for row in rows:
+                self.add_features(row.pop("features"))
+            found += rows
+            progress.done += sum(row["face_index"] in (None, 0) for row in rows)  # a pair may have many faces
+            progress.faces += sum(row["status"] == "measured" for row in rows)
+            progress.failed += sum(row["status"] == "failed" for row in rows)
+            yield progress
+        if progress.done != progress.total:
+            lost = progress.total - progress.done
+            raise RunError(
+                f"{lost} of {progress.total} pairs went in and did not come out; start the same command again"
+            )
+        found.sort(key=lambda row: (row["pair"], row["face_index"] or 0))
+        self.pictures = [row["picture"] for row in found if row["picture"] is not None]
+        self.rows = [self.finished(row) for row in (*found, *pairs.ended)]
+
+    def chain(self, pairs: pa.Table, resources: Resources) -> ray.data.Dataset:
+        """pairs -> bytes of both files -> aligned crops -> restored crops and networks' views -> metrics of pixels."""
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # run.py says why
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.target_max_block_size = MAX_BLOCK_BYTES
+        context.raise_original_map_exception = True
+        actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
+        cutters = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
+        arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
+        read: Any = fetch_pairs  # as Ray types a function, it takes a batch alone
+        return (
+            ray.data.from_arrow(list(split(pairs, resources.max_actors)))  # one block = what one task reads
+            .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": self.job}, **arrow)
+            .map_batches(
+                CutFaces,
+                batch_size=1,
+                num_cpus=0.5,
+                compute=cutters,
+                fn_constructor_args=(self.job, self.degradations or ()),
+                **arrow,
+            )
+            .map_batches(
+                MeasureFaces,
+                batch_size=max(BATCH_PHOTOS, resources.batch_faces),
+                num_cpus=1,
+                num_gpus=resources.gpus_per_actor,
+                compute=actors,
+                fn_constructor_args=(self.job, resources, self.metric_weights),
+                **arrow,
+            )
+            .map_batches(compare, batch_size=BATCH_PHOTOS, num_cpus=0.5, **arrow)
+        )
+
+    def add_features(self, features: list[list[float]] | None) -> None:
+        for name, one in zip(COLUMNS, features or [], strict=False):  # without HQ there are two
+            self.sets[name].add(torch.tensor([one]))
+
+    def finished(self, row: Row) -> Row:
+        """The row of the Parquet file."""
+        settings = {
+            **asdict(self.job.settings),
+            "degradations": None if self.degradations is None else [asdict(one) for one in self.degradations],
+            "metric_weights": self.metric_weights,
+        }
+        row |= {"weights_digest": self.job.weights_digest, "software_version": self.job.software_version}
+        row["settings"] = json.dumps(settings, sort_keys=True)
+        return {name: row.get(name) for name in EVALUATION_SCHEMA.names}
+
+    @property
+    def measured(self) -> list[Row]:
+        return [row for row in self.rows if row["status"] == "measured"]
+
+    def fid(self, name: str) -> float | None:
+        """Of the LQ or the restored faces to the HQ faces; None without weights, or with fewer than two faces."""
+        if min(self.sets[name].count, self.sets["hq"].count) < 2:
+            return None
+        return frechet_distance(self.sets[name], self.sets["hq"])
+
+    def statistic(self, metric: Metric, name: str) -> tuple[float, float, float] | None:
+        """Mean and 95% interval of a metric of the LQ or the restored faces; None where no face has it."""
+        values = [row[f"{metric.name}_{name}"] for row in self.measured]
+        known = [value for value in values if value is not None]
+        return mean_interval(known) if known else None
+
+    def write(self, output: str) -> str:
+        """OUTPUT/faces.parquet, which appears whole, over one that was there; its URI."""
+        sink = pa.BufferOutputStream()
+        pyarrow.parquet.write_table(pa.Table.from_pylist(self.rows, schema=EVALUATION_SCHEMA), sink, compression="zstd")
+        uri = storage.join(storage.canonical(output), FILE)
+        storage.write_bytes(uri, sink.getvalue().to_pybytes())
+        return uri
+
+    def grid(self) -> Image.Image | None:
+        """The faces of the marked pairs, LQ, restored and HQ; None where none was measured."""
+        rows = []
+        for data in self.pictures:
+            with Image.open(io.BytesIO(data)) as strip:
+                rows.append(np.split(np.asarray(strip), strip.width // strip.height, axis=1))
+        return grid([TITLES[name] for name in COLUMNS[: len(rows[0])]], rows) if rows else None

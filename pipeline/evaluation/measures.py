@@ -1,0 +1,101 @@
+"""Third stage of an evaluation: crops to restored crops, and what networks say of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from torch import Tensor
+
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.evaluation.networks import Networks
+from pipeline.evaluation.pixels import COLUMNS, crop_of, crops_of
+from pipeline.evaluation.schema import to_table
+from pipeline.networks.facexlib import FaceNetworks
+from pipeline.photos.monochrome import keep_tone
+from pipeline.stages import row
+from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.row import Crops, Row
+from pipeline.storage.cache import local_folder
+
+
+class MeasureFaces:
+    """Actor: restores LQ crops, and asks the networks about them and their HQ crops. Holds all of these networks.
+
+    metric_weights: URI of the weights folder that has the metrics' networks.
+    """
+
+    def __init__(self, job: Job, resources: Resources, metric_weights: str) -> None:
+        self.job, self.resources, self.metric_weights = job, resources, metric_weights
+
+    # The networks are loaded at the first call: Ray wraps an error of a constructor in its own traceback.
+
+    @cached_property
+    def restorer(self) -> RestoreFaces:
+        return RestoreFaces(self.job, self.resources)
+
+    @cached_property
+    def judge(self) -> FaceNetworks:
+        return FaceNetworks(local_folder(self.metric_weights) / "face", self.restorer.device)
+
+    @cached_property
+    def networks(self) -> Networks:
+        return Networks(local_folder(self.metric_weights), self.restorer.device)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        waiting = [current for current in rows if current["status"] is None]
+        restored = iter(
+            self.restorer.restore(
+                [crop_of(current, "lq") for current in waiting], [current["seed"] for current in waiting]
+            )
+        )
+        return to_table(
+            current if current["status"] else row.guarded(current, partial(self.measured, restored=next(restored)))
+            for current in rows
+        )
+
+    def measured(self, current: Row, restored: Crops | None) -> Row:
+        """The row with the restored crop and what the networks make of it."""
+        if restored is None:
+            words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
+            return row.ended(current, "failed", "out_of_memory", words)
+        if current["monochrome"] and self.job.settings.task != "colorize":
+            restored = keep_tone(restored, crop_of(current, "lq"))
+        current = {**current, "restored_crop": restored.tobytes()}
+        faces = {name: self.restorer.tensor(crop) for name, crop in crops_of(current).items()}
+        features = [self.networks.features(faces[name]) for name in COLUMNS if name in faces]
+        return {
+            **current,
+            **self.judged(faces),
+            "features": None if features[0] is None else [one.tolist() for one in features if one is not None],
+            "picture": png(list(crops_of(current).values())) if current["shown"] else None,
+        }
+
+    def judged(self, faces: dict[str, Tensor]) -> Row:
+        """The columns of the metrics that need networks."""
+        found: Row = {}
+        for name in ("lq", "restored"):
+            face = faces[name]
+            found[f"quality_{name}"] = only(self.judge.quality([face]))
+            found[f"musiq_{name}"] = self.networks.musiq(face)
+            if "hq" in faces:
+                measures = self.networks.compared(face, faces["hq"])
+                measures["identity_similarity"] = only(self.judge.identity([face], [faces["hq"]]))
+                found |= {f"{metric}_{name}": value for metric, value in measures.items()}
+        return found
+
+
+def only(values: Sequence[float] | None) -> float | None:
+    return None if values is None else values[0]
+
+
+def png(crops: Sequence[Crops]) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(np.concatenate(crops, axis=1)).save(sink, "PNG")
+    return sink.getvalue()

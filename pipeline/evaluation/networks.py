@@ -1,0 +1,107 @@
+"""Networks that only an evaluation needs, each used when its weights are in the weights folder."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interlcm.convert import read_checkpoint
+from interlcm.fid import inception_features, load_inception
+from interlcm.perceptual import HEADS, TRUNK, Perceptual
+from interlcm.weights_index import WeightsError, part_problem, read_index
+from pipeline.networks.facexlib import ASSESSOR, RECOGNISER
+from pipeline.networks.landmarks import LANDMARKS, Landmarks
+
+INCEPTION = "metrics/pt_inception-2015-12-05-6726825d.pth"  # of mseitzer/pytorch-fid, release fid_weights
+MUSIQ = "metrics/musiq_koniq_ckpt-e95806b9.pth"  # of chaofengc/IQA-PyTorch-Weights, for the extra "musiq"
+FOLDERS = ("face/", "metrics/")
+# What each metric that needs a network is called, and its files in a weights folder.
+FILES = {
+    "lpips": (TRUNK, HEADS),
+    "identity_similarity": (f"face/{RECOGNISER}",),
+    "landmark_distance": (LANDMARKS,),
+    "fid": (INCEPTION,),
+    "quality": (f"face/{ASSESSOR}",),
+    "musiq": (MUSIQ,),
+}
+
+
+def missing(folder: Path) -> dict[str, str]:
+    """The metrics of FILES that cannot be had from a local weights folder, each with what is missing."""
+    lacking = {}
+    for name, files in FILES.items():
+        absent = [file for file in files if not (folder / file).is_file()]
+        if absent:
+            lacking[name] = absent[0]
+        elif name == "musiq" and find_spec("pyiqa") is None:
+            lacking[name] = "the package pyiqa"
+    return lacking
+
+
+def check(folder: Path) -> None:
+    """WeightsError when a metric's file is not the one that the folder's model_index.json lists."""
+    listed = {part["path"]: part for part in read_index(folder)["parts"] if part["path"].startswith(FOLDERS)}
+    for file in (file for files in FILES.values() for file in files if (folder / file).is_file()):
+        problem = part_problem(folder, listed[file]) if file in listed else "is not listed in model_index.json"
+        if problem:
+            remedy = "list it with `interlcm weights pull --metrics`"
+            raise WeightsError(problem if file in listed else f"{folder / file} {problem}; remove it, or {remedy}")
+
+
+class Networks:
+    """What a local weights folder has of them; a measure whose network has no weights is None.
+
+    Faces are (3, S, S) RGB in [-1, 1]; any S. WeightsError for a file that does not hold what its name says.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        lacking = missing(folder)
+        self._lpips = self._landmarks = self._inception = self._musiq = None
+        if "lpips" not in lacking:
+            self._lpips = Perceptual.load(folder).to(self.device)
+        if "landmark_distance" not in lacking:
+            self._landmarks = Landmarks(folder / LANDMARKS, self.device)
+        if "fid" not in lacking:
+            self._inception = load_inception(folder / INCEPTION).to(self.device)
+        if "musiq" not in lacking:
+            self._musiq = load_musiq(folder / MUSIQ).to(self.device)
+
+    @torch.inference_mode()
+    def compared(self, face: Tensor, reference: Tensor) -> dict[str, float | None]:
+        """LPIPS and landmark distance of two faces."""
+        one, other = face[None].clamp(-1, 1).to(self.device), reference[None].clamp(-1, 1).to(self.device)
+        return {
+            "lpips": None if self._lpips is None else float(self._lpips(one, other)),
+            "landmark_distance": None if self._landmarks is None else self._landmarks.distance(face, reference),
+        }
+
+    @torch.inference_mode()
+    def musiq(self, face: Tensor) -> float | None:
+        """No-reference quality by MUSIQ (ICCV 2021) trained on KonIQ-10k: about 0 to 100, higher is better."""
+        if self._musiq is None:
+            return None
+        return float(self._musiq((face[None].clamp(-1, 1).to(self.device) + 1) / 2))
+
+    @torch.inference_mode()
+    def features(self, face: Tensor) -> Tensor | None:
+        """(2048,) for FID, on the CPU."""
+        if self._inception is None:
+            return None
+        return inception_features(self._inception, face[None].to(self.device))[0].cpu()
+
+
+def load_musiq(path: Path) -> nn.Module:
+    """pyiqa's network from a local file. Its own loader would run code that a file holds, and download."""
+    from pyiqa.archs.musiq_arch import MUSIQ as Architecture  # noqa: N811
+
+    network: Any = Architecture(pretrained=False)
+    try:
+        network.load_state_dict(read_checkpoint(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold the weights of MUSIQ; get it again") from error
+    return network.eval()

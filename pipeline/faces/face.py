@@ -1,0 +1,58 @@
+"""A detected face, and what every detector has to do with a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.faces.alignment import Pixels
+
+
+class DetectorError(Exception):
+    """A detector cannot be loaded: one line with its name, what is wrong and the remedy."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face, in pixels of the upright photo.
+
+    box: (x0, y0, x1, y1), may reach beyond the photo. landmarks: (5, 2) float32, left eye, right eye, nose,
+    left and right mouth corner in image order. score: 0 to 1, comparable only between faces of one detector.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: npt.NDArray[np.float32]
+    score: float
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance between the two eye landmarks (px)."""
+        return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
+
+
+def suppress(faces: Iterable[Face]) -> list[Face]:
+    """Of faces that mostly overlap, or lie within another, the best; ordered by score, then place."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: (-face.score, face.box)):
+        if all(_overlap(face.box, other.box) < 0.5 for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over the smaller area, so that a box inside a box counts as overlapping."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return max(width, 0) * max(height, 0) / smaller if smaller > 0 else 0.0
+
+
+def shrink(pixels: Pixels, scale: float) -> Pixels:
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])  # a line stays a line
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

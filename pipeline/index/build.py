@@ -1,0 +1,210 @@
+"""The index: one row for each member of each archive. Nothing is restored that is not in it."""
+
+import hashlib
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import ray
+
+from pipeline import storage
+from pipeline.archives import reader as archives
+from pipeline.archives.member import ArchiveError, Member
+from pipeline.archives.names import LONGEST_NAME, escape_name, normal_path
+from pipeline.config.limits import DEFAULTS, Limits
+from pipeline.index.files import index_files, parquet_files
+from pipeline.index.schema import INDEX_SCHEMA, photo_id
+from pipeline.index.sources import Source, expand
+from pipeline.storage import client as storage_client
+
+_CHUNK = 8192  # rows turned into Arrow at a time: a few MB of Python objects
+_GROUP = 65536  # rows of a Parquet row group
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What an index holds: archives, members (rows), photos (members that are files), their bytes, errors."""
+
+    archives: int
+    members: int
+    photos: int
+    bytes: int
+    errors: int
+
+
+def build_index(sources: Iterable[str], output: str, limits: Limits = DEFAULTS) -> IndexSummary:
+    """Write OUTPUT/index/, one Ray task and one Parquet file per archive, and count what it then holds.
+
+    Archives indexed before stay as they are, but for those that could not be read, or not to their end: they may have
+    been mended. A folder is listed again, and what is new in it is added. Raises StorageError before anything is
+    written when a source is missing, and after all other archives are indexed when storage failed for one. Ray has to
+    be running.
+    """
+    output = storage.canonical(output)
+    found = expand(list(sources), output)
+    environment = storage_client.environment()
+    tasks = [
+        _index_task.remote(*file, output, limits, environment)
+        for file in index_files(found, output, _broken_files(output))
+    ]
+    failures = [error for error in map(_failure, tasks) if error is not None]
+    if failures:
+        raise failures[0]
+    return summary(output)
+
+
+def listed(sources: Iterable[str], output: str = "", limits: Limits = DEFAULTS) -> pa.Table:
+    """The index rows of sources, in memory and in their archives' order, for a job that keeps no run.
+
+    What lies below `output` is left out. Raises StorageError when a source is missing, or storage fails.
+    """
+    found = expand(list(sources), output)
+    rows = [_batches(_rows(source, source.name, output, set(), limits)) for source in found]
+    return pa.Table.from_batches([batch for batches in rows for batch in batches], INDEX_SCHEMA)
+
+
+def _failure(task: ray.ObjectRef) -> storage.StorageError | None:
+    try:
+        ray.get(task)
+    except storage.StorageError as error:  # Ray's own subclass of it, whose message is a traceback
+        cause = getattr(error, "cause", error)
+        return cause if isinstance(cause, storage.StorageError) else error
+    return None
+
+
+@ray.remote
+def _index_task(
+    source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str]
+) -> None:
+    storage_client.configure(environment)
+    write_archive(source, name, target, output, limits)
+
+
+def write_archive(source: Source, name: str, target: str, output: str, limits: Limits = DEFAULTS) -> None:
+    """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once."""
+    sink = pa.BufferOutputStream()
+    indexed = _indexed_members(source, output, target)
+    rows, last = 0, None
+    with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
+        for batches in _grouped(_batches(_rows(source, name, output, indexed, limits)), _GROUP // _CHUNK):
+            writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
+            rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
+    nothing_new = indexed and not rows
+    nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # what was listed before is worth more
+    if not nothing_new and not nothing_left:
+        storage.write_bytes(target, sink.getvalue().to_pybytes())
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, _CHUNK)):
+        yield pa.RecordBatch.from_pylist(chunk, INDEX_SCHEMA)
+
+
+def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Limits) -> Iterator[dict[str, Any]]:
+    """Rows of an archive, then one with an empty member where the archive, or the rest, cannot be read."""
+    seen = Counter(map(_place_id, indexed))
+    version = None
+    format = "folder" if source.kind == "folder" else ""
+    try:
+        version = None if format else storage.version(source.uri)
+        format = format or archives.archive_format(source.uri) or ""
+        for member in _members(source, format, output, limits):
+            if member.path in indexed:
+                continue
+            where = _place_id(member.path)
+            yield _row(source.uri, name, format, member, seen[where]) | {"source_version": version}
+            seen[where] += 1
+    except ArchiveError as error:
+        yield _error_row(source.uri, name, format, error)
+    except storage.StorageError as error:
+        if error.reason != "denied":
+            raise  # the network's trouble is not the archive's, and must not be recorded as such
+        yield _error_row(source.uri, name, format, ArchiveError(str(error)))
+
+
+def _place_id(path: str) -> int:
+    """64 bits for where a path leads: ten million names of 4 KiB would not fit in memory."""
+    return int.from_bytes(hashlib.blake2b(normal_path(path).encode(), digest_size=8).digest(), "big")
+
+
+def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> dict[str, Any]:
+    too_long = len(member.path) > LONGEST_NAME
+    name_id = photo_id(uri, member.path, occurrence)
+    return {
+        "photo_id": name_id,
+        "source": uri,
+        "archive_name": name,
+        "archive_format": format,
+        "member": f"{member.path[:200]}...{name_id}" if too_long else member.path,
+        "occurrence": occurrence,
+        "kind": member.kind,
+        "bytes": member.bytes,
+        "offset": member.offset,
+        "stored_bytes": member.stored_bytes,
+        "compression": member.compression,
+        "crc32": member.crc32,
+        "error_type": "name_too_long" if too_long else None,
+        "error": f"a name of {len(member.path)} characters, over the limit of {LONGEST_NAME}" if too_long else None,
+    }
+
+
+def _error_row(uri: str, name: str, format: str, error: ArchiveError) -> dict[str, Any]:
+    row = _row(uri, name, format, Member("", "archive", 0, 0, 0), 0)
+    return row | {"error_type": error.error_type, "error": str(error)}
+
+
+def _members(source: Source, format: str, output: str, limits: Limits) -> Iterator[Member]:
+    if source.only is not None:
+        for path, size in source.only:
+            yield Member(escape_name(path), "file", size, 0, size)
+        return
+    for member in archives.list_members(source.uri, format, limits):
+        if format != "folder" or not source.holds(output, member.path):
+            yield member
+
+
+def _indexed_members(source: Source, output: str, target: str) -> set[str]:
+    """Members of a folder that are in other files of the index: it may have grown, or single photos were named."""
+    if source.kind != "folder":
+        return set()
+    files = [file for file in parquet_files(output) if Source.digest_in(file) == source.digest]
+    files = [file for file in files if not target.endswith(f"/{file}")]
+    rows = _dataset(output, files).to_table(["member"], filter=pc.field("source") == source.uri)
+    return set(rows["member"].to_pylist())
+
+
+def _broken_files(output: str) -> set[str]:
+    """The names of the index files that hold the error of an archive."""
+    rows = _dataset(output, parquet_files(output)).to_table(["__filename"], filter=pc.field("kind") == "archive")
+    return {posixpath.basename(file) for file in rows["__filename"].to_pylist()}
+
+
+def summary(output: str) -> IndexSummary:
+    """Count what OUTPUT/index holds."""
+    files = parquet_files(output)
+    members = photos = size = errors = 0
+    for batch in _dataset(output, files).to_batches(["kind", "bytes"]):
+        kinds = {item["values"]: item["counts"] for item in batch["kind"].value_counts().to_pylist()}
+        errors += kinds.get("archive", 0)
+        members += len(batch) - kinds.get("archive", 0)
+        photos += kinds.get("file", 0)
+        size += pc.sum(batch["bytes"]).as_py() or 0
+    return IndexSummary(len({Source.digest_in(file) for file in files}), members, photos, size, errors)
+
+
+def _dataset(output: str, files: list[str]) -> ds.Dataset:
+    fs, folder = storage.arrow_filesystem(storage.join(output, "index"))
+    paths = [f"{folder}/{file}" for file in files]
+    return ds.dataset(paths, schema=INDEX_SCHEMA, filesystem=fs, format="parquet")

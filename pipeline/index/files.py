@@ -1,0 +1,53 @@
+"""The Parquet files of an index."""
+
+import re
+from collections.abc import Sequence, Set
+from itertools import count
+
+from pipeline import storage
+from pipeline.index.sources import Source
+
+_INDEX_NAME = 80  # characters of an archive's name in that of its index file, which may have 255 bytes
+
+
+def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozenset()) -> list[tuple[Source, str, str]]:
+    """For each source that is to be indexed: the source, its archive name, the URI of its index file.
+
+    These are sources without an index file, those whose index files are in `broken`, and folders: what has been added
+    to one since goes into another file.
+
+    The archive name is the source's own; where another source has it already, a piece of the digest follows.
+    """
+    present = parquet_files(output)
+    owners = {file.rsplit("-", 1)[0].casefold(): Source.digest_in(file) for file in present}
+    finished = set(present) - broken
+    files = []
+    for source in found:
+        name = source.name
+        if owners.get(_stem(name).casefold(), source.digest) != source.digest:
+            name = f"{name}-{source.digest[:8]}"
+        owners[_stem(name).casefold()] = source.digest
+        file = f"{_stem(name)}-{source.digest}{source.part}.parquet"
+        if source.kind == "folder" and source.only is None:
+            file = _next_part(file, finished)
+        if file not in finished:
+            files.append((source, name, storage.join(output, "index", file)))
+    return files
+
+
+def _next_part(file: str, finished: Set[str]) -> str:
+    """The first of a.parquet, a.1.parquet, a.2.parquet, ... that is not finished."""
+    stem = file.removesuffix(".parquet")
+    return next(name for n in count() if (name := f"{stem}.{n}.parquet" if n else file) not in finished)
+
+
+def parquet_files(output: str) -> list[str]:
+    """The names of the index files of a run; none where there is no run yet."""
+    folder = storage.join(output, "index")
+    names = storage.list_files(folder) if storage.exists(folder) else []
+    return [name for name, _ in names if name.endswith(".parquet")]
+
+
+def _stem(name: str) -> str:
+    """An archive's name for the name of its index file. The end is kept: the digest is there."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-_INDEX_NAME:]

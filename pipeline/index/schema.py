@@ -1,0 +1,45 @@
+"""The columns of the index, and the names of photos and pages."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.archives.member import Member
+
+
+def column(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    return pa.field(name, kind, metadata={"description": description, "unit": unit})
+
+
+INDEX_SCHEMA = pa.schema(
+    [
+        column("photo_id", pa.string(), "20 hex digits of SHA-256 over source, NUL, member, NUL, occurrence"),
+        column("source", pa.string(), "URI of the archive or folder"),
+        column("archive_name", pa.string(), "its folder under restored/, one for each source"),
+        column("source_version", pa.string(), "size and digest (or time) of the archive's file; null for a folder"),
+        column("archive_format", pa.string(), "tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip or folder"),
+        column("member", pa.string(), "path in the archive as it is there; empty: the archive itself"),
+        column("occurrence", pa.int32(), "0, or n for the n-th repetition of where a path leads", "count"),
+        column("kind", pa.string(), "file, directory, link or device; archive when member is empty"),
+        column("bytes", pa.int64(), "size when unpacked", "byte"),
+        column("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),
+        column("stored_bytes", pa.int64(), "size in the archive", "byte"),
+        column("compression", pa.string(), "of the member: none, deflate, or one that cannot be read"),
+        column("crc32", pa.int64(), "CRC-32 of the data; null where the archive has none"),
+        column("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
+        column("error", pa.string(), "the same in words; else null"),
+    ]
+)
+
+
+def photo_id(source: str, member: str, occurrence: int) -> str:
+    """The name of a row, the same in every run over the same source."""
+    return hashlib.sha256(f"{source}\0{member}\0{occurrence}".encode()).hexdigest()[:20]
+
+
+def member_of(row: Mapping[str, Any]) -> Member:
+    """The archive member that an index row stands for."""
+    path, kind, compression, crc32 = row["member"], row["kind"], row["compression"], row["crc32"]
+    return Member(path, kind, row["bytes"], row["offset"], row["stored_bytes"], compression, crc32)

@@ -1,0 +1,124 @@
+"""What a run has to do, cut into units: what one task reads in one go.
+
+Of 10^7 photos the driver holds where their index rows lie, some bytes each. The rows themselves are read from the index
+files again by the tasks that need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from pipeline import storage
+from pipeline.archives.compressed import COMPRESSIONS
+from pipeline.index.schema import INDEX_SCHEMA
+
+# Most members that one task reads from an archive with random access. 10^7 photos are then 39,063 units, of which the
+# driver keeps about 300 MB: the numbers of their rows, and what Ray Data keeps of each block.
+UNIT_PHOTOS = 256
+UNIT_BYTES = 2 << 30  # ... and most bytes, as the index has them: what is read again when a node goes away
+
+# One index row: the number of its file among `Pending.files`, and its own in there.
+PLACE = pa.schema(
+    [
+        ("photo_id", pa.string()),
+        ("file", pa.int32()),
+        ("row", pa.int32()),
+        ("bytes", pa.int64()),  # stored_bytes of the index
+        ("streamed", pa.bool_()),  # in a compressed tar, which cannot be entered in the middle
+    ]
+)
+UNIT = pa.schema([("file", pa.string()), ("rows", pa.list_(pa.int32()))])
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Index rows to work on.
+
+    files: names in OUTPUT/index, one archive each. places: PLACE without photo_id, ordered by file and row, which is
+    the order in which members lie in their archive.
+    """
+
+    output: str
+    files: list[str]
+    places: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.places.num_rows)
+
+    def units(self, actors: int) -> pa.Table:
+        """One row of UNIT for each unit."""
+        file, row, size, streamed = (self.places[name].to_numpy() for name in ("file", "row", "bytes", "streamed"))
+        first = [begin for begin, _ in _cuts(file, size, streamed, actors)]
+        names = [self.files[number] for number in file[first]]
+        return pa.table([names, pa.ListArray.from_arrays([*first, len(self)], row)], schema=UNIT)
+
+
+def split(rows: pa.Table, actors: int) -> Iterator[pa.Table]:
+    """Index rows, sorted by source, in units."""
+    source = rows["source"].combine_chunks().dictionary_encode().indices.to_numpy()
+    for first, last in _cuts(source, _sizes(rows).to_numpy(), _streamed(rows).to_numpy(zero_copy_only=False), actors):
+        yield rows.slice(first, last - first)
+
+
+def _cuts(
+    archive: npt.NDArray[np.int32], size: npt.NDArray[np.int64], streamed: npt.NDArray[np.bool_], actors: int
+) -> Iterator[tuple[int, int]]:
+    """Where the units of rows begin and end.
+
+    A compressed tar cannot be entered in the middle: all its rows are one unit, read once. Other archives give units
+    small enough that every one of `actors` gets at least twenty, if there are that many photos.
+    """
+    limit = max(1, min(UNIT_PHOTOS, len(archive) // (20 * actors)))
+    until = np.cumsum(size)
+    first = 0
+    for end in [*(np.flatnonzero(np.diff(archive)) + 1), len(archive)]:
+        while first < end:
+            room = int(np.searchsorted(until, until[first] - size[first] + UNIT_BYTES, side="right"))
+            last = int(end) if streamed[first] else max(first + 1, min(first + limit, room, int(end)))
+            yield first, last
+            first = last
+
+
+def _sizes(rows: pa.Table | pa.RecordBatch) -> Any:
+    return pc.fill_null(rows["stored_bytes"], 0)
+
+
+def _streamed(rows: pa.Table | pa.RecordBatch) -> Any:
+    return pc.is_in(rows["archive_format"], pa.array(list(COMPRESSIONS)))
+
+
+def places(output: str, files: list[str]) -> Iterator[pa.RecordBatch]:
+    """Every index row in batches of PLACE; of each file no more than three narrow columns is read."""
+    for number, name in enumerate(files):
+        row = 0
+        narrow = {"columns": ["photo_id", "archive_format", "stored_bytes"], "schema": INDEX_SCHEMA}
+        for batch in _fragment(output, name).to_batches(**narrow):
+            file, rows = np.full(len(batch), number, np.int32), np.arange(row, row + len(batch), dtype=np.int32)
+            columns = [batch["photo_id"], file, rows, _sizes(batch), _streamed(batch)]
+            yield pa.RecordBatch.from_arrays(columns, schema=PLACE)
+            row += len(batch)
+
+
+def load(unit: dict[str, Any], output: str) -> pa.Table:
+    """The index rows (`INDEX_SCHEMA`) of a row of UNIT. Of its file only the row groups are read that hold them."""
+    fragment, rows = _fragment(output, unit["file"]), np.array(unit["rows"])
+    counts = np.array([group.num_rows for group in fragment.row_groups])
+    starts = np.cumsum(counts) - counts
+    group = np.searchsorted(starts, rows, side="right") - 1
+    needed, which = np.unique(group, return_inverse=True)
+    table = fragment.subset(row_group_ids=needed.tolist()).to_table(schema=INDEX_SCHEMA)
+    begins = np.cumsum(counts[needed]) - counts[needed]
+    return table.take(rows - starts[group] + begins[which])
+
+
+def _fragment(output: str, name: str) -> Any:
+    fs, folder = storage.arrow_filesystem(storage.join(output, "index"))
+    return ds.ParquetFileFormat().make_fragment(f"{folder}/{name}", fs)

@@ -1,0 +1,97 @@
+"""The equation of a run: indexed = restored + no_face + skipped + failed + pending."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+from pipeline.manifest import query
+from pipeline.manifest.schema import STATUSES
+
+MEMORY = "800MB"  # of DuckDB while it compares index and manifest, of 10^7 rows each; the rest goes to disk
+# The photo_id of the index row that a manifest row belongs to: that of a further page has its number at the end.
+ROOT = "CASE WHEN page > 1 THEN regexp_replace(photo_id, '-p[0-9]+$', '') ELSE photo_id END"
+# The newest row of each photo that the index knows, narrow: no more is read than counting needs. The log keeps the row
+# of a broken archive that was mended and indexed anew; its index row is gone.
+RESULTS = f"""
+CREATE TEMP TABLE results AS
+    SELECT * FROM (
+        SELECT {ROOT} AS root, coalesce(page, 1) AS page, coalesce(pages, 1) AS pages,
+            status, error_type, face_count, finished_at
+        FROM manifest
+        QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1)
+    SEMI JOIN (SELECT photo_id AS root FROM index) USING (root);
+"""
+# Members with several pages: how many the newest row says there are, and which of them have a row. An older row may
+# know of more: it stays a result, but nothing more of its kind is missing, or a file that lost a page would never be
+# complete.
+MEMBERS = """
+CREATE TEMP TABLE members AS
+    SELECT root, max_by(pages, finished_at) AS pages, list(DISTINCT page) AS present
+    FROM results WHERE root IN (SELECT root FROM results WHERE pages > 1) GROUP BY root;
+CREATE TEMP VIEW incomplete AS
+    SELECT root, unnest(list_filter(range(1, pages + 1), lambda page: NOT list_contains(present, page))) AS page
+    FROM members;
+CREATE TEMP VIEW untouched AS
+    SELECT photo_id AS root FROM index ANTI JOIN (SELECT root AS photo_id FROM results) USING (photo_id);
+"""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The equation of a run, each term counted by itself: photos, but for `faces`.
+
+    `indexed` counts index rows and the further pages that a row says its member has; the terms on the other side count
+    rows by status, and the pages and index rows that have none. So the equation holds when each index row is there
+    once, each page of a member has one row, and each row has a status that is known.
+    """
+
+    indexed: int
+    restored: int
+    no_face: int
+    skipped: int
+    failed: int
+    pending: int
+    faces: int
+    failures: dict[str, int]  # error_type -> failed photos, most frequent first
+
+    @property
+    def adds_up(self) -> bool:
+        return self.indexed == self.restored + self.no_face + self.skipped + self.failed + self.pending
+
+
+FURTHER = "SELECT sum(pages + len(list_filter(present, lambda page: page > pages)) - 1) FROM members"
+FAILURES = """
+SELECT coalesce(error_type, 'unknown'), count(*) FROM results WHERE status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+
+
+def counts(output: str) -> Counts:
+    """Count the index, the newest results of what is in it and what has none.
+
+    Raises `StorageError` when there is no run at OUTPUT.
+    """
+    return query.reading(output, counted, decided=False, memory=MEMORY)
+
+
+def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
+    """`counts` on a connection of `query.connect`, which then also has the table `results`."""
+    connection.execute(RESULTS + MEMBERS)
+
+    def number(sql: str) -> int:
+        return int(query.run(connection, sql)[0][0].as_py() or 0)
+
+    by_status = _pairs(connection, "SELECT status, count(*) FROM results GROUP BY status")
+    return Counts(
+        indexed=number("SELECT count(*) FROM index") + number(FURTHER),
+        **{status: by_status.get(status, 0) for status in STATUSES},
+        pending=number("SELECT count(*) FROM untouched") + number("SELECT count(*) FROM incomplete"),
+        faces=number("SELECT sum(face_count) FROM results"),
+        failures=_pairs(connection, FAILURES),
+    )
+
+
+def _pairs(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, int]:
+    table = query.run(connection, sql)
+    return dict(zip(table[0].to_pylist(), table[1].to_pylist(), strict=True))

@@ -1,0 +1,101 @@
+"""What curators decided: OUTPUT/decisions/*.csv and *.json, as the review report exports them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.manifest.schema import DECISION_SCHEMA, DECISIONS
+
+MAX_BYTES = 256 << 20  # of one file: some 2 million decisions
+
+
+class DecisionError(Exception):
+    """A file that holds something else than decisions: one line that names file and row."""
+
+
+def read(output: str) -> pa.Table:
+    """The newest decision on each photo and face (`DECISION_SCHEMA`); where two have one time, that of the later file.
+
+    Raises `DecisionError`, or `StorageError` when a file cannot be read.
+    """
+    folder = storage.join(output, "decisions")
+    found = storage.list_files(folder) if storage.exists(folder) else []
+    rows: list[dict[str, Any]] = []
+    for name, size in found:
+        if name.endswith((".csv", ".json")):
+            rows += _of_file(storage.join(folder, name), size)
+    rows.sort(key=lambda row: row["decided_at"])  # stable
+    newest = {(row["photo_id"], row["face_index"]): row for row in rows}
+    return pa.Table.from_pylist(list(newest.values()), schema=DECISION_SCHEMA)
+
+
+def _of_file(uri: str, size: int) -> list[dict[str, Any]]:
+    if size > MAX_BYTES:
+        raise DecisionError(f"{uri}: {size >> 20} MiB, more than the {MAX_BYTES >> 20} MiB of an export; remove it")
+    number = 0
+    try:
+        rows = []
+        for record in _records(uri):
+            number += 1
+            rows.append(_decision(record))
+        return rows
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
+        words = f"no column {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        row = f"row {number}: " if number else ""
+        raise DecisionError(f"{uri}: {row}{words}; mend or remove this file, or export it again") from error
+
+
+def _records(uri: str) -> Iterator[dict[str, Any]]:
+    text = storage.read_bytes(uri).decode("utf-8-sig")
+    if uri.endswith(".csv"):
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        missing = [name for name in DECISION_SCHEMA.names if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
+        yield from reader
+        return
+    records = json.loads(text)
+    if not isinstance(records, list):
+        raise ValueError("not a list of decisions")
+    yield from records
+
+
+def _decision(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with its values checked and in their types."""
+    if not isinstance(record, dict):
+        raise ValueError("not a decision")
+    face, decision, photo_id = record["face_index"], record["decision"], record["photo_id"]
+    if not photo_id or not isinstance(photo_id, str):
+        raise ValueError("a decision needs a photo_id")
+    if decision not in (*DECISIONS, "", None):
+        raise ValueError(f"decision {decision!r} is not one of {', '.join(DECISIONS)}")
+    row = {
+        "photo_id": photo_id,
+        "face_index": None if face in ("", None) else _index(face),
+        "decision": decision or None,
+        "comment": str(record["comment"] or ""),
+        "decided_at": _time(record["decided_at"]),
+    }
+    f"{photo_id}{row['comment']}".encode()  # half a character, which JSON can spell and Arrow cannot hold
+    return row
+
+
+def _index(value: Any) -> int:
+    number = int(value)
+    if isinstance(value, bool) or number != float(value) or not 0 <= number < 1 << 31:
+        raise ValueError(f"face_index {value!r} is no face")
+    return number
+
+
+def _time(value: Any) -> datetime:
+    """ISO 8601; without a zone it is UTC."""
+    time = datetime.fromisoformat(value)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,74 @@
+"""The manifest: one row for each photo, the log of what was done and the checkpoint of what is left to do."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet
+
+from pipeline.index.files import parquet_files
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.index.units import PLACE, Pending, places
+from pipeline.manifest import query
+from pipeline.manifest.counts import MEMBERS, MEMORY, RESULTS, ROOT
+from pipeline.manifest.schema import MANIFEST_SCHEMA
+
+# What --where sees: a row for each photo, the index row with its newest result; and one with status 'pending' for each
+# index row that misses results. error and error_type are in both, and the result's count.
+CANDIDATES = """
+SELECT i.* EXCLUDE (photo_id, error, error_type), i.photo_id AS index_photo_id,
+    p.photo_id, coalesce(p.error_type, i.error_type) AS error_type, coalesce(p.error, i.error) AS error,
+    p.* EXCLUDE ({shared}, root)
+FROM index AS i JOIN (
+    SELECT {root} AS root, * FROM photos
+    UNION ALL BY NAME
+    SELECT DISTINCT root, root AS photo_id, 'pending' AS status
+    FROM (SELECT root FROM untouched UNION ALL SELECT root FROM incomplete)
+) AS p ON i.photo_id = p.root
+"""
+
+
+def pending(output: str, where: str | None = None) -> Pending:
+    """The index rows to work on.
+
+    Without `where`: those that have no manifest row yet, or not one for each of their pages. `where` is an SQL
+    condition on the columns of the index and of the view `photos`, with status 'pending' for rows that miss results.
+    One that names index columns only (`member LIKE 'box7/%'`) chooses among these, so that starting again continues.
+    One that asks about results (`status = 'failed'`) chooses among all rows, and those that match are to be done again.
+
+    Raises `StorageError` when there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
+    """
+    work = partial(_pending, output=output, where=where)
+    return query.reading(output, work, decided=where is not None, memory=MEMORY)
+
+
+def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | None) -> Pending:
+    connection.execute(RESULTS + MEMBERS)
+    if where is None:
+        chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
+    else:
+        shared = ", ".join(sorted(set(INDEX_SCHEMA.names) & set(MANIFEST_SCHEMA.names)))
+        candidates = CANDIDATES.format(shared=shared, root=ROOT)
+        only_open = "status = 'pending' AND" if _asks_index_only(where) else ""
+        chosen = f"SELECT index_photo_id AS photo_id FROM ({candidates}) WHERE {only_open} (\n{where}\n)"
+    files = parquet_files(output)
+    connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(output, files)))
+    found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
+    return Pending(output, files, query.run(connection, f"{found} ORDER BY file, row"))
+
+
+def _asks_index_only(where: str) -> bool:
+    """Whether the condition has a meaning where there is an index and nothing else."""
+    # Which error is meant, the archive's or the photo's? The result's, where both have one: see CANDIDATES.
+    index = pa.schema([column for column in INDEX_SCHEMA if column.name not in ("error", "error_type")])
+    with duckdb.connect(config={"python_enable_replacements": False}) as connection:
+        connection.register("index", index.empty_table())
+        try:
+            query.run(connection, f"SELECT * FROM index WHERE (\n{where}\n)")
+        except query.QueryError as error:
+            if isinstance(error.__cause__, duckdb.BinderException | duckdb.CatalogException):
+                return False  # it names something else; whether that exists will show
+            raise
+    return True

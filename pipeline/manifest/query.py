@@ -1,0 +1,203 @@
+"""SQL over one run: DuckDB views on the Parquet files of its index and manifest, read-only, on any storage."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+
+from pipeline import storage
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest import decisions
+from pipeline.manifest import files as manifest_files
+from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+
+# The manifest is a log: the newest row of a photo counts. row_number gives one row even where two have the same time,
+# as the same row has for a moment that is in a merged part and still in a small one. A photo_id stands for its source
+# and member; they are named beside it because DuckDB pushes conditions on these columns, and on no others, below the
+# window, into the statistics of the files. Parts of the first version have no pages.
+NEWEST = """
+CREATE VIEW newest AS {rows}
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+"""
+# For a question about all photos. The window above holds all that it reads, faces too; most photos have one row.
+NEWEST_OF_ALL = """
+CREATE TEMP TABLE repeated AS SELECT photo_id FROM manifest GROUP BY photo_id HAVING count(*) > 1;
+CREATE VIEW newest AS
+    {rows} ANTI JOIN repeated USING (photo_id)
+    UNION ALL
+    {rows} SEMI JOIN repeated USING (photo_id)
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+"""
+ROWS = "SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages) FROM manifest"
+VIEWS = """
+CREATE VIEW photos AS SELECT * EXCLUDE (faces) FROM newest;
+CREATE VIEW faces AS
+    SELECT photo_id, source, member, page, restored_uri, face.* FROM (
+        SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest);
+"""
+
+# After these the connection can reach no file, no network, no Python variable and no setting. What does not fit into
+# memory goes to the system's place for temporary files.
+LOCKS = """
+SET TimeZone = 'UTC';
+SET enable_progress_bar = false;
+SET temp_directory = '{temporary}';
+SET enable_progress_bar = false;
+SET enable_external_access = false;
+SET python_enable_replacements = false;
+SET lock_configuration = true;
+"""
+
+# What a user may ask about: columns that unnesting or joining gave a view are described where they come from.
+DESCRIBED = {
+    "photos": list(MANIFEST_SCHEMA),
+    "faces": [*MANIFEST_SCHEMA, *FACE],
+    "index": list(INDEX_SCHEMA),
+    "manifest": list(MANIFEST_SCHEMA),
+    "decisions": list(DECISION_SCHEMA),
+}
+
+# DESCRIBE, SUMMARIZE and SHOW count as SELECT.
+_READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_ATTEMPTS = 5
+
+Result = TypeVar("Result")
+
+
+class QueryError(Exception):
+    """SQL that cannot run: what DuckDB says about it, in one line."""
+
+
+def reading(
+    output: str,
+    work: Callable[[duckdb.DuckDBPyConnection], Result],
+    decided: bool = True,
+    memory: str = "",
+    whole: bool = False,
+) -> Result:
+    """What `work` makes of a connection to the run (`connect`); once more where a part went away while it was read.
+
+    Compaction removes small parts once their rows are in a merged one, so a new look finds them there.
+    """
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            with connect(output, decided, memory, whole) as connection:
+                return work(connection)
+        except (QueryError, duckdb.Error) as error:
+            cause = error if isinstance(error, duckdb.Error) else error.__cause__
+            if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
+                continue
+            if isinstance(error, duckdb.Error):
+                raise QueryError(one_line(error)) from error
+            raise
+
+
+def connect(output: str, decided: bool = True, memory: str = "", whole: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection with the tables of a run and nothing else: file access is closed.
+
+    `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` the members
+    there are, `manifest` every row ever written, `decisions` what curators decided (not read when `decided` is false).
+    They are empty as long as nothing was written. memory: most that DuckDB holds, such as "1GB"; else most of what the
+    machine has. whole: what is asked is about all photos, not about some that a condition names; see `NEWEST_OF_ALL`.
+
+    Raises `storage.StorageError` when there is no run at OUTPUT, it cannot be read, or a later version of this software
+    wrote it, and `decisions.DecisionError`.
+    """
+    if not storage.exists(storage.join(output, "index")):
+        raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")
+    connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
+    index, manifest = storage.join(output, "index"), storage.join(output, "manifest")
+    files = manifest_files.listed(manifest)
+    manifest_files.check(manifest, files)
+    connection.register("index", _parquet(index, manifest_files.listed(index), INDEX_SCHEMA))
+    connection.register("manifest", _parquet(manifest, files, MANIFEST_SCHEMA))
+    connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
+    connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS) + VIEWS)
+    temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made when needed, gone in the end
+    connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
+    return connection
+
+
+def _parquet(folder: str, files: list[tuple[str, int]], schema: pa.Schema) -> pyarrow.dataset.Dataset | pa.Table:
+    if not files:
+        return schema.empty_table()
+    filesystem, path = storage.arrow_filesystem(folder)
+    parquet = pyarrow.dataset.ParquetFileFormat()
+    fragments = [parquet.make_fragment(f"{path}/{name}", filesystem) for name, _ in files]
+    return _Files(fragments, schema, parquet, filesystem)
+
+
+class _Files(pyarrow.dataset.FileSystemDataset):
+    """A dataset that DuckDB can scan twice at once, without a deadlock, and without keeping every footer (170 KB).
+
+    A fragment that lets its footer go at the end of a scan takes it from other scans as well (pyarrow 26 reads freed
+    memory then), so each scan has fragments of its own.
+    """
+
+    def scanner(self, **options: Any) -> _Scan:
+        fragments = [self.format.make_fragment(path, self.filesystem) for path in self.files]
+        files = pyarrow.dataset.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
+        return _Scan(files.scanner(cache_metadata=False, **options))
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What DuckDB asks a dataset for.
+
+    pyarrow's own `Scanner.to_reader` (26 and before) begins the scan while it holds the interpreter's lock, for which a
+    thread of Arrow's may wait in our file system, which is Python, while it holds what `to_reader` waits for.
+    `to_batches` gives the lock away first.
+    """
+
+    scanner: pyarrow.dataset.Scanner
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.scanner.projected_schema, self.scanner.to_batches())
+
+
+def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """The rows of one statement that only reads (SELECT, DESCRIBE, SUMMARIZE, SHOW TABLES, EXPLAIN).
+
+    Raises `QueryError` for anything else and for what DuckDB refuses.
+    """
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type not in _READING:
+            example = "SELECT status, count(*) FROM photos GROUP BY 1"
+            raise QueryError(f"only one statement that reads is allowed, such as: {example}")
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError(one_line(error)) from error
+
+
+def one_line(error: duckdb.Error) -> str:
+    """DuckDB's message without the picture of the statement, or the frames of a file system, that it ends with."""
+    return " ".join(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0].split())
+
+
+def columns(output: str) -> pa.Table:
+    """Every column of every view: view, column, type (as SQL has it), unit, meaning; from the Arrow metadata."""
+
+    def described(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        rows = []
+        for view, fields in DESCRIBED.items():
+            known = {
+                field.name: {key.decode(): text.decode() for key, text in field.metadata.items()} for field in fields
+            }
+            for name, kind in zip(*run(connection, f"DESCRIBE {view}").columns[:2], strict=True):
+                words = known[name.as_py()]
+                short = "STRUCT[]" if name.as_py() == "faces" else kind.as_py()  # its fields are the view faces
+                rows.append((view, name.as_py(), short, words["unit"], words["description"]))
+        return pa.table(list(zip(*rows, strict=True)), names=["view", "column", "type", "unit", "meaning"])
+
+    return reading(output, described)

@@ -1,0 +1,117 @@
+"""Why bytes are no photo: of another format, cut off or damaged. Looks at content only, after decoding failed."""
+
+from __future__ import annotations
+
+import struct
+
+from pipeline.photos import tiff, tiff_pages
+from pipeline.photos.bmp import is_bmp
+from pipeline.photos.jpeg2000 import boxes_end, is_jpeg2000
+from pipeline.photos.tiff_pages import DATA
+
+# First bytes of image formats that nothing here decodes.
+UNSUPPORTED = {
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"II\xbc": "JPEG XR",
+    b"8BPS": "Photoshop",
+    b"gimp xcf": "GIMP",
+    b"\x76\x2f\x31\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"FUJIFILMCCD-RAW": "Fujifilm raw",
+    b"IIRO": "Olympus raw",
+    b"IIU\0": "Panasonic raw",
+}
+# Brands of an ISO base media file (ISO/IEC 14496-12, 4.3; 23008-12, annex B) that announce a picture coded otherwise
+# than AVIF, which is decoded.
+BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"crx ": "Canon raw"}
+
+# How a macOS archive keeps a file's extended attributes: "._a.jpg" beside "a.jpg" (RFC 1740).
+APPLE_DOUBLE = b"\0\x05\x16\x07"
+
+
+# What libvips and OpenCV say where an allocation fails.
+OUT_OF_MEMORY = ("out of memory", "Insufficient memory", "Failed to allocate")
+
+
+def diagnose(data: bytes, reason: str) -> tuple[str, str]:
+    """(error_type, message) for data that did not decode. reason: what the decoder said, of any length."""
+    foreign = _foreign(data)
+    if foreign:
+        return "unsupported_format", f"{foreign} files are not decoded: convert the file to TIFF or PNG"
+    if any(words in reason for words in OUT_OF_MEMORY):
+        return "out_of_memory", "decoding takes more memory than the limit"
+    format = _magic(data)
+    if format is None and "not in a known format" in reason:
+        return "not_an_image", "the content is no image format that this installation reads"
+    if format is not None and (tiff.BEYOND in reason or _cut_off(data, format)):
+        return "truncated", f"the {format} file ends too early, after {len(data)} bytes"
+    # libvips appends: the last line belongs to this call.
+    last = [line.strip() for line in reason.splitlines() if line.strip()][-1]
+    if "not supported" in last:
+        return "unsupported_format", f"this kind of {format or 'image'} file is not decoded: {last}"
+    return "decode_error", f"the {format or 'image'} file cannot be decoded: {last}"
+
+
+def _foreign(data: bytes) -> str | None:
+    """The name of the format, if it is an image format that is not decoded."""
+    if data[4:8] == b"ftyp":
+        box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+        brands = [box[place : place + 4] for place in range(0, len(box), 4)]
+        return next((BRANDS[brand] for brand in brands if brand in BRANDS), None)
+    if tiff_pages.is_camera_raw(data):
+        return "Camera raw"
+    if data[128:132] == b"DICM":
+        return "DICOM"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n" and data[3:4] in b"#0123456789":
+        return "Netpbm"
+    return next((name for start, name in UNSUPPORTED.items() if data.startswith(start)), None)
+
+
+def _magic(data: bytes) -> str | None:
+    """The format that the first bytes announce, for the formats whose end can be checked."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if is_bmp(data):
+        return "bmp"
+    if is_jpeg2000(data):
+        return "jp2"
+    if tiff.is_tiff(data):
+        return "tiff"
+    if data[4:8] == b"ftyp":
+        return "avif"
+    starts = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif"}
+    return next((format for start, format in starts.items() if data.startswith(start)), None)
+
+
+def _cut_off(data: bytes, format: str) -> bool:
+    """Whether an unreadable file lacks its end: the end marker, the announced length, or what offsets point to."""
+    try:
+        if format == "webp":  # RIFF: the length of what follows the first 8 bytes
+            return int(struct.unpack_from("<I", data, 4)[0]) + 8 > len(data)
+        if format == "bmp":
+            return int(struct.unpack_from("<I", data, 2)[0]) > len(data)
+    except struct.error:
+        return True
+    if format == "tiff":
+        return _tiff_end(data) > len(data)
+    if format == "avif":
+        return boxes_end(data) > len(data)
+    end = {"jpeg": b"\xff\xd9", "jp2": b"\xff\xd9", "png": b"IEND", "gif": b"\x00\x3b"}[format]
+    return end not in data[-64:]
+
+
+def _tiff_end(data: bytes) -> int:
+    """Where the last strip or tile of a TIFF's first page ends; beyond its end where that cannot be told."""
+    try:
+        source = tiff.Tiff(data)
+        fields = source.read(source.chain(1)[0], sum(DATA, ()))
+    except (ValueError, IndexError):
+        return len(data) + 1
+    ends = [
+        start + size
+        for places, sizes in DATA
+        if places in fields and sizes in fields
+        for start, size in zip(fields[places].numbers(), fields[sizes].numbers(), strict=False)
+    ]
+    return max(ends, default=len(data) + 1)

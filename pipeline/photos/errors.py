@@ -1,0 +1,23 @@
+"""What is wrong with one member, on its own so that it can be raised, pickled and caught without any decoder."""
+
+from __future__ import annotations
+
+
+class PhotoError(Exception):
+    """A member that is no photo, a broken one, or one that costs too much. The message is one line.
+
+    error_type: a word for the manifest, as empty_file, not_an_image, unsupported_format, truncated, decode_error,
+    too_large, too_many_pages, too_slow, out_of_memory or decoder_crashed.
+    """
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(error_type, message)
+        self.error_type = error_type
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def out_of_memory(memory_bytes: int) -> PhotoError:
+    return PhotoError("out_of_memory", f"needs more than the limit of {memory_bytes >> 20} MiB of memory")

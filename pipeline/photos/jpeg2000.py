@@ -1,0 +1,139 @@
+"""JPEG 2000 (ISO/IEC 15444-1), which libvips' wheel leaves out: the boxes around the picture; OpenCV decodes it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.photos.errors import PhotoError
+from pipeline.photos.metadata import Metadata, dpi_of, exif_block, fields_of, whole_dpi
+
+SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, annex A
+END = b"\xff\xd9"
+XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+EXIF = b"JpgTiffExif->JP2"
+IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+# What OpenCV makes of a colr box's enumerated spaces: grey or sRGB. 16 sRGB, 17 grey, 18 YCC (annex I.5.3.3).
+SPACES = (16, 17, 18)
+ANY_ICC = (2, 3)  # methods of the colr box that carry a profile
+
+
+@dataclass
+class Header:
+    """width, height: px. channels: 1 to 4. bits: of each channel."""
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    profile: bytes | None
+    metadata: Metadata
+
+
+def is_jpeg2000(data: bytes) -> bool:
+    return data.startswith((SIGNATURE, CODESTREAM))
+
+
+def header(data: bytes) -> Header:
+    """Everything but the pixels. Raises PhotoError, ValueError for a broken file."""
+    profile, found, dpi, stream = None, {}, None, data if data.startswith(CODESTREAM) else b""
+    for name, body in boxes(data) if not stream else ():
+        if name == b"colr" and body[:1] and body[0] in ANY_ICC:
+            profile = bytes(body[3:])
+        elif name == b"colr" and body[:1] == b"\1" and int.from_bytes(body[3:7], "big") not in SPACES:
+            raise _unsupported("in this colour space")
+        elif name == b"pclr":
+            raise _unsupported("with a palette")
+        elif name in (b"resc", b"resd"):
+            dpi = _resolution(body) or dpi
+        elif name == b"uuid":
+            found[bytes(body[:16])] = bytes(body[16:])
+        elif name == b"jp2c" and not stream:
+            stream = body
+    width, height, channels, bits = _size(stream)
+    if profile and profile[16:20] == b"CMYK":
+        raise _unsupported("in CMYK")
+    if END not in stream[-64:]:
+        raise PhotoError("truncated", f"the JPEG 2000 file ends too early, after {len(data)} bytes")
+    exif = exif_block(found.get(EXIF))
+    metadata = Metadata(exif, found.get(XMP), found.get(IPTC), dpi or dpi_of(fields_of(exif)))
+    return Header(width, height, channels, bits, profile, metadata)
+
+
+def pixels(data: bytes, known: Header) -> npt.NDArray[Any]:
+    """(H, W, channels) uint8, or uint16 over its full range, as grey, RGB or RGBA. Raises ValueError."""
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is None or read.shape[:2] != (known.height, known.width):
+        raise ValueError("the content is damaged")
+    read = read.reshape(known.height, known.width, -1)
+    if read.shape[2] > 2:  # OpenCV has blue first
+        cv2.cvtColor(read, cv2.COLOR_BGR2RGB if read.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=read)
+    return read
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each box (annex I.4), also of those inside jp2h and res."""
+    place = 0
+    while place + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, place)
+        start = place + 8
+        if size == 1 and place + 16 <= len(data):
+            size, start = struct.unpack_from(">Q", data, place + 8)[0], place + 16
+        end = place + size if size else len(data)  # 0: to the end of the file
+        if end < start:
+            raise ValueError("a box is shorter than its header")
+        if name in (b"jp2h", b"res "):
+            yield from boxes(data[start:end])
+        else:
+            yield name, data[start:end]
+        place = end
+
+
+def boxes_end(data: bytes) -> int:
+    """Where the last box ends; beyond the last byte where the file is cut off. AVIF is made of the same boxes."""
+    place = 0
+    while place < len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[place + 8 : place + 16], "big")
+        if 0 < size < 8 or place + 8 > len(data):
+            return len(data) + 1
+        place += size or len(data) - place
+    return place
+
+
+def _size(stream: bytes) -> tuple[int, int, int, int]:
+    """Width, height, channels and bits of the SIZ marker segment (annex A.5.1): what decoding will cost."""
+    if not stream.startswith(CODESTREAM) or len(stream) < 43:
+        raise ValueError("there is no picture in it")
+    right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
+    channels = int.from_bytes(stream[40:42], "big")
+    bits = {one & 127 for one in stream[42 : 42 + 3 * min(channels, 4) : 3]}
+    signed = any(one & 128 for one in stream[42 : 42 + 3 * min(channels, 4) : 3])
+    if channels not in (1, 3, 4) or len(bits) != 1 or signed or not 7 <= max(bits) <= 15:
+        kind = (
+            f"with {channels} channels of {' or '.join(str(one + 1) for one in sorted(bits))} {'signed ' * signed}bits"
+        )
+        raise _unsupported(kind)
+    return right - left, bottom - top, channels, bits.pop() + 1
+
+
+def _unsupported(kind: str) -> PhotoError:
+    return PhotoError("unsupported_format", f"JPEG 2000 files {kind} are not decoded: convert the file to TIFF or PNG")
+
+
+def _resolution(body: bytes) -> tuple[float, float] | None:
+    """Of a resolution box (annex I.5.3.7): pixels per metre, down before across."""
+    if len(body) < 10:
+        return None
+    down, down_by, across, across_by, down_ten, across_ten = struct.unpack_from(">HHHHbb", body)
+    if not (down and down_by and across and across_by):
+        return None
+    return whole_dpi(across / across_by * 10.0**across_ten), whole_dpi(down / down_by * 10.0**down_ten)

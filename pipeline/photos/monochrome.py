@@ -1,0 +1,66 @@
+"""Monochrome and toned photos: whether a photo is one, and how its restored faces keep its tone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.photos.bit_depth import Floats, Native
+
+# ITU-R BT.601 luma, as JPEG uses it. The weights sum to 1, so equal channels come out unchanged.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# A picture is of one tone when 95 % of a small copy have a chroma that is this near, in units of CIELAB, to the chroma
+# that goes with their lightness. Measured: grey 0.0 to 0.1; sepia, evenly and unevenly faded, 0.8 to 3.9; the same with
+# noise (sigma 10 in each channel) or as JPEG of quality 30, 2.4 to 5.0; colour photos 8.8 (a retina) to 36, a cat 16,
+# the coloured Solvay photo 13; colour photos faded to a fifth of their chroma 3.1 to 6.6, to a tenth 1.7 to 3.3.
+ONE_TONE = 5.0
+# Pixels, of the small copy's longer side: noise and JPEG's blocks average out in it, colours of things stay.
+SMALL = 64
+LEVELS = 64  # of lightness, at which a tone's chroma is measured
+
+
+def is_monochrome(srgb: Native) -> bool:
+    """Whether a picture is grey or of one tone, as sepia: (H, W, 3) uint8 or uint16 sRGB.
+
+    One tone means that the chroma follows from the lightness, as it does in a toned print: one colour for each
+    lightness, with the noise of scanning and of JPEG's chroma around it. Colour on less than a twentieth of the picture
+    (a stamp, a signature) does not count.
+    """
+    share = min(1.0, SMALL / max(srgb.shape[:2]))
+    side = (max(1, round(srgb.shape[1] * share)), max(1, round(srgb.shape[0] * share)))
+    small = cv2.resize(srgb, side, interpolation=cv2.INTER_AREA).astype(np.float32) / np.iinfo(srgb.dtype).max
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    chroma = lab[..., 1:].reshape(-1, 2)
+    level = lab[..., 0].ravel() / 100
+    rest = np.linalg.norm(chroma - _curve(level, chroma, level), axis=1)
+    return bool(np.percentile(rest, 95) < ONE_TONE)
+
+
+def keep_tone(restored: Native, aligned: Native) -> Native:
+    """The restored crop's luma in the tone of the aligned crop: both (S, S, 3) sRGB of one type, uint8 or uint16.
+
+    The tone is the mean chroma of the aligned crop at each luma, so a grey crop gives exactly grey.
+    """
+    peak = np.iinfo(restored.dtype).max
+    luma, aligned_luma = restored @ LUMA, aligned @ LUMA
+    chroma = (aligned - aligned_luma[..., None]).reshape(-1, 3)
+    toned = luma[..., None] + _curve(aligned_luma.ravel() / peak, chroma, luma / peak)
+    return np.rint(toned).clip(0, peak).astype(restored.dtype)
+
+
+def _curve(level: Floats, chroma: Floats, at: Floats) -> Floats:
+    """The mean chroma (n, c) at each level (n,) in 0 to 1, smoothed, read off at the levels `at` (any shape)."""
+    bins = (level * LEVELS).astype(int).clip(0, LEVELS - 1)
+    window = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
+
+    def smoothed(weights: Floats | None) -> npt.NDArray[Any]:
+        return np.convolve(np.bincount(bins, weights, LEVELS), window, "same")
+
+    count = smoothed(None)
+    seen = count > 1e-3
+    middles = (np.arange(LEVELS) + 0.5)[seen] / LEVELS
+    columns = [np.interp(at, middles, smoothed(one)[seen] / count[seen]) for one in chroma.T]
+    return np.stack(columns, -1).astype(np.float32)

@@ -1,0 +1,102 @@
+"""The pictures of a TIFF file: which they are, and one of them as a file of its own, without decoding any."""
+
+from __future__ import annotations
+
+import struct
+
+from pipeline.photos.tiff import IFD, IFD8, LONG, SHORT, Field, Fields, Tiff, written
+
+SUBFILE, COMPRESSION = 254, 259
+DATA = (TILES, STRIPS) = ((324, 325), (273, 279))  # offsets and byte counts of a picture's tiles or strips
+EXTRA_SAMPLES, SUBDIRECTORIES, DNG = 338, 330, 50706
+REDUCED = 1  # bit of SUBFILE: a thumbnail or a pyramid's level of another picture
+OLD_JPEG = 6  # a COMPRESSION whose data lie where other fields say
+ASSOCIATED, UNASSOCIATED = 1, 2  # values of EXTRA_SAMPLES: alpha that the colours are, or are not, multiplied by
+
+
+def pictures(data: bytes, limit: int) -> list[int]:
+    """Which of a TIFF's first `limit` directories are pictures of their own, from 0: those that are no reduced copies.
+
+    A file with nothing but reduced copies gives its first. Raises ValueError for a broken chain of directories.
+    """
+    source = Tiff(data)
+    fields = [source.read(offset, (SUBFILE,)) for offset in source.chain(limit)]
+    return [n for n, one in enumerate(fields) if not _reduced(one)] or [0]
+
+
+def is_camera_raw(data: bytes) -> bool:
+    """Whether this is a camera's raw file (DNG, CR2, NEF, ARW): a TIFF whose first picture is a preview."""
+    try:
+        source = Tiff(data)
+        fields = source.read(source.chain(1)[0], (SUBFILE, SUBDIRECTORIES, DNG))
+    except (ValueError, IndexError):
+        return False
+    return data[8:10] == b"CR" or DNG in fields or (_reduced(fields) and SUBDIRECTORIES in fields)
+
+
+def _reduced(fields: Fields) -> bool:
+    return SUBFILE in fields and bool(sum(fields[SUBFILE].numbers()) & REDUCED)
+
+
+def extra_samples(data: bytes) -> tuple[int, ...]:
+    """What a TIFF says of its channels after the colours; nothing for other files."""
+    try:
+        source = Tiff(data)
+        return source.read(source.chain(1)[0], (EXTRA_SAMPLES,))[EXTRA_SAMPLES].numbers()
+    except (ValueError, LookupError):
+        return ()
+
+
+def unassociated(data: bytes) -> bytes:
+    """The same file, but said to have colours that are not multiplied by alpha: decoders leave them as they are."""
+    out = bytearray(data)
+    source = Tiff(out)
+    for entry in source.entries(source.chain(1)[0]):
+        if entry.tag == EXTRA_SAMPLES and entry.kind == SHORT:
+            struct.pack_into(f"{source.order}{entry.count}H", out, entry.place, *[UNASSOCIATED] * entry.count)
+    return bytes(out)
+
+
+def extract(data: bytes, page: int) -> bytes:
+    """One picture (`page` of the chain, from 0) as a TIFF of its own: the same compressed bytes and fields."""
+    source = Tiff(data)
+    chain = source.chain(page + 1)
+    if len(chain) <= page:
+        raise ValueError(f"there is no page {page}")
+    offset = chain[page]
+    fields = {tag: field for tag, field in source.read(offset).items() if field.kind not in (IFD, IFD8)}
+    for tag in (SUBFILE, SUBDIRECTORIES):
+        fields.pop(tag, None)
+    places, sizes = TILES if TILES[0] in fields else STRIPS
+    starts = fields[places].numbers() if places in fields else ()
+    counts = fields[sizes].numbers() if sizes in fields else ()
+    old = COMPRESSION in fields and OLD_JPEG in fields[COMPRESSION].numbers()
+    if old or not starts or len(starts) != len(counts) or sum(counts) > len(data):
+        return _alone(source, offset)
+    try:
+        return _packed(data, source.order, fields, places, starts, counts)
+    except struct.error:  # a BigTIFF's number that does not fit into a classic one
+        return _alone(source, offset)
+
+
+def _packed(
+    data: bytes, order: str, fields: Fields, places: int, starts: tuple[int, ...], counts: tuple[int, ...]
+) -> bytes:
+    """A TIFF of these strips or tiles, copied, and these fields."""
+    body, moved = bytearray(), []
+    for start, count in zip(starts, counts, strict=True):
+        moved.append(8 + len(body))
+        body += data[start : start + count]
+        body += bytes(len(body) % 2)
+    fields[places] = Field(LONG, len(moved), struct.pack(f"<{len(moved)}I", *moved))
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return mark + struct.pack(order + "I", 8 + len(body)) + body + written(fields, 8 + len(body), order)
+
+
+def _alone(source: Tiff, offset: int) -> bytes:
+    """The whole file, but with this directory as its only one: where the data lie is not simple to tell."""
+    out = bytearray(source.data)
+    word = source.order + ("Q" if source.big else "I")
+    struct.pack_into(word, out, source.head, offset)
+    struct.pack_into(word, out, source.following(offset), 0)
+    return bytes(out)

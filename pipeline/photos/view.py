@@ -1,0 +1,49 @@
+"""What the sandbox does for the second stage: untrusted bytes to facts and sRGB pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.limits import Limits
+from pipeline.photos import decode as photo_decoder
+from pipeline.photos import monochrome as photos_monochrome
+
+
+@dataclass
+class View:
+    """A decoded photo, upright, or the list of its pages.
+
+    pages: numbers of the pictures in the file, as `photo.extract` takes them. The rest describes the first of them,
+    and is missing where there are several: each is looked at by itself.
+    srgb: (H, W, 3) uint8, or uint16 where bit_depth > 8. width and height: px, after the EXIF orientation.
+    """
+
+    pages: list[int]
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    bit_depth: int = 8
+    monochrome: bool = False
+    srgb: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None
+
+
+def view_of(data: bytes, limits: Limits) -> View:
+    """Decode a member. Raises PhotoError."""
+    pages = photo_decoder.pages(data, limits) if data else [0]
+    if len(pages) > 1:
+        return View(pages)
+    # A TIFF whose only picture of its own is not its first directory is looked at like a page of many.
+    decoded = photo_decoder.decode(data if pages == [0] else photo_decoder.extract(data, pages[0]), limits)
+    srgb = decoded.srgb()
+    return View(
+        pages=pages,
+        format=decoded.format,
+        width=decoded.width,
+        height=decoded.height,
+        bit_depth=decoded.bit_depth,
+        monochrome=photos_monochrome.is_monochrome(srgb),
+        srgb=srgb,
+    )

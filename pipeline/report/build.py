@@ -1,0 +1,106 @@
+"""The report of a run: a folder of static files to review it with, from a disk, a web server or a bucket."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import storage
+from pipeline.cluster import connect as cluster
+from pipeline.config.limits import Limits
+from pipeline.config.secrets import Environment
+from pipeline.report import pictures as report_pictures
+from pipeline.report.data import Pictures, write_photos
+from pipeline.report.files import DataFiles, publish
+from pipeline.report.summary import Price, summary
+from pipeline.run.attempts import attempts
+from pipeline.storage import client as storage_client
+
+SITE = Path(__file__).parent / "site"
+
+
+@dataclass
+class CopyProgress:
+    """How far the display copies are: photos in all, done by now (those made before among them), bytes written."""
+
+    total: int
+    done: int = 0
+    bytes: int = 0
+    failed: dict[str, str] = field(default_factory=dict)  # photo_id -> why it has no pictures
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report holds. page: URI of its index.html."""
+
+    page: str
+    photos: int
+    to_review: int
+
+
+def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgress]:
+    """Make the display copies that are not there yet, on Ray; yields after each batch of photos.
+
+    choice: a key of `report_pictures.CHOICES`. max_side: px, beyond which whole photos are reduced.
+    """
+    report = storage.join(storage.canonical(output), "report")
+    rows = report_pictures.wanted(output, choice)
+    there = report_pictures.existing(report)
+    open_rows = [report_pictures.row_folder(row, max_side) not in there for row in ids(rows)]
+    progress = CopyProgress(total=rows.num_rows, done=rows.num_rows - sum(open_rows))
+    yield progress
+    if not any(open_rows):
+        return
+    cluster.connect()
+    task = report_pictures.Task(report, max_side, limits(output), Environment(storage_client.environment()))
+    for made in report_pictures.make(rows.filter(open_rows), task):
+        for row in made.to_pylist():
+            progress.done += 1
+            progress.bytes += row["bytes"]
+            if row["error"] is not None:
+                progress.failed[row["photo_id"]] = row["error"]
+        yield progress
+
+
+def ids(rows: Any) -> list[dict[str, Any]]:
+    return list(rows.select(["photo_id", "restored_sha256", "sha256"]).to_pylist())
+
+
+def limits(output: str) -> Limits:
+    """Those that the run was made with: what it could decode, the report can."""
+    tried = attempts(output)
+    return Limits(**tried[-1]["settings"].get("limits", {})) if tried else Limits()
+
+
+def write_report(output: str, pictures: Pictures, price: Price | None = None) -> Written:
+    """Write all of report/ but the pictures, index.html last. Raises StorageError when there is no run at OUTPUT."""
+    place = storage.canonical(output)
+    report = storage.join(place, "report")
+    made_at = datetime.now(UTC)
+    about, columns = write_photos(output, DataFiles(report), pictures)
+    about |= summary(output, columns, price)
+    about |= {"run": run_key(place), "output": place, "made_at": made_at.isoformat(timespec="seconds")}
+    about["version"] = made_at.strftime("%Y%m%d%H%M%S")
+    DataFiles(report).write("summary", about)
+    write_site(report, about["version"])
+    return Written(storage.join(report, "index.html"), about["photos"], about["to_review"])
+
+
+def run_key(place: str) -> str:
+    """Under which a browser keeps decisions: the same for every report on a run, wherever it is opened from."""
+    tried = attempts(place)
+    name = tried[0]["attempt"] if tried else place
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def write_site(report: str, version: str) -> None:
+    """Copy the page's own files. The version on every address keeps a browser from mixing two reports."""
+    for file in sorted(SITE.iterdir(), key=lambda file: file.suffix == ".html"):
+        data = file.read_bytes()
+        if file.suffix == ".html":
+            data = data.replace(b"?v=0", f"?v={version}".encode())
+        publish(storage.join(report, file.name), data)

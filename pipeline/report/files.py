@@ -1,0 +1,102 @@
+"""The files of the report: scripts that hold data, none of them large, and how files reach their place.
+
+A page that was opened from a disk may not fetch a file, but it may load a script: so each data file is one call,
+`Report.receive("name", value)`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import storage
+from pipeline.storage import client as storage_client
+from pipeline.storage.errors import storage_errors
+
+CHUNK_BYTES = 2 << 20  # of a data file, about: a phone reads one in a moment
+PAGE_ROWS = 1000
+COLUMN_VALUES = CHUNK_BYTES * 3 // 4 // 4  # float32 values that make CHUNK_BYTES in base64
+
+
+def publish(uri: str, data: bytes) -> None:
+    """Write a file with the content type that its name says: a browser takes no style sheet without one.
+
+    On a disk, and from most other stores, servers tell it from the name; S3 hands out what it was told.
+    """
+    fs, path = storage_client.filesystem(uri)
+    if "s3" not in fs.protocol:
+        storage.write_bytes(uri, data)
+        return
+    with storage_errors(uri):
+        fs.pipe_file(path, data, ContentType=mimetypes.guess_type(uri)[0] or "application/octet-stream")
+
+
+class DataFiles:
+    """Writes the files below report/data/."""
+
+    def __init__(self, report: str) -> None:
+        self.report = report
+
+    def write(self, name: str, value: Any) -> None:
+        """One data file. `value`: what JSON can hold."""
+        script = f"Report.receive({json.dumps(name)}, {dump(value)});\n"
+        publish(storage.join(self.report, "data", f"{name}.js"), script.encode())
+
+    def write_column(self, name: str, values: npt.NDArray[Any]) -> int:
+        """A column as base64 of little-endian float32, NaN where there is no value; returns the number of files."""
+        chunks = [values[start : start + COLUMN_VALUES] for start in range(0, len(values), COLUMN_VALUES)]
+        for place, chunk in enumerate(chunks):
+            self.write(f"{name}-{place}", base64.b64encode(chunk.astype("<f4").tobytes()).decode())
+        return len(chunks)
+
+
+class Parts:
+    """Collects values of one kind and cuts them into data files.
+
+    `starts` is the place of each file's first value; `count` of the next value.
+    """
+
+    def __init__(self, files: DataFiles, name: str, most: int) -> None:
+        self.files, self.name, self.most = files, name, most
+        self.starts: list[int] = []
+        self.count = 0
+        self._open: list[str] = []
+        self._size = 0
+
+    def add(self, value: Any) -> None:
+        text = dump(value)
+        size = len(text.encode())
+        if self._open and (len(self._open) >= self.most or self._size + size > CHUNK_BYTES):
+            self.close()
+        self._open.append(text)
+        self._size += size
+        self.count += 1
+
+    def extend(self, values: Iterable[Any]) -> None:
+        for value in values:
+            self.add(value)
+
+    def close(self) -> None:
+        """Write what is still open."""
+        if self._open:
+            name = f"{self.name}-{len(self.starts)}"
+            lines = ",\n".join(self._open)
+            script = f"Report.receive({json.dumps(name)}, [\n{lines}\n]);\n"
+            publish(storage.join(self.files.report, "data", f"{name}.js"), script.encode())
+            self.starts.append(self.count - len(self._open))
+            self._open, self._size = [], 0
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def rounded(values: npt.NDArray[Any]) -> list[float | None]:
+    """Numbers for a page: four decimals, None where there is none or no finite one."""
+    return [value if np.isfinite(value) else None for value in np.round(values.astype(np.float64), 4).tolist()]

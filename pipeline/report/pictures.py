@@ -1,0 +1,137 @@
+"""The pictures of the report: which photos get display copies, and the Ray tasks that make them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import DataContext
+
+from pipeline import storage
+from pipeline.archives import member as archives_member
+from pipeline.archives import reader as archives
+from pipeline.config.limits import Limits
+from pipeline.config.secrets import Environment
+from pipeline.index.schema import member_of
+from pipeline.index.units import split
+from pipeline.manifest import query
+from pipeline.photos.errors import PhotoError
+from pipeline.report.display_copies import display_copies
+from pipeline.report.files import publish
+from pipeline.sandbox import parent as sandbox
+from pipeline.stages.row import Row
+
+# The newest row of each photo that is in the index, with what it takes to read its member again.
+NEWEST = """
+SELECT p.* EXCLUDE (source, member, bytes), i.* EXCLUDE (photo_id, error, error_type)
+FROM newest AS p JOIN index AS i ON i.photo_id = regexp_replace(p.photo_id, '-p[0-9]+$', '')
+"""
+ORDER = 'ORDER BY source, "offset", member, page, photo_id'
+# --pictures NAME -> which photos get copies.
+CHOICES = {
+    "all": "status IN ('restored', 'no_face')",
+    "review": "status = 'restored' AND len(list_filter(faces, lambda f: f.needs_review)) > 0",
+    "none": "false",
+}
+DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa.string())])
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker needs to make copies.
+
+    report: URI of the report folder. max_side: px of a whole photo.
+    """
+
+    report: str
+    max_side: int
+    limits: Limits
+    environment: Environment
+
+
+def folder(photo_id: str, version: str | None, max_side: int) -> str:
+    """Where the copies of a photo lie below report/: another place for another result, so that none is ever stale."""
+    digest = hashlib.sha256(f"{version}/{max_side}".encode()).hexdigest()[:8]
+    return f"pictures/{photo_id[:2]}/{photo_id}-{digest}"
+
+
+def wanted(output: str, choice: str) -> pa.Table:
+    """The rows of the photos that `choice`, a key of CHOICES, names: in the order of their archives."""
+    sql = f"SELECT * FROM ({NEWEST}) WHERE {CHOICES[choice]} {ORDER}"
+    return query.reading(output, lambda connection: query.run(connection, sql), decided=False, whole=True)
+
+
+def row_folder(row: Row, max_side: int) -> str:
+    return folder(row["photo_id"], row["restored_sha256"] or row["sha256"], max_side)
+
+
+def existing(report: str) -> set[str]:
+    """The folders whose copies are all there: the thumbnail is written last."""
+    pictures = storage.join(report, "pictures")
+    names = [name for name, _ in storage.list_files(pictures)] if storage.exists(pictures) else []
+    return {f"pictures/{name.removesuffix('/thumbnail.jpg')}" for name in names if name.endswith("/thumbnail.jpg")}
+
+
+def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
+    """Make the copies of these rows of `wanted`; yields tables of DONE, one row per photo. Ray has to be running."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # so that a StorageError arrives as one
+    work: Any = copy_unit
+    cores = int(ray.cluster_resources().get("CPU", 1))
+    made = ray.data.from_arrow(list(split(rows, cores))).map_batches(
+        work, batch_size=None, num_cpus=1, batch_format="pyarrow", zero_copy_batch=True, fn_kwargs={"task": task}
+    )
+    yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def copy_unit(unit: pa.Table, task: Task) -> pa.Table:
+    """The photos of one archive, or of a part of it: each member is read once, however many pages it has."""
+    task.environment.use()
+    by_member: dict[archives_member.Member, list[Row]] = {}
+    for row in unit.to_pylist():
+        by_member.setdefault(member_of(row), []).append(row)
+    first = next(iter(by_member.values()))[0]
+    done: list[Row] = []
+    try:
+        archives.check_unchanged(first["source"], first["source_version"])
+        for member, data in archives.read_members(first["source"], first["archive_format"], list(by_member)):
+            done += [copy_photo(row, data, task) for row in by_member.pop(member)]
+    except (archives_member.ArchiveError, storage.StorageError) as error:
+        if isinstance(error, storage.StorageError) and error.stops_run:
+            raise
+        done += [result(row, error=str(error)) for rows in by_member.values() for row in rows]
+    return pa.Table.from_pylist(done, schema=DONE)
+
+
+def copy_photo(row: Row, data: bytes | archives_member.ArchiveError, task: Task) -> Row:
+    """Make and write the copies of one photo. What cannot be shown is a result with its error and costs no other."""
+    if isinstance(data, archives_member.ArchiveError):
+        return result(row, error=str(data))
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        return result(row, error=f"{row['source']}: {row['member']}: changed since it was restored")
+    try:
+        after = storage.read_bytes(row["restored_uri"]) if row["restored_uri"] else None
+        landmarks = [face["landmarks"] for face in row["faces"]]
+        files = sandbox.run(
+            display_copies, data, row["page"], after, landmarks, task.max_side, task.limits, limits=task.limits
+        )
+    except PhotoError as error:
+        return result(row, error=str(error))
+    except storage.StorageError as error:
+        if error.stops_run:
+            raise
+        return result(row, error=str(error))
+    for name, file in files.items():
+        publish(storage.join(task.report, row_folder(row, task.max_side), name), file)
+    return result(row, size=sum(map(len, files.values())))
+
+
+def result(row: Row, size: int = 0, error: str | None = None) -> Row:
+    return {"photo_id": row["photo_id"], "bytes": size, "error": error}

@@ -1,0 +1,103 @@
+"""What a run would take, from a sample of its photos that goes the whole way but is not published."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.index.units import UNIT, Pending, load
+from pipeline.manifest import pending as manifest_pending
+from pipeline.stages.detect import DetectFaces
+from pipeline.stages.fetch import fetch
+from pipeline.stages.publish import composed
+
+SAMPLE = 32  # photos: with one face in each, the mean number of faces is known to within a fifth
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Photos that were read and restored, the faces in them, and seconds: of a restore actor, and of the others."""
+
+    photos: int
+    faces: int
+    restore_seconds: float
+    other_seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do, and what a sample of it took where a restore actor would be."""
+
+    photos: int
+    bytes: int
+    sample: Sample
+
+    @property
+    def faces(self) -> float:
+        return self.photos * self.sample.faces / max(1, self.sample.photos)
+
+    @property
+    def actor_hours(self) -> float:
+        """Of restore actors, in all."""
+        return self.faces * self.sample.restore_seconds / max(1, self.sample.faces) / 3600
+
+    @property
+    def cpu_hours(self) -> float:
+        """Of reading, finding and composing."""
+        return self.photos * self.sample.other_seconds / max(1, self.sample.photos) / 3600
+
+
+def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
+    """Measure a sample of what a run would do. Writes nothing. Ray has to be running, and the index to be there."""
+    pending = manifest_pending.pending(job.output, where)
+    units = chosen(pending)
+    options = {"num_cpus": 1, "num_gpus": resources.gpus_per_actor}
+    sample = ray.get(ray.remote(measured).options(**options).remote(units, job, resources))
+    return Estimate(len(pending), pc.sum(pending.places["bytes"]).as_py() or 0, sample)
+
+
+def chosen(pending: Pending) -> pa.Table:
+    """Photos spread evenly over all, as units. Of compressed tars, which would be read through, only the first ones."""
+    streamed = pending.places["streamed"].to_numpy(zero_copy_only=False)
+    random_access = np.flatnonzero(~streamed)
+    place = random_access if len(random_access) else np.arange(min(SAMPLE, len(pending)))
+    place = place[np.linspace(0, len(place) - 1, min(SAMPLE, len(place))).astype(int)]
+    file, row = (pending.places[name].to_numpy()[place] for name in ("file", "row"))
+    units = [{"file": pending.files[n], "rows": row[file == n]} for n in np.unique(file)]
+    return pa.Table.from_pylist(units, schema=UNIT)
+
+
+def measured(units: pa.Table, job: Job, resources: Resources) -> Sample:
+    """In a worker: a sample through all stages. The model's first call, which is slow on a GPU, is not counted."""
+    from pipeline.stages.restore import RestoreFaces  # here: it brings torch
+
+    job.environment.use()
+    find, restore = DetectFaces(job), RestoreFaces(job, resources)
+    begun = time.perf_counter()
+    tables = [
+        table for unit in units.to_pylist() for read in fetch(load(unit, job.output), job) for table in find(read)
+    ]
+    other = time.perf_counter() - begun
+    found = pa.concat_tables(tables) if tables else None
+    open_rows = found.filter(pc.is_null(found["status"])) if found else None
+    count = sum(map(len, units["rows"].to_pylist()))
+    if open_rows is None or not len(open_rows):
+        return Sample(count, 0, 0.0, other)
+    restore(open_rows.slice(0, 1))
+    begun = time.perf_counter()
+    restored = restore(open_rows)
+    restore_seconds = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for row in restored.to_pylist():
+        if row["status"] is None:
+            composed(row, job)
+    other += time.perf_counter() - begun
+    faces = sum(map(len, open_rows["faces"].to_pylist()))
+    return Sample(count, faces, restore_seconds, other)

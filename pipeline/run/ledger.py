@@ -1,0 +1,133 @@
+"""What the workers of an attempt have in hand, so that a photo that kills its worker is found, isolated and recorded.
+
+Ray starts a dead worker again and gives it the same photos, for ever. So each stage tells one small actor which photos
+it begins and which it ended. A photo that was begun and never ended was in a worker's hands when that died: the next
+worker takes it alone, and after a second death it fails with `worker_died`. A node that went away is no photo's fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.stages.row import ended, to_table
+
+DEATHS = 2  # of workers with a photo in hand, the last time alone; then it is not tried again
+
+Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
+
+
+class Ledger:
+    """Which photos are in hand, and whether the run is to stop; an actor beside the driver."""
+
+    def __init__(self) -> None:
+        self.in_hand: dict[tuple[str, str], str] = {}  # (stage, photo_id) -> node
+        self.deaths: dict[tuple[str, str], int] = {}
+        self._stopping = False
+
+    def begin(self, stage: str, photos: list[str], node: str, last: bool = False) -> str:
+        """Note the photos: "go". Note nothing: "alone", one of them has to be, or "stop", the run is to end.
+
+        last: the last stage goes on, for it commits what the others have made.
+        """
+        if self._stopping and not last:
+            return "stop"
+        keys = [(stage, photo) for photo in photos]
+        if any(key in self.in_hand or key in self.deaths for key in keys):
+            return "alone"
+        self.in_hand.update(dict.fromkeys(keys, node))
+        return "go"
+
+    def begin_alone(self, stage: str, photo: str, node: str) -> bool:
+        """Note one photo, or give False when it killed too many workers."""
+        key = (stage, photo)
+        before = self.in_hand.pop(key, None)
+        if before is not None and alive(before):
+            self.deaths[key] = self.deaths.get(key, 0) + 1
+        if self.deaths.get(key, 0) >= DEATHS:
+            return False
+        self.in_hand[key] = node
+        return True
+
+    def end(self, stage: str, photos: list[str]) -> None:
+        for photo in photos:
+            self.in_hand.pop((stage, photo), None)
+            self.deaths.pop((stage, photo), None)
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        return self._stopping
+
+
+def alive(node: str) -> bool:
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+
+
+def ledger() -> Any:
+    """A new Ledger, for one attempt. It ends with the last reference to it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(num_cpus=0)(Ledger).options(**options).remote()
+
+
+class Isolated:
+    """Actor: a stage that keeps the ledger.
+
+    An error in the stage's constructor waits for the first photos: Ray wraps one that it meets itself in its traceback.
+    """
+
+    def __init__(self, stage: Callable[..., Work], arguments: tuple[Any, ...], book: Any) -> None:
+        self.name, self.book = stage.__name__, book
+        self.error: Exception | None = None
+        try:
+            self.work = stage(*arguments)
+        except Exception as error:
+            self.error = error
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        if self.error is not None:
+            raise self.error
+        yield from isolated(table, self.work, self.name, self.book)
+
+
+def isolated(table: pa.Table, work: Work, stage: str, book: Any, last: bool = False) -> Iterator[pa.Table]:
+    """`work` on a table of photos; one that killed its workers goes through as a failed row.
+
+    Photos that have a status only pass, so they are not noted. When the run is to stop nothing comes out but of
+    the last stage, and the photos stay pending.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    photos = table["photo_id"].filter(pc.is_null(table["status"])).to_pylist()
+    verdict = ray.get(book.begin.remote(stage, photos, node, last)) if photos else "go"
+    if verdict == "go":
+        yield from _outputs(work(table))
+        book.end.remote(stage, photos)
+    elif verdict == "alone":
+        for place in range(table.num_rows):
+            yield from _one(table.slice(place, 1), work, stage, book, node)
+
+
+def _one(table: pa.Table, work: Work, stage: str, book: Any, node: str) -> Iterator[pa.Table]:
+    (row,) = table.select(["photo_id", "status"]).to_pylist()
+    if row["status"] is not None:
+        yield from _outputs(work(table))
+    elif ray.get(book.begin_alone.remote(stage, row["photo_id"], node)):
+        yield from _outputs(work(table))
+        book.end.remote(stage, [row["photo_id"]])
+    else:
+        words = f"its worker died {DEATHS} times in {stage}, at last with this photo alone: a crash, or out of memory"
+        yield from _outputs(work(to_table([ended(table.to_pylist()[0], "failed", "worker_died", words)])))
+
+
+def _outputs(made: pa.Table | Iterator[pa.Table]) -> Iterator[pa.Table]:
+    if isinstance(made, pa.Table):
+        yield made
+    else:
+        yield from made

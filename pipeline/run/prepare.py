@@ -1,0 +1,90 @@
+"""Before a run: weights and settings are checked, and every "auto" is decided."""
+
+import uuid
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from interlcm import weights_index
+from pipeline import storage
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Environment, Signing
+from pipeline.config.settings import Settings
+from pipeline.faces.detectors import load_detector
+from pipeline.storage import client as storage_client
+from pipeline.weights.local import weights_folder
+
+
+class RunError(Exception):
+    """A run cannot start or did not do all of its work: one line with the remedy."""
+
+
+def prepare(output: str, settings: Settings, signing: Signing | None = None) -> Job:
+    """Check weights and settings before anything is started, and settle what "auto" means.
+
+    Raises RunError, StorageError, WeightsError or DetectorError.
+    """
+    folder = weights_folder(settings)
+    settings = settled(settings, folder, signing is not None)
+    problems = weights_index.verify(folder, settings.variant)
+    if problems:
+        raise weights_index.WeightsError(problems[0])
+    return Job(
+        settings=settings,
+        output=storage.canonical(output),
+        attempt=uuid.uuid4().hex,
+        weights_digest=weights_index.digest(folder, settings.variant),
+        software_version=version("interlcm"),
+        environment=Environment(storage_client.environment()),
+        signing=signing,
+    )
+
+
+def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
+    """The settings with every choice made that was left open, checked against what the weights folder has."""
+    from pipeline.networks import facexlib as facexlib_networks
+    from pipeline.networks import real_esrgan  # here: they bring torch, which takes seconds
+
+    variant, steps = chosen_variant(settings, folder)
+    detector = "none" if settings.aligned else load_detector(settings.detector, folder / "face").name
+    mask = settings.mask
+    if mask == "auto":
+        mask = "parsenet" if facexlib_networks.has_parser(folder / "face") else "ellipse"
+    if settings.background == "realesrgan":
+        real_esrgan.weights_file(folder, settings.upscale)  # raises where it is missing
+    color_fix = "none" if settings.task == "colorize" else settings.color_fix  # the input has no colour to give back
+    return replace(
+        settings, variant=variant, steps=steps, detector=detector, mask=mask, color_fix=color_fix, signed=signed
+    )
+
+
+def with_dtype(job: Job, resources: Resources) -> Job:
+    """The job with `dtype` settled: bfloat16 on GPUs, float32 on CPUs. Raises RunError."""
+    dtype, on_gpu = job.settings.dtype, resources.gpus_per_actor > 0
+    if dtype == "auto":
+        dtype = "bfloat16" if on_gpu else "float32"
+    if dtype == "float16" and not on_gpu:
+        raise RunError("--dtype float16 takes a GPU: on a CPU it is many times slower; use float32 or bfloat16")
+    return replace(job, settings=replace(job.settings, dtype=dtype))
+
+
+def chosen_variant(settings: Settings, folder: Path) -> tuple[str, int]:
+    """The variant asked for, or the one that serves the task and the steps best; and the steps."""
+    variants = weights_index.read_index(folder)["variants"]
+    if settings.variant and settings.variant not in variants:
+        raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")
+    names = [settings.variant] if settings.variant else list(variants)
+    for_task = [name for name in names if variants[name]["task"] == settings.task]
+    if not for_task:
+        tasks = ", ".join(sorted({variants[name]["task"] for name in names}))
+        raise RunError(f"--task {settings.task}: {settings.weights} is made for {tasks}; name weights for it")
+    if not settings.steps:
+        most = max(for_task, key=lambda name: max(variants[name]["steps"]))
+        return most, max(variants[most]["steps"])
+    serving = [name for name in for_task if settings.steps in variants[name]["steps"]]
+    if not serving:
+        allowed = ", ".join(map(str, sorted({n for name in for_task for n in variants[name]["steps"]})))
+        raise RunError(f"--steps {settings.steps}: the weights for {settings.task} are made for {allowed}")
+    # One that was trained for this number of steps alone knows it best.
+    return min(serving, key=lambda name: len(variants[name]["steps"])), settings.steps

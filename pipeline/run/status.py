@@ -1,0 +1,71 @@
+"""How a run goes on: its counts, its rate over the last minutes, and when it will end. From OUTPUT alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+
+from pipeline.manifest import counts as manifest_counts
+from pipeline.manifest import query
+from pipeline.run.attempts import Attempt, last_attempt
+
+WINDOW = timedelta(minutes=5)  # the rate is that of the last results within it; without one for so long a run stands
+
+# The results after {start}; none of them is read again, the table is in memory.
+LATEST = """
+SELECT count(*) AS photos, sum(face_count)::BIGINT AS faces FROM results WHERE finished_at > TIMESTAMPTZ '{start}'
+"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The counts of a run and how fast it went lately.
+
+    Attributes:
+        counts: the equation.
+        attempt: the last one; None for an OUTPUT that was only indexed.
+        last: when the newest result was made.
+        photos_per_minute, faces_per_second: over `WINDOW` before `last`, or since the attempt began; 0 without results.
+        now: when this was looked at.
+    """
+
+    counts: manifest_counts.Counts
+    attempt: Attempt | None
+    last: datetime | None
+    photos_per_minute: float
+    faces_per_second: float
+    now: datetime
+
+    @property
+    def moving(self) -> bool:
+        """Whether results came in lately."""
+        return self.last is not None and self.now - self.last < WINDOW and self.photos_per_minute > 0
+
+    @property
+    def remaining(self) -> timedelta | None:
+        """Time until nothing is pending, at this rate; None while the run stands."""
+        return timedelta(minutes=self.counts.pending / self.photos_per_minute) if self.moving else None
+
+
+def read_status(output: str) -> Status:
+    """Read how a run goes on. Of a large manifest no more than a few narrow columns are read.
+
+    Raises `StorageError` when there is no run at OUTPUT, `PaceError` for a damaged run.json.
+    """
+    attempt = last_attempt(output)
+    return query.reading(output, lambda connection: _measured(connection, attempt), decided=False)
+
+
+def _measured(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None) -> Status:
+    counts = manifest_counts.counted(connection)
+    ends = query.run(connection, "SELECT min(finished_at), max(finished_at) FROM results")
+    first, last = ends[0][0].as_py(), ends[1][0].as_py()
+    photos = faces = seconds = 0.0
+    if last is not None:
+        start = max(last - WINDOW, attempt.started_at if attempt else first)
+        latest = query.run(connection, LATEST.format(start=start.isoformat())).to_pylist()[0]
+        photos, faces, seconds = latest["photos"], latest["faces"] or 0, (last - start).total_seconds()
+    rate = (photos * 60 / seconds, faces / seconds) if seconds > 0 else (0.0, 0.0)
+    return Status(counts, attempt, last, *rate, now=datetime.now(UTC))

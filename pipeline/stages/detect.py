@@ -1,0 +1,176 @@
+"""Second stage: bytes to found faces and their aligned crops."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from interlcm.weights_index import read_index
+from pipeline.cluster import telemetry
+from pipeline.config.job import Job
+from pipeline.faces import alignment
+from pipeline.faces.alignment import Matrix, Pixels
+from pipeline.faces.detectors import load_detector
+from pipeline.faces.face import Face
+from pipeline.photos import decode as photo_decoder
+from pipeline.photos.bit_depth import eight_bit
+from pipeline.photos.diagnosis import APPLE_DOUBLE
+from pipeline.photos.errors import PhotoError
+from pipeline.photos.view import View, view_of
+from pipeline.sandbox import parent as sandbox
+from pipeline.stages import row
+from pipeline.stages.row import Row
+from pipeline.weights.local import checked_weights
+
+# A member named like this is meant to be a photo: when its content is none, it was damaged.
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
+    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".avif", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw",
+)  # fmt: skip
+
+
+class DetectFaces:
+    """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector.
+
+    A TIFF with several pictures becomes a row for each; every other row in is one row out.
+    """
+
+    def __init__(self, job: Job, device: str = "cpu") -> None:
+        job.environment.use()
+        folder = checked_weights(job)
+        self.size = int(read_index(folder)["image_size"])
+        self.settings, self.limits = job.settings, job.settings.limits
+        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face", device)
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        for current in table.to_pylist():
+            for found in self.photos(current) if current["status"] is None else [current]:
+                yield row.to_table([found])
+
+    def photos(self, current: Row) -> Iterator[Row]:
+        """The rows of a member: one, or one for each page."""
+        begun = time.perf_counter()
+        data = current["data"]
+        current = {**current, "sha256": hashlib.sha256(data).hexdigest()}
+        try:
+            seen = self.look(data)
+        except PhotoError as error:
+            yield without_photo(current, error)
+            return
+        except Exception as error:  # of a decoder, that nobody foresaw
+            yield row.unforeseen(current, error)
+            return
+        if len(seen.pages) == 1:
+            yield row.guarded(current, partial(self.find, seen=seen, begun=begun))
+            return
+        for number, page in enumerate(seen.pages, 1):
+            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page))
+
+    def look(self, data: bytes) -> View:
+        """The decoded photo. Raises PhotoError."""
+        telemetry.decoded("detect")
+        return sandbox.run(view_of, data, self.limits, limits=self.limits)
+
+    def page(self, current: Row, page: int) -> Row:
+        """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
+        begun = time.perf_counter()
+        data = sandbox.run(photo_decoder.extract, current["data"], page, limits=self.limits)
+        seen = self.look(data)
+        return self.find({**current, "data": data}, seen, begun)
+
+    def find(self, current: Row, seen: View, begun: float) -> Row:
+        """Adds format, size, faces and crops; `no_face` where it ends here."""
+        assert seen.srgb is not None
+        found, aligned = self.located(seen.srgb)
+        current = current | {
+            "format": seen.format,
+            "width": seen.width,
+            "height": seen.height,
+            "bit_depth": seen.bit_depth,
+            "monochrome": seen.monochrome,
+            "detector": self.detector.name if self.detector else None,
+            "faces": [self.describe(current, n, one, aligned[n][1]) for n, one in enumerate(found)],
+            "seconds_detect": time.perf_counter() - begun,
+        }
+        if not found:
+            return row.ended(current, "no_face")
+        return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
+
+    def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
+        """The faces with crop and matrix of each: those that the detector finds, or the whole of an aligned photo."""
+        return self.whole(pixels) if self.detector is None else self.detected(pixels)
+
+    def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
+        """The best faces that can be cut out, no more than the settings want, and crop and matrix of each."""
+        assert self.detector is not None
+        found: list[Face] = []
+        aligned: list[tuple[Pixels, Matrix]] = []
+        seen = self.detector.detect(eight_bit(pixels), self.settings.min_face)
+        for one in chosen(seen, pixels, self.settings.center_face):
+            if len(found) == self.settings.max_faces:
+                break
+            try:
+                aligned.append(alignment.align(pixels, one.landmarks, self.size))
+            except ValueError:  # landmarks in one spot or on a line: no face that could be restored
+                continue
+            found.append(one)
+        return found, aligned
+
+    def whole(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
+        """A photo that is an aligned face already."""
+        height, width = pixels.shape[:2]
+        if width != height:
+            raise PhotoError("not_aligned", f"{width} x {height} px: --aligned takes square face crops")
+        matrix = alignment.whole(width, height, self.size)
+        crop: Any = np.rint(alignment.cut(pixels, matrix, self.size)).clip(0, np.iinfo(pixels.dtype).max)
+        points = (alignment.TEMPLATE * (width / alignment.TEMPLATE_SIZE)).astype(np.float32)
+        return [Face((0, 0, width, height), points, 1.0)], [(crop.astype(pixels.dtype), matrix)]
+
+    def describe(self, current: Row, index: int, one: Face, matrix: Matrix) -> Row:
+        return {
+            "score": one.score,
+            "box": list(one.box),
+            "landmarks": one.landmarks.ravel().tolist(),
+            "matrix": matrix.ravel().tolist(),
+            "seed": face_seed(current["sha256"], current["page"], index, self.settings.seed),
+        }
+
+
+def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:
+    """All faces, or the one whose box lies nearest to the middle of the photo."""
+    if not center_face or not faces:
+        return faces
+    middle = np.array([pixels.shape[1], pixels.shape[0]]) / 2
+
+    def distance(one: Face) -> float:
+        x0, y0, x1, y1 = one.box
+        return float(np.hypot(*(np.array([x0 + x1, y0 + y1]) / 2 - middle)))
+
+    return [min(faces, key=distance)]
+
+
+def page_row(current: Row, number: int, pages: int) -> Row:
+    """The row of one page: the first keeps the name of the member's row."""
+    name = current["photo_id"] if number == 1 else f"{current['photo_id']}-p{number}"
+    return {**current, "photo_id": name, "page": number, "pages": pages}
+
+
+def without_photo(current: Row, error: PhotoError) -> Row:
+    """The row of a member that did not decode: skipped where nothing says that it should have."""
+    stray = current["data"].startswith(APPLE_DOUBLE) or not current["member"].lower().endswith(IMAGE_SUFFIXES)
+    if error.error_type != "not_an_image":
+        return row.ended(current, "failed", error.error_type, str(error))
+    if stray:
+        return row.ended(current, "skipped", error.error_type, str(error))
+    return row.ended(current, "failed", error.error_type, "named like an image, but its content is none")
+
+
+def face_seed(sha256: str, page: int, index: int, seed: int) -> int:
+    """The seed of one face's noise, 63 bits of SHA-256 over the file's digest, page, the face's place and the run's
+    seed."""
+    place = f"{sha256}/{index}/{seed}" if page == 1 else f"{sha256}/p{page}/{index}/{seed}"
+    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") >> 1

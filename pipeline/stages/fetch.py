@@ -1,0 +1,98 @@
+"""First stage: index rows to rows that hold the members' bytes."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.archives import member as archives_member
+from pipeline.archives import reader as archives
+from pipeline.archives.names import printable
+from pipeline.cluster import telemetry
+from pipeline.config.job import Job
+from pipeline.config.limits import Limits
+from pipeline.index.schema import member_of
+from pipeline.stages.row import Row, ended, to_table
+from pipeline.storage import traffic
+
+# After so many photos or bytes a task hands rows on, and asks whether the run is to stop, before it reads the next.
+BLOCK_PHOTOS, BLOCK_BYTES = 16, 16 << 20
+
+
+def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
+    """Read the members of index rows of one archive; one row out for each row in, whether it could be read or not."""
+    job.environment.use()
+    rows: list[Row] = []
+    size, before = 0, traffic.read.size
+    for row in fetched(unit.to_pylist(), job.settings.limits):
+        rows.append(row)
+        size += len(row["data"] or b"")
+        if size >= BLOCK_BYTES or len(rows) == BLOCK_PHOTOS:
+            yield to_table(rows)
+            rows, size = [], 0
+    telemetry.fetched(traffic.read.size - before)
+    if rows:
+        yield to_table(rows)
+
+
+def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
+    wanted: list[Row] = []
+    for index_row in index_rows:
+        row = started(index_row)
+        if row["status"] is None:
+            wanted.append(index_row)
+        else:
+            yield row
+    if wanted:
+        yield from read(wanted, limits)
+
+
+def started(index_row: Row) -> Row:
+    """The row of one photo, ended already when there is nothing to read."""
+    row: Row = {name: index_row.get(name) for name in ("photo_id", "source", "archive_name", "member")}
+    row |= {"occurrence": index_row["occurrence"], "bytes": index_row["bytes"], "status": None, "faces": []}
+    row |= {"page": 1, "pages": 1}
+    kind = index_row["kind"]
+    if index_row["error_type"] is not None:
+        return ended(row, "failed", index_row["error_type"], index_row["error"])
+    if kind != "file":
+        return ended(row, "skipped", "not_a_file", f"a {kind}, not a file")
+    if unsafe(row["member"]):
+        remedy = "its restored photo would lie outside OUTPUT; rename it in the archive"
+        return ended(row, "failed", "unsafe_path", printable(f"{row['member']}: {remedy}"))
+    return row
+
+
+def unsafe(path: str) -> bool:
+    """Whether a member's path leads, or may lead on some system, out of the folder it is put into."""
+    drive = re.match("[A-Za-z]:", path)  # a colon elsewhere is a time of day
+    return bool(drive) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or "\0" in path
+
+
+def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
+    """The bytes of members of one archive, or the reason why there are none."""
+    source, format = index_rows[0]["source"], index_rows[0]["archive_format"]
+    by_member: dict[archives_member.Member, list[Row]] = {}  # a made-up zip may list the same bytes twice by one name
+    for index_row in index_rows:
+        by_member.setdefault(member_of(index_row), []).append(index_row)
+    begun = time.perf_counter()
+    try:
+        archives.check_unchanged(source, index_rows[0].get("source_version"))
+        for member, data in archives.read_members(source, format, list(by_member), limits):
+            seconds = time.perf_counter() - begun
+            for index_row in by_member.pop(member):
+                yield received({**started(index_row), "seconds_fetch": seconds}, data)
+            begun = time.perf_counter()
+    except (archives_member.ArchiveError, storage.StorageError) as error:
+        if isinstance(error, storage.StorageError) and error.stops_run:
+            raise  # the network's trouble is not the archive's
+        lost = error if isinstance(error, archives_member.ArchiveError) else archives_member.ArchiveError(str(error))
+        yield from (received(started(row), lost) for rows in by_member.values() for row in rows)
+
+
+def received(row: Row, data: bytes | archives_member.ArchiveError) -> Row:
+    if isinstance(data, archives_member.ArchiveError):
+        return ended(row, "failed", data.error_type, str(data))
+    return {**row, "data": data}

@@ -1,0 +1,108 @@
+"""What the sandbox does for the last stage: a photo with its restored faces pasted in, as the bytes of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyvips
+
+from pipeline.config.limits import Limits
+from pipeline.faces import alignment, pasting
+from pipeline.faces.mask import SQUARE
+from pipeline.photos import decode as photo_decoder
+from pipeline.photos import encode as photos_encode
+from pipeline.photos import photo
+from pipeline.provenance.packet import xmp_packet
+from pipeline.provenance.record import Provenance
+from pipeline.stages.row import Crops
+
+Native = npt.NDArray[Any]  # uint8 or uint16
+STRIP = 1024  # lines of an enlarged photo that are worked on at a time
+
+
+@dataclass
+class PasteRequest:
+    """What to build.
+
+    data: the file, of one picture. matrices: (2, 3) photo to crop, of each face. aligned, restored: (faces, S, S, 3)
+    sRGB. masks: (faces, S, S) uint8 or None. square: replace all of each crop's square. background: the enlarged photo
+    as a PNG, or None. format: a key of photo.EXTENSIONS, or "source".
+    """
+
+    data: bytes
+    matrices: list[npt.NDArray[np.float64]]
+    aligned: Crops
+    restored: Crops
+    masks: npt.NDArray[np.uint8] | None
+    square: bool
+    colorize: bool
+    upscale: int
+    background: bytes | None
+    format: str
+    quality: int
+    record: Provenance
+    limits: Limits
+
+
+@dataclass
+class PastedFile:
+    """The file and its format, a key of photo.EXTENSIONS."""
+
+    data: bytes
+    format: str
+
+
+def paste_faces(order: PasteRequest) -> PastedFile:
+    """Decode, paste, encode. Faces are pasted in their order, the best score first, so later ones lie on top.
+
+    Raises PhotoError; pyvips.Error where the format cannot hold the picture (webp ends at 16383 px).
+    """
+    decoded = photo_decoder.decode(order.data, order.limits)
+    if order.colorize:
+        decoded = photos_encode.in_srgb(decoded)
+    changed = [changed_crop(decoded, order, n) for n in range(len(order.matrices))]  # before any is pasted
+    native = enlarged(decoded, order) if order.upscale > 1 else decoded.native
+    colours = native[..., : decoded.space.colours]
+    for n, crop in enumerate(changed):
+        matrix = alignment.scaled(order.matrices[n], order.upscale)
+        mask = SQUARE if order.square else None if order.masks is None else order.masks[n]
+        pasting.paste(colours, crop, matrix, mask)
+    format = photos_encode.output_format(decoded, order.format)
+    record = order.record.at(native.shape[1], native.shape[0], order.upscale)
+    packet = xmp_packet(decoded.existing_xmp, record, decoded.orientation, format)
+    return PastedFile(photos_encode.encode(decoded, native, format, order.quality, packet), format)
+
+
+def changed_crop(decoded: photo.Photo, order: PasteRequest, n: int) -> Native:
+    """The photo's own channels in the crop, with what the model changed, in the photo's own numbers.
+
+    What sRGB cannot hold of the photo (its gamut, its black separation) is not in the aligned crop, and so not in the
+    difference either: it stays.
+    """
+    space, size = decoded.space, order.aligned.shape[1]
+    before = alignment.cut(decoded.native[..., : space.colours], order.matrices[n], size)
+    after = before + space.from_srgb(order.restored[n]) - space.from_srgb(order.aligned[n])
+    return np.rint(after).clip(0, decoded.peak).astype(decoded.native.dtype)
+
+
+def enlarged(decoded: photo.Photo, order: PasteRequest) -> Native:
+    """The photo's own channels, `upscale` times as wide and high: Lanczos, or what the background network made."""
+    image = pyvips.Image.new_from_array(decoded.native)
+    native: Native = (
+        image.resize(order.upscale, kernel="lanczos3")
+        .numpy()
+        .reshape(decoded.height * order.upscale, decoded.width * order.upscale, -1)
+    )
+    if order.background is not None:
+        roomy = replace(order.limits, pixels=native.shape[0] * native.shape[1])  # it is our own, not a member's
+        network = photo_decoder.decode(order.background, roomy).native
+        colours = native[..., : decoded.space.colours]
+        for top in range(0, len(native), STRIP):
+            strip = colours[top : top + STRIP]
+            after = strip + decoded.space.from_srgb(network[top : top + STRIP])
+            after -= decoded.space.from_srgb(decoded.space.to_srgb(native[top : top + STRIP]))
+            strip[:] = np.rint(after).clip(0, decoded.peak)
+    return native

@@ -1,0 +1,169 @@
+"""Last stage: restored crops pasted back and scored, the photo published, then the manifest part that says so."""
+
+import hashlib
+import math
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.archives.names import normal_path
+from pipeline.cluster import telemetry
+from pipeline.config.job import Job
+from pipeline.config.settings import Review
+from pipeline.manifest import write as manifest_write
+from pipeline.manifest.schema import MANIFEST_SCHEMA
+from pipeline.photos import bit_depth
+from pipeline.photos import encode as photos_encode
+from pipeline.provenance.record import Provenance
+from pipeline.provenance.signing import sign
+from pipeline.sandbox import parent as sandbox
+from pipeline.stages import row
+from pipeline.stages.paste import PastedFile, PasteRequest, paste_faces
+from pipeline.stages.row import Row, crops_of
+from pipeline.stages.score import score_face
+
+DONE = pa.schema([("photo_id", pa.string()), ("status", pa.string()), ("face_count", pa.int32())])
+
+
+def publish(table: pa.Table, job: Job) -> pa.Table:
+    """Publish a batch of photos, then commit their rows as one manifest part; gives `DONE`, one row per photo.
+
+    The order matters: the row is the commit, so whatever dies before it is done again and overwrites itself.
+    """
+    job.environment.use()
+    rows = [finished(current, job) for current in table.to_pylist()]
+    manifest_write.write_part(rows, job.output, job.attempt)
+    for done in rows:
+        telemetry.photo_finished(done)
+    return pa.Table.from_pylist([{name: r[name] for name in DONE.names} for r in rows], schema=DONE)
+
+
+def finished(current: Row, job: Job) -> Row:
+    """The manifest row of one photo; its restored file is published before this returns."""
+    if current["status"] is None:
+        current = row.guarded(current, lambda open_row: publish_photo(open_row, job))
+    restored = current["status"] == "restored"
+    current |= {
+        "face_count": len(current["faces"]) if restored else 0,
+        "faces": current["faces"] if restored else [],
+        "weights_digest": job.weights_digest,
+        "settings_digest": job.settings.digest(),
+        "software_version": job.software_version,
+        "finished_at": datetime.now(UTC),
+    }
+    return {name: current.get(name) for name in MANIFEST_SCHEMA.names}
+
+
+def publish_photo(current: Row, job: Job) -> Row:
+    """Paste, score, encode and write one photo."""
+    begun = time.perf_counter()
+    built = composed(current, job)
+    uri = storage.join(job.output, "restored", restored_path(current, built.format))
+    storage.write_bytes(uri, built.data)
+    if job.settings.save_faces:
+        save_faces(current, job)
+    aligned, restored = (
+        bit_depth.eight_bit(crops_of(current, "crops")),
+        bit_depth.eight_bit(crops_of(current, "restored_crops")),
+    )
+    faces = [describe(n, one, aligned[n], restored[n], job) for n, one in enumerate(current["faces"])]
+    return row.ended(current, "restored") | {
+        "faces": faces,
+        "mask": "square" if job.settings.aligned else job.settings.mask,
+        "restored_uri": uri,
+        "restored_sha256": hashlib.sha256(built.data).hexdigest(),
+        "seconds_compose": time.perf_counter() - begun,
+    }
+
+
+def composed(current: Row, job: Job) -> PastedFile:
+    """The file of one restored photo. Raises PhotoError."""
+    limits = job.settings.limits
+    telemetry.decoded("compose")
+    built = sandbox.run(paste_faces, order(current, job), limits=limits)
+    if job.signing is not None:
+        # Here and not in the sandbox: the key stays away from decoders of untrusted bytes.
+        scale = job.settings.upscale
+        record = provenance(current, job).at(current["width"] * scale, current["height"] * scale, scale)
+        signed = sign(built.data, built.format, current["data"], current["format"], record, job.signing, limits=limits)
+        return PastedFile(signed, built.format)
+    return built
+
+
+def order(current: Row, job: Job) -> PasteRequest:
+    settings = job.settings
+    aligned = crops_of(current, "crops")
+    masks = current.get("masks")
+    return PasteRequest(
+        data=current["data"],
+        matrices=[np.array(one["matrix"]).reshape(2, 3) for one in current["faces"]],
+        aligned=aligned,
+        restored=crops_of(current, "restored_crops"),
+        masks=None if masks is None else np.frombuffer(masks, np.uint8).reshape(aligned.shape[:3]),
+        square=settings.aligned,
+        colorize=settings.task == "colorize",
+        upscale=settings.upscale,
+        background=current.get("background"),
+        format=settings.format,
+        quality=settings.quality,
+        record=provenance(current, job),
+        limits=settings.limits,
+    )
+
+
+def provenance(current: Row, job: Job) -> Provenance:
+    return Provenance(
+        source_sha256=current["sha256"],
+        source=current["source"],
+        member=current["member"],
+        page=current["page"],
+        software_version=job.software_version,
+        weights_digest=job.weights_digest,
+        settings_digest=job.settings.digest(),
+        seed=job.settings.seed,
+        task=job.settings.task,
+        regions=[tuple(one["box"]) for one in current["faces"]],
+        width=current["width"],
+        height=current["height"],
+    )
+
+
+def restored_path(current: Row, format: str) -> str:
+    """Below restored/: the member's whole path, then the extension of the output: no two photos share a file."""
+    again = f".{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
+    return f"{current['archive_name']}/{normal_path(current['member'])}{again}.{photos_encode.EXTENSIONS[format]}"
+
+
+def save_faces(current: Row, job: Job) -> None:
+    """OUTPUT/faces/<photo_id>/<n>.png is the restored crop, <n>_lq.png the aligned input."""
+    for column, suffix in (("restored_crops", ""), ("crops", "_lq")):
+        for n, crop in enumerate(crops_of(current, column)):
+            _, png = cv2.imencode(".png", crop[..., ::-1])
+            uri = storage.join(job.output, "faces", current["photo_id"], f"{n}{suffix}.png")
+            storage.write_bytes(uri, png.tobytes())
+
+
+def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops, job: Job) -> Row:
+    """The manifest's struct of one face."""
+    points = np.array(found["landmarks"], np.float32).reshape(5, 2)
+    found = {**found, "eye_distance": float(np.linalg.norm(points[1] - points[0]))}
+    return {
+        "face_index": index,
+        "score": found["score"],
+        "box": found["box"],
+        "landmarks": points.tolist(),
+        "eye_distance": found["eye_distance"],
+        "seed": found["seed"],
+        **score_face(aligned, restored, found, review_of(job)),
+    }
+
+
+def review_of(job: Job) -> Review:
+    """The thresholds; to colour a face is to change it much, so that alone is no reason."""
+    review = job.settings.review
+    return replace(review, max_delta_e=math.inf, min_psnr=0.0) if job.settings.task == "colorize" else review

@@ -1,0 +1,218 @@
+"""Third stage: aligned crops to restored crops, on GPU actors or CPU actors that each hold the model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby, islice
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from interlcm.device import place, upload
+from interlcm.weights_index import WeightsError
+from pipeline.cluster import telemetry
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.networks import micro_batch as networks_micro_batch
+from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
+from pipeline.networks.real_esrgan import Background, weights_file
+from pipeline.photos import bit_depth
+from pipeline.photos.monochrome import keep_tone
+from pipeline.photos.view import view_of
+from pipeline.sandbox import parent as sandbox
+from pipeline.stages import row
+from pipeline.stages.row import Crops, Row, crops_of, to_table
+from pipeline.weights.local import checked_weights
+
+# A CUDA error that stays: the process has lost its context. Older versions of PyTorch raise a plain RuntimeError.
+LOST_DEVICE: tuple[type[Exception], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+
+
+class RestoreFaces:
+    """Actor: the crops of many photos, flattened into full micro-batches and handed back to their photos.
+
+    Every micro-batch of an actor has the same size, the last one padded: then a face comes out the same to the bit,
+    whatever its neighbours and its place among them. On a CPU, where a batch of 8 takes 1.2 times as long for each face
+    as a batch of one, the size is one.
+    """
+
+    def __init__(self, job: Job, resources: Resources) -> None:
+        from interlcm.model import InterLCM  # here: the driver names this class and never makes one
+
+        job.environment.use()
+        self.settings = settings = job.settings
+        on_gpu = resources.gpus_per_actor > 0
+        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.batch_faces = resources.batch_faces if on_gpu else 1
+        if not on_gpu:
+            torch.set_num_threads(resources.threads)
+        folder = checked_weights(job)
+        if settings.mask == "parsenet" and not has_parser(folder / "face"):
+            raise WeightsError(f"the parsenet mask needs {folder / 'face' / PARSER}: pull it, or choose the ellipse")
+        dtype = getattr(torch, settings.dtype)
+        self.model = place(InterLCM.from_pretrained(folder, settings.variant), self.device, dtype)
+        self.judge = FaceNetworks(folder / "face", self.device)
+        self.background = None
+        if settings.background == "realesrgan" and settings.upscale > 1:
+            self.background = Background(weights_file(folder, settings.upscale), settings.upscale, self.device)
+        if on_gpu and resources.find_batch:
+            self.batch_faces = self.largest_batch(resources, job.weights_digest)
+
+    def largest_batch(self, resources: Resources, weights_digest: str) -> int:
+        """The micro-batch for this kind of GPU; an actor with a share of one tries no more than its share."""
+        if resources.gpus_per_actor < 1:
+            torch.cuda.set_per_process_memory_fraction(resources.gpus_per_actor)
+        about = {
+            "gpu": torch.cuda.get_device_name(),
+            "memory": torch.cuda.get_device_properties(0).total_memory,
+            "gpus_per_actor": resources.gpus_per_actor,
+            "weights_digest": weights_digest,
+            "dtype": self.settings.dtype,
+            "torch": torch.__version__,
+            "most": resources.batch_faces,
+        }
+        return networks_micro_batch.largest(self.fits, about, resources.batch_faces)
+
+    def fits(self, faces: int) -> bool:
+        """Whether memory suffices for so many faces, tried with grey ones."""
+        self.batch_faces = faces
+        side = self.model.image_size
+        done = self.micro_batch([np.full((side, side, 3), 127, np.uint8)], [0]) is not None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return done
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        # The files go through as they are: to copy them out of Arrow and back takes longer than a GPU takes for a face.
+        rows = (table if self.background else table.drop_columns("data")).to_pylist()
+        waiting = [current for current in rows if current["status"] is None]
+        begun = time.perf_counter()
+        restored = self.restore(
+            [crop for current in waiting for crop in crops_of(current, "crops")],
+            [one["seed"] for current in waiting for one in current["faces"]],
+        )
+        per_face = (time.perf_counter() - begun) / max(len(restored), 1)
+        coming = iter(restored)
+        made = to_table([self.next_of(coming, current, per_face) for current in rows])
+        return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
+
+    def next_of(self, coming: Iterator[Crops | None], current: Row, per_face: float) -> Row:
+        """The row with its restored crops, which are the next of all of them; a row that has ended as it is."""
+        if current["status"] is not None:
+            return current
+        restored = list(islice(coming, len(current["faces"])))
+        whole = [crop for crop in restored if crop is not None]
+        if len(whole) < len(restored):
+            words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
+            return row.ended(current, "failed", "out_of_memory", words)
+        return row.guarded(current, partial(self.finish, restored=whole, seconds=per_face * len(restored)))
+
+    def restore(self, crops: Sequence[Crops], seeds: Sequence[int]) -> list[Crops | None]:
+        """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type.
+
+        Where memory does not suffice this actor goes on with half the batch; None: not even for one face.
+        """
+        restored: list[Crops | None] = []
+        while len(restored) < len(crops):
+            batch = range(len(restored), min(len(restored) + self.batch_faces, len(crops)))
+            begun = time.perf_counter()
+            result = self.micro_batch([crops[n] for n in batch], [seeds[n] for n in batch])
+            if result is not None:
+                telemetry.micro_batch(len(batch), self.batch_faces, time.perf_counter() - begun)
+                restored += crops_from(result, [crops[n].dtype for n in batch])
+                continue
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if self.batch_faces == 1:
+                restored.append(None)
+            self.batch_faces = max(1, self.batch_faces // 2)
+        return restored
+
+    def micro_batch(self, crops: list[Crops], seeds: list[int]) -> Tensor | None:
+        """At most `batch_faces` faces through the model, (batch_faces, 3, S, S); None when memory does not suffice."""
+        missing = self.batch_faces - len(crops)
+        try:
+            return self.model.restore(
+                self.tensors(crops + crops[-1:] * missing),
+                steps=self.settings.steps,
+                seeds=seeds + seeds[-1:] * missing,
+                color_fix=self.settings.color_fix,
+                keep_monochrome=False,  # `finish` keeps the tone where the whole photo has one
+            )
+        except Exception as error:
+            if isinstance(error, LOST_DEVICE):
+                os._exit(1)  # no later call would work either; a new worker takes these photos one by one
+            if not out_of_memory(error):
+                raise
+            return None
+
+    def finish(self, current: Row, restored: list[Crops], seconds: float) -> Row:
+        """The row of one photo with its restored crops, what the judge says of them, and the enlarged background."""
+        begun = time.perf_counter()
+        aligned = crops_of(current, "crops")
+        if current["monochrome"] and self.settings.task != "colorize":
+            restored = [keep_tone(after, before) for after, before in zip(restored, aligned, strict=True)]
+        parsed = self.settings.mask == "parsenet" and not self.settings.aligned
+        masks = self.judge.masks(map(self.tensor, restored)) if parsed else None
+        measures = {
+            "identity_similarity": self.judge.identity(map(self.tensor, aligned), map(self.tensor, restored)),
+            "quality_before": self.judge.quality(map(self.tensor, aligned)),
+            "quality_after": self.judge.quality(map(self.tensor, restored)),
+        }
+        known = {name: values for name, values in measures.items() if values is not None}
+        return {
+            **current,
+            "faces": [{**one, **{name: known[name][n] for name in known}} for n, one in enumerate(current["faces"])],
+            "restored_crops": np.stack(restored).tobytes(),
+            "masks": None if masks is None else masks.tobytes(),
+            "background": None if self.background is None else self.enlarged(current, self.background),
+            "seconds_restore": seconds + time.perf_counter() - begun,
+        }
+
+    def enlarged(self, current: Row, background: Background) -> bytes:
+        """The whole photo, enlarged by the network, as a PNG in 8-bit sRGB. Raises PhotoError."""
+        limits = self.settings.limits
+        telemetry.decoded("restore")
+        srgb = sandbox.run(view_of, current["data"], limits, limits=limits).srgb
+        assert srgb is not None  # the second stage saw one picture
+        large = background.enlarge(bit_depth.eight_bit(srgb))
+        _, png = cv2.imencode(".png", cv2.cvtColor(large, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        return png.tobytes()
+
+    def tensor(self, crop: Crops) -> Tensor:
+        """(S, S, 3) uint8 or uint16 to (3, S, S) in [-1, 1], on the device."""
+        return self.tensors([crop])[0]
+
+    def tensors(self, crops: Sequence[Crops]) -> Tensor:
+        """(S, S, 3) uint8 or uint16 each, to (N, 3, S, S) in [-1, 1] on the device: one copy for those of one depth."""
+        runs = [list(run) for _, run in groupby(crops, key=lambda crop: crop.dtype)]
+        return torch.cat([self.of_one_depth(np.stack(run)) for run in runs])
+
+    def of_one_depth(self, crops: Crops) -> Tensor:
+        values = upload(torch.from_numpy(crops), self.device).float()  # (N, S, S, 3)
+        return values.permute(0, 3, 1, 2) / (np.iinfo(crops.dtype).max / 2) - 1
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice, the GPU's or the machine's; PyTorch has no class of its own for the latter."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def crops_from(faces: Tensor, types: Sequence[np.dtype]) -> list[Crops]:
+    """(M, 3, S, S), about [-1, 1], to the first N as (S, S, 3) of these types; one copy to the host for each type."""
+    levels = {kind: pixels(faces, kind) for kind in set(types)}
+    return [levels[kind][n] for n, kind in enumerate(types)]
+
+
+def pixels(faces: Tensor, kind: np.dtype) -> Crops:
+    """(..., 3, S, S), about [-1, 1], to (..., S, S, 3), rounded to uint8 or uint16."""
+    values = (faces.clamp(-1, 1) + 1) * (np.iinfo(kind).max / 2)
+    whole = values.round().to(torch.uint8 if kind == np.uint8 else torch.int32)
+    crops: Crops = whole.movedim(-3, -1).contiguous().cpu().numpy().astype(kind, copy=False)
+    return crops

@@ -1,0 +1,133 @@
+"""The row that every stage of a run takes and gives: one photo, with whatever is known of it so far.
+
+Between stages travel encoded bytes and aligned crops, never decoded photos. Everything is a plain Arrow column with a
+fixed type, so that a block in which some column is all null has the type of every other block.
+"""
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.photos.errors import PhotoError
+
+Row = dict[str, Any]
+Crops = npt.NDArray[Any]  # uint8, or uint16 where bit_depth > 8
+
+FOUND_FACE = pa.struct(
+    [
+        ("score", pa.float32()),
+        ("box", pa.list_(pa.float32())),  # x0, y0, x1, y1
+        ("landmarks", pa.list_(pa.float32())),  # 5 x, y pairs
+        ("matrix", pa.list_(pa.float64())),  # (2, 3) photo -> crop, row by row
+        ("seed", pa.int64()),
+        ("identity_similarity", pa.float32()),
+        ("quality_before", pa.float32()),
+        ("quality_after", pa.float32()),
+    ]
+)
+
+# No space, over the quota, read-only: what every other write will meet too.
+STORAGE_WIDE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+# `status` is null while a photo is on its way; a stage leaves rows that have one as they are.
+SCHEMA = pa.schema(
+    [
+        ("photo_id", pa.string()),
+        ("source", pa.string()),
+        ("archive_name", pa.string()),
+        ("member", pa.string()),
+        ("occurrence", pa.int32()),
+        ("page", pa.int32()),  # from 1
+        ("pages", pa.int32()),  # of the member, as many rows has it; 1 until it was decoded
+        ("bytes", pa.int64()),
+        ("status", pa.string()),
+        ("error_type", pa.string()),
+        ("error", pa.string()),
+        ("data", pa.large_binary()),  # the member's bytes; of a TIFF with several pages this page alone, as a TIFF
+        ("sha256", pa.string()),
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bit_depth", pa.int32()),
+        ("monochrome", pa.bool_()),
+        ("detector", pa.string()),
+        ("faces", pa.list_(FOUND_FACE)),
+        ("crops", pa.large_binary()),  # (faces, S, S, 3) sRGB, aligned; uint16 where bit_depth > 8, else uint8
+        ("restored_crops", pa.large_binary()),  # the same shape and type, restored
+        ("masks", pa.large_binary()),  # (faces, S, S) uint8, 255 where the restored face counts; null: the ellipse
+        ("background", pa.large_binary()),  # the enlarged photo as a PNG in sRGB; null: Lanczos
+        ("seconds_fetch", pa.float32()),
+        ("seconds_detect", pa.float32()),
+        ("seconds_restore", pa.float32()),
+    ]
+)
+
+
+NOTHING_MORE = dict.fromkeys(("data", "crops", "restored_crops", "masks", "background"))
+
+
+def each_open(table: pa.Table, work: Callable[[Row], Row]) -> pa.Table:
+    """`work` on every row that has no status yet; rows in = rows out, in their order.
+
+    An error that `work` does not foresee becomes the row's own failure and costs no other photo.
+    """
+    return to_table([guarded(row, work) if row["status"] is None else row for row in table.to_pylist()])
+
+
+def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
+    try:
+        return work(row)
+    except PhotoError as error:
+        return ended(row, "failed", error.error_type, str(error))
+    except Exception as error:
+        if concerns_every_photo(error):
+            raise
+        return unforeseen(row, error)
+
+
+def unforeseen(row: Row, error: Exception) -> Row:
+    """The failed row of a photo that met an error of no kind that is expected."""
+    return ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
+
+
+def concerns_every_photo(error: Exception) -> bool:
+    """Whether storage as a whole is in trouble: then the run stops, for a row would blame the photo for it."""
+    if not isinstance(error, storage.StorageError):
+        return False
+    return error.reason != "failed" or getattr(error.__cause__, "errno", None) in STORAGE_WIDE
+
+
+def ended(row: Row, status: str, error_type: str | None = None, error: str | None = None) -> Row:
+    """The row with its final status; what only later stages need is dropped. `error` becomes one line."""
+    error = " ".join(error.split()) if error else None
+    return {
+        **row,
+        "status": status,
+        "error_type": error_type,
+        "error": error,
+        "data": None,
+        "crops": None,
+        "masks": None,
+    }
+
+
+def to_table(rows: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def crops_of(row: Row, column: str) -> Crops:
+    """The crops of a row as (faces, S, S, 3), uint8 or uint16 as the photo's bit depth asks; read-only."""
+    count = len(row["faces"])
+    flat = np.frombuffer(row[column], crop_type(row["bit_depth"]))
+    side = round((flat.size / (3 * count)) ** 0.5)
+    return flat.reshape(count, side, side, 3)
+
+
+def crop_type(bit_depth: int) -> type[np.uint8] | type[np.uint16]:
+    """A photo of more than 8 bits a channel keeps them in its crops."""
+    return np.uint16 if bit_depth > 8 else np.uint8

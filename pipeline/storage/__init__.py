@@ -1,0 +1,41 @@
+"""Files anywhere: `from pipeline import storage`, then `storage.read_bytes(uri)` and so on."""
+
+from pipeline.storage.errors import StorageError
+from pipeline.storage.files import (
+    ShortReadError,
+    arrow_filesystem,
+    canonical,
+    create_bytes,
+    describe,
+    entries,
+    exists,
+    glob,
+    join,
+    list_files,
+    open_stream,
+    put_file,
+    read_bytes,
+    remove,
+    version,
+    write_bytes,
+)
+
+__all__ = [
+    "ShortReadError",
+    "StorageError",
+    "arrow_filesystem",
+    "canonical",
+    "create_bytes",
+    "describe",
+    "entries",
+    "exists",
+    "glob",
+    "join",
+    "list_files",
+    "open_stream",
+    "put_file",
+    "read_bytes",
+    "remove",
+    "version",
+    "write_bytes",
+]

@@ -1,0 +1,110 @@
+"""The clients of file systems: made from a URI, with retries, settings from the environment and plain errors."""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.storage.errors import StorageError, check_no_secret, one_line, storage_errors
+
+# A scheme as RFC 3986 section 3.1 has it. Anything else before "://" belongs to a file name: a member's, say.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
+# Two layers of retries. The client sends a request again that was refused or reset: exponential backoff with full
+# jitter (botocore's "standard" mode). What it takes for an answer and is none, a body that broke off or is short, is
+# asked for again by `retried`, in the same manner.
+_REQUESTS = 6  # of the client for one answer, unless AWS_MAX_ATTEMPTS says otherwise
+_ATTEMPTS = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds
+
+Result = TypeVar("Result")
+
+
+def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URI and the path in it. A plain path is local and becomes absolute.
+
+    Chains ("zip://a::s3://b") are not understood on purpose: a member's name could hold one.
+    """
+    check_no_secret(uri)
+    match = _SCHEME.match(uri)
+    protocol = match[1].lower() if match else "file"
+    try:
+        kind = fsspec.get_filesystem_class(protocol)
+    except ValueError as error:
+        raise StorageError(f"{uri}: unknown protocol {protocol}://; use a path, s3:// or gs://") from error
+    except ImportError as error:
+        raise StorageError(f"{uri}: {one_line(error)}") from error
+    if issubclass(kind, LocalFileSystem):
+        return kind(), os.path.abspath(os.path.expanduser(uri[match.end() :] if match else uri))
+    options = {"config_kwargs": {"retries": _retries_of_s3()}} if "s3" in kind.protocol else {}
+    with storage_errors(uri):
+        # Workers write while the driver lists, so a cached listing is a wrong one.
+        fs = kind(use_listings_cache=False, **options, **kind._get_kwargs_from_urls(uri))
+    if "s3" in kind.protocol:
+        fs.split_path = partial(_literal_key, fs)
+        fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `retried`
+    return fs, kind._strip_protocol(uri)
+
+
+def _retries_of_s3() -> dict[str, Any]:
+    mode, requests = os.environ.get("AWS_RETRY_MODE"), os.environ.get("AWS_MAX_ATTEMPTS")
+    return {"mode": mode or "standard", "total_max_attempts": int(requests) if requests else _REQUESTS}
+
+
+def retried(uri: str, work: Callable[[], Result]) -> Result:
+    """What `work` gives, tried again with backoff and full jitter while the server is in trouble.
+
+    A StorageError in the end; one that no longer stops the run when the server answers to something else meanwhile.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            with storage_errors(uri):
+                return work()
+        except StorageError as error:
+            if error.reason != "unreachable":
+                raise
+            last = error
+        if attempt < _ATTEMPTS - 1:
+            time.sleep(random.uniform(0, min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)))
+    if _answers(uri):
+        raise StorageError(f"{last} (its other files can be reached)") from last.__cause__
+    raise last
+
+
+def _answers(uri: str) -> bool:
+    """Whether the bucket of a file that cannot be had still answers."""
+    fs, path = filesystem(uri)
+    if "s3" not in fs.protocol:
+        return False
+    try:
+        fs.call_s3("list_objects_v2", Bucket=fs.split_path(path)[0], MaxKeys=1)
+    except Exception:  # whatever the client raises, it says no
+        return False
+    return True
+
+
+def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | None]:
+    """s3fs cuts "?versionId=..." off a key, so that a member of such a name would be written over another one."""
+    bucket, key, _ = type(fs).split_path(fs, path.replace("?", "\0"))
+    return bucket, key.replace("\0", "?"), None
+
+
+def environment() -> dict[str, str]:
+    """The AWS_*, GOOGLE_* and AZURE_* variables, which a worker needs. Secrets: never log them."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
+
+
+def configure(environment: dict[str, str]) -> None:
+    """Take the storage settings of another process. Clients made with other settings are forgotten."""
+    if environment.items() <= os.environ.items():
+        return
+    os.environ.update(environment)
+    for kind in fsspec.registry.values():  # fsspec keeps clients by their arguments, which these are not
+        kind.clear_instance_cache()

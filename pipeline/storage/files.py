@@ -1,0 +1,260 @@
+"""Files on any fsspec file system: a local disk, S3, Google Cloud Storage, memory.
+
+Every function takes a URI (`s3://bucket/key`, `file:///path`) or a plain path, and every failure is a
+`StorageError`.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.fs
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.storage import local_disk, traffic
+from pipeline.storage.client import filesystem, retried
+from pipeline.storage.errors import StorageError, error_code, storage_errors
+
+# What says that a file is another one than before, the best first: digests, then times. Clients differ in the names.
+VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+
+
+def canonical(uri: str) -> str:
+    """One spelling per place: an absolute path for local files, else protocol://path, no slash at the end."""
+    fs, path = filesystem(uri)
+    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path)).rstrip("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """The URI of something below another. Slashes around the parts do not matter."""
+    base = uri if uri.endswith("://") else uri.rstrip("/") + "/"
+    return base + "/".join(part.strip("/") for part in parts)
+
+
+def describe(uri: str) -> tuple[str, int]:
+    """("file", bytes) or ("folder", 0); StorageError when nothing is there."""
+    fs, path = filesystem(uri)
+    return _described(retried(uri, lambda: fs.info(path)))
+
+
+def _described(info: dict[str, Any]) -> tuple[str, int]:
+    return ("folder", 0) if info["type"] == "directory" else ("file", int(info["size"] or 0))
+
+
+def version(uri: str) -> str:
+    """The state of a file: its size and, as the client gives it, its digest or the time of its last change."""
+    fs, path = filesystem(uri)
+    info = retried(uri, lambda: fs.info(path))
+    return f"{info.get('size')} {next((info[key] for key in VERSIONS if info.get(key)), '')}"
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there. Only a clear no is False: access denied raises StorageError."""
+    try:
+        describe(uri)
+    except StorageError as error:
+        if error.reason != "missing":
+            raise
+        return False
+    return True
+
+
+class ShortReadError(OSError):
+    """The server gave fewer bytes than the file has."""
+
+
+def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
+    """Bytes start to end of a file in one ranged request; fewer only when the file ends before."""
+    fs, path = filesystem(uri)
+    if end is not None and end <= start:
+        return b""
+    if not isinstance(fs, LocalFileSystem):
+        return retried(uri, lambda: _read_remote(fs, path, start, end))
+    with storage_errors(uri), open(path, "rb") as file:
+        file.seek(start)
+        return traffic.read.add(file.read(-1 if end is None else end - start))
+
+
+def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
+    """One read. What comes back shorter than asked for must be so because the file is: its size is asked for."""
+    try:
+        if start == 0 and end is None:
+            whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs asks for the size, too
+            data = traffic.read.add(bytes(fs.cat_file(path, **whole)))
+        else:
+            data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
+    except OSError as error:
+        # S3 refuses a range that begins behind the end (416); a local file just has no bytes there.
+        if error.errno != errno.EINVAL or start < int(fs.info(path)["size"]):
+            raise
+        return b""
+    if end is None or len(data) < end - start:
+        size = int(fs.info(path)["size"])
+        expected = max(0, (size if end is None else min(size, end)) - start)
+        if len(data) != expected:
+            raise ShortReadError(f"{len(data)} bytes came where {expected} were asked for")
+    return data
+
+
+@contextlib.contextmanager
+def open_stream(uri: str, block: int = 4 << 20) -> Iterator[IO[bytes]]:
+    """A file to be read from its beginning to its end, `block` bytes at a time."""
+    kind, size = describe(uri)
+    if kind != "file":
+        raise StorageError(f"{uri}: a {kind}, not a file")
+    with io.BufferedReader(_RangedFile(uri, size), block) as file:
+        yield file
+
+
+class _RangedFile(io.RawIOBase):
+    """A file by ranged reads, so that one that breaks off is asked for again at its place."""
+
+    def __init__(self, uri: str, size: int) -> None:
+        self._uri, self._size, self._position = uri, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._position + len(buffer), self._size)
+        data = read_bytes(self._uri, self._position, end)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a file whole or not at all, over what was there; folders above it are made."""
+    fs, path = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        retried(uri, lambda: fs.pipe_file(path, data))  # one PUT: an object store shows all of it or nothing
+        return
+    with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
+        temporary.write_bytes(data)
+
+
+def put_file(uri: str, source: Path) -> None:
+    """Write a file whole or not at all from a local one, which may be larger than memory."""
+    fs, path = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        retried(uri, lambda: fs.put_file(str(source), path))
+        return
+    with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Write a file where there is none; False, and nothing written, where there is one.
+
+    On S3 a conditional PUT (If-None-Match). A server that knows none of it overwrites: read back what is there.
+    """
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with storage_errors(uri):
+            return local_disk.create(Path(path), data)
+    try:
+        retried(uri, lambda: fs.pipe_file(path, data, mode="create"))
+    except StorageError as error:
+        if isinstance(error.__cause__, FileExistsError) or error_code(error) in ("PreconditionFailed", "412"):
+            return False
+        raise
+    return True
+
+
+def remove(uri: str) -> None:
+    """Delete a file. One that is gone already is no error."""
+    fs, path = filesystem(uri)
+    try:
+        retried(uri, lambda: os.unlink(path) if isinstance(fs, LocalFileSystem) else fs.rm_file(path))
+    except StorageError as error:
+        if error.reason != "missing":
+            raise
+
+
+def entries(uri: str) -> Iterator[tuple[str, str, int]]:
+    """All that a folder holds at any depth, in order: (relative path, "file"/"link"/"device", bytes).
+
+    Links are reported and never followed: they may lead out of the folder, or round in a circle.
+    """
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with storage_errors(uri):
+            os.scandir(path).close()  # a folder that is missing or closed to us must not look empty
+        yield from local_disk.entries(path)
+        return
+    seen = False
+    for name, size in _objects(uri, fs, path):
+        seen = True
+        relative = name[len(path) :].strip("/")
+        if relative:
+            yield relative, "file", size
+    if not seen:
+        describe(uri)  # an empty folder may be empty, a missing one may not
+
+
+def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, int]]:
+    """Paths and bytes of the files below a folder of a remote file system, in order.
+
+    Of S3 page by page, for 10^7 objects fit no memory: in the order of UTF-8, as Python sorts. A key that ends in a
+    slash is a console's mark of an empty folder, and no file.
+    """
+    if "s3" not in fs.protocol:
+        listing = retried(uri, lambda: fs.find(path, detail=True))
+        yield from sorted((name, int(info["size"] or 0)) for name, info in listing.items())
+        return
+    bucket, prefix, _ = fs.split_path(path.rstrip("/"))  # a bucket may be the ARN of an access point, with slashes
+    query = {"Bucket": bucket, "Prefix": prefix and f"{prefix}/"}
+    while True:
+        page = retried(uri, partial(fs.call_s3, "list_objects_v2", **query))
+        for found in page.get("Contents", ()):
+            if not found["Key"].endswith("/"):
+                yield f"{bucket}/{found['Key']}", found["Size"]
+        if not page["IsTruncated"]:
+            return
+        query["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def list_files(uri: str) -> list[tuple[str, int]]:
+    """All regular files below a folder: (relative path, bytes), sorted by path."""
+    return sorted((path, size) for path, kind, size in entries(uri) if kind == "file")
+
+
+def glob(uri: str) -> list[tuple[str, str, int]]:
+    """What matches a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
+    fs, path = filesystem(uri)
+    found = retried(uri, lambda: fs.glob(path, detail=True))
+    return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
+
+
+def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The file system of a URI as Arrow sees it, and the path in it."""
+    fs, path = filesystem(uri)
+    return pyarrow.fs.PyFileSystem(_Handler(fs)), path
+
+
+class _Handler(pyarrow.fs.FSSpecHandler):
+    """Arrow's reads of remote files by `read_bytes`, for what s3fs opens itself is not asked for again."""
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if isinstance(self.fs, LocalFileSystem):
+            return super().open_input_file(path)
+        uri = str(self.fs.unstrip_protocol(path))
+        return pa.PythonFile(_RangedFile(uri, describe(uri)[1]), mode="r")

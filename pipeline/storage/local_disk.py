@@ -1,0 +1,75 @@
+"""Files on a local disk: a write that appears whole, a walk that follows no links, and what a killed writer left."""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.storage.errors import storage_errors
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that takes the place of `path` once its bytes are on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Write a file whole where there is none; False where there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        temporary.write_bytes(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def remove_temporaries(folder: str, before: float) -> int:
+    """Delete what writers that were killed left below a folder, and count it.
+
+    before: seconds since the epoch, as the folder's file system counts them; what was touched later has a writer.
+    """
+    removed = 0
+    for parent, _, names in os.walk(folder):
+        for name in filter(_TEMPORARY.fullmatch, names):
+            path = os.path.join(parent, name)
+            with contextlib.suppress(FileNotFoundError), storage_errors(path):
+                if os.stat(path).st_mtime < before:
+                    os.unlink(path)
+                    removed += 1
+    return removed
+
+
+def entries(folder: str, prefix: str = "") -> Iterator[tuple[str, str, int]]:
+    """All that a folder holds at any depth, in order: (prefix + relative path, "file"/"link"/"device", bytes)."""
+    with storage_errors(folder):
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from entries(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_symlink():
+            yield prefix + entry.name, "link", 0
+        elif entry.is_file(follow_symlinks=False):
+            try:
+                size = entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:  # deleted since the folder was listed, as compaction does
+                continue
+            yield prefix + entry.name, "file", size
+        else:
+            yield prefix + entry.name, "device", 0

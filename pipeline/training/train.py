@@ -1,0 +1,169 @@
+"""A whole training of the encoders on Ray Train: what it starts from, its workers, and what they tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+
+from interlcm import weights_index
+from interlcm.errors import TrainingError
+from interlcm.perceptual import HEADS, TRUNK
+from interlcm.weights_index import WeightsError
+from pipeline import storage
+from pipeline.cluster import connect as cluster
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import DEMO, Settings
+from pipeline.index import build as index_build
+from pipeline.storage import client as storage_client
+from pipeline.training import data as training_data
+from pipeline.training import files as training_files
+from pipeline.training.settings import TrainingSettings
+from pipeline.training.worker import Place, TrainingJob, work
+from pipeline.weights.local import weights_folder
+
+POLL = 0.5  # seconds between looks at what the workers reported
+
+
+def prepare(
+    sources: Sequence[str], output: str, weights: str, settings: TrainingSettings, unet: str | None = None
+) -> TrainingJob:
+    """Index the sources, unless OUTPUT did before, and check that all a training needs is there. Ray has to be running.
+
+    Raises TrainingError, WeightsError or StorageError in one line.
+    """
+    if find_spec("tensorboard") is None:
+        raise TrainingError("training logs for TensorBoard, which is not installed; pip install 'interlcm[train]'")
+    output = storage.canonical(output)
+    check_weights(weights, settings)
+    begun = json.loads(storage.read_bytes(storage.join(output, "train.json"))) if exists(output) else {}
+    names = [storage.canonical(source) for source in sources] or begun.get("sources", [])
+    if not names:
+        raise TrainingError("there is nothing to train on; name SOURCES: archives or folders of face crops")
+    if not begun:
+        index_build.build_index(names, output)
+    crops = training_data.crop_list(output, settings.held_out)
+    training_files.record(output, {
+        "settings": settings.to_dict(), "sources": names, "weights": digest(weights), "unet": unet,
+        "crops": crops.digest,
+    })  # fmt: skip
+    environment = Environment(storage_client.environment())
+    place = weights if weights == DEMO else storage.canonical(weights)
+    return TrainingJob(settings, output, place, unet, ray.put(crops), environment)
+
+
+def exists(output: str) -> bool:
+    return storage.exists(storage.join(output, "train.json"))
+
+
+def check_weights(weights: str, settings: TrainingSettings) -> None:
+    """WeightsError when the weights folder is damaged or lacks what the training needs."""
+    folder = weights_folder(Settings(weights=weights))
+    variant = settings.variant if settings.start == "variant" else None
+    problems = weights_index.verify(folder, variant)
+    wanted = (TRUNK, HEADS) if settings.recipe.perceptual_weight else ()
+    listed = {part["path"] for part in weights_index.read_index(folder)["parts"]}
+    for path in wanted:
+        if path not in listed:
+            remedy = f"get it with `interlcm weights pull {weights} --metrics`, or set perceptual_weight: 0"
+            problems.append(f"{folder / path} is missing; {remedy}")
+    if problems:
+        raise WeightsError(problems[0])
+
+
+def digest(weights: str) -> str:
+    """sha256 of the list of a weights folder, which has those of its files."""
+    return weights_index.file_sha256(weights_folder(Settings(weights=weights)) / weights_index.INDEX)
+
+
+def train(job: TrainingJob, workers: int, gpus: bool) -> Iterator[dict[str, Any]]:
+    """Train to the end; yields what the first worker last reported (see `training_worker.Desk.after`), now and then.
+
+    Start it again to continue. Raises TrainingError, StorageError or WeightsError of a worker, in one line.
+    """
+    job.settings.check_workers(workers)
+    job = replace(job, threads=max(1, cluster.cores() // workers))
+    reports: Any = Reports.remote()  # type: ignore[attr-defined]
+    # Ray Train asks Ray's state API about its own actors without saying of which cluster, which with another one on
+    # this machine takes them for dead and ends the training. What runs under the task inherits the address.
+    here = {"env_vars": {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}}
+    outcome = fitted.options(runtime_env=here).remote(job, workers, gpus, reports)
+    done: list[Any] = []
+    while not done:
+        done, _ = ray.wait([outcome], timeout=POLL)
+        if (report := ray.get(reports.take.remote())) is not None:
+            yield report
+    if (stopped_by := ray.get(outcome)) is not None:
+        raise stopped_by
+
+
+@ray.remote(num_cpus=0)
+class Reports:
+    """Holds the newest report of the first worker until the driver takes it."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Any] | None = None
+
+    def put(self, report: dict[str, Any]) -> None:
+        self._newest = report
+
+    def take(self) -> dict[str, Any] | None:
+        report, self._newest = self._newest, None
+        return report
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def fitted(job: TrainingJob, workers: int, gpus: bool, reports: Any) -> BaseException | None:
+    """Run the workers to their end; None, or what stopped them."""
+    from ray.train.torch import TorchTrainer
+
+    # Ray Train's own books. Nothing is kept there: checkpoints are files of OUTPUT that appear whole.
+    with TemporaryDirectory(prefix="interlcm-train-") as books:
+        trainer = TorchTrainer(
+            train_loop,
+            train_loop_config={"job": job, "reports": reports},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+            run_config=RunConfig(name="training", storage_path=books, failure_config=FailureConfig(max_failures=0)),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            return reason(error)
+    return None
+
+
+def reason(error: TrainingFailedError) -> BaseException:
+    """The worker's own error, where it is one of this project's; else one line of what Ray says of it."""
+    failures = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
+    causes = [getattr(failure, "_base_exc", None) or getattr(failure, "cause", None) or failure for failure in failures]
+    for cause in causes:
+        if type(cause).__module__.partition(".")[0] in ("interlcm", "pipeline"):
+            return cause
+    if isinstance(causes[0], ray.exceptions.RayError):  # a worker or its node is gone
+        what = str(causes[0]).partition("\n")[0]
+        return TrainingError(f"a worker was lost ({what}); start the same command again to continue")
+    return causes[0]
+
+
+def train_loop(config: dict[str, Any]) -> None:
+    """In every worker of Ray Train."""
+    import torch
+    from ray.train.torch import get_device
+    from torch import nn
+    from torch.nn.parallel import DistributedDataParallel
+
+    context = ray.train.get_context()
+    job, reports = config["job"], config["reports"]
+    place = Place(context.get_world_rank(), context.get_world_size(), get_device())
+
+    def wrap(module: nn.Module) -> nn.Module:
+        return DistributedDataParallel(module, [place.device] if place.device.type == "cuda" else None)
+
+    work(job, place, lambda report: ray.get(reports.put.remote(report)), wrap)
+    torch.distributed.barrier()  # none leaves while the first one still writes the result

@@ -1,0 +1,159 @@
+"""Whether the restored files of a run are still what its manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import ray
+
+from pipeline import storage
+from pipeline.config.secrets import Environment
+from pipeline.manifest import query
+from pipeline.storage import client as storage_client
+from pipeline.storage.errors import StorageError, storage_errors
+
+CHUNK = 32  # files that one task reads
+READ = 4 << 20  # bytes of a file that are in memory at once
+SHOWN = 20  # photo_ids that fit into a line
+
+# The newest row of each photo, in the order of the files. A further page has its member's index row.
+RESTORED = r"""
+SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name
+FROM photos p LEFT JOIN index i ON i.photo_id = regexp_replace(p.photo_id, '-p\d+$', '')
+WHERE p.status = 'restored' ORDER BY p.restored_uri, p.photo_id
+"""
+
+
+class VerifyError(Exception):
+    """Files or photos are not as the manifest says: one line with the remedy."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A restored file as the manifest has it; uri: where it lies now."""
+
+    photo_id: str
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """kind: missing, differs or unreadable."""
+
+    kind: str
+    listed: Listed
+    words: str = ""
+
+
+@dataclass
+class Verified:
+    """How far the check is, and what it found, in the order of the files.
+
+    unlisted: files below restored/ that no newest row of a restored photo names. They contradict nothing: a worker that
+    was killed between file and row leaves one, and so does a photo that was done again in another format.
+    """
+
+    total: int
+    done: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        return sum(problem.kind == kind for problem in self.problems)
+
+    def check(self, output: str) -> None:
+        """Raises VerifyError when there are problems."""
+        if not self.problems:
+            return
+        ids = sorted({problem.listed.photo_id.partition("-p")[0] for problem in self.problems})
+        which = f" AND photo_id IN ({', '.join(map(repr, ids))})" if len(ids) <= SHOWN else ""
+        again = f"interlcm restore SOURCE... --output {output} --where \"status = 'restored'{which}\""
+        wrong = f"{output}: {len(self.problems)} of {self.total} restored files are not as the manifest says"
+        raise VerifyError(f"{wrong}; bring them back from a copy, or restore these photos again: {again}")
+
+
+def verify(output: str) -> Iterator[Verified]:
+    """Read every restored file on the cluster and compare its digest; yields the same `Verified` as it fills.
+
+    Raises StorageError when there is no run at OUTPUT, or storage fails for all files alike.
+    """
+    output = storage.canonical(output)
+    listed = restored(output)
+    verified = Verified(total=len(listed))
+    yield verified
+    for chunk, problems in checked(listed):
+        verified.done += chunk
+        verified.problems += problems
+        yield verified
+    verified.unlisted = unlisted(output, {one.uri for one in listed})
+    yield verified
+
+
+def restored(output: str) -> list[Listed]:
+    """The restored files of a run, sorted."""
+    with query.connect(output) as connection:
+        rows = query.run(connection, RESTORED).to_pylist()
+    return [Listed(row["photo_id"], uri_now(row["uri"], row["archive_name"], output), row["sha256"]) for row in rows]
+
+
+def uri_now(uri: str, archive_name: str | None, output: str) -> str:
+    """Where a file lies when the run was copied to OUTPUT since it was made."""
+    if archive_name is None or uri.startswith(storage.join(output, "restored") + "/"):
+        return uri
+    _, found, path = uri.partition(f"/restored/{archive_name}/")
+    return storage.join(output, "restored", archive_name, path) if found else uri
+
+
+def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
+    """Chunks of files, in their order: how many, and the problems among them."""
+    task = ray.remote(num_cpus=0.5)(problems_of)
+    environment = Environment(storage_client.environment())
+    under_way: deque[tuple[int, ray.ObjectRef[list[Problem]]]] = deque()
+    most = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    for start in range(0, len(listed), CHUNK):
+        if len(under_way) == most:
+            size, problems = under_way.popleft()
+            yield size, ray.get(problems)
+        chunk = listed[start : start + CHUNK]
+        under_way.append((len(chunk), task.remote(chunk, environment)))
+    for size, problems in under_way:
+        yield size, ray.get(problems)
+
+
+def problems_of(listed: list[Listed], environment: Environment) -> list[Problem]:
+    """What is wrong with these files."""
+    environment.use()
+    return [problem for one in listed if (problem := problem_of(one)) is not None]
+
+
+def problem_of(listed: Listed) -> Problem | None:
+    try:
+        found = digest(listed.uri)
+    except StorageError as error:
+        if error.stops_run:
+            raise
+        missing = error.reason == "missing"
+        return Problem("missing", listed) if missing else Problem("unreadable", listed, str(error))
+    return None if found == listed.sha256 else Problem("differs", listed)
+
+
+def digest(uri: str) -> str:
+    """sha256 of a file, which is never in memory as a whole."""
+    sha256 = hashlib.sha256()
+    with storage.open_stream(uri) as file, storage_errors(uri):
+        while piece := file.read(READ):
+            sha256.update(piece)
+    return sha256.hexdigest()
+
+
+def unlisted(output: str, listed: set[str]) -> list[str]:
+    """The files below restored/ that are not among these, sorted."""
+    folder = storage.join(output, "restored")
+    if not storage.exists(folder):
+        return []
+    uris = [storage.join(folder, path) for path, _ in storage.list_files(folder)]
+    return [uri for uri in uris if uri not in listed]

@@ -1,0 +1,147 @@
+"""Photos of a run restored again, in this process, to see whether they come out as they were published."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from interlcm.weights_index import WeightsError
+from pipeline import storage
+from pipeline.cluster import connect as cluster
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import Settings
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest import query
+from pipeline.photos.errors import PhotoError
+from pipeline.sandbox import parent as sandbox
+from pipeline.stages import row
+from pipeline.stages.detect import DetectFaces
+from pipeline.stages.fetch import fetch
+from pipeline.stages.publish import composed
+from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.row import Row
+from pipeline.storage import client as storage_client
+from pipeline.verify.files import VerifyError, uri_now
+from pipeline.verify.likeness import ROUNDING, difference
+
+MADE_WITH = ("settings_digest", "weights_digest", "software_version")
+# The newest row of each photo, faces and all, and which index row it comes from.
+ROWS = r"""
+SELECT newest.*, i.archive_name, i.photo_id AS index_id FROM (
+    SELECT * FROM manifest QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1) AS newest
+JOIN index i ON i.photo_id = regexp_replace(newest.photo_id, '-p\d+$', '')
+WHERE newest.status = 'restored' ORDER BY newest.photo_id
+"""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """outcome: "same bytes", "same pixels" (but for rounding), "differs" or "not replayed"; words: by how much, why."""
+
+    uri: str
+    outcome: str
+    words: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.outcome.startswith("same")
+
+
+def replay(output: str, count: int, seed: int) -> Iterator[Replayed]:
+    """Restore `count` restored photos again, chosen by `seed`, with the settings that they were made with.
+
+    Nothing is written. Raises StorageError when there is no run at OUTPUT.
+    """
+    output = storage.canonical(output)
+    for _, group in groupby(sorted(chosen(output, count, seed), key=made_with), key=made_with):
+        rows = list(group)
+        try:
+            job, resources = job_of(output, rows[0])
+            stages = DetectFaces(job, resources.find_device), RestoreFaces(job, resources)
+        except (VerifyError, WeightsError, storage.StorageError) as error:
+            yield from (Replayed(one["restored_uri"], "not replayed", str(error)) for one in rows)
+            continue
+        for one in rows:
+            yield replayed(one, job, *stages)
+
+
+def chosen(output: str, count: int, seed: int) -> list[Row]:
+    """The manifest rows of so many photos."""
+    with query.connect(output) as connection:
+        rows = query.run(connection, ROWS).to_pylist()
+    return random.Random(seed).sample(rows, min(count, len(rows)))
+
+
+def made_with(made: Row) -> tuple[str, ...]:
+    return tuple(made[name] for name in MADE_WITH)
+
+
+def job_of(output: str, made: Row) -> tuple[Job, Resources]:
+    """The attempt that made a row, as run.json has it. Raises VerifyError."""
+    attempts = json.loads(storage.read_bytes(storage.join(output, "run.json")))["attempts"]
+    fitting = [one for one in attempts if all(one[name] == made[name] for name in MADE_WITH[:2])]
+    if not fitting:
+        raise VerifyError(f"{output}/run.json: no attempt with settings {made['settings_digest'][:12]}")
+    attempt: dict[str, Any] = fitting[-1]
+    job = Job(
+        settings=Settings.from_dict(attempt["settings"]),
+        output=output,
+        attempt=attempt["attempt"],
+        weights_digest=made["weights_digest"],
+        software_version=made["software_version"],
+        environment=Environment(storage_client.environment()),
+    )
+    then, gpus = attempt["resources"], 1.0 if torch.cuda.is_available() else 0.0
+    found = min(gpus, then.get("find_gpus", 0.0))  # faces lie in the same place to the bit on the same kind of device
+    return job, Resources(
+        gpus_per_actor=gpus, batch_faces=then["batch_faces"], threads=cluster.cores(), find_gpus=found
+    )
+
+
+def replayed(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Replayed:
+    uri = uri_now(made["restored_uri"], made["archive_name"], job.output)
+    try:
+        published = storage.read_bytes(uri)
+        current = again(made, job, find, restore)
+        built = composed(current, job)
+        if built.data == published:
+            return Replayed(uri, "same bytes")
+        exact = composed(current, replace(job, settings=replace(job.settings, format="tiff")))
+        scale = job.settings.upscale
+        boxes = [[edge * scale for edge in found["box"]] for found in made["faces"]]
+        limits = replace(job.settings.limits, pixels=job.settings.limits.pixels * scale**2)
+        apart = sandbox.run(difference, published, built.data, exact.data, boxes, limits, limits=limits)
+    except (VerifyError, PhotoError, storage.StorageError) as error:
+        return Replayed(uri, "not replayed", str(error))
+    words = f"{max(apart, 0):.2f} of 255 beyond the format's own loss"
+    return Replayed(uri, "same pixels" if apart <= ROUNDING else "differs", words)
+
+
+def again(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Row:
+    """The row of this photo before the last stage. Raises VerifyError."""
+    with query.connect(job.output) as connection:
+        unit = query.run(connection, f"SELECT * FROM index WHERE photo_id = '{made['index_id']}'").cast(INDEX_SCHEMA)
+    rows = [one for table in fetch(unit, job) for found in find(table) for one in found.to_pylist()]
+    current = next((one for one in rows if one["photo_id"] == made["photo_id"]), rows[0])
+    if current["sha256"] not in (None, made["sha256"]):
+        raise VerifyError(f"{made['member']}: the source is another file than the one that was restored")
+    if current["status"] is not None:
+        raise VerifyError(f"{made['member']}: now {current['status']}: {current['error'] or 'no face was found'}")
+    (restored,) = restore(row.to_table([current])).to_pylist()
+    return dict(restored)
+
+
+def check(replays: list[Replayed], output: str) -> None:
+    """Raises VerifyError when a photo did not come out as it was published."""
+    bad = [one for one in replays if not one.good]
+    if bad:
+        words = "compare versions and settings in run.json; sources and weights must be those of the run"
+        raise VerifyError(f"{output}: {len(bad)} of {len(replays)} photos did not come out the same; {words}")

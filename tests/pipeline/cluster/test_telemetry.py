@@ -1,0 +1,103 @@
+"""Metrics as Prometheus gets them, and the dashboard over them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from pipeline.cluster import telemetry
+from tests.support.rows import result_row
+
+DASHBOARD = Path(__file__).parents[3] / "docs" / "grafana.json"
+WORK = """
+import socket, sys, time, urllib.request
+import ray
+from pipeline.cluster import telemetry
+from tests.support.rows import result_row
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+ray.init("local", num_cpus=1, include_dashboard=False, _metrics_export_port=port, log_to_driver=False,
+         _system_config={"metrics_report_interval_ms": 500})
+seconds = {"seconds_fetch": 0.25, "seconds_restore": 2.0}
+telemetry.photo_finished(result_row("a.jpg", face_count=3, bytes=1000, error_type=None, **seconds))
+telemetry.photo_finished(result_row("b.jpg", face_count=1, bytes=24, error_type=None, **seconds))
+telemetry.photo_finished(result_row("c.jpg", "failed", error_type="truncated", bytes=None))
+telemetry.fetched(1030)
+telemetry.decoded("detect")
+telemetry.decoded("compose")
+telemetry.micro_batch(3, 8, 0.4)
+telemetry.micro_batch(8, 8, 0.4)
+text, end = "", time.monotonic() + 60
+while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monotonic() < end:
+    time.sleep(0.2)
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+print(text)
+print("totals", telemetry.totals())
+"""
+
+
+def exported(kind: str) -> str:
+    """How Prometheus knows the samples of a metric."""
+    return {"Counter": "_total", "Histogram": "_bucket"}[kind]
+
+
+def test_without_ray_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests of this process may have started it
+    monkeypatch.setattr(telemetry, "METRICS", {})  # whatever would be counted would be missed
+    telemetry.photo_finished(result_row("a.jpg", "failed", error_type="truncated", bytes=10))
+    telemetry.micro_batch(1, 8, 0.1)
+
+
+def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    samples: dict[str, float] = {}
+    for name, tags, value in re.findall(r"^ray_(interlcm_\w+)\{(.*)\} (\S+)$", done.stdout, re.MULTILINE):
+        own = re.findall(r'(?:status|stage|error_type|le)="[^"]*"', tags)
+        samples[" ".join([name, *own])] = float(value)
+    assert samples['interlcm_photos_total status="restored"'] == 2
+    assert samples['interlcm_photos_total status="failed"'] == 1
+    assert samples["interlcm_faces_total"] == 4
+    assert samples['interlcm_failures_total error_type="truncated"'] == 1
+    assert samples["interlcm_bytes_total"] == 1024
+    assert samples['interlcm_seconds_total stage="fetch"'] == 0.5
+    assert samples['interlcm_seconds_total stage="restore"'] == 4
+    assert samples['interlcm_photo_seconds_bucket le="0.1" stage="fetch"'] == 0
+    assert samples['interlcm_photo_seconds_bucket le="0.3" stage="fetch"'] == 2
+    assert samples["interlcm_micro_batch_faces_total"] == 11
+    assert samples["interlcm_micro_batch_places_total"] == 16
+    assert samples["interlcm_micro_batch_seconds_count"] == 2
+    totals = ast.literal_eval(done.stdout.rpartition("totals ")[2])
+    assert totals["interlcm_photos"] == 3 and totals["interlcm_read_bytes"] == 1030 and totals["interlcm_decodes"] == 2
+    names = {re.sub("_(total|bucket|sum|count)$", "", sample.partition(" ")[0]) for sample in samples}
+    assert names == set(telemetry.METRICS)
+
+
+def test_the_dashboard_shows_every_metric_and_no_other() -> None:
+    expressions = [
+        target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]
+    ]
+    shown = {name for expression in expressions for name in re.findall(r"\bray_\w+", expression)}
+    offered = {f"ray_{name}{exported(kind.__name__)}" for name, (kind, _, _) in telemetry.METRICS.items()}
+    assert shown == offered
+
+
+def test_the_dashboard_groups_by_tags_that_there_are() -> None:
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            (name, *_) = re.findall(r"\bray_(\w+?)_(?:total|bucket)", target["expr"])
+            tags = {*telemetry.METRICS[name][2], "le"}
+            grouped = {tag.strip() for group in re.findall(r"by \((.*?)\)", target["expr"]) for tag in group.split(",")}
+            assert grouped <= tags, target["expr"]
+            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouped

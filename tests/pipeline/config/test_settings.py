@@ -1,0 +1,76 @@
+"""What every worker gets: settings with a digest, weights that are checked, secrets that nobody can print."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from interlcm.weights_index import WeightsError
+from pipeline.config.resources import DETECT_GPUS, Resources
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import Settings
+from pipeline.weights.local import checked_weights
+from tests.support import tiny
+from tests.support.stages import job
+
+SECRET = "marker-of-a-secret-91c2"
+
+
+def test_a_job_never_shows_its_secrets(tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.data._internal.metadata_exporter import sanitize_for_struct
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    prepared = job(tmp_path, tiny_weights)
+    assert SECRET not in repr(prepared)
+    assert SECRET not in json.dumps(sanitize_for_struct({"job": prepared}), default=str)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    prepared.environment.use()
+
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] == SECRET
+
+
+def test_the_digest_counts_what_changes_a_result() -> None:
+    assert Settings().digest() == Settings(weights="elsewhere").digest()
+    others = [Settings(steps=2), Settings(seed=1), Settings(color_fix="adain"), Settings(detector="haar")]
+    assert len({Settings().digest(), *(other.digest() for other in others)}) == 5
+    assert Environment({"AWS_SECRET_ACCESS_KEY": SECRET}).__repr__() == "Environment(hidden)"
+    assert "environment" not in asdict(Settings())
+
+
+def test_a_node_with_other_weights_is_refused(tmp_path: Path, tiny_weights: str) -> None:
+    prepared = job(tmp_path / "out", tiny_weights)
+    assert checked_weights(prepared) == Path(tiny_weights)
+    other = str(tmp_path / "other")
+    tiny.weights_folder(Path(other), seed=1)
+    elsewhere = replace(prepared, settings=replace(prepared.settings, weights=other))
+    with pytest.raises(WeightsError, match="use the same everywhere"):
+        checked_weights(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("actors", "each", "gpus", "spare"),
+    [
+        (4, 1.0, 4, 0),
+        (3, 1.0, 4, 1),
+        (3, 1.0, 8, 5),
+        (2, 2.0, 5, 1),
+        (4, 0.5, 2, 0),
+        (3, 0.5, 2, 0),  # two of them may be on one, one on the other
+        (3, 0.5, 3, 1),
+        (2, 0.4, 1, 0),  # a fifth of a card is left, and no whole one
+        (8, 1.0, 4, 0),
+        (2, 0.0, 4, 0),  # the CPU was asked for
+        (1, 0.0, 0, 0),
+    ],
+)
+def test_faces_are_found_on_gpus_that_restore_actors_leave(actors: int, each: float, gpus: int, spare: int) -> None:
+    resources = Resources(max_actors=actors, gpus_per_actor=each)
+    assert resources.spare_gpus(gpus) == spare
+    on_gpu = resources.with_finders("retinaface_resnet50", gpus)
+    assert (on_gpu.find_gpus, on_gpu.find_device) == ((DETECT_GPUS, "cuda") if spare else (0.0, "cpu"))
+    for detector in ("haar", "none"):
+        assert resources.with_finders(detector, gpus) == resources

@@ -1,0 +1,334 @@
+"""Merging the parts of a manifest: nothing lost, nothing twice, whenever it ends and whoever else is at work."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import storage
+from pipeline.manifest import compaction, query
+from pipeline.manifest.compaction import FEW, Compacted, compact, compact_if_many
+from pipeline.manifest.counts import counts
+from pipeline.manifest.pending import pending
+from pipeline.manifest.schema import MANIFEST_SCHEMA
+from pipeline.manifest.write import write_part
+from tests.support.ceph import CephGateway
+from tests.support.rows import START, face, index_row, result_row, write_index, write_later_part, write_old_part
+
+PHOTOS = 60
+
+
+def member(n: int) -> str:
+    return f"box/{n:03}.jpg"
+
+
+def fill(output: str, parts: int = 20) -> list[dict[str, Any]]:
+    """A run in which some photos were done twice, in parts of random photos; its newest rows."""
+    write_index(output, [index_row(member(n)) for n in range(PHOTOS + 5)])
+    order = list(range(PHOTOS))
+    random.Random(0).shuffle(order)
+    size = PHOTOS // parts
+    for start in range(0, PHOTOS, size):
+        rows = [result_row(member(n), "failed", error_type="truncated") for n in order[start : start + size]]
+        write_part(rows, output, "1")
+    for n in range(0, PHOTOS, 3):
+        write_part([result_row(member(n), minute=1, face_count=1, faces=[face(0, psnr=float(n))])], output, "2")
+    return photos(output)
+
+
+def photos(output: str) -> list[dict[str, Any]]:
+    with query.connect(output) as connection:
+        sql = "SELECT p.*, f.psnr FROM photos AS p LEFT JOIN faces AS f USING (photo_id) ORDER BY photo_id"
+        return query.run(connection, sql).to_pylist()
+
+
+def log(output: str) -> list[tuple[str, Any]]:
+    with query.connect(output) as connection:
+        rows = query.run(connection, "SELECT photo_id, finished_at FROM manifest").to_pylist()
+    return sorted((row["photo_id"], row["finished_at"]) for row in rows)
+
+
+def names(output: str) -> list[str]:
+    return [name for name, _ in storage.list_files(storage.join(output, "manifest"))]
+
+
+def only_file(output: str) -> Path:
+    (name,) = names(output)
+    return Path(output, "manifest", name)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    return str(tmp_path / "out")
+
+
+def test_many_parts_become_one_file_with_the_same_rows(output: str) -> None:
+    before, rows, equation = fill(output), log(output), counts(output)
+    done = compact(output)
+    assert (done.parts_before, done.parts_after, done.rows) == (40, 1, PHOTOS + PHOTOS // 3)
+    assert done.bytes == only_file(output).stat().st_size
+    assert photos(output) == before
+    assert log(output) == rows  # older rows stay: it is a log
+    assert counts(output) == equation
+    assert len(pending(output)) == 5
+
+
+def test_rows_are_sorted_and_keep_schema_and_version(output: str) -> None:
+    fill(output)
+    compact(output)
+    table = pq.read_table(only_file(output))
+    assert table.schema.equals(MANIFEST_SCHEMA, check_metadata=True)
+    keys = list(zip(table["member"].to_pylist(), table["finished_at"].to_pylist(), strict=True))
+    assert keys == sorted(keys)
+
+
+def test_the_same_rows_make_the_same_file_whatever_their_parts(tmp_path: Path) -> None:
+    few, many = str(tmp_path / "few"), str(tmp_path / "many")
+    fill(few, parts=4)
+    fill(many, parts=20)
+    compact(few)
+    compact(many)
+    assert names(few) == names(many)
+
+
+def test_a_second_compaction_has_nothing_to_do(output: str) -> None:
+    fill(output)
+    compact(output)
+    file = only_file(output)
+    assert compact(output) == Compacted(1, 1, 0, 0)
+    assert only_file(output) == file
+
+
+def test_without_a_manifest_there_is_nothing_to_do(output: str) -> None:
+    write_index(output, [index_row("a.jpg")])
+    assert compact(output) == Compacted(0, 0, 0, 0)
+
+
+def test_files_stay_below_a_size_and_cover_ranges_of_their_own(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "FILE_ROWS", 25)
+    write_index(output, [index_row(member(n)) for n in range(PHOTOS)])
+    for n in random.Random(1).sample(range(PHOTOS), PHOTOS):
+        write_part([result_row(member(n))], output, "1")
+    assert compact(output).parts_after == 3
+    ranges = []
+    for name in names(output):
+        found = pq.read_table(Path(output, "manifest", name))["member"].to_pylist()
+        assert len(found) <= 25
+        ranges.append((found[0], found[-1]))
+    ranges.sort()
+    assert all(first[1] < second[0] for first, second in zip(ranges[:-1], ranges[1:], strict=True))
+
+
+def test_a_large_file_is_not_written_again(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(output)
+    compact(output)
+    large = only_file(output)
+    monkeypatch.setattr(compaction, "FILE_ROWS", PHOTOS)
+    for n in range(3):
+        write_part([result_row(member(n), minute=9)], output, "3")
+    assert compact(output).rows == 3
+    assert large.exists()
+    assert len(names(output)) == 2
+
+
+def test_parts_of_long_rows_make_smaller_files(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(10):
+        write_part([result_row(member(n), faces=[face(k) for k in range(50)], face_count=50)], output, "1")
+    size = pq.read_metadata(Path(output, "manifest", names(output)[0])).row_group(0).total_byte_size
+    monkeypatch.setattr(compaction, "FILE_BYTES", 3 * size)
+    assert compact(output).parts_after == 4  # of three rows each, and one
+
+
+def test_a_row_in_two_files_counts_once_and_the_next_compaction_drops_one(output: str) -> None:
+    """As after a kill between writing the merged file and removing the parts."""
+    before, rows = fill(output), log(output)
+    kept = {name: Path(output, "manifest", name).read_bytes() for name in names(output)}
+    compact(output)
+    for name, data in list(kept.items())[::2]:
+        Path(output, "manifest", name).write_bytes(data)
+    assert len(log(output)) > len(rows)
+    assert photos(output) == before
+    assert counts(output).adds_up
+    compact(output)
+    assert log(output) == rows
+    assert photos(output) == before
+
+
+def test_a_part_written_anew_meanwhile_stays(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that Ray starts again overwrites its own part, perhaps after its first rows were merged."""
+    rows = [result_row("a.jpg", "failed", error_type="StorageError")]
+    first = write_part(rows, output, "1")
+    write_part([result_row("b.jpg")], output, "1")
+    write_index(output, [index_row("a.jpg"), index_row("b.jpg")])
+    encoded = compaction._encoded
+
+    def and_meanwhile(table: pa.Table) -> pa.Buffer:
+        assert write_part([result_row("a.jpg", minute=1)], output, "1") == first
+        return encoded(table)
+
+    monkeypatch.setattr(compaction, "_encoded", and_meanwhile)
+    compact(output)
+    assert [row["status"] for row in photos(output)] == ["restored", "restored"]
+    assert Path(first).exists()
+
+
+def test_a_part_that_another_compaction_took_leaves_its_group_alone(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, rows = fill(output), log(output)
+    groups = compaction._groups
+
+    def and_meanwhile(parts: list[compaction.Part]) -> Any:
+        found = list(groups(parts))
+        monkeypatch.undo()
+        compact(output)  # the other one
+        return found
+
+    monkeypatch.setattr(compaction, "_groups", and_meanwhile)
+    assert compact(output).rows == 0
+    assert (log(output), photos(output)) == (rows, before)
+
+
+def test_compactions_and_a_writer_at_once(output: str) -> None:
+    fill(output)
+    expected = log(output)
+
+    def write() -> None:
+        for n in range(30):
+            write_part([result_row(member(n), minute=20 + n)], output, "3")
+
+    workers = [threading.Thread(target=compact, args=(output,)) for _ in range(3)] + [threading.Thread(target=write)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    expected += [(f"id-{member(n)}", START + timedelta(minutes=20 + n)) for n in range(30)]
+    assert set(log(output)) == set(expected)
+    compact(output)
+    assert log(output) == sorted(expected)
+
+
+def test_a_reader_looks_again_where_parts_went_away(output: str) -> None:
+    fill(output)
+    connections = []
+
+    def work(connection: Any) -> int:
+        connections.append(connection)
+        compact(output)  # after the first connection listed the parts
+        return int(query.run(connection, "SELECT count(*) FROM photos")[0][0].as_py())
+
+    assert query.reading(output, work) == PHOTOS
+    assert len(connections) == 2
+
+
+def test_a_manifest_of_the_first_version_is_brought_up_to_date(output: str) -> None:
+    write_index(output, [index_row("a.jpg"), index_row("b.jpg")])
+    write_old_part(output, [result_row("a.jpg", faces=[face(0, psnr=20.0)], face_count=1)])
+    write_part([result_row("b.jpg", page=1, pages=1, mask="ellipse")], output, "1")
+    before = photos(output)
+    compact(output)
+    assert photos(output) == before
+    table = pq.read_table(only_file(output))
+    assert table.schema.equals(MANIFEST_SCHEMA, check_metadata=True)
+    assert table["pages"].to_pylist() == [1, 1]
+    assert table["mask"].to_pylist() == [None, "ellipse"]
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_one_file_of_the_first_version_is_rewritten_too(
+    output: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "FILE_ROWS", 30)
+    write_index(output, [index_row(member(n)) for n in range(rows)])
+    write_old_part(output, [result_row(member(n)) for n in range(rows)])
+    before = photos(output)
+    assert compact(output).rows == rows
+    assert pq.read_schema(only_file(output)).metadata == MANIFEST_SCHEMA.metadata
+    assert photos(output) == before
+    assert compact(output).rows == 0
+
+
+def test_a_part_of_a_later_version_is_refused_and_stays(output: str) -> None:
+    write_index(output, [index_row(f"{n}.jpg") for n in range(3)])
+    part = write_later_part(output, [result_row("0.jpg")])
+    data = Path(part).read_bytes()
+    for n in (1, 2):
+        write_part([result_row(f"{n}.jpg")], output, "1")
+    parts = names(output)
+    with pytest.raises(storage.StorageError, match="part-later.parquet: written by a later version of interlcm"):
+        compact(output)
+    assert names(output) == parts
+    assert Path(part).read_bytes() == data
+
+
+def test_a_damaged_part_is_one_line_and_nothing_is_lost(output: str) -> None:
+    fill(output)
+    rows = names(output)
+    Path(output, "manifest", "part-bad.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(storage.StorageError, match="part-bad.parquet: damaged, or no Parquet file; move it out"):
+        compact(output)
+    assert names(output) == sorted([*rows, "part-bad.parquet"])
+
+
+def test_a_few_parts_are_left_alone(output: str) -> None:
+    write_index(output, [index_row(member(n)) for n in range(FEW + 1)])
+    for n in range(FEW):
+        write_part([result_row(member(n))], output, "1")
+    compact_if_many(output)
+    assert len(names(output)) == FEW
+    write_part([result_row(member(FEW))], output, "1")
+    compact_if_many(output)
+    assert len(names(output)) == 1
+    assert counts(output).restored == FEW + 1
+
+
+KILLED = """
+import sys
+from pipeline.manifest import compaction
+compaction.FILE_ROWS = 20
+compaction.REQUESTS = 1
+while True:
+    compaction.compact(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("deletions", [0, 1, 9, 30])
+def test_a_kill_in_the_middle_loses_nothing(output: str, deletions: int) -> None:
+    """SIGKILL as soon as so many parts are gone: anywhere between listing, writing and deleting."""
+    before, rows = fill(output), set(log(output))
+    parts = names(output)
+    with subprocess.Popen([sys.executable, "-c", KILLED, output], cwd=Path.cwd()) as process:
+        end = time.monotonic() + 120
+        try:
+            while len(set(parts) - set(now := names(output))) < deletions or not any("merged" in name for name in now):
+                assert time.monotonic() < end and process.poll() is None
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+    assert set(log(output)) == rows
+    assert photos(output) == before
+    assert counts(output).adds_up
+    compact(output)
+    assert sorted(log(output)) == sorted(rows)
+    assert photos(output) == before
+
+
+def test_on_object_storage(bucket: str, s3: CephGateway, fresh_clients: None) -> None:
+    output = storage.join(bucket, "out")
+    write_index(output, [index_row(member(n)) for n in range(12)])
+    for n in range(12):
+        write_part([result_row(member(n), faces=[face(0)], face_count=1)], output, "1")
+    done = compact(output)
+    assert (done.parts_before, done.parts_after, done.rows) == (12, 1, 12)
+    assert counts(output).restored == 12

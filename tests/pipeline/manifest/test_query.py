@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline import storage
+from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest.pending import pending
+from pipeline.manifest.query import QueryError, columns, connect, run
+from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA
+from pipeline.manifest.write import write_part
+from pipeline.run.status import read_status
+from tests.support.rows import face, index_row, result_row, write_index, write_later_part, write_old_part
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    """Three photos: one with two faces that was done again, one failed, one without a result."""
+    uri = str(tmp_path / "out")
+    write_index(uri, [index_row(member) for member in ("a.jpg", "b.jpg", "c.jpg")])
+    old = result_row("a.jpg", restored_uri="old.png", face_count=1, faces=[face(0, psnr=10.0)])
+    write_part([old, result_row("b.jpg", "failed", error="cannot decode")], uri, "1")
+    faces = [face(0, psnr=20.0), face(1, psnr=30.0)]
+    write_part([result_row("a.jpg", minute=1, restored_uri="new.png", face_count=2, faces=faces)], uri, "2")
+    return uri
+
+
+PHOTOS, GROUP = 4000, 200
+
+
+class Counting(LocalFileSystem):
+    """Counts the bytes that are read of the manifest."""
+
+    cachable = False
+    bytes = 0
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        return Counted(self, super()._open(path, mode, **options))
+
+
+class Counted:
+    def __init__(self, filesystem: Counting, file: Any) -> None:
+        self.filesystem, self.file = filesystem, file
+
+    def read(self, *size: int) -> bytes:
+        data: bytes = self.file.read(*size)
+        self.filesystem.bytes += len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compacted manifest: rows sorted by member, in row groups of 200; a failed photo in one of them."""
+    number = random.Random(0).random
+    output = str(tmp_path_factory.mktemp("large"))
+    write_index(output, [index_row("a.jpg")])
+    found = [
+        result_row(
+            f"box/{n:05}.jpg",
+            "failed" if n == 777 else "restored",
+            minute=n,
+            page=1,
+            pages=1,
+            restored_uri=f"s3://archive/restored/{n * 7919:012}.jpg",
+            faces=[face(k, psnr=number(), ssim=number(), seed=int(number() * 2**60)) for k in range(2)],
+            face_count=2,
+        )
+        for n in range(PHOTOS)
+    ]
+    Path(output, "manifest").mkdir()
+    file = Path(output, "manifest", "merged.parquet")
+    pq.write_table(pa.Table.from_pylist(found, schema=MANIFEST_SCHEMA), file, row_group_size=GROUP, compression="zstd")
+    return output
+
+
+@pytest.fixture
+def bytes_read(large: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """What a statement reads of the manifest besides the footer, in bytes."""
+    opened: list[Counting] = []
+
+    def counting(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+        opened.append(Counting())
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(opened[-1])), uri
+
+    def measure(sql: str) -> int:
+        opened.clear()
+        with connect(large) as connection:
+            assert run(connection, sql).num_rows > 0
+        return sum(filesystem.bytes for filesystem in opened)
+
+    monkeypatch.setattr(storage, "arrow_filesystem", counting)
+    nothing = measure("SELECT member FROM manifest WHERE member = '' UNION ALL SELECT ''")
+    return lambda sql: measure(sql) - nothing
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "member = 'box/00150.jpg'",
+        "source = 'a.tar' AND member BETWEEN 'box/00110.jpg' AND 'box/00120.jpg'",
+        "photo_id = 'id-box/00150.jpg'",
+    ],
+)
+@pytest.mark.parametrize("view", ["photos", "faces", "manifest"])
+def test_conditions_on_what_a_photo_is_read_its_row_group_alone(
+    view: str, condition: str, bytes_read: Callable[[str], int]
+) -> None:
+    """One row group of twenty; a fifth leaves room for what a reader takes with it."""
+    assert 0 < bytes_read(f"FROM {view} WHERE {condition}") < bytes_read(f"FROM {view}") / 5
+
+
+@pytest.mark.parametrize("condition", ["status = 'failed'", "finished_at > TIMESTAMPTZ '2026-01-03 18:00:00Z'"])
+def test_conditions_on_results_read_their_row_groups_of_the_log(
+    condition: str, bytes_read: Callable[[str], int]
+) -> None:
+    assert 0 < bytes_read(f"FROM manifest WHERE {condition}") < bytes_read("FROM manifest") / 5
+
+
+def test_only_columns_that_are_asked_for_are_read(bytes_read: Callable[[str], int]) -> None:
+    everything, photos = bytes_read("FROM manifest"), bytes_read("FROM photos")
+    assert photos < everything / 1.5  # the faces are most of it
+    assert bytes_read("SELECT status, count(*) FROM photos GROUP BY 1") < photos / 1.5
+    assert bytes_read("SELECT psnr FROM faces") > everything / 3
+
+
+def test_every_column_of_every_view_is_described(output: str) -> None:
+    found = columns(output).to_pylist()
+    for view in ("photos", "faces", "index", "manifest", "decisions"):
+        names = [row["column_name"] for row in rows(output, f"DESCRIBE {view}")]
+        assert [row["column"] for row in found if row["view"] == view] == names
+    assert all(row["type"] and row["meaning"] for row in found)
+    (box,) = [row for row in found if row["column"] == "box"]
+    assert (box["view"], box["type"], box["unit"]) == ("faces", "FLOAT[4]", "px")
+    assert box["meaning"] == "x0, y0, x1, y1 in the upright photo"
+
+
+def test_pandas_opens_the_manifest_as_it_is(output: str) -> None:
+    import pandas
+
+    frame = pandas.read_parquet(Path(output, "manifest"))
+    assert sorted(frame["status"]) == ["failed", "restored", "restored"]
+    newest = frame.sort_values("finished_at").groupby("photo_id").last()
+    assert [one["psnr"] for one in newest.loc["id-a.jpg", "faces"]] == [20.0, 30.0]
+
+
+def test_polars_opens_the_manifest_as_it_is(output: str) -> None:
+    import polars
+
+    frame = polars.scan_parquet(Path(output, "manifest"))
+    newest = frame.sort("finished_at").group_by("photo_id").last()
+    faces = newest.filter(polars.col("status") == "restored").explode("faces").unnest("faces").collect()
+    assert sorted(faces["psnr"].to_list()) == [20.0, 30.0]
+    assert faces["box"].dtype == polars.Array(polars.Float32, 4)
+
+
+def test_duckdb_opens_the_manifest_as_it_is(output: str) -> None:
+    with duckdb.connect() as connection:
+        sql = f"SELECT member, unnest(faces).psnr FROM '{output}/manifest/*.parquet' WHERE len(faces) = 2"
+        assert sorted(connection.sql(sql).fetchall()) == [("a.jpg", 20.0), ("a.jpg", 30.0)]
+
+
+def test_all_three_open_a_manifest_of_two_versions(output: str) -> None:
+    """Polars is told that columns may be missing; the others take it so."""
+    import pandas
+    import polars
+
+    write_old_part(output, [result_row("c.jpg")])
+    assert len(pandas.read_parquet(Path(output, "manifest"))) == 4
+    assert polars.read_parquet(Path(output, "manifest"), missing_columns="insert").height == 4
+    with duckdb.connect() as connection:
+        sql = f"SELECT count(*), count(page) FROM read_parquet('{output}/manifest/*.parquet', union_by_name = true)"
+        assert connection.sql(sql).fetchall() == [(4, 0)]
+    assert rows(output, "SELECT page, pages, mask FROM photos WHERE member = 'c.jpg'") == [
+        {"page": 1, "pages": 1, "mask": None}
+    ]
+
+
+def test_a_manifest_of_a_later_version_is_refused_in_one_line(output: str) -> None:
+    write_later_part(output, [result_row("c.jpg")])
+    for ask in (lambda: rows(output, "FROM photos"), lambda: read_status(output), lambda: pending(output)):
+        with pytest.raises(storage.StorageError) as error:
+            ask()
+        assert "part-later.parquet: written by a later version of interlcm (schema_version 3," in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"half a file"])
+def test_a_damaged_part_is_one_line_with_a_remedy(output: str, content: bytes) -> None:
+    Path(output, "manifest", "part-bad.parquet").write_bytes(content)
+    with pytest.raises(storage.StorageError, match="part-bad.parquet: damaged, or no Parquet file; move it out"):
+        rows(output, "FROM photos")
+
+
+def rows(output: str, sql: str) -> list[dict[str, object]]:
+    """The same of the views for some photos and of those for all."""
+    with connect(output) as some, connect(output, whole=True) as whole:
+        found = run(some, sql).to_pylist()
+        assert sorted(map(str, run(whole, sql).to_pylist())) == sorted(map(str, found))
+        return found
+
+
+def test_photos_is_the_newest_row_of_each_photo_without_the_faces(output: str) -> None:
+    assert rows(output, "SELECT member, status, restored_uri FROM photos ORDER BY member") == [
+        {"member": "a.jpg", "status": "restored", "restored_uri": "new.png"},
+        {"member": "b.jpg", "status": "failed", "restored_uri": None},
+    ]
+    names = [row["column_name"] for row in rows(output, "DESCRIBE photos")]
+    assert names == [name for name in MANIFEST_SCHEMA.names if name != "faces"]
+
+
+def test_a_photo_written_twice_in_one_moment_is_one_row(output: str) -> None:
+    write_part([result_row("b.jpg"), result_row("b.jpg", "failed")], output, "3")
+    assert rows(output, "SELECT count(*) AS rows FROM photos WHERE member = 'b.jpg'") == [{"rows": 1}]
+
+
+def test_faces_is_one_row_per_face_of_the_newest_row(output: str) -> None:
+    columns = "photo_id, member, restored_uri, face_index, psnr, box[3] AS x1"
+    found = rows(output, f"SELECT {columns} FROM faces ORDER BY face_index")
+    same = {"photo_id": "id-a.jpg", "member": "a.jpg", "restored_uri": "new.png", "x1": 3.0}
+    assert found == [{**same, "face_index": 0, "psnr": 20.0}, {**same, "face_index": 1, "psnr": 30.0}]
+    names = [row["column_name"] for row in rows(output, "DESCRIBE faces")]
+    assert names == ["photo_id", "source", "member", "page", "restored_uri", *(column.name for column in FACE)]
+
+
+def test_index_and_the_whole_log_can_be_read_too(output: str) -> None:
+    assert rows(output, "SELECT count(*) AS n FROM index") == [{"n": 3}]
+    assert [row["column_name"] for row in rows(output, "DESCRIBE index")] == INDEX_SCHEMA.names
+    assert rows(output, "SELECT count(*) AS n FROM manifest") == [{"n": 3}]
+
+
+def test_times_are_utc(output: str) -> None:
+    found = rows(output, "SELECT max(finished_at) AS at, max(finished_at)::VARCHAR AS text FROM photos")[0]
+    assert found["at"] == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert str(found["text"]).startswith("2026-01-01 00:01:00")
+
+
+def test_without_a_manifest_the_views_are_empty(tmp_path: Path) -> None:
+    write_index(str(tmp_path), [index_row("a.jpg")])
+    assert rows(str(tmp_path), "FROM photos") == rows(str(tmp_path), "FROM faces") == []
+
+
+def test_a_file_that_is_no_parquet_is_no_part(output: str) -> None:
+    Path(output, "manifest", ".0123.part").write_bytes(b"half a fi")
+    assert len(rows(output, "FROM photos")) == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_parquet('{output}/index/a.parquet')",
+        "SELECT * FROM '{output}/index/a.parquet'",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM output",  # a Python variable of this process
+        "COPY photos TO '{output}/stolen.csv'",
+        "ATTACH '{output}/new.db'",
+        "SET enable_external_access = true",
+        "CREATE TABLE t AS FROM photos",
+        "DROP VIEW photos",
+        "INSTALL httpfs",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELECT nothing FROM photos",
+        "SELEC",
+    ],
+)
+def test_what_does_not_read_the_run_is_refused_in_one_line(output: str, sql: str) -> None:
+    before = sorted(Path(output).rglob("*"))
+    with pytest.raises(QueryError) as error:
+        rows(output, sql.format(output=output))
+    assert str(error.value)
+    assert "\n" not in str(error.value)
+    assert sorted(Path(output).rglob("*")) == before

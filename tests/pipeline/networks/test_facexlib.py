@@ -1,0 +1,144 @@
+"""facexlib's networks from files of random weights: that they are fed as facexlib feeds them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.transform
+import torch
+from PIL import Image
+from torch import Tensor
+
+from interlcm.weights_index import WeightsError
+from pipeline.faces.alignment import TEMPLATE
+from pipeline.networks.facexlib import (
+    ARCFACE_TEMPLATE,
+    NOT_FACE,
+    PARSER,
+    RECOGNISER,
+    FaceNetworks,
+    face_patches,
+    has_parser,
+)
+from tests.support.networks import FacexlibNetworks, write_face_networks
+from tests.support.pictures import astronaut, hopper, resized
+
+# The classes that facexlib replaces, as it lists them (utils/face_restoration_helper.py, MASK_COLORMAP).
+MASK_COLORMAP = [0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 255, 0, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("face")
+
+
+@pytest.fixture(scope="module")
+def networks(folder: Path) -> FacexlibNetworks:
+    return write_face_networks(folder)
+
+
+@pytest.fixture(scope="module")
+def judge(folder: Path, networks: FacexlibNetworks) -> FaceNetworks:
+    return FaceNetworks(folder)
+
+
+def tensor(pixels: np.ndarray) -> Tensor:
+    """(N, 3, S, S) in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    """(2, 256, 256, 3) uint8, smooth: no detail that one way to shrink keeps and another does not."""
+    pictures = [cv2.GaussianBlur(resized(face, 256)[:256], (0, 0), 3) for face in (astronaut(200), hopper(200))]
+    return np.stack(pictures)
+
+
+def test_without_files_there_is_nothing_to_say(tmp_path: Path, faces: np.ndarray) -> None:
+    judge = FaceNetworks(tmp_path)
+    assert not has_parser(tmp_path)
+    assert judge.masks(tensor(faces)) is None
+    assert judge.identity(tensor(faces), tensor(faces)) is None
+    assert judge.quality(tensor(faces)) is None
+
+
+def test_masks_are_those_of_facexlib(judge: FaceNetworks, folder: Path, faces: np.ndarray) -> None:
+    assert has_parser(folder)
+    seen: list[Tensor] = []
+    assert judge._parser is not None
+    with judge._parser.register_forward_hook(lambda _, taken, given: seen.extend([taken[0], given[0]])):
+        masks = judge.masks(tensor(faces[:1]))
+    assert masks is not None and masks.shape == (1, 256, 256) and masks.dtype == np.uint8
+    large = cv2.resize(faces[0], (512, 512), interpolation=cv2.INTER_LINEAR)
+    torch.testing.assert_close(seen[0], tensor(large[None]), atol=2 / 255, rtol=0)  # large is rounded
+    classes = seen[1].argmax(dim=1)[0].numpy()
+    assert [kind for kind, value in enumerate(MASK_COLORMAP) if value == 0] == list(NOT_FACE)
+    expected = np.array(MASK_COLORMAP, np.uint8)[classes].reshape(256, 2, 256, 2).mean((1, 3))
+    assert np.abs(masks[0] - expected).max() <= 0.5 and {0, 255} <= set(masks.ravel().tolist())
+
+
+def test_identity_is_the_cosine_of_embeddings_of_five_point_crops_in_bgr(
+    judge: FaceNetworks, networks: FacexlibNetworks, faces: np.ndarray
+) -> None:
+    transform = skimage.transform.SimilarityTransform.from_estimate(TEMPLATE / 2, ARCFACE_TEMPLATE)
+    matrix = transform.params[:2]
+    small = [cv2.warpAffine(face[..., ::-1], matrix, (112, 112), flags=cv2.INTER_LINEAR) for face in faces]
+    with torch.inference_mode():
+        embeddings = networks.recogniser(tensor(np.stack(small)).contiguous())
+    similarity = judge.identity(tensor(faces[:1]), tensor(faces[1:]))
+    assert similarity == pytest.approx([float(embeddings[0] @ embeddings[1])], abs=2e-3)
+    assert judge.identity(tensor(faces), tensor(faces)) == pytest.approx([1, 1], abs=1e-5)
+    mirrored = faces[1:, ..., ::-1].copy()  # RGB for BGR
+    assert judge.identity(tensor(faces[:1]), tensor(mirrored)) != pytest.approx(similarity, abs=4e-3)
+
+
+def test_quality_looks_at_the_face_box_in_the_proportions_of_facexlib(
+    judge: FaceNetworks, networks: FacexlibNetworks, faces: np.ndarray
+) -> None:
+    box = faces[0, round(0.16 * 256) : round(0.96 * 256), round(0.2 * 256) : round(0.8 * 256)]
+    stretched = np.asarray(Image.fromarray(box).resize((384, 512), Image.Resampling.BILINEAR)) / 255
+    normal = (stretched - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    patches = face_patches(tensor(faces)[0])
+    assert patches.shape == (5, 3, 224, 224)
+    for patch, (top, left) in zip(patches, ((0, 0), (0, 160), (144, 80), (288, 0), (288, 160)), strict=True):
+        expected = normal[top : top + 224, left : left + 224]
+        assert np.abs(patch.permute(1, 2, 0).numpy() - expected).max() < 0.02  # half an 8-bit step is 0.009
+    with torch.inference_mode():
+        expected_quality = float(networks.assessor(patches).mean())
+    assert judge.quality(tensor(faces[:1])) == pytest.approx([expected_quality], abs=1e-6)
+
+
+def test_a_face_gets_the_same_numbers_in_any_company(judge: FaceNetworks, faces: np.ndarray) -> None:
+    both = tensor(faces)
+    turned = both.flip(0)
+    identity, quality = judge.identity(both, turned), judge.quality(both)
+    assert judge.identity(both[1:], turned[1:]) == (identity or [])[1:]
+    assert judge.quality(turned) == (quality or [])[::-1] != quality
+
+
+def test_files_that_hold_something_else_are_refused_in_one_line(
+    judge: FaceNetworks, folder: Path, tmp_path: Path
+) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(tmp_path / "harmed"),)
+
+    text, other, code = tmp_path / "text", tmp_path / "other", tmp_path / "code"
+    for made in (text, other, code):
+        made.mkdir()
+    (text / RECOGNISER).write_text("no weights")
+    (other / RECOGNISER).symlink_to(folder / PARSER)
+    (code / RECOGNISER).write_bytes(pickle.dumps(Harm(), protocol=2))
+    for bad, problem in (
+        (text, "is refused"),
+        (other, "does not hold the weights of Backbone"),
+        (code, "is refused"),
+    ):
+        with pytest.raises(WeightsError, match=problem) as caught:
+            FaceNetworks(bad)
+        assert str(bad / RECOGNISER) in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "harmed").exists()

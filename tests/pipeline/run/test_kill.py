@@ -1,0 +1,90 @@
+"""A run that is told to end leaves nothing half done. For what is killed, and for the same command again, see
+test_chaos."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import storage
+from pipeline.manifest import query
+from pipeline.manifest.counts import counts
+from pipeline.run import lease
+from tests.support.archives import put, tar_bytes
+from tests.support.pictures import coffee, decoded, encoded, hopper
+
+PHOTOS, FACES = 160, 8
+SECONDS = 400  # more than a start takes on a busy machine
+
+
+def photos() -> dict[str, bytes]:
+    """Small, so that a run takes seconds; few have a face."""
+    face, none = encoded(hopper(96)), encoded(coffee(96))
+    return {f"box{n // 50}/{n:03}.jpg": none if n % (PHOTOS // FACES) else face for n in range(PHOTOS)}
+
+
+def start(source: str, output: str, weights: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jobs", "restore", source, "--output", output, "--weights", weights]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=Path.cwd()
+    )
+
+
+def parts(output: Path) -> list[Path]:
+    return list((output / "manifest").glob("*.parquet"))
+
+
+def rows(output: Path, sql: str) -> list[dict[str, Any]]:
+    with query.connect(str(output)) as connection:
+        return query.run(connection, sql).to_pylist()
+
+
+def end_in_the_middle(driver: subprocess.Popen[str], output: Path) -> None:
+    """Once two parts are committed."""
+    end = time.monotonic() + SECONDS
+    try:
+        while len(parts(output)) < 2:
+            assert driver.poll() is None, driver.communicate()[0]
+            assert time.monotonic() < end, "no two manifest parts in time"
+            time.sleep(0.02)
+    except BaseException:
+        driver.kill()
+        raise
+    driver.terminate()
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_that_is_ended_leaves_nothing_half_done(tmp_path: Path, tiny_weights: str) -> None:
+    source = put(str(tmp_path), "scans.tar", tar_bytes(photos()))
+    output = tmp_path / "out"
+    with start(source, str(output), tiny_weights) as driver:
+        end_in_the_middle(driver, output)
+        printed, _ = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == 1, printed
+    assert re.fullmatch(rf"interlcm: {output}: stopped.*; start the same command again", printed.splitlines()[-1])
+    found = counts(str(output))
+    assert found.adds_up and found.failed == 0
+    assert (found.indexed, found.pending) == (PHOTOS, PHOTOS - found.restored - found.no_face)
+    assert 0 < found.pending < PHOTOS
+    assert not (output / lease.NAME).exists()  # the next run does not wait
+    whole(output)
+
+
+def whole(output: Path) -> None:
+    """No photo has two rows, every restored file is whole, and there are no others."""
+    # Of `manifest`, which has each row that was written; `photos` has the newest of a photo alone.
+    (found,) = rows(output, "SELECT count(*) AS n, count(DISTINCT photo_id) AS ids FROM manifest")
+    assert found["n"] == found["ids"] > 0
+    restored = rows(output, "SELECT restored_uri, width, height FROM photos WHERE status = 'restored'")
+    for row in restored:
+        assert decoded(storage.read_bytes(row["restored_uri"])).shape == (row["height"], row["width"], 3)
+    published = {str(path) for path in (output / "restored").rglob("*") if path.is_file()}
+    assert published == {row["restored_uri"] for row in restored}

@@ -1,0 +1,156 @@
+"""Two runs on one OUTPUT, on a disk and on a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline import storage
+from pipeline.run import lease
+from pipeline.run.lease import Holder, LeaseError
+
+
+@pytest.fixture(params=["disk", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "disk" else str(request.getfixturevalue("bucket")) + "/run"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RENEW_EVERY": 0.1, "DEAD_AFTER": 1.0, "POLL": 0.1}.items():
+        monkeypatch.setattr(lease, name, value)
+
+
+def elsewhere(output: str) -> Holder:
+    """The lease of a process on another machine."""
+    holder = Holder("x", "another-host", 1, "", "2026-01-01T00:00:00+00:00")
+    lease.write(storage.join(output, lease.NAME), holder)
+    return holder
+
+
+def test_one_at_a_time(output: str, quick: None) -> None:
+    with lease.held(output) as mine:
+        with (
+            pytest.raises(LeaseError, match=f"process {os.getpid()} on .* works on it; wait") as caught,
+            lease.held(output),
+        ):
+            pass
+        assert "\n" not in str(caught.value)
+        mine.check()
+    assert not storage.exists(storage.join(output, lease.NAME))
+    with lease.held(output):
+        pass
+
+
+def test_of_many_that_start_at_once_one_goes_on(output: str) -> None:
+    """Not quick: none may be taken for dead meanwhile."""
+    ready, done = threading.Barrier(6), threading.Event()
+
+    def start(_: int) -> bool:
+        ready.wait()
+        try:
+            with lease.held(output):
+                done.wait(60)
+                return True
+        except LeaseError:
+            return False
+        finally:
+            refused.release()
+
+    refused = threading.Semaphore(0)
+    with ThreadPoolExecutor(6) as pool:
+        results = pool.map(start, range(6))
+        for _ in range(5):
+            refused.acquire(timeout=60)
+        done.set()
+        assert sorted(results) == [False] * 5 + [True]
+
+
+def test_one_that_is_renewed_is_alive(output: str, quick: None) -> None:
+    holder, stop = elsewhere(output), threading.Event()
+    uri = storage.join(output, lease.NAME)
+
+    def renew() -> None:
+        while not stop.wait(0.2):
+            lease.write(uri, holder)
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    said: list[str] = []
+    try:
+        with pytest.raises(LeaseError, match="process 1 on another-host"), lease.held(output, said.append):
+            pass
+    finally:
+        stop.set()
+        renewing.join()
+    assert len(said) == 1
+    assert storage.exists(uri)
+
+
+def test_one_that_is_not_renewed_is_taken_over(output: str, quick: None) -> None:
+    elsewhere(output)
+    said: list[str] = []
+    with lease.held(output, said.append):
+        found = lease.read(storage.join(output, lease.NAME))
+        assert found is not None and found.pid == os.getpid()
+    assert said and "another-host" in said[0]
+
+
+HOLD = """
+import sys, time
+from pipeline.run import lease
+with lease.held(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_whose_process_was_killed_here_is_taken_over_at_once(tmp_path: Path) -> None:
+    """With the real times: nothing is waited for."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(LeaseError, match=f"process {other.pid} "), lease.held(str(tmp_path), pytest.fail):
+            pass
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        with lease.held(str(tmp_path), pytest.fail) as mine:
+            mine.check()
+
+
+def test_one_of_two_that_took_over_learns_of_it(output: str, quick: None) -> None:
+    """Most often the first; the second, where the first was about to renew and overwrote its lease."""
+    with lease.held(output) as mine:
+        theirs = lease.Lease(output, elsewhere(output))
+        end = time.monotonic() + 30
+        lost: list[str] = []
+        while not lost and time.monotonic() < end:
+            time.sleep(0.05)
+            lost = [str(one._lost) for one in (mine, theirs) if one._lost]
+        time.sleep(0.5)  # some renewals: the other goes on
+        assert [str(one._lost) for one in (mine, theirs) if one._lost] == lost
+        assert len(lost) == 1
+        assert "taken over by process " in lost[0]
+        with pytest.raises(LeaseError):
+            mine.check()
+            theirs.check()
+        theirs.release()
+    assert not storage.exists(storage.join(output, lease.NAME))
+
+
+def test_something_else_under_its_name_is_left_alone(tmp_path: Path) -> None:
+    for text in (b"{}", b"[]", b"text", json.dumps({"renewed_at": 1, "id": "x"}).encode()):
+        (tmp_path / lease.NAME).write_bytes(text)
+        with pytest.raises(LeaseError, match="not a lease; remove it"), lease.held(str(tmp_path)):
+            pass
+        assert (tmp_path / lease.NAME).read_bytes() == text

@@ -1,0 +1,143 @@
+"""Photos that kill their worker: real signals in real workers of a real pool of actors."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import ray
+from ray.data import ActorPoolStrategy
+
+from pipeline.config.resources import Resources
+from pipeline.config.settings import Settings
+from pipeline.index.build import build_index
+from pipeline.manifest import query
+from pipeline.photos.errors import PhotoError
+from pipeline.run import attempt, ledger, prepare
+from pipeline.run.ledger import Isolated, Ledger
+from pipeline.stages import row as stages_row
+from pipeline.stages.detect import DetectFaces
+from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.row import Row
+from tests.corpus.deadly import Deadly, Refusing
+from tests.support.archives import put, tar_bytes
+from tests.support.pictures import coffee, encoded, hopper
+
+HERE = "this node"
+
+
+def rows(*names: str) -> pa.Table:
+    return stages_row.to_table([{"photo_id": name, "status": None, "faces": []} for name in names])
+
+
+def through(stage: Any, arguments: tuple[Any, ...], names: list[str], batch: int) -> list[Row]:
+    book = ledger.ledger()
+    chain = ray.data.from_arrow([rows(*names)]).map_batches(
+        Isolated,
+        batch_size=batch,
+        batch_format="pyarrow",
+        num_cpus=0.5,
+        compute=ActorPoolStrategy(size=1),
+        fn_constructor_args=(stage, arguments, book),
+    )
+    return list(chain.take_all())
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_each_killer_is_recorded_and_costs_no_other_photo(tmp_path: Path) -> None:
+    names = ["a", "once", "b", "segfault", "killed", "c"]
+    found = through(Deadly, (str(tmp_path),), names, batch=3)
+    assert sorted(r["photo_id"] for r in found) == sorted(names)
+    failed = {r["photo_id"]: r for r in found if r["status"] is not None}
+    assert failed.keys() == {"segfault", "killed"}
+    for name, current in failed.items():
+        assert (current["status"], current["error_type"]) == ("failed", "worker_died")
+        assert "died 2 times in Deadly" in current["error"]
+        began = (tmp_path / name).read_text().split()
+        assert began[-1] == "1" and len(began) <= 2  # at last it was alone
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_error_of_a_constructor_arrives_as_itself() -> None:
+    ray.data.DataContext.get_current().raise_original_map_exception = True
+    with pytest.raises(Exception) as caught:
+        through(Refusing, (), ["a"], 1)
+    cause = getattr(caught.value, "cause", caught.value)
+    assert isinstance(cause, PhotoError)
+    assert str(cause) == "these weights are not those"
+
+
+@pytest.fixture
+def book(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.setattr(ledger, "alive", lambda node: node == HERE)
+    return Ledger()
+
+
+def test_a_photo_in_a_dead_workers_hands_is_taken_alone(book: Ledger) -> None:
+    assert book.begin("find", ["a", "b"], HERE) == "go"
+    assert book.begin("restore", ["a", "b"], HERE) == "go"  # another stage knows nothing of it
+    assert book.begin("find", ["a", "b", "c"], HERE) == "alone"
+    assert book.begin_alone("find", "a", HERE)
+    book.end("find", ["a"])
+    assert book.begin_alone("find", "b", HERE)
+    assert not book.begin_alone("find", "b", HERE)
+    assert not book.begin_alone("find", "b", HERE)  # once given up, for ever
+    assert book.begin("find", ["a"], HERE) == "go"
+
+
+def test_a_node_that_went_away_is_no_photos_fault(book: Ledger) -> None:
+    assert book.begin("find", ["a"], "gone") == "go"
+    for _ in range(5):
+        assert book.begin("find", ["a"], HERE) == "alone"
+        assert book.begin_alone("find", "a", "gone")
+    book.end("find", ["a"])
+    assert book.begin("find", ["a"], HERE) == "go"
+
+
+def test_told_to_stop_only_the_last_stage_goes_on(book: Ledger) -> None:
+    book.stop()
+    assert book.stopping()
+    assert book.begin("find", ["a"], HERE) == "stop"
+    assert book.begin("compose", ["b"], HERE, last=True) == "go"
+
+
+class DeadlyFind(DetectFaces):
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        if "find.jpg" in table["member"].to_pylist() and table["status"][0].as_py() is None:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        yield from super().__call__(table)
+
+
+class DeadlyRestore(RestoreFaces):
+    def __call__(self, table: pa.Table) -> pa.Table:
+        open_members = table.filter(pc.is_null(table["status"]))["member"].to_pylist()
+        if "restore.jpg" in open_members:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(table)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.slow
+def test_a_run_goes_on_past_photos_that_kill_their_workers(
+    tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face, none = encoded(hopper(96)), encoded(coffee(96))
+    members = {f"{n}.jpg": face if n % 3 == 0 else none for n in range(9)} | {"find.jpg": none, "restore.jpg": face}
+    output = str(tmp_path / "out")
+    build_index([put(str(tmp_path), "scans.tar", tar_bytes(members))], output)
+    monkeypatch.setattr(attempt, "FindFaces", DeadlyFind)
+    monkeypatch.setattr(attempt, "RestoreFaces", DeadlyRestore)
+    list(attempt.restore(prepare.prepare(output, Settings(weights=tiny_weights)), Resources()))
+    found = attempt.audit(output)
+    assert (found.restored, found.no_face, found.failed) == (3, 6, 2)
+    assert found.failures == {"worker_died": 2}
+    with query.connect(output) as connection:
+        sql = "SELECT member, error FROM photos WHERE status = 'failed' ORDER BY member"
+        failed = {row["member"]: row["error"] for row in query.run(connection, sql).to_pylist()}
+    assert "DeadlyFind" in failed["find.jpg"] and "DeadlyRestore" in failed["restore.jpg"]

@@ -1,0 +1,42 @@
+"""SIGTERM: what is in flight has some seconds, and the process has a few more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# GRACE is over before the work is done; END comes while something else still waits.
+PROGRAM = """
+import os, signal, threading, time
+from pipeline.run import termination
+
+termination.GRACE, termination.END = 0.2, 1.0
+told = threading.Event()
+try:
+    with termination.heeded(told.set, "out") as stopping:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.is_set() and told.wait(60)
+        time.sleep({inside})
+except termination.TerminatedError as error:
+    print(error, flush=True)
+print("left", flush=True)
+time.sleep({after})
+"""
+
+
+@pytest.mark.parametrize(
+    ("inside", "after", "code", "printed"),
+    [
+        (0, 0, 0, "left\n"),
+        (600, 0, 0, "out: stopped; start the same command again\nleft\n"),
+        (600, 600, 1, "out: stopped; start the same command again\nleft\n"),
+        (0, 600, 1, "left\n"),
+    ],
+)
+def test_it_ends(inside: int, after: int, code: int, printed: str) -> None:
+    command = [sys.executable, "-c", PROGRAM.format(inside=inside, after=after)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=Path.cwd())
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, "")

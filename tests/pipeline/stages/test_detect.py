@@ -1,0 +1,254 @@
+"""Second stage: bytes to faces and crops, called on Arrow tables without Ray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.faces.alignment import Pixels, align
+from pipeline.faces.face import Face
+from pipeline.faces.haar import HaarDetector
+from pipeline.stages.detect import DetectFaces, face_seed
+from pipeline.stages.row import Row, crops_of
+from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
+from tests.support.stages import ended_row, job, photo_row, rows_of
+from tests.support.tiny import IMAGE_SIZE
+
+BOTH = side_by_side(astronaut(), hopper(160))
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str) -> DetectFaces:
+    return DetectFaces(job(tmp_path_factory.mktemp("out"), tiny_weights))
+
+
+def timeless(rows: list[Row]) -> list[Row]:
+    return [{key: value for key, value in row.items() if key != "seconds_detect"} for row in rows]
+
+
+def test_a_face_is_found_and_cut_out(finder: DetectFaces) -> None:
+    picture = hopper()
+    (row,) = rows_of(finder, [photo_row("a.png", picture, "PNG")])
+    assert row["status"] is None
+    assert (row["format"], row["width"], row["height"], row["bit_depth"]) == ("png", 128, 150, 8)
+    assert row["detector"] == "haar"
+    assert row["seconds_detect"] > 0
+    (face,) = row["faces"]
+    x0, y0, x1, y1 = face["box"]
+    assert 20 < x0 < 60 < x1 < 110 and 15 < y0 < 40 < y1 < 100
+    landmarks = np.array(face["landmarks"], np.float32).reshape(5, 2)
+    crop, matrix = align(picture, landmarks, IMAGE_SIZE)
+    np.testing.assert_array_equal(crops_of(row, "crops"), crop[None])
+    np.testing.assert_allclose(np.array(face["matrix"]).reshape(2, 3), matrix)
+
+
+def test_a_name_says_nothing(finder: DetectFaces) -> None:
+    (row,) = rows_of(finder, [photo_row("scan.txt", hopper(), "WEBP")])
+    assert (row["format"], len(row["faces"])) == ("webp", 1)
+
+
+def test_what_is_no_photo_ends_here(finder: DetectFaces) -> None:
+    whole = encoded(hopper())
+    rows = rows_of(
+        finder,
+        [
+            photo_row("notes.txt", b"text, not a picture"),
+            photo_row("empty.jpg", b""),
+            photo_row("cut.jpg", whole[: len(whole) // 2]),
+            photo_row("coffee.jpg", coffee()),
+        ],
+    )
+    assert [(row["status"], row["error_type"]) for row in rows] == [
+        ("skipped", "not_an_image"),
+        ("failed", "empty_file"),
+        ("failed", "truncated"),
+        ("no_face", None),
+    ]
+    assert all(row["data"] is None and row["crops"] is None and row["faces"] == [] for row in rows)
+    assert [row["detector"] for row in rows] == [None, None, None, "haar"]
+    assert rows[3]["width"] == 128
+    assert all(len(row["sha256"]) == 64 for row in rows)
+    assert all("\n" not in row["error"] for row in rows[:3])
+
+
+def test_what_is_named_like_an_image_and_is_none_has_failed(finder: DetectFaces) -> None:
+    foreign = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99)
+    expected = {
+        "zeros.jpg": (bytes(5000), "failed", "not_an_image"),
+        "page.TIFF": (b"<html>404 Not Found</html>", "failed", "not_an_image"),
+        "zeros.bin": (bytes(5000), "skipped", "not_an_image"),
+        "jpg": (bytes(5000), "skipped", "not_an_image"),
+        "__MACOSX/._scan.jpg": (b"\0\x05\x16\x07\0\2\0\0" + bytes(99), "skipped", "not_an_image"),
+        "master.jxl": (foreign, "failed", "unsupported_format"),
+        "master.dat": (foreign, "failed", "unsupported_format"),
+    }
+    rows = rows_of(finder, [photo_row(member, data) for member, (data, _, _) in expected.items()])
+    assert [(row["status"], row["error_type"]) for row in rows] == [tuple(end) for _, *end in expected.values()]
+    assert "named like an image" in rows[0]["error"]
+
+
+def test_photos_together_give_what_each_alone_gives(finder: DetectFaces) -> None:
+    rows = [
+        photo_row("both.jpg", BOTH),
+        ended_row("gone.jpg"),
+        photo_row("notes.txt", b"text"),
+        photo_row("coffee.jpg", coffee()),
+        photo_row("hopper.jpg", hopper()),
+    ]
+    together = timeless(rows_of(finder, rows))
+    assert together == timeless([found for row in rows for found in rows_of(finder, [row])])
+    assert [len(row["faces"]) for row in together] == [2, 0, 0, 0, 1]
+    assert crops_of(together[0], "crops").shape == (2, IMAGE_SIZE, IMAGE_SIZE, 3)
+
+
+def test_a_row_that_has_ended_passes_as_it_is(finder: DetectFaces) -> None:
+    before = rows_of(lambda table: table, [ended_row("gone.jpg")])
+    assert rows_of(finder, before) == before
+
+
+class Tripping(HaarDetector):
+    """Fails on dark pictures, as no detector should."""
+
+    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+        if pixels.mean() < 30:
+            raise IndexError("list index\nout of range")
+        return super().detect(pixels, min_face)
+
+
+def test_an_error_that_nobody_foresaw_costs_one_photo(tmp_path: Path, tiny_weights: str) -> None:
+    finder = DetectFaces(job(tmp_path, tiny_weights))
+    finder.detector = Tripping()
+    dark = (hopper() // 10).astype(np.uint8)
+    rows = rows_of(finder, [photo_row("a.jpg", hopper()), photo_row("dark.jpg", dark), photo_row("b.jpg", BOTH)])
+    assert [row["status"] for row in rows] == [None, "failed", None]
+    assert (rows[1]["error_type"], rows[1]["error"]) == ("IndexError", "IndexError: list index out of range")
+    assert rows[1]["data"] is None
+    assert [len(row["faces"]) for row in rows] == [1, 0, 2]
+
+
+class Scripted(HaarDetector):
+    """Finds in every picture the faces it was given."""
+
+    def __init__(self, faces: list[Face]) -> None:
+        self.faces = faces
+
+    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+        return self.faces
+
+
+def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weights: str) -> None:
+    finder = DetectFaces(job(tmp_path, tiny_weights))
+    assert finder.detector is not None
+    (good,) = finder.detector.detect(hopper(), 24)
+    flat = replace(good, landmarks=np.full((5, 2), 40, np.float32), score=1.0)
+    with pytest.raises(ValueError, match="no similarity transform"):
+        align(hopper(), flat.landmarks, IMAGE_SIZE)
+    (alone,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
+    finder.detector = Scripted([flat, good])
+    (row,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
+    assert (row["status"], row["faces"], row["crops"]) == (None, alone["faces"], alone["crops"])
+    finder.detector = Scripted([flat])
+    (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
+    assert (row["status"], row["faces"]) == ("no_face", [])
+
+
+def test_of_too_many_faces_the_best_are_kept(tmp_path: Path, tiny_weights: str) -> None:
+    finder = DetectFaces(job(tmp_path, tiny_weights, max_faces=7))
+    assert finder.detector is not None
+    (face,) = finder.detector.detect(hopper(), 24)
+    finder.detector = Scripted([replace(face, score=1 - n / 1000) for n in range(9)])
+    (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
+    assert row["status"] is None
+    assert [round(1000 - 1000 * face["score"]) for face in row["faces"]] == list(range(7))
+    assert len(crops_of(row, "crops")) == 7
+
+
+def test_of_all_faces_the_one_in_the_middle(tmp_path: Path, tiny_weights: str) -> None:
+    finder = DetectFaces(job(tmp_path, tiny_weights, center_face=True))
+    three = side_by_side(hopper(160), astronaut(), hopper(160))
+    (row,) = rows_of(finder, [photo_row("a.png", three, "PNG")])
+    (face,) = row["faces"]
+    assert 160 < face["box"][0] < face["box"][2] < 320
+
+
+def test_an_aligned_photo_is_one_face(tmp_path: Path, tiny_weights: str) -> None:
+    finder = DetectFaces(job(tmp_path, tiny_weights, aligned=True))
+    square = coffee(96)[:64, :64]
+    rows = rows_of(finder, [photo_row("a.png", square, "PNG"), photo_row("wide.png", coffee(), "PNG")])
+    (face,) = rows[0]["faces"]
+    assert (face["box"], rows[0]["detector"]) == ([0, 0, 64, 64], None)
+    assert crops_of(rows[0], "crops").shape == (1, IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert (rows[1]["status"], rows[1]["error_type"]) == ("failed", "not_aligned")
+
+
+def test_every_page_of_a_tiff_is_a_photo(finder: DetectFaces) -> None:
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    first, *others = (Image.fromarray(picture) for picture in (hopper(), coffee(), BOTH))
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    rows = rows_of(finder, [photo_row("album.tif", stream.getvalue()), photo_row("a.jpg", hopper())])
+    name = rows[0]["photo_id"]
+    assert [row["photo_id"] for row in rows[:3]] == [name, f"{name}-p2", f"{name}-p3"]
+    assert [(row["page"], row["pages"]) for row in rows] == [(1, 3), (2, 3), (3, 3), (1, 1)]
+    assert [len(row["faces"]) for row in rows] == [1, 0, 2, 1]
+    assert [row["status"] for row in rows] == [None, "no_face", None, None]
+    assert len({row["sha256"] for row in rows[:3]}) == 1
+    (alone,) = rows_of(finder, [photo_row("c.png", BOTH, "PNG")])
+    assert rows[2]["crops"] == alone["crops"]
+    np.testing.assert_array_equal(decoded(rows[2]["data"]), BOTH)  # this page travels alone
+
+
+def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: DetectFaces) -> None:
+    import cv2
+
+    deep = hopper().astype(np.uint16) * 257
+    (row,) = rows_of(finder, [photo_row("a.png", cv2.imencode(".png", deep[..., ::-1])[1].tobytes())])
+    (eight,) = rows_of(finder, [photo_row("b.png", hopper(), "PNG")])
+    crops = crops_of(row, "crops")
+    assert (row["bit_depth"], crops.dtype) == (16, np.uint16)
+    # Both are rounded; where the crop is smaller than the photo, that of 8 bits twice.
+    np.testing.assert_allclose(crops / 257, crops_of(eight, "crops"), atol=1)
+
+
+def test_small_faces_are_left_alone(finder: DetectFaces, tmp_path: Path, tiny_weights: str) -> None:
+    (both,) = rows_of(finder, [photo_row("both.png", BOTH, "PNG")])
+    small, large = sorted(face["box"][2] - face["box"][0] for face in both["faces"])
+    assert small < large - 8
+    strict = DetectFaces(job(tmp_path, tiny_weights, min_face=int(large) - 4))
+    (row,) = rows_of(strict, [photo_row("both.png", BOTH, "PNG")])
+    assert [face["box"][2] - face["box"][0] >= large - 4 for face in row["faces"]] == [True]
+
+
+def test_seeds_come_from_content_place_and_run(finder: DetectFaces) -> None:
+    rows = rows_of(finder, [photo_row("a.jpg", BOTH), photo_row("renamed.jpg", BOTH), photo_row("c.png", BOTH, "PNG")])
+    seeds = [[face["seed"] for face in row["faces"]] for row in rows]
+    assert seeds[0] == seeds[1]
+    assert len({*seeds[0], *seeds[2]}) == 4
+    assert seeds[0] == [face_seed(rows[0]["sha256"], 1, n, 0) for n in range(2)]
+    assert len({face_seed("00", 1, 0, 0), face_seed("00", 1, 0, 1), face_seed("00", 2, 0, 0)}) == 3
+    assert all(0 <= face_seed(f"{n:02x}", 1, 0, 0) < 2**63 for n in range(64))
+    # SHA-256 of "00/0/0" begins so: a later version that draws other noise would restore other faces.
+    assert face_seed("00", 1, 0, 0) == 0x9F4348E366DEFAEF >> 1
+
+
+def test_the_crop_is_of_the_upright_photo(finder: DetectFaces) -> None:
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    turned = Image.fromarray(np.rot90(hopper()))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn 90 degrees clockwise to see it upright
+    turned.save(stream, "PNG", exif=exif)
+    (row,) = rows_of(finder, [photo_row("turned.png", stream.getvalue())])
+    assert (row["width"], row["height"]) == (128, 150)
+    (upright,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
+    np.testing.assert_array_equal(crops_of(row, "crops"), crops_of(upright, "crops"))
+    assert decoded(row["data"]).shape == (128, 150, 3)  # the bytes themselves travel on untouched

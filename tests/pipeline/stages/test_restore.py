@@ -1,0 +1,283 @@
+"""Third stage: crops to restored crops, on Arrow tables without Ray, by real modules of random weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from interlcm import InterLCM
+from interlcm.weights_index import WeightsError, read_index, write_index
+from pipeline.config.resources import Resources
+from pipeline.networks.facexlib import PARSER, FaceNetworks
+from pipeline.photos.bit_depth import eight_bit
+from pipeline.run.prepare import RunError, with_dtype
+from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.row import Crops, Row, crops_of
+from tests.support.networks import list_files, write_background_network, write_face_networks
+from tests.support.pictures import astronaut, decoded
+from tests.support.stages import ended_row, job, photo_row, rows_of
+from tests.support.tiny import IMAGE_SIZE
+
+SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+
+
+def crops(faces: int, seed: int) -> Crops:
+    """Smooth patches, each photo of another colour, so that a crop in the wrong photo shows."""
+    generator = np.random.default_rng(seed)
+    colour = generator.integers(40, 200, (faces, 1, 1, 3))
+    return (colour + generator.integers(0, 40, (faces, *SHAPE))).astype(np.uint8)
+
+
+def waiting(member: str, faces: int, **columns: Any) -> Row:
+    """What the second stage gives for a photo with so many faces."""
+    seed = sum(member.encode())
+    found = [
+        {
+            "score": 1.0,
+            "box": [0, 0, 1, 1],
+            "landmarks": [0] * 10,
+            "matrix": [1, 0, 0, 0, 1, 0],
+            "seed": seed + n,
+        }
+        for n in range(faces)
+    ]
+    row = photo_row(member, b"bytes", faces=found, crops=crops(faces, seed).tobytes(), bit_depth=8, monochrome=False)
+    return row | columns
+
+
+ROWS = [waiting("a.jpg", 2), ended_row("gone.jpg"), waiting("b.jpg", 1), waiting("c.jpg", 5)]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, tiny_weights: str) -> Any:
+    def build(weights: str = tiny_weights, **settings: Any) -> RestoreFaces:
+        return RestoreFaces(job(tmp_path, weights, **settings), Resources())
+
+    return build
+
+
+def restored(rows: list[Row]) -> list[Crops]:
+    return [crops_of(row, "restored_crops") for row in rows if row["status"] is None]
+
+
+def same(found: list[Crops], expected: list[Crops]) -> bool:
+    return [faces.tobytes() for faces in found] == [faces.tobytes() for faces in expected]
+
+
+@pytest.mark.parametrize("batch_faces", [1, 3, 64])
+def test_a_face_is_the_same_to_the_bit_in_any_company(stage: Any, batch_faces: int) -> None:
+    whole = stage()
+    whole.batch_faces = batch_faces  # as on a GPU; 3: 8 faces are 3 + 3 + 2, across the borders of photos
+    together = rows_of(whole, ROWS)
+    assert [row["member"] for row in together] == [row["member"] for row in ROWS]
+    assert same(restored(together), restored([row for one in ROWS for row in rows_of(whole, [one])]))
+    assert same(restored(together), restored(rows_of(whole, ROWS[::-1]))[::-1])
+    assert len({faces.tobytes() for row in restored(together) for faces in row}) == 8
+
+
+def test_batches_of_other_sizes_agree_to_one_level(stage: Any) -> None:
+    one, other = stage(), stage()
+    assert one.batch_faces == 1  # on a CPU
+    other.batch_faces = 5
+    for mine, theirs in zip(restored(rows_of(one, ROWS)), restored(rows_of(other, ROWS)), strict=True):
+        # A sum in another order can move a value across the middle between two levels.
+        np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
+
+
+def test_a_crop_is_what_the_model_makes_of_it(stage: Any, tiny_weights: str) -> None:
+    (row,) = restored(rows_of(stage(steps=3, color_fix="adain"), [waiting("a.jpg", 1)]))
+    lq = torch.from_numpy(crops(1, sum(b"a.jpg"))).permute(0, 3, 1, 2).float() / 127.5 - 1
+    model = InterLCM.from_pretrained(tiny_weights)
+    expected = model.restore(lq, steps=3, seeds=[sum(b"a.jpg")], color_fix="adain", keep_monochrome=False)
+    pixels = ((expected.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(row.astype(int), pixels.astype(int), atol=1)
+
+
+def test_the_seed_decides(stage: Any) -> None:
+    row = waiting("a.jpg", 1)
+    other = row | {"faces": [row["faces"][0] | {"seed": 5}]}
+    first, again, third = restored(rows_of(stage(), [row, row, other]))
+    assert same([first], [again])
+    assert np.abs(first.astype(int) - third).max() > 1
+
+
+def test_ended_rows_pass_as_they_are(stage: Any) -> None:
+    rows = rows_of(lambda table: table, [ended_row("gone.jpg"), ended_row("lost.jpg")])
+    assert rows_of(stage(), rows) == rows
+    before, after = rows_of(lambda table: table, ROWS), rows_of(stage(), ROWS)
+    assert after[1] == before[1]
+    made = {"restored_crops", "seconds_restore"}
+    for one, other in zip(before, after, strict=True):
+        assert {key: one[key] for key in one.keys() - made} == {key: other[key] for key in one.keys() - made}
+    assert all(row["seconds_restore"] > 0 for row in after if row["status"] is None)
+
+
+def test_crops_of_sixteen_bits_keep_them_beside_others_of_eight(stage: Any) -> None:
+    eight = waiting("a.jpg", 2)
+    fine = (crops_of(eight, "crops").astype(np.uint16) * 257).tobytes()
+    first, second = restored(rows_of(stage(), [eight, waiting("a.jpg", 2, crops=fine, bit_depth=16)]))
+    assert (first.dtype, second.dtype) == (np.uint8, np.uint16)
+    assert (second % 257 != 0).mean() > 0.9  # more than 256 levels
+    np.testing.assert_allclose(first.astype(int), eight_bit(second).astype(int), atol=1)
+
+
+def test_a_photo_of_one_tone_keeps_it_and_others_stay_as_they_are(stage: Any) -> None:
+    grey = np.repeat(crops(2, 0)[..., :1], 3, axis=3).tobytes()
+    rows = [waiting("a.jpg", 2, crops=grey, monochrome=True), waiting("a.jpg", 2, crops=grey)]
+    toned, free = restored(rows_of(stage(color_fix="none"), rows))
+    assert (toned == toned[..., :1]).all() and toned.std() > 1
+    assert np.ptp(free.astype(int), axis=3).max() > 10
+
+
+def with_variant(weights: str, folder: Path, task: str) -> str:
+    """A copy of a weights folder whose only variant is made for another task."""
+    shutil.copytree(weights, folder)
+    index = read_index(folder)
+    index["variants"] = {name: {**variant, "task": task} for name, variant in index["variants"].items()}
+    write_index(folder, index)
+    return str(folder)
+
+
+def test_colorize_gives_colour_to_a_photo_of_one_tone(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+    colorizing = stage(with_variant(tiny_weights, tmp_path / "weights", "colorize"), task="colorize")
+    grey = np.repeat(crops(1, 0)[..., :1], 3, axis=3).tobytes()
+    (coloured,) = restored(rows_of(colorizing, [waiting("a.jpg", 1, crops=grey, monochrome=True)]))
+    assert np.ptp(coloured.astype(int), axis=3).max() > 10
+
+
+def test_inpaint_is_restored_like_any_other(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+    inpainting = stage(with_variant(tiny_weights, tmp_path / "weights", "inpaint"), task="inpaint")
+    assert same(restored(rows_of(inpainting, ROWS[:1])), restored(rows_of(stage(), ROWS[:1])))
+
+
+def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    write_face_networks(weights / "face")
+    list_files(weights)
+    (row,) = rows_of(stage(str(weights)), [waiting("a.jpg", 1)])
+    (face,) = row["faces"]
+    judge, tensor = FaceNetworks(weights / "face"), stage().tensor
+    before, after = tensor(crops_of(row, "crops")[0]), tensor(crops_of(row, "restored_crops")[0])
+    assert [face["identity_similarity"]] == pytest.approx(judge.identity([before], [after]))
+    assert [face["quality_before"], face["quality_after"]] == pytest.approx(judge.quality([before, after]))
+    assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
+    (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
+    assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
+
+
+def test_the_parsing_mask_needs_its_weights(stage: Any) -> None:
+    with pytest.raises(WeightsError, match=f"needs .*{PARSER}: pull it, or choose the ellipse"):
+        stage(mask="parsenet")
+
+
+def test_the_background_is_enlarged_by_its_network(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    write_background_network(weights / "background" / "RealESRGAN_x2plus.pth", 2)
+    list_files(weights)
+    enlarging = stage(str(weights), upscale=2, background="realesrgan")
+    row = waiting("a.png", 1) | {"data": photo_row("a.png", astronaut(100), "PNG")["data"]}
+    done, broken = rows_of(enlarging, [row, waiting("b.jpg", 1)])
+    assert np.array_equal(decoded(done["background"]), enlarging.background.enlarge(astronaut(100)))
+    assert broken["status"] == "failed" and broken["error_type"] == "not_an_image"
+    assert rows_of(stage(), [row])[0]["background"] is None
+
+
+def short_of_memory(stage: RestoreFaces, most: int, error: Exception) -> list[int]:
+    """Lets the model raise for more faces than so many at once; the sizes that it was asked for."""
+    real, sizes = stage.model.restore, []
+
+    def restore(lq: torch.Tensor, **options: Any) -> torch.Tensor:
+        sizes.append(len(lq))
+        if len(lq) > most:
+            raise error
+        return real(lq, **options)
+
+    stage.model.restore = restore  # type: ignore[method-assign,assignment]
+    return sizes
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_halves_the_micro_batch(stage: Any, error: Exception) -> None:
+    expected = rows_of(stage(), ROWS)
+    actor = stage()
+    actor.batch_faces = 8
+    sizes = short_of_memory(actor, 2, error)
+    found = rows_of(actor, ROWS)
+    assert sizes == [8, 4, 2, 2, 2, 2]  # 8 faces; it stays with what worked
+    for after, before in zip(found, expected, strict=True):
+        assert (after["photo_id"], after["status"]) == (before["photo_id"], before["status"])
+        if after["status"] is None:
+            difference = crops_of(after, "restored_crops").astype(int) - crops_of(before, "restored_crops")
+            assert abs(difference).max() <= 1
+    assert len(rows_of(actor, ROWS[:1])) == 1 and sizes[6:] == [2]
+
+
+def test_a_photo_for_which_memory_never_suffices_is_recorded(stage: Any) -> None:
+    actor = stage()
+    actor.batch_faces = 4
+    short_of_memory(actor, 0, torch.OutOfMemoryError("CUDA out of memory."))
+    found = rows_of(actor, ROWS)
+    assert [row["error_type"] for row in found] == ["out_of_memory", "member_unreadable", *["out_of_memory"] * 2]
+    assert all(row["status"] == "failed" and row["crops"] is None for row in found)
+
+
+def test_another_error_of_the_model_is_not_taken_for_it(stage: Any) -> None:
+    actor = stage()
+    short_of_memory(actor, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        rows_of(actor, ROWS)
+
+
+def test_bfloat16_is_near_float32_and_another_setting(stage: Any) -> None:
+    single, half = (stage(dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert half.model.unet.dtype == torch.bfloat16 and single.model.unet.dtype == torch.float32
+    assert half.settings.digest() != single.settings.digest()
+    before, after = (np.concatenate(restored(rows_of(one, ROWS))).astype(float) for one in (single, half))
+    assert 0 < np.sqrt(np.square(before - after).mean()) < 255 * 10 ** (-45 / 20)  # 45 dB
+
+
+def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> None:
+    open_, float16 = job(tmp_path, tiny_weights, dtype="auto"), job(tmp_path, tiny_weights, dtype="float16")
+    cpu, gpu = Resources(), Resources(gpus_per_actor=1.0)
+    assert [with_dtype(open_, one).settings.dtype for one in (cpu, gpu)] == ["float32", "bfloat16"]
+    assert with_dtype(float16, gpu) == float16
+    with pytest.raises(RunError, match="--dtype float16 takes a GPU"):
+        with_dtype(float16, cpu)
+
+
+def test_what_a_micro_batch_costs(stage: Any) -> None:
+    """Counts, not seconds: 8 faces by threes are three calls of the model, each with one embedding of the crops, three
+    evaluations, and one copy of all crops to the device."""
+    actor, calls = stage(), Counter[str]()
+    actor.batch_faces = 3
+    parts = {name: getattr(actor.model, name) for name in ("unet", "clip", "spatial_encoder")}
+    parts |= {"encoder": actor.model.vae.encoder, "decoder": actor.model.vae.decoder}
+    parts["embedding"] = actor.model.spatial_encoder.controlnet_cond_embedding
+    for name, part in parts.items():
+        part.register_forward_hook(lambda *_, name=name: calls.update([name]))
+    copied: list[int] = []
+    real = actor.of_one_depth
+
+    def of_one_depth(crops: Crops) -> torch.Tensor:
+        copied.append(len(crops))
+        return real(crops)
+
+    actor.of_one_depth = of_one_depth
+    rows_of(actor, ROWS)
+    each = {"unet": 9, "spatial_encoder": 9, "embedding": 3, "clip": 3, "encoder": 3, "decoder": 3}
+    assert calls == each
+    assert copied[:3] == [3, 3, 3]

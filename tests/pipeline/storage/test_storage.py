@@ -1,0 +1,215 @@
+"""Storage on a local disk and on fsspec's memory:// file system."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import storage
+from pipeline.storage import client as storage_client
+from pipeline.storage.cache import local_folder
+from pipeline.storage.errors import storage_errors
+from pipeline.storage.files import StorageError
+
+
+@pytest.fixture(params=["local", "file", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return {"local": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}"}[request.param]
+
+
+def test_write_then_read_whole_and_in_ranges(folder: str) -> None:
+    uri = storage.join(folder, "a", "b.bin")
+    assert not storage.exists(uri)
+    storage.write_bytes(uri, b"old and longer")
+    storage.write_bytes(uri, b"0123456789")
+    assert storage.exists(uri)
+    assert storage.read_bytes(uri) == b"0123456789"
+    assert storage.read_bytes(uri, 3, 6) == b"345"
+    assert storage.read_bytes(uri, 8, 100) == b"89"
+    assert storage.read_bytes(uri, 50, 60) == b""
+    assert storage.read_bytes(uri, 4, 4) == b""
+    assert storage.describe(uri) == ("file", 10)
+    assert storage.describe(folder) == ("folder", 0)
+
+
+def test_list_files_is_sorted_and_sees_new_files(folder: str) -> None:
+    for name in ("b/2.bin", "a.bin", "b/1.bin"):
+        storage.write_bytes(storage.join(folder, name), name.encode())
+    assert storage.list_files(folder) == [("a.bin", 5), ("b/1.bin", 7), ("b/2.bin", 7)]
+    storage.write_bytes(storage.join(folder, "c.bin"), b"")
+    assert storage.list_files(folder)[-1] == ("c.bin", 0)
+    canonical = storage.canonical(folder)
+    assert storage.glob(storage.join(folder, "b", "*.bin")) == [
+        (f"{canonical}/b/1.bin", "file", 7),
+        (f"{canonical}/b/2.bin", "file", 7),
+    ]
+    assert storage.glob(storage.join(folder, "?")) == [(f"{canonical}/b", "folder", 0)]
+
+
+def test_missing_is_one_line_with_the_name(folder: str) -> None:
+    uri = storage.join(folder, "nothing")
+    for call in (storage.read_bytes, storage.list_files, storage.describe, local_folder):
+        with pytest.raises(StorageError, match="nothing: no such file or folder") as caught:
+            call(uri)
+        assert "\n" not in str(caught.value)
+        assert caught.value.reason == "missing"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(StorageError):
+        storage.write_bytes(str(target), "not bytes")  # type: ignore[arg-type]
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_join_and_canonical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.join("s3://bucket", "a/", "/b.jpg") == "s3://bucket/a/b.jpg"
+    assert storage.join("/", "a") == "/a"
+    assert storage.join("memory://", "a") == "memory://a"
+    assert storage.canonical("photos/") == f"{tmp_path}/photos"
+    assert storage.canonical(f"file://{tmp_path}/photos") == f"{tmp_path}/photos"
+    assert storage.canonical("s3://bucket/photos/") == "s3://bucket/photos"
+
+
+def test_a_name_that_looks_like_a_uri_stays_a_name(tmp_path: Path) -> None:
+    """A member may be called so; it must not send a write or a read to another place."""
+    for name in ("memory://x.jpg", "zip::memory://x.jpg"):
+        uri = storage.join(str(tmp_path), "out", name)
+        storage.write_bytes(uri, b"here")
+        assert (tmp_path / "out" / name).read_bytes() == b"here"
+
+
+def test_links_are_reported_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    (tmp_path / "sub" / "circle").symlink_to(tmp_path)
+    (tmp_path / "secret").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe")
+    assert list(storage.entries(str(tmp_path))) == [
+        ("a.jpg", "file", 2),
+        ("pipe", "device", 0),
+        ("secret", "link", 0),
+        ("sub/circle", "link", 0),
+    ]
+    assert storage.list_files(str(tmp_path)) == [("a.jpg", 2)]
+
+
+def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="unknown protocol gopher://"):
+        storage_client.filesystem("gopher://host/x")
+    with pytest.raises(StorageError, match="a.bin/b.bin: Not a directory"):
+        (tmp_path / "a.bin").write_bytes(b"")
+        storage.read_bytes(str(tmp_path / "a.bin" / "b.bin"))
+
+
+def test_the_environment_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("UNRELATED", "x")
+    settings = storage_client.environment()
+    assert settings["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+    assert "UNRELATED" not in settings
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    storage_client.configure(settings)
+    assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+
+
+def test_local_folder_copies_a_remote_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    uri = f"memory://{tmp_path.name}/weights"
+    storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"unet")
+    copy = local_folder(uri)
+    assert (copy / "lcm" / "unet.bin").read_bytes() == b"unet"
+    (copy / "mark").touch()
+    assert (local_folder(uri) / "mark").exists()
+    storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"newer")
+    assert (local_folder(uri) / "lcm" / "unet.bin").read_bytes() == b"newer"
+    assert local_folder(str(tmp_path)) == tmp_path
+
+
+def test_local_folder_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    uri = f"memory://{tmp_path.name}/hostile"
+    storage.write_bytes(f"{uri}/a/../../../escape.bin", b"x")
+    with pytest.raises(StorageError, match="leads out of its folder"):
+        local_folder(uri)
+
+
+def test_arrow_reads_through_it(folder: str) -> None:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1, 2]}), sink)
+    storage.write_bytes(storage.join(folder, "t.parquet"), sink.getvalue().to_pybytes())
+    fs, path = storage.arrow_filesystem(storage.join(folder, "t.parquet"))
+    assert pq.read_table(path, filesystem=fs)["a"].to_pylist() == [1, 2]
+
+
+def test_the_error_survives_a_process_border() -> None:
+    error = pickle.loads(pickle.dumps(StorageError("a: gone", "missing")))
+    assert (str(error), error.reason) == ("a: gone", "missing")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://user:SECRET@host/a.tar",
+        "https://SECRET@host/a.tar",
+        "s3://key:SECRET@bucket/a.tar",
+        "gopher://user:SECRET@host/a.tar",
+        "https://host/a.tar?X-Amz-Date=1&X-Amz-Signature=SECRET",
+        "https://host/a.tar?sv=1&sig=SECRET",
+        "HTTPS://host/a.tar?access_token=SECRET",
+    ],
+)
+def test_a_uri_with_credentials_is_refused_without_a_word_of_them(uri: str) -> None:
+    with pytest.raises(StorageError, match="holds credentials") as caught:
+        storage.canonical(uri)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["me@home:1/a.jpg", "a.jpg?sig=1", "https://user:x@host/a.jpg"])
+def test_a_name_that_looks_like_credentials_stays_a_name(name: str, folder: str) -> None:
+    uri = storage.join(folder, name)
+    storage.write_bytes(uri, b"here")
+    assert storage.read_bytes(uri) == b"here"
+
+
+class ClientError(Exception):
+    """What botocore raises: the answer of the server is in `response`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "stops"),
+    [
+        ("ExpiredToken", "credentials", True),
+        ("InvalidAccessKeyId", "credentials", True),
+        ("SignatureDoesNotMatch", "credentials", True),
+        ("AccessDenied", "denied", False),
+        ("SlowDown", "unreachable", True),
+    ],
+)
+def test_a_code_of_s3_behind_the_clients_error(code: str, reason: str, stops: bool) -> None:
+    """s3fs makes PermissionErrors of the first four, with the code in their cause."""
+    with pytest.raises(StorageError) as caught, storage_errors("s3://bucket/a.tar"):
+        raise OSError(16, "busy") if code == "SlowDown" else PermissionError("no") from ClientError(code)
+    assert (caught.value.reason, caught.value.stops_run) == (reason, stops)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_version_tells_a_file_from_the_one_before(folder: str) -> None:
+    uri = storage.join(folder, "a.bin")
+    storage.write_bytes(uri, b"one")
+    first = storage.version(uri)
+    assert storage.version(uri) == first
+    storage.write_bytes(uri, b"two")
+    assert storage.version(uri) != first

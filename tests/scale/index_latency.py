@@ -1,0 +1,71 @@
+"""How fast archives on slow storage are indexed: python -m tests.scale.index_latency [MEMBERS [KB [MILLISECONDS]]]
+
+Puts one zip and one tar on a real S3 server behind a proxy that answers each request late, and lists them: the tar also
+in one walk from header to header. Prints members per second and what was read of the archive.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from pipeline import storage
+from pipeline.archives import reader as archives
+from pipeline.archives import tar_ranges
+from pipeline.archives.tar_headers import Walk
+from pipeline.benchmark.index import built
+from pipeline.storage import client as storage_client
+from pipeline.storage import traffic
+from tests.support.ceph import CephGateway
+from tests.support.fault_proxy import FaultProxy
+
+
+def one_walk(uri: str) -> Iterable[object]:
+    return Walk(uri, tar_ranges.Ranges(uri, storage.describe(uri)[1])).until(math.inf)
+
+
+def told(name: str, uri: str, listing: Callable[[str], Iterable[object]]) -> None:
+    requests, size, begun = traffic.read.requests, traffic.read.size, time.perf_counter()
+    cpu = time.process_time()
+    count = sum(1 for _ in listing(uri))
+    rate = count / (time.perf_counter() - begun)
+    each = 1000 * (time.process_time() - cpu) / count
+    reads, read = traffic.read.requests - requests, traffic.read.size - size
+    share = read / storage.describe(uri)[1]
+    print(
+        f"{name:28} {count:,} members, {rate:,.0f}/s, {each:.1f} ms CPU each, {reads:,} reads, {share:.2%} of it read"
+    )
+
+
+def late(port: int, seconds: float, opened: Connection) -> None:
+    """Serve until the end of the process; tells where."""
+    with FaultProxy(port, {"slow": 1.0}, seconds=seconds) as proxy:
+        opened.send(proxy.endpoint)
+        threading.Event().wait()
+
+
+def main(members: int = 2000, kilobytes: int = 500, milliseconds: int = 20) -> None:
+    with CephGateway() as gateway:
+        os.environ |= gateway.environment
+        storage_client.filesystem("s3://slow")[0].mkdir("s3://slow")
+        for format in ("zip", "tar"):
+            storage.write_bytes(f"s3://slow/a.{format}", built(format, members, kilobytes * 1000))
+        fresh = get_context("spawn")
+        ours, theirs = fresh.Pipe()
+        proxy = fresh.Process(target=late, args=(gateway.rgw_port, milliseconds / 1000, theirs), daemon=True)
+        proxy.start()  # in a process of its own, so as not to take the time of the one that is measured
+        storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
+        told("zip", "s3://slow/a.zip", lambda uri: archives.list_members(uri, "zip"))
+        told("tar", "s3://slow/a.tar", lambda uri: archives.list_members(uri, "tar"))
+        told("tar, from header to header", "s3://slow/a.tar", one_walk)
+        proxy.terminate()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Real archives for tests, by tarfile and zipfile, on disk or in a memory file system that counts reads."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+from fsspec.implementations.memory import MemoryFileSystem
+
+from pipeline import storage
+from pipeline.archives import reader as archives
+from pipeline.archives.member import ArchiveError, Member
+
+PHOTOS = {f"album/{n:02}.jpg": bytes([n]) * (40_000 + n) for n in range(6)}
+
+
+class CountedFileSystem(MemoryFileSystem):
+    """fsspec's memory:// under the name counted://, with the bytes and requests of its ranged reads."""
+
+    protocol = "counted"
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+    bytes_read = requests = opened = 0
+
+    @classmethod
+    def reset(cls) -> None:
+        cls.bytes_read = cls.requests = cls.opened = 0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("counted://")))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        data = bytes(super().cat_file(path, start, end, **kwargs))
+        CountedFileSystem.bytes_read += len(data)
+        CountedFileSystem.requests += 1
+        return data
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        CountedFileSystem.opened += mode == "rb"
+        return super()._open(path, mode, **kwargs)
+
+
+fsspec.register_implementation("counted", CountedFileSystem, clobber=True)
+
+
+def tar_bytes(files: Mapping[str, bytes], mode: str = "w", format: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar with these files, compressed as the mode says ("w:gz")."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode=mode, format=format) as tar:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def zip_bytes(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip with these files."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return sink.getvalue()
+
+
+def listed(uri: str) -> tuple[list[Member], ArchiveError | None]:
+    """The members of an archive, and what ended the list."""
+    members: list[Member] = []
+    try:
+        format = archives.archive_format(uri)
+        assert format is not None
+        for member in archives.list_members(uri, format):
+            members.append(member)
+    except ArchiveError as error:
+        return members, error
+    return members, None
+
+
+def contents(uri: str, members: list[Member]) -> dict[str, bytes | str]:
+    """The bytes of members by path, or the error_type of those that cannot be read."""
+    format = archives.archive_format(uri)
+    assert format is not None
+    found = archives.read_members(uri, format, members)
+    return {member.path: data.error_type if isinstance(data, ArchiveError) else data for member, data in found}
+
+
+def put(folder: str, name: str, data: bytes) -> str:
+    """Write a file, give its URI."""
+    uri = storage.join(folder, name)
+    storage.write_bytes(uri, data)
+    return uri
