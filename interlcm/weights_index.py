@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from interlcm.errors import InterLCMError
+
 # The small weights that ship with the package, in the same layout as any other weights folder.
 DEMO_WEIGHTS = Path(__file__).parent / "demo_weights"
 INDEX = "model_index.json"
@@ -44,7 +46,7 @@ PUBLISHED_VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class WeightsError(Exception):
+class WeightsError(InterLCMError):
     """Weights that cannot be used: one line that names the file or key, and the remedy."""
 
 

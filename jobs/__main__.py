@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from interlcm.errors import InterLCMError, one_line
 from jobs import manifest, submit, weights
 from jobs.benchmark import commands as benchmark_commands
 from jobs.demo import demo
@@ -16,8 +17,6 @@ from jobs.restore import restore
 from jobs.status import status
 from jobs.train import train
 from jobs.verify import verify
-
-PACKAGES = {"interlcm", "pipeline", "jobs"}
 
 app = typer.Typer(
     name="interlcm",
@@ -58,16 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         # Ray raises an error of a worker as a subclass of its class and of RayTaskError; the original is its cause.
         original = error.cause if hasattr(error, "cause") else error
-        if not _own(original):
+        if not isinstance(original, InterLCMError):
             raise
         # This project's messages are one line; Ray Data adds advice about itself below.
-        code = _say(str(original).partition("\n")[0], getattr(original, "exit_code", 1))
+        code = _say(str(original).partition("\n")[0], original.exit_code)
     sys.exit(code)
-
-
-def _own(error: BaseException) -> bool:
-    """Whether an exception class of this project is meant, without importing all the modules that define one."""
-    return any(base.__module__.partition(".")[0] in PACKAGES for base in type(error).__mro__)
 
 
 def _wrong_usage(error: typer.TyperException) -> int:
@@ -81,7 +75,7 @@ def _wrong_usage(error: typer.TyperException) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print("interlcm: " + " ".join(message.split()), file=sys.stderr)
+    print(f"interlcm: {one_line(message)}", file=sys.stderr)
     return code
 
 

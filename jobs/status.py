@@ -51,7 +51,7 @@ def watched(output: str, every: float) -> "Status":
 
     if not sys.stdout.isatty():
         for pace in looks(output, every):
-            print(one_line(pace), flush=True)
+            print(progress_line(pace), flush=True)
         return pace
     with Live(auto_refresh=False) as live:
         for pace in looks(output, every):
@@ -95,7 +95,7 @@ def next_step(output: str, pace: "Status") -> list[str]:
     return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
 
 
-def one_line(pace: "Status") -> str:
+def progress_line(pace: "Status") -> str:
     """For logs."""
     found = pace.counts
     done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"

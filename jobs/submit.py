@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from interlcm.errors import one_line
 from jobs.remote_command import checked
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def exit_code(found: "JobDetails") -> int:
     elif code is not None:
         reason = f"ended by signal {-code}; start the same command again to continue"
     else:  # it never ran: its environment could not be made, or its node was lost
-        reason = " ".join((found.message or "failed").split())[:500]
+        reason = one_line(found.message or "failed")[:500]
     print(f"interlcm: {found.submission_id}: {reason}", file=sys.stderr)
     return 1
 

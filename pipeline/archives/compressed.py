@@ -13,10 +13,11 @@ from typing import IO
 
 import pyarrow as pa
 
+from interlcm.errors import one_line
 from pipeline import storage
 from pipeline.archives.member import ArchiveError
 from pipeline.config.limits import RATIO_COUNTS_FROM, Limits
-from pipeline.storage.errors import one_line, storage_errors
+from pipeline.storage.errors import storage_errors
 
 BLOCK = 4 << 20
 _SKIP = 1 << 20

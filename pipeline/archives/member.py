@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from interlcm.errors import InterLCMError
 from pipeline.archives.names import normal_path, printable
 from pipeline.config.limits import RATIO_COUNTS_FROM, Limits
 
 
-class ArchiveError(Exception):
+class ArchiveError(InterLCMError):
     """An archive, the rest of one, or one member cannot be read. The message is one line.
 
     `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "archive_changed" (since it was

@@ -10,11 +10,13 @@ from tempfile import TemporaryFile
 
 import ray
 
+from interlcm.errors import InterLCMError
+
 # Of a local cluster: what fetching, detecting and composing share beside the restore actors.
 SHARED_CPUS = 3
 
 
-class ClusterError(Exception):
+class ClusterError(InterLCMError):
     """There is no cluster to join: one line that names its address."""
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from interlcm.errors import InterLCMError, one_line
 from pipeline.storage import client as storage_client
-from pipeline.storage.errors import one_line
 
 VARIABLE = "INTERLCM_SEALED_SETTINGS"  # of a submitted job's environment
 
@@ -34,7 +34,7 @@ _LOCAL = re.compile(
 _SALT = 16  # bytes, as RFC 7914 section 2 leaves it to the application; new for each job
 
 
-class SealError(Exception):
+class SealError(InterLCMError):
     """Settings cannot be sealed or opened: one line with the remedy."""
 
 

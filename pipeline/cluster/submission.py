@@ -21,8 +21,8 @@ import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
+from interlcm.errors import InterLCMError, one_line
 from pipeline.cluster import sealed_settings
-from pipeline.storage.errors import one_line
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # of the environment; the first counts more
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # where `ray dashboard cluster.yaml` and kubectl port-forward put it
@@ -39,7 +39,7 @@ SILENT_SECONDS = 60.0
 LOST_SECONDS = 600.0
 
 
-class SubmissionError(Exception):
+class SubmissionError(InterLCMError):
     """A job cannot be submitted or asked about: one line that names the address or the job, and the remedy."""
 
 

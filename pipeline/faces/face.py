@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from interlcm.errors import InterLCMError
 from pipeline.faces.alignment import Pixels
 
 
-class DetectorError(Exception):
+class DetectorError(InterLCMError):
     """A detector cannot be loaded: one line with its name, what is wrong and the remedy."""
 
 

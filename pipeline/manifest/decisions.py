@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.manifest.schema import DECISION_SCHEMA, DECISIONS
 
 MAX_BYTES = 256 << 20  # of one file: some 2 million decisions
 
 
-class DecisionError(Exception):
+class DecisionError(InterLCMError):
     """A file that holds something else than decisions: one line that names file and row."""
 
 
@@ -48,7 +49,7 @@ def _of_file(uri: str, size: int) -> list[dict[str, Any]]:
             rows.append(_decision(record))
         return rows
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
-        words = f"no column {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        words = f"no column {error}" if isinstance(error, KeyError) else one_line(error)[:200]
         row = f"row {number}: " if number else ""
         raise DecisionError(f"{uri}: {row}{words}; mend or remove this file, or export it again") from error
 

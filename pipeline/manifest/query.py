@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
+from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest import decisions
@@ -72,7 +73,7 @@ _ATTEMPTS = 5
 Result = TypeVar("Result")
 
 
-class QueryError(Exception):
+class QueryError(InterLCMError):
     """SQL that cannot run: what DuckDB says about it, in one line."""
 
 
@@ -98,7 +99,7 @@ def reading(
             if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
                 continue
             if isinstance(error, duckdb.Error):
-                raise QueryError(one_line(error)) from error
+                raise QueryError(_words(error)) from error
             raise
 
 
@@ -177,12 +178,12 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
             raise QueryError(f"only one statement that reads is allowed, such as: {example}")
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(one_line(error)) from error
+        raise QueryError(_words(error)) from error
 
 
-def one_line(error: duckdb.Error) -> str:
+def _words(error: duckdb.Error) -> str:
     """DuckDB's message without the picture of the statement, or the frames of a file system, that it ends with."""
-    return " ".join(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0].split())
+    return one_line(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0])
 
 
 def columns(output: str) -> pa.Table:

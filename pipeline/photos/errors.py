@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from interlcm.errors import InterLCMError
 
-class PhotoError(Exception):
+
+class PhotoError(InterLCMError):
     """A member that is no photo, a broken one, or one that costs too much. The message is one line.
 
     error_type: a word for the manifest, as empty_file, not_an_image, unsupported_format, truncated, decode_error,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interlcm.errors import InterLCMError
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Signing
 from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
@@ -43,7 +44,7 @@ CONTEXT = {
 }
 
 
-class SigningError(Exception):
+class SigningError(InterLCMError):
     """Key or certificate cannot sign, or a file cannot be signed: one line that names it and the remedy."""
 
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from interlcm.errors import InterLCMError
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 
 
-class AttemptsError(Exception):
+class AttemptsError(InterLCMError):
     """run.json cannot be read: one line that names it."""
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from interlcm.errors import InterLCMError
 from pipeline import storage
 
 NAME = "run.lock.json"
@@ -25,7 +26,7 @@ RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
 POLL = 1.0  # seconds between looks at another's lease
 
 
-class LeaseError(Exception):
+class LeaseError(InterLCMError):
     """OUTPUT belongs to another run that is under way, or was taken over by one: one line that names it."""
 
 

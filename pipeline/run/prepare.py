@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from interlcm import weights_index
+from interlcm.errors import InterLCMError
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
@@ -16,7 +17,7 @@ from pipeline.storage import client as storage_client
 from pipeline.weights.local import weights_folder
 
 
-class RunError(Exception):
+class RunError(InterLCMError):
     """A run cannot start or did not do all of its work: one line with the remedy."""
 
 

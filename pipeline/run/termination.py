@@ -10,50 +10,57 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from interlcm.errors import InterLCMError
+
 # Seconds from the signal. Kubernetes and spot notices leave 30 and more.
-GRACE = 20.0  # for what is in flight to be done
-END = 28.0  # for all, Ray's own end included: a second or two, ten on a machine with no time to spare
+GRACE = 20.0  # for photos in progress
+END = 28.0  # for everything, including Ray's own shutdown: a second or two, ten on a busy machine
 
 
-class TerminatedError(Exception):
-    """A run that SIGTERM stopped: one line that says how to go on."""
+class TerminatedError(InterLCMError):
+    """SIGTERM stopped the run: one line that says how to go on."""
 
 
 @contextmanager
 def heeded(tell: Callable[[], object], output: str) -> Iterator[threading.Event]:
-    """While this lasts SIGTERM calls `tell` once, in a thread of its own, and sets the event.
+    """Inside this block SIGTERM calls `tell` once, in a thread of its own, and sets the event.
 
-    What then takes longer than GRACE ends with TerminatedError, and after END the process ends with 1, wherever it is:
-    what is committed stays so. Outside of the main thread, where Python takes no signals, SIGTERM keeps its meaning.
+    After GRACE seconds the block ends with TerminatedError, and after END seconds the process ends with exit code 1,
+    wherever it is: what is committed stays so. Outside of the main thread, where Python takes no signals, SIGTERM keeps
+    its meaning. No timer and no signal but SIGTERM is used: SIGALRM belongs to others, pytest-timeout for one.
     """
-    received, woken = threading.Event(), threading.Event()
+    received, woken, late, over = (threading.Event() for _ in range(4))
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
+    main = threading.get_ident()
+    ending = threading.Lock()  # no signal to this thread once SIGTERM has its old meaning again
 
     def wait_and_tell() -> None:
         woken.wait()
-        if received.is_set():
-            tell()
-            time.sleep(END)
-            os._exit(1)
+        if not received.is_set():
+            return
+        tell()
+        time.sleep(GRACE)
+        with ending:
+            if not over.is_set():
+                late.set()
+                signal.pthread_kill(main, signal.SIGTERM)  # a real signal: it wakes a thread that waits in C
+        time.sleep(END - GRACE)
+        os._exit(1)
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        if not received.is_set():
-            signal.setitimer(signal.ITIMER_REAL, GRACE)
         received.set()
         woken.set()
+        if late.is_set() and not over.is_set():
+            raise TerminatedError(f"{output}: stopped; start the same command again")
 
-    def give_up(number: int, frame: FrameType | None) -> None:
-        raise TerminatedError(f"{output}: stopped; start the same command again")
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, terminate)}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
+    before = signal.signal(signal.SIGTERM, terminate)
     threading.Thread(target=wait_and_tell, name="termination", daemon=True).start()
     try:
         yield received
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with ending:
+            over.set()
+        signal.signal(signal.SIGTERM, before)
         woken.set()  # ends the thread

@@ -12,7 +12,8 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.storage.errors import StorageError, check_no_secret, one_line, storage_errors
+from interlcm.errors import one_line
+from pipeline.storage.errors import StorageError, check_no_secret, storage_errors
 
 # A scheme as RFC 3986 section 3.1 has it. Anything else before "://" belongs to a file name: a member's, say.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import fsspec
 
+from interlcm.errors import InterLCMError, one_line
+
 # Exceptions of the clients (botocore, aiohttp, socket, gcsfs), by class name: none of them is imported here.
 _UNREACHABLE = {
     *("ConnectionError", "ClientConnectionError", "HTTPClientError", "TimeoutError", "gaierror"),
@@ -35,7 +37,7 @@ _SIGNED = re.compile(
 )
 
 
-class StorageError(Exception):
+class StorageError(InterLCMError):
     """Storage could not do it: one line that names the URI, what happened and the remedy.
 
     `reason`: "missing", "denied" (this file or folder is closed to us), "credentials" (they are refused, or there are
@@ -130,9 +132,3 @@ def check_no_secret(uri: str) -> None:
         host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
         words = "the URI holds credentials, which would be written into OUTPUT"
         raise StorageError(f"{scheme}://{host}: {words}; put them into the environment, or name a copy of the file")
-
-
-def one_line(error: Exception) -> str:
-    """What an exception says, on one line."""
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return text or type(error).__name__

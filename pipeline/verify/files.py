@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import ray
 
+from interlcm.errors import InterLCMError
 from pipeline import storage
 from pipeline.config.secrets import Environment
 from pipeline.manifest import query
@@ -27,7 +28,7 @@ WHERE p.status = 'restored' ORDER BY p.restored_uri, p.photo_id
 """
 
 
-class VerifyError(Exception):
+class VerifyError(InterLCMError):
     """Files or photos are not as the manifest says: one line with the remedy."""
 
 

@@ -40,3 +40,21 @@ def test_it_ends(inside: int, after: int, code: int, printed: str) -> None:
     command = [sys.executable, "-c", PROGRAM.format(inside=inside, after=after)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=Path.cwd())
     assert (done.returncode, done.stdout, done.stderr) == (code, printed, "")
+
+
+ALARM = """
+import signal, time
+from pipeline.run import termination
+
+signal.signal(signal.SIGALRM, lambda number, frame: print("alarm", flush=True))
+signal.setitimer(signal.ITIMER_REAL, 1)
+with termination.heeded(lambda: None, "out") as stopping:
+    signal.sigtimedwait([], 3)
+    print(stopping.is_set(), flush=True)
+"""
+
+
+def test_a_timer_of_somebody_else_stops_nothing() -> None:
+    """pytest-timeout, for one, has a SIGALRM of its own: a run took it for the end of its time."""
+    done = subprocess.run([sys.executable, "-c", ALARM], capture_output=True, text=True, timeout=200, cwd=Path.cwd())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "alarm\nFalse\n", "")
