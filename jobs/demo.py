@@ -26,7 +26,7 @@ def demo(
     if not archive.exists():
         archive.write_bytes(sample_archive())
     print(f"sample archive: {archive}")
-    restore.run([str(archive)], run, Settings())
+    restore.run(restore.Request([str(archive)], run, Settings()))
     query(run, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
     measures = ("eye_distance", "psnr", "delta_e", "sharpness_before", "sharpness_after")
     columns = ", ".join(f"round({name}::DOUBLE, 1) AS {name}" for name in measures)

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from jobs.options import Output, Sources
+from jobs.options import Limit, Output, Sources, thresholds
 
 if TYPE_CHECKING:
     from pipeline.index.build import IndexSummary
 
 
-def index(sources: Sources, output: Output) -> None:
+def index(sources: Sources, output: Output, limit: Limit = None) -> None:
     """List the members of archives into OUTPUT/index/, one Parquet file per archive.
 
     Archives that are in the index already stay as they are, so more sources can be added later.
@@ -18,11 +18,18 @@ def index(sources: Sources, output: Output) -> None:
       interlcm index box1.tar box2.zip --output restored
       interlcm index 's3://archive/scans/*.tar' --output s3://archive/restored
     """
+    from pipeline import storage
+    from pipeline.config.limits import Limits
+    from pipeline.index.sources import expand
+
+    limits = thresholds("--limit", Limits(), limit or [])
+    found = expand(sources, storage.canonical(output))  # a wrong source shows before Ray starts
+
     from pipeline.cluster import connect as cluster
     from pipeline.index.build import build_index
 
     cluster.connect()
-    print(f"index: {in_words(build_index(sources, output))}")
+    print(f"index: {in_words(build_index(found, output, limits))}")
 
 
 def in_words(found: "IndexSummary") -> str:

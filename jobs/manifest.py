@@ -30,11 +30,10 @@ def compact(output: Run) -> None:
       interlcm manifest compact restored
       interlcm manifest compact s3://archive/restored
     """
-    from pipeline import storage
     from pipeline.manifest import compaction
+    from pipeline.storage.output import Output
 
-    if not storage.exists(storage.join(output, "index")):
-        raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")
+    Output(output).check_run()
     done = compaction.compact(output)
     written = f"{done.rows} rows, {done.bytes / 1e6:.1f} MB written"
     print(f"manifest: {done.parts_before} files, now {done.parts_after}; {written}")

@@ -25,6 +25,11 @@ ColorFix = Annotated[
     Literal["wavelet", "adain", "none"], typer.Option(help="How a face gets the colours of its input back.")
 ]
 
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="What untrusted input may cost, such as seconds=120 for one photo."),
+]
+
 
 def from_file(context: typer.Context, file: Path | None) -> Path | None:
     """Take options from a YAML file: each is the default of the option of its name, so what is typed wins."""

@@ -1,11 +1,12 @@
 """`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.options import ColorFix, Config, Output, Sources, Weights, thresholds
+from jobs.options import ColorFix, Config, Limit, Output, Sources, Weights, thresholds
 from jobs.plan import actor_range, batch_of, in_words_of, plan
 from jobs.progress import show
 
@@ -61,10 +62,7 @@ def restore(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A threshold beyond which a face needs review, such as min_psnr=20."),
     ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="What untrusted input may cost, such as seconds=120 for one photo."),
-    ] = None,
+    limit: Limit = None,
     actors: Annotated[
         str, typer.Option(metavar="N or MIN:MAX", help="Restore actors, each with the whole model.")
     ] = "",
@@ -123,39 +121,61 @@ def restore(
         where = f"({where or 'true'}) AND {SAMPLE.format(sample)}"
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
     faces = batch_of(batch_faces)
-    failed = run(sources, output, settings, actor_range(actors), gpus_per_actor, faces, where, keys, dry_run)
+    failed = run(Request(sources, output, settings, actor_range(actors), gpus_per_actor, faces, where, keys, dry_run))
     if strict and failed:
         raise typer.Exit(3)
 
 
-def run(
-    sources: list[str],
-    output: str,
-    settings: "Settings",
-    actors: tuple[int, int] = (0, 0),
-    gpus_per_actor: float | None = None,
-    batch_faces: int | None = None,
-    where: str | None = None,
-    keys: tuple[Path, Path] | None = None,
-    dry_run: bool = False,
-) -> int:
-    """Index, restore, audit; prints what happens, returns how many photos failed. keys: of C2PA, key and chain."""
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a run.
+
+    Attributes:
+        sources, output, settings: which photos, where to, and how.
+        actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
+        gpus_per_actor: 0 for the CPU; None: 1 where there are GPUs.
+        batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
+        where: SQL condition; only photos that match.
+        keys: files of the C2PA key and its certificate chain.
+        dry_run: index, estimate, restore nothing.
+    """
+
+    sources: list[str]
+    output: str
+    settings: "Settings"
+    actors: tuple[int, int] = (0, 0)
+    gpus_per_actor: float | None = None
+    batch_faces: int | None = None
+    where: str | None = None
+    keys: tuple[Path, Path] | None = None
+    dry_run: bool = False
+
+
+def run(request: Request) -> int:
+    """Index, restore, audit; prints what happens, returns how many photos failed."""
     from jobs.index import in_words
     from jobs.status import equation
-    from pipeline.cluster import connect as cluster
-    from pipeline.index import build as index_build
+    from pipeline import storage
+    from pipeline.index.sources import expand
     from pipeline.provenance.signing import load_signing
-    from pipeline.run import attempt, prepare
+    from pipeline.run import prepare
+
+    # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
+    where, output = request.where, request.output
+    found = expand(request.sources, storage.canonical(output))
+    job = prepare.prepare(output, request.settings, load_signing(*request.keys) if request.keys else None)
+
+    from pipeline.cluster import connect as cluster
+    from pipeline.index.build import build_index
+    from pipeline.run import attempt
     from pipeline.run.estimate import estimate
 
-    # Wrong weights, keys or settings show before a cluster is started.
-    job = prepare.prepare(output, settings, load_signing(*keys) if keys else None)
-    cluster.connect(actors[1] or 1)
-    resources = plan(actors, gpus_per_actor, batch_faces)
+    cluster.connect(request.actors[1] or 1)
+    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
     job = prepare.with_dtype(job, resources)
-    print(f"index: {in_words(index_build.build_index(sources, output, settings.limits))}")
+    print(f"index: {in_words(build_index(found, output, request.settings.limits))}")
     print(f"actors: {in_words_of(resources)}")
-    if dry_run:
+    if request.dry_run:
         print(expected(estimate(job, resources, where), resources))
         return 0
     show(attempt.restore(job, resources, where))

@@ -31,6 +31,10 @@ def verify(
       interlcm verify restored
       interlcm verify s3://archive/restored --replay 20
     """
+    from pipeline.storage.output import Output
+
+    Output(output).check_run()  # before Ray starts
+
     from pipeline.cluster import connect as cluster
     from pipeline.verify import files as verify_files
 

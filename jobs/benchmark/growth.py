@@ -32,8 +32,10 @@ def growth(
     from pipeline.benchmark import memory
     from pipeline.benchmark import photos as benchmark_photos
     from pipeline.cluster import connect as cluster
+    from pipeline.config.limits import Limits
     from pipeline.config.resources import Resources
-    from pipeline.index import build as index_build
+    from pipeline.index.build import build_index
+    from pipeline.index.sources import expand
 
     low, high = size_range(megabytes)
     counts = numbers("--photos", photos, least=10)
@@ -44,7 +46,7 @@ def growth(
             benchmark_photos.write_archives(source, count, low, high)
             cluster.connect(1)
             begun = time.perf_counter()
-            index_build.build_index([source], output)
+            build_index(expand([source], output), output, Limits())
             indexed = time.perf_counter() - begun
             measured = memory.measure(output, Resources(1, 1, batch_faces=2), size=64)
             ray.shutdown()

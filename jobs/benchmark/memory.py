@@ -31,8 +31,10 @@ def memory(
     from pipeline.benchmark import memory as benchmark_memory
     from pipeline.benchmark import photos
     from pipeline.cluster import connect as cluster
+    from pipeline.config.limits import Limits
     from pipeline.config.resources import Resources
-    from pipeline.index import build as index_build
+    from pipeline.index.build import build_index
+    from pipeline.index.sources import expand
 
     low, high = size_range(megabytes)
     limit = store * 1_000_000
@@ -41,7 +43,7 @@ def memory(
         source, output = storage.join(folder, "scans"), storage.join(folder, "run")
         photos.write_archives(source, count, low, high)
         cluster.connect(1, object_store=limit)
-        found = index_build.build_index([source], output)
+        found = build_index(expand([source], output), output, Limits())
         rows = benchmark_memory.table(benchmark_memory.measure(output, Resources(1, 1, batch_faces=2), crop), limit)
         ray.shutdown()
     print(f"{found.photos} photos, {found.bytes / limit:.3g} times what the object store holds ({store} MB)")

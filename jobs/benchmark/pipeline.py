@@ -35,8 +35,10 @@ def pipeline(
     from pipeline.benchmark import photos as benchmark_photos
     from pipeline.benchmark import throughput
     from pipeline.cluster import connect as cluster
+    from pipeline.config.limits import Limits
     from pipeline.config.resources import Resources
-    from pipeline.index import build as index_build
+    from pipeline.index.build import build_index
+    from pipeline.index.sources import expand
 
     low, high = size_range(megabytes)
     counts = numbers("--actors", actors)
@@ -48,7 +50,7 @@ def pipeline(
         for count in counts:
             output, resources = storage.join(folder, f"run-{count}"), Resources(count, count, batch_faces=batch_faces)
             cluster.connect(count)
-            index_build.build_index([source], output)
+            build_index(expand([source], output), output, Limits())
             measured = throughput.measure(output, resources, count * batch_faces / rate, crop)
             ray.shutdown()
             shares.append(throughput.row(measured, resources))

@@ -1,6 +1,8 @@
 """What an archive holds, and how its names are spelled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from interlcm.errors import InterLCMError
 from pipeline.archives.names import normal_path, printable
@@ -59,3 +61,9 @@ def check_readable(uri: str, member: Member, limits: Limits) -> None:
     if member.bytes > max(RATIO_COUNTS_FROM, limits.ratio * member.stored_bytes):
         words = f"{member.stored_bytes} bytes unpack to {member.bytes}, over the limit of {limits.ratio} times as many"
         raise ArchiveError(f"{what}: {words}", "too_compressed")
+
+
+def member_of(row: Mapping[str, Any]) -> Member:
+    """The archive member that an index row stands for."""
+    path, kind, compression, crc32 = row["member"], row["kind"], row["compression"], row["crc32"]
+    return Member(path, kind, row["bytes"], row["offset"], row["stored_bytes"], compression, crc32)

@@ -4,11 +4,12 @@ A folder of loose files is an archive of format "folder".
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pipeline import storage
 from pipeline.archives import tar, tar_headers, zip_archive
 from pipeline.archives.compressed import COMPRESSIONS, decompressed
-from pipeline.archives.member import ArchiveError, Member, check_readable
+from pipeline.archives.member import ArchiveError, Member, check_readable, member_of
 from pipeline.archives.names import escape_name, unescape_name
 from pipeline.config.limits import DEFAULTS, Limits
 
@@ -16,6 +17,8 @@ __all__ = [
     *("ArchiveError", "Member", "archive_format", "check_unchanged"),
     *("list_members", "named_like_archive", "read_members"),
 ]
+
+Row = dict[str, Any]  # of the index
 
 _SUFFIXES = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
@@ -73,7 +76,7 @@ def _not_an_archive(uri: str, size: int) -> ArchiveError:
     return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; rename it or remove it")
 
 
-def list_members(uri: str, format: str, limits: Limits = DEFAULTS) -> Iterator[Member]:
+def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
     """The members of an archive in its own order, from headers alone (a compressed tar is read through).
 
     Raises ArchiveError in the middle where the rest cannot be read, or must not be. Files of a folder that are named
@@ -98,7 +101,7 @@ def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
 
 
 def read_members(
-    uri: str, format: str, members: Sequence[Member], limits: Limits = DEFAULTS
+    uri: str, format: str, members: Sequence[Member], limits: Limits
 ) -> Iterator[tuple[Member, bytes | ArchiveError]]:
     """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
 
@@ -114,6 +117,27 @@ def read_members(
             yield member, _read_member(uri, format, member, limits)
         except ArchiveError as error:
             yield member, error
+
+
+def read_rows(rows: Sequence[Row], limits: Limits) -> Iterator[tuple[Row, bytes | ArchiveError]]:
+    """The bytes of the members of index rows of one archive, or why there are none; each row once.
+
+    A member that several rows name (pages of one file, a made-up zip that lists the same bytes twice) is read once.
+    What hits the archive hits all rows that are left. Raises StorageError for what would hit every archive.
+    """
+    source, format = rows[0]["source"], rows[0]["archive_format"]
+    by_member: dict[Member, list[Row]] = {}
+    for row in rows:
+        by_member.setdefault(member_of(row), []).append(row)
+    try:
+        check_unchanged(source, rows[0].get("source_version"))
+        for member, data in read_members(source, format, list(by_member), limits):
+            yield from ((row, data) for row in by_member.pop(member))
+    except (ArchiveError, storage.StorageError) as error:
+        if isinstance(error, storage.StorageError) and error.stops_run:
+            raise  # the network's trouble is not the archive's
+        lost = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
+        yield from ((row, lost) for left in by_member.values() for row in left)
 
 
 def check_unchanged(uri: str, version: str | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline import storage
 from pipeline.archives import reader as archives
+from pipeline.config.limits import Limits
 from pipeline.storage import traffic
 
 FORMATS = ("zip", "tar", "tar.gz")
@@ -27,7 +28,7 @@ def measure(folder: str, members: int, member_bytes: int) -> Iterator[dict[str, 
         del data
         before = traffic.read.size, traffic.read.requests
         begun = time.perf_counter()
-        found = sum(1 for _ in archives.list_members(uri, str(archives.archive_format(uri))))
+        found = sum(1 for _ in archives.list_members(uri, str(archives.archive_format(uri)), Limits()))
         seconds = time.perf_counter() - begun
         storage.remove(uri)
         yield {

@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 import ray
-from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from pipeline.benchmark.processes import Watch
 from pipeline.benchmark.stand_in import PlacedFaces, TimedRestore, Timesheet
 from pipeline.benchmark.throughput import stand_in_job
+from pipeline.cluster.ray_private import object_store
 from pipeline.config.resources import Resources
 from pipeline.manifest import pending as manifest_pending
 from pipeline.run import chain, ledger
@@ -63,8 +63,8 @@ def measure(output: str, resources: Resources, size: int) -> Measured:
         size,
         resources,
         ledger.ledger(),
-        find=(PlacedFaces, (job, size)),
-        restore=(TimedRestore, (job, resources, SECONDS, sheet)),
+        detector=(PlacedFaces, (job, size)),
+        restorer=(TimedRestore, (job, resources, SECONDS, sheet)),
     )
     begun, photos = time.monotonic(), 0
     marks: list[Mark] = []
@@ -72,7 +72,7 @@ def measure(output: str, resources: Resources, size: int) -> Measured:
     with Watch(os.getpid(), kind, PAUSE) as watch:
         for done in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             photos += done.num_rows
-            marks.append(Mark(time.monotonic() - begun, photos, *store()))
+            marks.append(Mark(time.monotonic() - begun, photos, *object_store()))
     restorers = {f"find or restore {call.actor}" for call in ray.get(sheet.calls.remote())}
     samples = [(seconds, named(memory, restorers)) for seconds, memory in watch.samples]
     return Measured(marks, samples, watch.cpu_seconds)
@@ -98,13 +98,6 @@ def named(memory: Counter[str], restorers: set[str]) -> Counter[str]:
             for name, size in memory.items()
         }
     )
-
-
-def store() -> tuple[int, int]:
-    """Bytes in the object stores of the cluster now, and bytes that were ever spilled from them to disk."""
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    found = get_memory_info_reply(state).store_stats
-    return found.object_store_bytes_used, found.spilled_bytes_total
 
 
 def table(of: Measured, limit: int) -> list[dict[str, Any]]:

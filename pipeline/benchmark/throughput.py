@@ -20,11 +20,11 @@ from pipeline.config.secrets import Environment
 from pipeline.config.settings import Settings
 from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest import query
+from pipeline.manifest.schema import STAGES
 from pipeline.run import chain, ledger
 from pipeline.storage import client as storage_client
 
 SETTLED = 40.0  # seconds in which the metrics of a run reach the nodes that export them; Ray sends them every ten
-STAGES = ("fetch", "detect", "restore", "compose")
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def measure(output: str, resources: Resources, seconds: float, size: int) -> Mea
         size,
         resources,
         ledger.ledger(),
-        find=(PlacedFaces, (job, size)),
-        restore=(TimedRestore, (job, resources, seconds, sheet)),
+        detector=(PlacedFaces, (job, size)),
+        restorer=(TimedRestore, (job, resources, seconds, sheet)),
     )
     for done in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         photos += done.num_rows

@@ -4,16 +4,24 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
+from typing import Any
 
+import psutil
 import ray
 
 from interlcm.errors import InterLCMError
 
 # Of a local cluster: what fetching, detecting and composing share beside the restore actors.
 SHARED_CPUS = 3
+
+
+# Ray gives up after 30 s, for which it has no setting, with an Exception that only its words tell from others.
+TIMED_OUT = "timed out during startup"
+STARTING = 240.0  # seconds for which it is tried again
 
 
 class ClusterError(InterLCMError):
@@ -39,26 +47,43 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address is not None:
         check_listening(address)
-    try:
-        with held_back_notices():
-            ray.init(
-                address or "local",  # a cluster that happens to run on this machine is not meant
-                num_cpus=None if address else max(cores(), actors + SHARED_CPUS),
-                include_dashboard=None if address else False,
-                object_store_memory=None if address else object_store,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                configure_logging=False,
-            )
-    except ConnectionError as error:
-        reason = str(error).partition("\n")[0]
-        raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
-    except Exception as error:
-        if "timed out during startup" not in str(error):  # Ray has no type for it, and no setting for its 30 s
-            raise
-        raise ClusterError(
-            "Ray did not start within 30 s on this busy machine; start the same command again"
-        ) from error
+    options: dict[str, Any] = {
+        "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
+        "include_dashboard": None if address else False,
+        "object_store_memory": None if address else object_store,
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "configure_logging": False,
+    }
+    give_up = time.monotonic() + STARTING
+    said = False
+    while True:
+        before = set(psutil.Process().children())
+        try:
+            with held_back_notices():
+                ray.init(address or "local", **options)  # "local": not a cluster that happens to run on this machine
+            return
+        except ConnectionError as error:
+            reason = str(error).partition("\n")[0]
+            raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
+        except Exception as error:
+            if TIMED_OUT not in str(error):
+                raise
+            if time.monotonic() > give_up:
+                words = f"Ray did not start within {STARTING:.0f} s on this busy machine; start the same command again"
+                raise ClusterError(words) from error
+        end(set(psutil.Process().children()) - before)
+        if not said:
+            print("Ray is slow to start on this busy machine; trying again", file=sys.stderr, flush=True)
+            said = True
+
+
+def end(processes: set[psutil.Process]) -> None:
+    """End what a start of Ray that gave up left running: else it takes the time that the next one needs."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
 
 
 def check_listening(address: str) -> None:

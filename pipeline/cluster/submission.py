@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import json
-import logging
 import os
 import shlex
 import shutil
@@ -23,6 +22,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
 from interlcm.errors import InterLCMError, one_line
 from pipeline.cluster import sealed_settings
+from pipeline.cluster.ray_private import quiet_job_client
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # of the environment; the first counts more
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # where `ray dashboard cluster.yaml` and kubectl port-forward put it
@@ -160,8 +160,7 @@ class Jobs:
     @contextmanager
     def _answers(self, job_id: str = "") -> Iterator[None]:
         """What the client raises, in one line."""
-        for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
-            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
+        quiet_job_client()
         try:
             yield
         except AuthenticationError as error:

@@ -14,7 +14,6 @@ from typing import Any
 import ray
 from ray.util.metrics import Counter, Histogram, Metric
 
-STAGES = ("fetch", "detect", "restore", "compose")
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
 # name: kind, meaning, tags. Ray's histograms (2.60) know the bucket of a value and nothing finer, their sums included;
@@ -45,9 +44,9 @@ def photo_finished(row: dict[str, Any]) -> None:
         _metric("interlcm_failures").inc(1, {"error_type": row["error_type"] or "unknown"})
     if row["bytes"]:
         _metric("interlcm_bytes").inc(row["bytes"])
-    for stage in STAGES:
-        seconds = row.get(f"seconds_{stage}")
-        if seconds:  # a counter takes no zero
+    for name, seconds in row.items():
+        stage = name.removeprefix("seconds_")
+        if stage != name and seconds:  # a counter takes no zero
             _metric("interlcm_seconds").inc(seconds, {"stage": stage})
             _metric("interlcm_photo_seconds").observe(seconds, {"stage": stage})
 

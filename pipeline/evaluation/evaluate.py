@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,12 +14,13 @@ import pyarrow.parquet
 import ray
 import torch
 from PIL import Image
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy
 
 from interlcm.degradation import Degradation
 from interlcm.fid import Moments, frechet_distance
 from interlcm.metrics import mean_interval
 from pipeline import storage
+from pipeline.cluster import ray_data
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.evaluation.crops import CutFaces
@@ -83,11 +83,7 @@ class Evaluation:
 
     def chain(self, pairs: pa.Table, resources: Resources) -> ray.data.Dataset:
         """pairs -> bytes of both files -> aligned crops -> restored crops and networks' views -> metrics of pixels."""
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # run.py says why
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.target_max_block_size = MAX_BLOCK_BYTES
-        context.raise_original_map_exception = True
+        ray_data.quiet().target_max_block_size = MAX_BLOCK_BYTES
         actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
         cutters = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.index.schema import column
 from pipeline.stages.row import Row
 
 
@@ -46,28 +47,24 @@ SUFFIXES = {"_lq": "of the input", "_restored": "of the restored face"}
 STATUSES = ("measured", "no_face", "skipped", "failed")
 
 
-def _column(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
-    return pa.field(name, kind, metadata={"description": description, "unit": unit})
-
-
 EVALUATION_SCHEMA = pa.schema([
-    _column("lq_source", pa.string(), "URI of the archive or folder of the LQ picture; null where it was made from HQ"),
-    _column("lq_member", pa.string(), "its path inside the source"),
-    _column("hq_source", pa.string(), "URI of the archive or folder of the HQ picture; null where there is none"),
-    _column("hq_member", pa.string(), "its path inside the source"),
-    _column("face_index", pa.int32(), "place among the picture's faces, by detector score, from 0; null without face"),
-    _column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
-    _column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
-    _column("error", pa.string(), "the failure in one line; null otherwise"),
-    _column("seed", pa.int64(), "seed of the noise of this face, and of its degradation"),
+    column("lq_source", pa.string(), "URI of the archive or folder of the LQ picture; null where it was made from HQ"),
+    column("lq_member", pa.string(), "its path inside the source"),
+    column("hq_source", pa.string(), "URI of the archive or folder of the HQ picture; null where there is none"),
+    column("hq_member", pa.string(), "its path inside the source"),
+    column("face_index", pa.int32(), "place among the picture's faces, by detector score, from 0; null without face"),
+    column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
+    column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
+    column("error", pa.string(), "the failure in one line; null otherwise"),
+    column("seed", pa.int64(), "seed of the noise of this face, and of its degradation"),
     *(
-        _column(f"{metric.name}{suffix}", pa.float32(), f"{metric.meaning}; {words}", metric.unit)
+        column(f"{metric.name}{suffix}", pa.float32(), f"{metric.meaning}; {words}", metric.unit)
         for metric in METRICS
         for suffix, words in SUFFIXES.items()
     ),
-    _column("weights_digest", pa.string(), "sha256 over the parts of the model"),
-    _column("software_version", pa.string(), "of interlcm"),
-    _column("settings", pa.string(), "settings, degradation and weights of the metrics, as JSON"),
+    column("weights_digest", pa.string(), "sha256 over the parts of the model"),
+    column("software_version", pa.string(), "of interlcm"),
+    column("settings", pa.string(), "settings, degradation and weights of the metrics, as JSON"),
 ])  # fmt: skip
 
 # What travels between the stages besides: dropped once a row has a status.

@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,11 +18,12 @@ from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import LONGEST_NAME, escape_name, normal_path
-from pipeline.config.limits import DEFAULTS, Limits
+from pipeline.config.limits import Limits
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
 from pipeline.storage import client as storage_client
+from pipeline.storage.output import Output
 
 _CHUNK = 8192  # rows turned into Arrow at a time: a few MB of Python objects
 _GROUP = 65536  # rows of a Parquet row group
@@ -39,16 +40,16 @@ class IndexSummary:
     errors: int
 
 
-def build_index(sources: Iterable[str], output: str, limits: Limits = DEFAULTS) -> IndexSummary:
+def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSummary:
     """Write OUTPUT/index/, one Ray task and one Parquet file per archive, and count what it then holds.
 
+    found: what `sources.expand` made of the sources that a user named.
+
     Archives indexed before stay as they are, but for those that could not be read, or not to their end: they may have
-    been mended. A folder is listed again, and what is new in it is added. Raises StorageError before anything is
-    written when a source is missing, and after all other archives are indexed when storage failed for one. Ray has to
-    be running.
+    been mended. A folder is listed again, and what is new in it is added. Raises StorageError after all other archives
+    are indexed when storage failed for one. Ray has to be running.
     """
     output = storage.canonical(output)
-    found = expand(list(sources), output)
     environment = storage_client.environment()
     tasks = [
         _index_task.remote(*file, output, limits, environment)
@@ -60,7 +61,7 @@ def build_index(sources: Iterable[str], output: str, limits: Limits = DEFAULTS) 
     return summary(output)
 
 
-def listed(sources: Iterable[str], output: str = "", limits: Limits = DEFAULTS) -> pa.Table:
+def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
     """The index rows of sources, in memory and in their archives' order, for a job that keeps no run.
 
     What lies below `output` is left out. Raises StorageError when a source is missing, or storage fails.
@@ -87,7 +88,7 @@ def _index_task(
     write_archive(source, name, target, output, limits)
 
 
-def write_archive(source: Source, name: str, target: str, output: str, limits: Limits = DEFAULTS) -> None:
+def write_archive(source: Source, name: str, target: str, output: str, limits: Limits) -> None:
     """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once."""
     sink = pa.BufferOutputStream()
     indexed = _indexed_members(source, output, target)
@@ -205,6 +206,6 @@ def summary(output: str) -> IndexSummary:
 
 
 def _dataset(output: str, files: list[str]) -> ds.Dataset:
-    fs, folder = storage.arrow_filesystem(storage.join(output, "index"))
+    fs, folder = storage.arrow_filesystem(Output(output).index)
     paths = [f"{folder}/{file}" for file in files]
     return ds.dataset(paths, schema=INDEX_SCHEMA, filesystem=fs, format="parquet")

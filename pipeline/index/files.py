@@ -6,6 +6,7 @@ from itertools import count
 
 from pipeline import storage
 from pipeline.index.sources import Source
+from pipeline.storage.output import Output
 
 _INDEX_NAME = 80  # characters of an archive's name in that of its index file, which may have 255 bytes
 
@@ -31,7 +32,7 @@ def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozens
         if source.kind == "folder" and source.only is None:
             file = _next_part(file, finished)
         if file not in finished:
-            files.append((source, name, storage.join(output, "index", file)))
+            files.append((source, name, storage.join(Output(output).index, file)))
     return files
 
 
@@ -43,7 +44,7 @@ def _next_part(file: str, finished: Set[str]) -> str:
 
 def parquet_files(output: str) -> list[str]:
     """The names of the index files of a run; none where there is no run yet."""
-    folder = storage.join(output, "index")
+    folder = Output(output).index
     names = storage.list_files(folder) if storage.exists(folder) else []
     return [name for name, _ in names if name.endswith(".parquet")]
 

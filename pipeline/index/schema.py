@@ -1,15 +1,12 @@
 """The columns of the index, and the names of photos and pages."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
-from pipeline.archives.member import Member
-
 
 def column(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    """A column of the index, the manifest, the decisions or an evaluation: its meaning and unit are its metadata."""
     return pa.field(name, kind, metadata={"description": description, "unit": unit})
 
 
@@ -39,7 +36,14 @@ def photo_id(source: str, member: str, occurrence: int) -> str:
     return hashlib.sha256(f"{source}\0{member}\0{occurrence}".encode()).hexdigest()[:20]
 
 
-def member_of(row: Mapping[str, Any]) -> Member:
-    """The archive member that an index row stands for."""
-    path, kind, compression, crc32 = row["member"], row["kind"], row["compression"], row["crc32"]
-    return Member(path, kind, row["bytes"], row["offset"], row["stored_bytes"], compression, crc32)
+def page_id(root: str, page: int) -> str:
+    """The photo_id of a member's page, from 1: the first page has that of the index row."""
+    return root if page == 1 else f"{root}-p{page}"
+
+
+def root_id(photo_id: str) -> str:
+    """The photo_id of the index row that a page belongs to. ROOT_ID is the same in SQL."""
+    return photo_id.partition("-p")[0]
+
+
+ROOT_ID = "regexp_replace(photo_id, '-p[0-9]+$', '')"

@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 from pipeline import storage
 from pipeline.archives.compressed import COMPRESSIONS
 from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.storage.output import Output
 
 # Most members that one task reads from an archive with random access. 10^7 photos are then 39,063 units, of which the
 # driver keeps about 300 MB: the numbers of their rows, and what Ray Data keeps of each block.
@@ -120,5 +121,5 @@ def load(unit: dict[str, Any], output: str) -> pa.Table:
 
 
 def _fragment(output: str, name: str) -> Any:
-    fs, folder = storage.arrow_filesystem(storage.join(output, "index"))
+    fs, folder = storage.arrow_filesystem(Output(output).index)
     return ds.ParquetFileFormat().make_fragment(f"{folder}/{name}", fs)

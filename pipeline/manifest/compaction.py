@@ -22,6 +22,7 @@ from pipeline import storage
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest.files import REQUESTS
 from pipeline.manifest.schema import MANIFEST_SCHEMA, SCHEMA_VERSION
+from pipeline.storage.output import Output
 
 FILE_ROWS = 200_000  # about 60 MB of photos with one face each
 FILE_BYTES = 256 << 20  # before compression, of one file: photos with many faces have long rows
@@ -59,7 +60,7 @@ class Part:
 
 def compact_if_many(output: str) -> None:
     """Compact the manifest of a run that has more than FEW parts."""
-    files = manifest_files.listed(storage.join(output, "manifest"))
+    files = manifest_files.listed(Output(output).manifest)
     if sum(name.startswith("part-") for name, _ in files) > FEW:
         compact(output)
 
@@ -71,7 +72,7 @@ def compact(output: str) -> Compacted:
     enough stay as they are, unless they are of an earlier version of the schema. Raises StorageError, also for a part
     that is damaged or of a later version.
     """
-    folder = storage.join(output, "manifest")
+    folder = Output(output).manifest
     before = manifest_files.listed(folder)
     with ThreadPoolExecutor(REQUESTS) as threads:
         found = list(threads.map(lambda file: _part(folder, *file), before))

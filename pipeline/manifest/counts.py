@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import duckdb
 
+from pipeline.index.schema import ROOT_ID
 from pipeline.manifest import query
 from pipeline.manifest.schema import STATUSES
 
 MEMORY = "800MB"  # of DuckDB while it compares index and manifest, of 10^7 rows each; the rest goes to disk
 # The photo_id of the index row that a manifest row belongs to: that of a further page has its number at the end.
-ROOT = "CASE WHEN page > 1 THEN regexp_replace(photo_id, '-p[0-9]+$', '') ELSE photo_id END"
+ROOT = f"CASE WHEN page > 1 THEN {ROOT_ID} ELSE photo_id END"
 # The newest row of each photo that the index knows, narrow: no more is read than counting needs. The log keeps the row
 # of a broken archive that was mended and indexed anew; its index row is gone.
 RESULTS = f"""

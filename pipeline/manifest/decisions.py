@@ -14,6 +14,7 @@ import pyarrow as pa
 from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.manifest.schema import DECISION_SCHEMA, DECISIONS
+from pipeline.storage.output import Output
 
 MAX_BYTES = 256 << 20  # of one file: some 2 million decisions
 
@@ -27,7 +28,7 @@ def read(output: str) -> pa.Table:
 
     Raises `DecisionError`, or `StorageError` when a file cannot be read.
     """
-    folder = storage.join(output, "decisions")
+    folder = Output(output).decisions
     found = storage.list_files(folder) if storage.exists(folder) else []
     rows: list[dict[str, Any]] = []
     for name, size in found:

@@ -15,10 +15,11 @@ import pyarrow.dataset
 
 from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
-from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
 from pipeline.manifest import decisions
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+from pipeline.storage.output import Output
 
 # The manifest is a log: the newest row of a photo counts. row_number gives one row even where two have the same time,
 # as the same row has for a moment that is in a merged part and still in a small one. A photo_id stands for its source
@@ -37,9 +38,11 @@ CREATE VIEW newest AS
     {rows} SEMI JOIN repeated USING (photo_id)
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
 """
-ROWS = "SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages) FROM manifest"
+ROWS = f"""
+SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM manifest
+"""
 VIEWS = """
-CREATE VIEW photos AS SELECT * EXCLUDE (faces) FROM newest;
+CREATE VIEW photos AS SELECT * EXCLUDE (faces, index_id) FROM newest;
 CREATE VIEW faces AS
     SELECT photo_id, source, member, page, restored_uri, face.* FROM (
         SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest);
@@ -114,14 +117,13 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     Raises `storage.StorageError` when there is no run at OUTPUT, it cannot be read, or a later version of this software
     wrote it, and `decisions.DecisionError`.
     """
-    if not storage.exists(storage.join(output, "index")):
-        raise storage.StorageError(f"{output}: no run there (it has no index); name the OUTPUT of an index or restore")
+    place = Output(output)
+    place.check_run()
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
-    index, manifest = storage.join(output, "index"), storage.join(output, "manifest")
-    files = manifest_files.listed(manifest)
-    manifest_files.check(manifest, files)
-    connection.register("index", _parquet(index, manifest_files.listed(index), INDEX_SCHEMA))
-    connection.register("manifest", _parquet(manifest, files, MANIFEST_SCHEMA))
+    files = manifest_files.listed(place.manifest)
+    manifest_files.check(place.manifest, files)
+    connection.register("index", _parquet(place.index, manifest_files.listed(place.index), INDEX_SCHEMA))
+    connection.register("manifest", _parquet(place.manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS) + VIEWS)
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made when needed, gone in the end

@@ -10,6 +10,7 @@ import pyarrow.parquet
 
 from pipeline import storage
 from pipeline.manifest.schema import MANIFEST_SCHEMA, STATUSES
+from pipeline.storage.output import Output
 
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")
 
@@ -26,7 +27,7 @@ def write_part(rows: list[dict[str, Any]], output: str, attempt: str) -> str:
     for row in rows:
         _check(row)
     digest = hashlib.sha256("\0".join([attempt, *(row["photo_id"] for row in rows)]).encode()).hexdigest()
-    uri = storage.join(output, "manifest", f"part-{digest[:20]}.parquet")
+    uri = storage.join(Output(output).manifest, f"part-{digest[:20]}.parquet")
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), sink, compression="zstd")
     storage.write_bytes(uri, sink.getvalue().to_pybytes())

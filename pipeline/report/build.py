@@ -19,6 +19,7 @@ from pipeline.report.files import DataFiles, publish
 from pipeline.report.summary import Price, summary
 from pipeline.run.attempts import attempts
 from pipeline.storage import client as storage_client
+from pipeline.storage.output import Output
 
 SITE = Path(__file__).parent / "site"
 
@@ -47,7 +48,7 @@ def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgr
 
     choice: a key of `report_pictures.CHOICES`. max_side: px, beyond which whole photos are reduced.
     """
-    report = storage.join(storage.canonical(output), "report")
+    report = Output(storage.canonical(output)).report
     rows = report_pictures.wanted(output, choice)
     there = report_pictures.existing(report)
     open_rows = [report_pictures.row_folder(row, max_side) not in there for row in ids(rows)]
@@ -79,7 +80,7 @@ def limits(output: str) -> Limits:
 def write_report(output: str, pictures: Pictures, price: Price | None = None) -> Written:
     """Write all of report/ but the pictures, index.html last. Raises StorageError when there is no run at OUTPUT."""
     place = storage.canonical(output)
-    report = storage.join(place, "report")
+    report = Output(place).report
     made_at = datetime.now(UTC)
     about, columns = write_photos(output, DataFiles(report), pictures)
     about |= summary(output, columns, price)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext
 
 from pipeline import storage
-from pipeline.archives import member as archives_member
-from pipeline.archives import reader as archives
+from pipeline.archives.member import ArchiveError
+from pipeline.archives.reader import read_rows
+from pipeline.cluster import ray_data
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
-from pipeline.index.schema import member_of
 from pipeline.index.units import split
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
@@ -28,8 +26,8 @@ from pipeline.stages.row import Row
 
 # The newest row of each photo that is in the index, with what it takes to read its member again.
 NEWEST = """
-SELECT p.* EXCLUDE (source, member, bytes), i.* EXCLUDE (photo_id, error, error_type)
-FROM newest AS p JOIN index AS i ON i.photo_id = regexp_replace(p.photo_id, '-p[0-9]+$', '')
+SELECT p.* EXCLUDE (index_id, source, member, bytes), i.* EXCLUDE (photo_id, error, error_type)
+FROM newest AS p JOIN index AS i ON i.photo_id = p.index_id
 """
 ORDER = 'ORDER BY source, "offset", member, page, photo_id'
 # --pictures NAME -> which photos get copies.
@@ -79,10 +77,7 @@ def existing(report: str) -> set[str]:
 
 def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
     """Make the copies of these rows of `wanted`; yields tables of DONE, one row per photo. Ray has to be running."""
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.raise_original_map_exception = True  # so that a StorageError arrives as one
+    ray_data.quiet()
     work: Any = copy_unit
     cores = int(ray.cluster_resources().get("CPU", 1))
     made = ray.data.from_arrow(list(split(rows, cores))).map_batches(
@@ -94,25 +89,13 @@ def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
 def copy_unit(unit: pa.Table, task: Task) -> pa.Table:
     """The photos of one archive, or of a part of it: each member is read once, however many pages it has."""
     task.environment.use()
-    by_member: dict[archives_member.Member, list[Row]] = {}
-    for row in unit.to_pylist():
-        by_member.setdefault(member_of(row), []).append(row)
-    first = next(iter(by_member.values()))[0]
-    done: list[Row] = []
-    try:
-        archives.check_unchanged(first["source"], first["source_version"])
-        for member, data in archives.read_members(first["source"], first["archive_format"], list(by_member)):
-            done += [copy_photo(row, data, task) for row in by_member.pop(member)]
-    except (archives_member.ArchiveError, storage.StorageError) as error:
-        if isinstance(error, storage.StorageError) and error.stops_run:
-            raise
-        done += [result(row, error=str(error)) for rows in by_member.values() for row in rows]
+    done = [copy_photo(row, data, task) for row, data in read_rows(unit.to_pylist(), task.limits)]
     return pa.Table.from_pylist(done, schema=DONE)
 
 
-def copy_photo(row: Row, data: bytes | archives_member.ArchiveError, task: Task) -> Row:
+def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
     """Make and write the copies of one photo. What cannot be shown is a result with its error and costs no other."""
-    if isinstance(data, archives_member.ArchiveError):
+    if isinstance(data, ArchiveError):
         return result(row, error=str(data))
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return result(row, error=f"{row['source']}: {row['member']}: changed since it was restored")

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.config.settings import Review
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
+from pipeline.manifest.schema import STAGES
 from pipeline.report.data import Columns, Numbers
 from pipeline.report.pictures import NEWEST
 from pipeline.run.attempts import attempts
@@ -21,7 +22,6 @@ MOST_BINS = 32
 SKIPPED = f"""
 SELECT coalesce(error_type, 'unknown'), count(*) FROM ({NEWEST}) WHERE status = 'skipped' GROUP BY 1 ORDER BY 2 DESC, 1
 """
-STAGES = ("fetch", "detect", "restore", "compose")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from interlcm import weights_index
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.index.schema import root_id
 from pipeline.manifest import compaction
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
@@ -19,6 +20,7 @@ from pipeline.run.attempts import record
 from pipeline.run.chain import chain
 from pipeline.run.prepare import RunError
 from pipeline.storage import local_disk
+from pipeline.storage.output import Output
 from pipeline.weights.local import weights_folder
 
 COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
@@ -35,7 +37,9 @@ class Progress:
     begun: float = field(default_factory=time.monotonic)
 
     def add(self, done: pa.Table) -> None:
-        self.done += sum("-p" not in photo_id for photo_id in done["photo_id"].to_pylist())  # further pages: find.py
+        self.done += sum(
+            root_id(photo_id) == photo_id for photo_id in done["photo_id"].to_pylist()
+        )  # a member counts once
         self.faces += sum(done["face_count"].to_pylist())
         self.failed += done["status"].to_pylist().count("failed")
 
@@ -79,7 +83,7 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
 def remove_leftovers(output: str) -> None:
     """Delete half-written files of earlier attempts, whose writers were killed. The lease is held."""
     if Path(output).is_dir():  # on object storage nothing appears half
-        began = Path(output, lease.NAME).stat().st_mtime
+        began = Path(Output(output).lease).stat().st_mtime
         local_disk.remove_temporaries(output, before=began)
 
 

@@ -1,4 +1,4 @@
-"""The attempts of a run, as OUTPUT/run.json lists them."""
+"""The attempts of a run, as OUTPUT/run.json lists them. Nothing else reads or writes that file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from interlcm.errors import InterLCMError
+from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.storage.output import Output
+
+PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
+TEXTS = ("attempt", "started_at", "settings_digest", "weights_digest")  # what every attempt has, besides its settings
 
 
 class AttemptsError(InterLCMError):
@@ -28,36 +32,48 @@ class Attempt:
     settings_digest: str
 
 
-def last_attempt(output: str) -> Attempt | None:
-    """The newest entry of OUTPUT/run.json."""
-    uri = storage.join(output, "run.json")
+def attempts(output: str) -> list[dict[str, Any]]:
+    """The attempts that run.json lists, the first one first; none for an OUTPUT that was only indexed.
+
+    Raises AttemptsError for a damaged file, StorageError when storage cannot say.
+    """
+    uri = Output(output).run_json
     try:
-        attempts: list[dict[str, Any]] = json.loads(storage.read_bytes(uri))["attempts"]
-        newest = attempts[-1]
-        started = datetime.fromisoformat(newest["started_at"]).astimezone(UTC)
-        return Attempt(len(attempts), started, newest["settings"]["weights"], newest["settings_digest"])
+        listed: list[dict[str, Any]] = json.loads(storage.read_bytes(uri))["attempts"]
+        for one in listed:
+            if not all(isinstance(one[name], str) for name in TEXTS) or not isinstance(one["settings"]["weights"], str):
+                raise ValueError("an attempt without its settings")
+            datetime.fromisoformat(one["started_at"])
+        return listed
     except storage.StorageError as error:
         if error.reason != "missing":
             raise
-        return None
+        return []
     except (ValueError, TypeError, LookupError) as error:
-        raise AttemptsError(f"{uri}: damaged ({error}); bring back a copy, or move it away") from error
+        raise AttemptsError(f"{uri}: damaged ({one_line(error)}); bring back a copy, or move it away") from error
 
 
-def attempts(output: str) -> list[dict[str, Any]]:
-    """The attempts that run.json lists; none for an OUTPUT that was only indexed."""
-    uri = storage.join(output, "run.json")
-    return list(json.loads(storage.read_bytes(uri))["attempts"]) if storage.exists(uri) else []
+def last_attempt(output: str) -> Attempt | None:
+    """The newest attempt; None for an OUTPUT that was only indexed. Raises as `attempts` does."""
+    listed = attempts(output)
+    if not listed:
+        return None
+    newest = listed[-1]
+    started = datetime.fromisoformat(newest["started_at"]).astimezone(UTC)
+    return Attempt(len(listed), started, newest["settings"]["weights"], newest["settings_digest"])
 
 
-PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
+def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict[str, Any] | None:
+    """The newest attempt with these digests."""
+    wanted = {"settings_digest": settings_digest, "weights_digest": weights_digest}
+    fitting = [one for one in attempts(output) if wanted.items() <= one.items()]
+    return fitting[-1] if fitting else None
 
 
 def record(job: Job, resources: Resources) -> None:
     """Add this attempt to OUTPUT/run.json: settings, versions, digests. Secrets are not among them."""
-    uri = storage.join(job.output, "run.json")
-    attempts = json.loads(storage.read_bytes(uri))["attempts"] if storage.exists(uri) else []
-    attempts.append(
+    listed = attempts(job.output)
+    listed.append(
         {
             "attempt": job.attempt,
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,4 +84,4 @@ def record(job: Job, resources: Resources) -> None:
             "versions": {name: version(name) for name in PACKAGES},
         }
     )
-    storage.write_bytes(uri, (json.dumps({"attempts": attempts}, indent=2) + "\n").encode())
+    storage.write_bytes(Output(job.output).run_json, (json.dumps({"attempts": listed}, indent=2) + "\n").encode())

@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
+from pipeline.storage.output import Output
 
-NAME = "run.lock.json"
 RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
 POLL = 1.0  # seconds between looks at another's lease
 
@@ -62,7 +62,7 @@ class Lease:
     """Held by this process; `check` raises LeaseError once somebody else took it over."""
 
     def __init__(self, output: str, holder: Holder) -> None:
-        self._output, self._uri, self._holder = output, storage.join(output, NAME), holder
+        self._output, self._uri, self._holder = output, Output(output).lease, holder
         self._ended = threading.Event()
         self._lost: Exception | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -100,7 +100,7 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     LeaseError when another run is under way there. One that may be dead is waited for, up to DEAD_AFTER seconds, and
     `say` gets one line about it.
     """
-    uri, holder = storage.join(output, NAME), Holder.here()
+    uri, holder = Output(output).lease, Holder.here()
     while not storage.create_bytes(uri, _text(holder)):
         found = read(uri)
         if found is None:
@@ -119,7 +119,7 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
 def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
     """Whether nobody renews a lease."""
     before, end = storage.read_bytes(uri), time.monotonic() + DEAD_AFTER
-    say(f"{NAME}: held by {found}; waiting up to {DEAD_AFTER:.0f} s to see whether it still runs")
+    say(f"{uri}: held by {found}; waiting up to {DEAD_AFTER:.0f} s to see whether it still runs")
     while time.monotonic() < end:
         time.sleep(POLL)
         if not storage.exists(uri):

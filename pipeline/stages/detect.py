@@ -16,6 +16,7 @@ from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.face import Face
+from pipeline.index.schema import page_id
 from pipeline.photos import decode as photo_decoder
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.diagnosis import APPLE_DOUBLE
@@ -155,8 +156,7 @@ def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:
 
 def page_row(current: Row, number: int, pages: int) -> Row:
     """The row of one page: the first keeps the name of the member's row."""
-    name = current["photo_id"] if number == 1 else f"{current['photo_id']}-p{number}"
-    return {**current, "photo_id": name, "page": number, "pages": pages}
+    return {**current, "photo_id": page_id(current["photo_id"], number), "page": number, "pages": pages}
 
 
 def without_photo(current: Row, error: PhotoError) -> Row:

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.archives import member as archives_member
-from pipeline.archives import reader as archives
+from pipeline.archives.member import ArchiveError
 from pipeline.archives.names import printable
+from pipeline.archives.reader import read_rows
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
-from pipeline.index.schema import member_of
 from pipeline.stages.row import Row, ended, to_table
 from pipeline.storage import traffic
 
@@ -73,26 +71,13 @@ def unsafe(path: str) -> bool:
 
 def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
     """The bytes of members of one archive, or the reason why there are none."""
-    source, format = index_rows[0]["source"], index_rows[0]["archive_format"]
-    by_member: dict[archives_member.Member, list[Row]] = {}  # a made-up zip may list the same bytes twice by one name
-    for index_row in index_rows:
-        by_member.setdefault(member_of(index_row), []).append(index_row)
     begun = time.perf_counter()
-    try:
-        archives.check_unchanged(source, index_rows[0].get("source_version"))
-        for member, data in archives.read_members(source, format, list(by_member), limits):
-            seconds = time.perf_counter() - begun
-            for index_row in by_member.pop(member):
-                yield received({**started(index_row), "seconds_fetch": seconds}, data)
-            begun = time.perf_counter()
-    except (archives_member.ArchiveError, storage.StorageError) as error:
-        if isinstance(error, storage.StorageError) and error.stops_run:
-            raise  # the network's trouble is not the archive's
-        lost = error if isinstance(error, archives_member.ArchiveError) else archives_member.ArchiveError(str(error))
-        yield from (received(started(row), lost) for rows in by_member.values() for row in rows)
+    for index_row, data in read_rows(index_rows, limits):
+        yield received({**started(index_row), "seconds_fetch": time.perf_counter() - begun}, data)
+        begun = time.perf_counter()
 
 
-def received(row: Row, data: bytes | archives_member.ArchiveError) -> Row:
-    if isinstance(data, archives_member.ArchiveError):
+def received(row: Row, data: bytes | ArchiveError) -> Row:
+    if isinstance(data, ArchiveError):
         return ended(row, "failed", data.error_type, str(data))
     return {**row, "data": data}

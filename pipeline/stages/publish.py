@@ -26,6 +26,7 @@ from pipeline.stages import row
 from pipeline.stages.paste import PastedFile, PasteRequest, paste_faces
 from pipeline.stages.row import Row, crops_of
 from pipeline.stages.score import score_face
+from pipeline.storage.output import Output
 
 DONE = pa.schema([("photo_id", pa.string()), ("status", pa.string()), ("face_count", pa.int32())])
 
@@ -63,7 +64,7 @@ def publish_photo(current: Row, job: Job) -> Row:
     """Paste, score, encode and write one photo."""
     begun = time.perf_counter()
     built = composed(current, job)
-    uri = storage.join(job.output, "restored", restored_path(current, built.format))
+    uri = storage.join(Output(job.output).restored, restored_path(current, built.format))
     storage.write_bytes(uri, built.data)
     if job.settings.save_faces:
         save_faces(current, job)
@@ -144,7 +145,7 @@ def save_faces(current: Row, job: Job) -> None:
     for column, suffix in (("restored_crops", ""), ("crops", "_lq")):
         for n, crop in enumerate(crops_of(current, column)):
             _, png = cv2.imencode(".png", crop[..., ::-1])
-            uri = storage.join(job.output, "faces", current["photo_id"], f"{n}{suffix}.png")
+            uri = storage.join(Output(job.output).faces, current["photo_id"], f"{n}{suffix}.png")
             storage.write_bytes(uri, png.tobytes())
 
 

@@ -4,7 +4,6 @@ Between stages travel encoded bytes and aligned crops, never decoded photos. Eve
 fixed type, so that a block in which some column is all null has the type of every other block.
 """
 
-import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +29,6 @@ FOUND_FACE = pa.struct(
         ("quality_after", pa.float32()),
     ]
 )
-
-# No space, over the quota, read-only: what every other write will meet too.
-STORAGE_WIDE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 # `status` is null while a photo is on its way; a stage leaves rows that have one as they are.
 SCHEMA = pa.schema(
@@ -74,7 +70,8 @@ NOTHING_MORE = dict.fromkeys(("data", "crops", "restored_crops", "masks", "backg
 def each_open(table: pa.Table, work: Callable[[Row], Row]) -> pa.Table:
     """`work` on every row that has no status yet; rows in = rows out, in their order.
 
-    An error that `work` does not foresee becomes the row's own failure and costs no other photo.
+    An error that `work` does not foresee becomes the row's own failure and costs no other photo; one of storage that
+    every photo would meet is raised.
     """
     return to_table([guarded(row, work) if row["status"] is None else row for row in table.to_pylist()])
 
@@ -85,7 +82,7 @@ def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
     except PhotoError as error:
         return ended(row, "failed", error.error_type, str(error))
     except Exception as error:
-        if concerns_every_photo(error):
+        if isinstance(error, storage.StorageError) and error.stops_run:
             raise
         return unforeseen(row, error)
 
@@ -93,13 +90,6 @@ def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
 def unforeseen(row: Row, error: Exception) -> Row:
     """The failed row of a photo that met an error of no kind that is expected."""
     return ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
-
-
-def concerns_every_photo(error: Exception) -> bool:
-    """Whether storage as a whole is in trouble: then the run stops, for a row would blame the photo for it."""
-    if not isinstance(error, storage.StorageError):
-        return False
-    return error.reason != "failed" or getattr(error.__cause__, "errno", None) in STORAGE_WIDE
 
 
 def ended(row: Row, status: str, error_type: str | None = None, error: str | None = None) -> Row:

@@ -59,14 +59,14 @@ def _retries_of_s3() -> dict[str, Any]:
     return {"mode": mode or "standard", "total_max_attempts": int(requests) if requests else _REQUESTS}
 
 
-def retried(uri: str, work: Callable[[], Result]) -> Result:
+def retried(uri: str, work: Callable[[], Result], writing: bool = False) -> Result:
     """What `work` gives, tried again with backoff and full jitter while the server is in trouble.
 
     A StorageError in the end; one that no longer stops the run when the server answers to something else meanwhile.
     """
     for attempt in range(_ATTEMPTS):
         try:
-            with storage_errors(uri):
+            with storage_errors(uri, writing):
                 return work()
         except StorageError as error:
             if error.reason != "unreachable":

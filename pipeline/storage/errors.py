@@ -44,18 +44,23 @@ class StorageError(InterLCMError):
     none), "unreachable" (also: the server asks to slow down), "full" (no space, over the quota, read-only) or "failed".
     """
 
-    def __init__(self, message: str, reason: str = "failed") -> None:
+    def __init__(self, message: str, reason: str = "failed", writing: bool = False) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.writing = reason, writing
 
     @property
     def stops_run(self) -> bool:
-        """Whether it would hit every other photo as well, and goes away without a change to any of them."""
-        return self.reason in ("unreachable", "credentials", "full")
+        """Whether every other photo would meet it too, and no change to any of them makes it go away.
+
+        A member that is missing or closed to us is that member's trouble. An OUTPUT that is, is everybody's.
+        """
+        if self.reason in ("unreachable", "credentials", "full"):
+            return True
+        return self.writing and self.reason in ("missing", "denied")
 
 
 @contextmanager
-def storage_errors(uri: str) -> Iterator[None]:
+def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
     """Turn what a client raises into a StorageError. All of Exception: each client has classes of its own."""
     try:
         yield
@@ -63,7 +68,7 @@ def storage_errors(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason, words = _reason(uri, error)
-        raise StorageError(f"{uri}: {words}", reason) from error
+        raise StorageError(f"{uri}: {words}", reason, writing) from error
 
 
 def _reason(uri: str, error: Exception) -> tuple[str, str]:

@@ -145,9 +145,11 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write a file whole or not at all, over what was there; folders above it are made."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
-        retried(uri, lambda: fs.pipe_file(path, data))  # one PUT: an object store shows all of it or nothing
+        retried(
+            uri, lambda: fs.pipe_file(path, data), writing=True
+        )  # one PUT: an object store shows all of it or nothing
         return
-    with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
+    with storage_errors(uri, writing=True), local_disk.appearing(Path(path)) as temporary:
         temporary.write_bytes(data)
 
 
@@ -155,9 +157,9 @@ def put_file(uri: str, source: Path) -> None:
     """Write a file whole or not at all from a local one, which may be larger than memory."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
-        retried(uri, lambda: fs.put_file(str(source), path))
+        retried(uri, lambda: fs.put_file(str(source), path), writing=True)
         return
-    with storage_errors(uri), local_disk.appearing(Path(path)) as temporary:
+    with storage_errors(uri, writing=True), local_disk.appearing(Path(path)) as temporary:
         shutil.copyfile(source, temporary)
 
 
@@ -168,10 +170,10 @@ def create_bytes(uri: str, data: bytes) -> bool:
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
-        with storage_errors(uri):
+        with storage_errors(uri, writing=True):
             return local_disk.create(Path(path), data)
     try:
-        retried(uri, lambda: fs.pipe_file(path, data, mode="create"))
+        retried(uri, lambda: fs.pipe_file(path, data, mode="create"), writing=True)
     except StorageError as error:
         if isinstance(error.__cause__, FileExistsError) or error_code(error) in ("PreconditionFailed", "412"):
             return False

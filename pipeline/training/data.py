@@ -20,23 +20,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import torch
-from ray.data import DataContext
 
 from interlcm.degradation import lq_for
 from interlcm.errors import TrainingError
 from pipeline import storage
-from pipeline.archives import member as archives_member
-from pipeline.archives import reader as archives
 from pipeline.archives.compressed import COMPRESSIONS
+from pipeline.archives.member import ArchiveError
+from pipeline.archives.reader import read_rows
+from pipeline.cluster import ray_data
 from pipeline.config.limits import DEFAULTS
 from pipeline.config.secrets import Environment
 from pipeline.faces import alignment
 from pipeline.index.files import parquet_files
-from pipeline.index.schema import member_of
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.errors import PhotoError
 from pipeline.photos.view import view_of
 from pipeline.sandbox import parent as sandbox
+from pipeline.storage.output import Output
 from pipeline.training.settings import TrainingSettings
 
 Crop = npt.NDArray[np.uint8]
@@ -77,7 +77,7 @@ def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 def crop_list(output: str, held_out: int) -> CropList:
     """What the index of a training has to offer. TrainingError where that is not enough."""
     tables = [
-        pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(output, "index", file))), columns=COLUMNS)
+        pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(Output(output).index, file))), columns=COLUMNS)
         for file in parquet_files(output)
     ]
     rows = pa.concat_tables(tables)
@@ -114,7 +114,7 @@ class CropReader:
             row = self.crops.place(self.settings.seed, place, offset)
             try:
                 hq = self.crop(row)
-            except (PhotoError, archives_member.ArchiveError) as error:
+            except (PhotoError, ArchiveError) as error:
                 left_out.append(f"{row['member']}: {error}")
                 continue
             return {**self.pair(hq, place, self.settings.flip), "left_out": "\n".join(left_out)}
@@ -128,7 +128,7 @@ class CropReader:
             row = self.crops.held_row(number)
             try:
                 pairs.append(self.pair(self.crop(row), f"held-out {number}", flip=0.0))
-            except (PhotoError, archives_member.ArchiveError) as error:
+            except (PhotoError, ArchiveError) as error:
                 left_out.append(f"{row['member']}: {error}")
         if not pairs and left_out:
             raise TrainingError(f"none of the {len(left_out)} held-out photos can be used; the first: {left_out[0]}")
@@ -145,13 +145,12 @@ class CropReader:
 
     def crop(self, row: dict[str, Any]) -> Crop:
         """(size, size, 3) uint8 of one member. Raises PhotoError or ArchiveError for one that cannot be used."""
-        source, format, member = row["source"], row["archive_format"], member_of(row)
-        if source not in self._checked:
-            archives.check_unchanged(source, row["source_version"])
-            self._checked.add(source)
-        (_, data), *_ = archives.read_members(source, format, [member])
-        if isinstance(data, archives_member.ArchiveError):
+        # Whether the archive is the one that was indexed is asked once, not for each of its crops.
+        version = None if row["source"] in self._checked else row["source_version"]
+        ((_, data),) = read_rows([{**row, "source_version": version}], DEFAULTS)
+        if isinstance(data, ArchiveError):
             raise data
+        self._checked.add(row["source"])
         seen = sandbox.run(view_of, data, DEFAULTS, limits=DEFAULTS)
         if seen.srgb is None:
             raise PhotoError("not_aligned", "several pictures in one file; training takes one square face crop in each")
@@ -171,9 +170,7 @@ def batches(
     crops: a CropList in Ray's object store. Tasks anywhere in the cluster read, decode and degrade ahead of what is
     asked for.
     """
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
+    ray_data.quiet().execution_options.preserve_order = True
     count = settings.recipe.iterations - after
     read = partial(
         read_iteration, crops=crops, settings=settings, size=size, after=after, rank=rank, workers=workers,

@@ -18,9 +18,11 @@ from interlcm.perceptual import HEADS, TRUNK
 from interlcm.weights_index import WeightsError
 from pipeline import storage
 from pipeline.cluster import connect as cluster
+from pipeline.config.limits import DEFAULTS
 from pipeline.config.secrets import Environment
 from pipeline.config.settings import DEMO, Settings
 from pipeline.index import build as index_build
+from pipeline.index.sources import expand
 from pipeline.storage import client as storage_client
 from pipeline.training import data as training_data
 from pipeline.training import files as training_files
@@ -36,18 +38,12 @@ def prepare(
 ) -> TrainingJob:
     """Index the sources, unless OUTPUT did before, and check that all a training needs is there. Ray has to be running.
 
-    Raises TrainingError, WeightsError or StorageError in one line.
+    Raises TrainingError, WeightsError or StorageError in one line; `check` finds most of it before Ray starts.
     """
-    if find_spec("tensorboard") is None:
-        raise TrainingError("training logs for TensorBoard, which is not installed; pip install 'interlcm[train]'")
     output = storage.canonical(output)
-    check_weights(weights, settings)
-    begun = json.loads(storage.read_bytes(storage.join(output, "train.json"))) if exists(output) else {}
-    names = [storage.canonical(source) for source in sources] or begun.get("sources", [])
-    if not names:
-        raise TrainingError("there is nothing to train on; name SOURCES: archives or folders of face crops")
+    names, begun = names_of(sources, output)
     if not begun:
-        index_build.build_index(names, output)
+        index_build.build_index(expand(names, output), output, DEFAULTS)
     crops = training_data.crop_list(output, settings.held_out)
     training_files.record(output, {
         "settings": settings.to_dict(), "sources": names, "weights": digest(weights), "unet": unet,
@@ -56,6 +52,25 @@ def prepare(
     environment = Environment(storage_client.environment())
     place = weights if weights == DEMO else storage.canonical(weights)
     return TrainingJob(settings, output, place, unet, ray.put(crops), environment)
+
+
+def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
+    """What can be known without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
+    if find_spec("tensorboard") is None:
+        raise TrainingError("training logs for TensorBoard, which is not installed; pip install 'interlcm[train]'")
+    check_weights(weights, settings)
+    names, begun = names_of(sources, storage.canonical(output))
+    if not begun:
+        expand(names, output)
+
+
+def names_of(sources: Sequence[str], output: str) -> tuple[list[str], bool]:
+    """The sources of a training, those of its first start where none are named now; and whether it was started."""
+    begun = json.loads(storage.read_bytes(storage.join(output, "train.json"))) if exists(output) else {}
+    names = [storage.canonical(source) for source in sources] or begun.get("sources", [])
+    if not names:
+        raise TrainingError("there is nothing to train on; name SOURCES: archives or folders of face crops")
+    return names, bool(begun)
 
 
 def exists(output: str) -> bool:

@@ -12,18 +12,20 @@ import ray
 from interlcm.errors import InterLCMError
 from pipeline import storage
 from pipeline.config.secrets import Environment
+from pipeline.index.schema import root_id
 from pipeline.manifest import query
 from pipeline.storage import client as storage_client
 from pipeline.storage.errors import StorageError, storage_errors
+from pipeline.storage.output import Output
 
 CHUNK = 32  # files that one task reads
 READ = 4 << 20  # bytes of a file that are in memory at once
 SHOWN = 20  # photo_ids that fit into a line
 
 # The newest row of each photo, in the order of the files. A further page has its member's index row.
-RESTORED = r"""
+RESTORED = """
 SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name
-FROM photos p LEFT JOIN index i ON i.photo_id = regexp_replace(p.photo_id, '-p\d+$', '')
+FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
 WHERE p.status = 'restored' ORDER BY p.restored_uri, p.photo_id
 """
 
@@ -70,7 +72,7 @@ class Verified:
         """Raises VerifyError when there are problems."""
         if not self.problems:
             return
-        ids = sorted({problem.listed.photo_id.partition("-p")[0] for problem in self.problems})
+        ids = sorted({root_id(problem.listed.photo_id) for problem in self.problems})
         which = f" AND photo_id IN ({', '.join(map(repr, ids))})" if len(ids) <= SHOWN else ""
         again = f"interlcm restore SOURCE... --output {output} --where \"status = 'restored'{which}\""
         wrong = f"{output}: {len(self.problems)} of {self.total} restored files are not as the manifest says"
@@ -103,10 +105,10 @@ def restored(output: str) -> list[Listed]:
 
 def uri_now(uri: str, archive_name: str | None, output: str) -> str:
     """Where a file lies when the run was copied to OUTPUT since it was made."""
-    if archive_name is None or uri.startswith(storage.join(output, "restored") + "/"):
+    if archive_name is None or uri.startswith(Output(output).restored + "/"):
         return uri
     _, found, path = uri.partition(f"/restored/{archive_name}/")
-    return storage.join(output, "restored", archive_name, path) if found else uri
+    return storage.join(Output(output).restored, archive_name, path) if found else uri
 
 
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
@@ -153,7 +155,7 @@ def digest(uri: str) -> str:
 
 def unlisted(output: str, listed: set[str]) -> list[str]:
     """The files below restored/ that are not among these, sorted."""
-    folder = storage.join(output, "restored")
+    folder = Output(output).restored
     if not storage.exists(folder):
         return []
     uris = [storage.join(folder, path) for path, _ in storage.list_files(folder)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import torch
 
@@ -21,6 +19,7 @@ from pipeline.config.settings import Settings
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
+from pipeline.run.attempts import AttemptsError, attempt_with
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.detect import DetectFaces
@@ -34,10 +33,8 @@ from pipeline.verify.likeness import ROUNDING, difference
 
 MADE_WITH = ("settings_digest", "weights_digest", "software_version")
 # The newest row of each photo, faces and all, and which index row it comes from.
-ROWS = r"""
-SELECT newest.*, i.archive_name, i.photo_id AS index_id FROM (
-    SELECT * FROM manifest QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1) AS newest
-JOIN index i ON i.photo_id = regexp_replace(newest.photo_id, '-p\d+$', '')
+ROWS = """
+SELECT newest.*, i.archive_name FROM newest JOIN index i ON i.photo_id = newest.index_id
 WHERE newest.status = 'restored' ORDER BY newest.photo_id
 """
 
@@ -66,7 +63,7 @@ def replay(output: str, count: int, seed: int) -> Iterator[Replayed]:
         try:
             job, resources = job_of(output, rows[0])
             stages = DetectFaces(job, resources.find_device), RestoreFaces(job, resources)
-        except (VerifyError, WeightsError, storage.StorageError) as error:
+        except (VerifyError, AttemptsError, WeightsError, storage.StorageError) as error:
             yield from (Replayed(one["restored_uri"], "not replayed", str(error)) for one in rows)
             continue
         for one in rows:
@@ -85,12 +82,10 @@ def made_with(made: Row) -> tuple[str, ...]:
 
 
 def job_of(output: str, made: Row) -> tuple[Job, Resources]:
-    """The attempt that made a row, as run.json has it. Raises VerifyError."""
-    attempts = json.loads(storage.read_bytes(storage.join(output, "run.json")))["attempts"]
-    fitting = [one for one in attempts if all(one[name] == made[name] for name in MADE_WITH[:2])]
-    if not fitting:
+    """The attempt that made a row, as run.json has it. Raises VerifyError or AttemptsError."""
+    attempt = attempt_with(output, made["settings_digest"], made["weights_digest"])
+    if attempt is None:
         raise VerifyError(f"{output}/run.json: no attempt with settings {made['settings_digest'][:12]}")
-    attempt: dict[str, Any] = fitting[-1]
     job = Job(
         settings=Settings.from_dict(attempt["settings"]),
         output=output,

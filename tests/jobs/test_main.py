@@ -11,10 +11,9 @@ import pytest
 
 from jobs import weights
 from jobs.__main__ import app
-from pipeline.index.build import build_index
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
-from tests.support.archives import put, tar_bytes
+from tests.support.archives import index_sources, put, tar_bytes
 from tests.support.ceph import CephGateway, free_port
 from tests.support.command import Interlcm
 from tests.support.pictures import coffee, encoded, hopper
@@ -218,7 +217,7 @@ def test_strict_tells_that_photos_failed(
     source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
 ) -> None:
     output = str(tmp_path / "out")
-    build_index([source], output)
+    index_sources([source], output)
     rows = pending_rows(output).to_pylist()
     results = [result_row("", status, photo_id=row["photo_id"], source=row["source"])
                for row, status in zip(rows, ("failed", "skipped"), strict=True)]  # fmt: skip

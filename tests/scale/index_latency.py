@@ -20,6 +20,7 @@ from pipeline.archives import reader as archives
 from pipeline.archives import tar_ranges
 from pipeline.archives.tar_headers import Walk
 from pipeline.benchmark.index import built
+from pipeline.config.limits import Limits
 from pipeline.storage import client as storage_client
 from pipeline.storage import traffic
 from tests.support.ceph import CephGateway
@@ -61,8 +62,8 @@ def main(members: int = 2000, kilobytes: int = 500, milliseconds: int = 20) -> N
         proxy = fresh.Process(target=late, args=(gateway.rgw_port, milliseconds / 1000, theirs), daemon=True)
         proxy.start()  # in a process of its own, so as not to take the time of the one that is measured
         storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
-        told("zip", "s3://slow/a.zip", lambda uri: archives.list_members(uri, "zip"))
-        told("tar", "s3://slow/a.tar", lambda uri: archives.list_members(uri, "tar"))
+        told("zip", "s3://slow/a.zip", lambda uri: archives.list_members(uri, "zip", Limits()))
+        told("tar", "s3://slow/a.tar", lambda uri: archives.list_members(uri, "tar", Limits()))
         told("tar, from header to header", "s3://slow/a.tar", one_walk)
         proxy.terminate()
 

@@ -12,6 +12,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
+from pipeline.config.limits import Limits
+from pipeline.index.build import IndexSummary, build_index
+from pipeline.index.sources import expand
 
 PHOTOS = {f"album/{n:02}.jpg": bytes([n]) * (40_000 + n) for n in range(6)}
 
@@ -72,7 +75,7 @@ def listed(uri: str) -> tuple[list[Member], ArchiveError | None]:
     try:
         format = archives.archive_format(uri)
         assert format is not None
-        for member in archives.list_members(uri, format):
+        for member in archives.list_members(uri, format, Limits()):
             members.append(member)
     except ArchiveError as error:
         return members, error
@@ -83,7 +86,7 @@ def contents(uri: str, members: list[Member]) -> dict[str, bytes | str]:
     """The bytes of members by path, or the error_type of those that cannot be read."""
     format = archives.archive_format(uri)
     assert format is not None
-    found = archives.read_members(uri, format, members)
+    found = archives.read_members(uri, format, members, Limits())
     return {member.path: data.error_type if isinstance(data, ArchiveError) else data for member, data in found}
 
 
@@ -92,3 +95,8 @@ def put(folder: str, name: str, data: bytes) -> str:
     uri = storage.join(folder, name)
     storage.write_bytes(uri, data)
     return uri
+
+
+def index_sources(sources: list[str], output: str) -> IndexSummary:
+    """Index sources as a run does, with the default limits."""
+    return build_index(expand(sources, output), output, Limits())

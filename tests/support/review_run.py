@@ -51,7 +51,9 @@ def write_run(folder: Path) -> str:
     archive = folder / "scans.tar"
     folder.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(tar_bytes(members))
-    write_archive(Source(str(archive), "file"), "scans.tar", storage.join(output, "index", "scans.parquet"), output)
+    write_archive(
+        Source(str(archive), "file"), "scans.tar", storage.join(output, "index", "scans.parquet"), output, Limits()
+    )
     with connect(output) as connection:
         index = run(connection, "FROM index").to_pylist()
     rows = [finished(row, members[row["member"]], output, minute) for minute, row in enumerate(index)]

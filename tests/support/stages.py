@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.config.job import Job
+from pipeline.config.limits import Limits
 from pipeline.config.settings import Settings
 from pipeline.index.build import write_archive
 from pipeline.index.sources import Source
@@ -59,5 +60,5 @@ def indexed(source: Path, output: Path) -> pa.Table:
     """The index rows of one archive or folder, as a run that starts finds them."""
     kind = "folder" if source.is_dir() else "archive"
     target = storage.join(str(output), "index", f"{source.name}.parquet")
-    write_archive(Source(str(source), kind), source.name, target, str(output))
+    write_archive(Source(str(source), kind), source.name, target, str(output), Limits())
     return pending_rows(str(output))

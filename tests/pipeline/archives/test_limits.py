@@ -30,7 +30,7 @@ def test_a_member_over_a_limit_costs_itself_alone(name: str, tmp_path: Path) -> 
     files = {"a.jpg": b"x" * 100, "b.jpg": b"x" * 101, "1/2/3/c.jpg": b"x", "1/2/d.jpg": b"x", "./1//2/./e.jpg": b"x"}
     pack = {"a.tar": tar_bytes, "a.tar.gz": lambda files: tar_bytes(files, "w:gz"), "a.zip": zip_bytes}[name]
     uri, format = put(str(tmp_path), name, pack(files)), name.removeprefix("a.")
-    members = list(archives.list_members(uri, format))
+    members = list(archives.list_members(uri, format, Limits()))
     limits = Limits(member_bytes=100, depth=2)
     assert outcomes(uri, format, members, limits) == ["read", "too_large", "too_deep", "read", "read"]
     assert outcomes(uri, format, members, Limits()) == ["read"] * 5
@@ -77,7 +77,7 @@ def test_a_ratio_says_nothing_of_little(tmp_path: Path) -> None:
     for name, data in {"a.zip": zip_bytes({"a.jpg": page}), "a.tar.gz": tar_bytes({"a.jpg": page}, "w:gz")}.items():
         uri, format = put(str(tmp_path), name, data), name.removeprefix("a.")
         assert len(page) < RATIO_COUNTS_FROM and len(page) > 500 * len(data)
-        assert outcomes(uri, format, list(archives.list_members(uri, format)), Limits()) == ["read"]
+        assert outcomes(uri, format, list(archives.list_members(uri, format, Limits())), Limits()) == ["read"]
 
 
 def test_a_file_that_grew_since_it_was_indexed_is_measured_again(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_names_over_the_limit_are_short_rows_of_their_own(tmp_path: Path) -> Non
     names = ["n" * LONGEST_NAME, "n" * (LONGEST_NAME + 1), "n" * (LONGEST_NAME + 2)]
     uri = put(str(tmp_path), "a.tar", tar_bytes(dict.fromkeys(names, b"x")))
     target = str(tmp_path / "index.parquet")
-    write_archive(Source(uri, "archive"), "a.tar", target, str(tmp_path / "out"))
+    write_archive(Source(uri, "archive"), "a.tar", target, str(tmp_path / "out"), Limits())
     rows = pq.read_table(target).to_pylist()
     assert [row["error_type"] for row in rows] == [None, "name_too_long", "name_too_long"]
     assert rows[0]["member"] == names[0]
@@ -107,15 +107,15 @@ def test_xz_streams_follow_each_other_and_are_bounded(tmp_path: Path) -> None:
     whole = tar_bytes(PHOTOS)
     parts = [lzma.compress(whole[n : n + 50_000]) for n in range(0, len(whole), 50_000)]
     uri = put(str(tmp_path), "a.tar.xz", bytes(8).join(parts) + bytes(12))
-    members = list(archives.list_members(uri, "tar.xz"))
-    found = archives.read_members(uri, "tar.xz", members)
+    members = list(archives.list_members(uri, "tar.xz", Limits()))
+    found = archives.read_members(uri, "tar.xz", members, Limits())
     assert {one.path: data for one, data in found} == PHOTOS
     greedy = lzma.compress(END, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30, "preset": 0}])
     with pytest.raises(ArchiveError, match="[Mm]emory"):
-        list(archives.list_members(put(str(tmp_path), "b.tar.xz", greedy), "tar.xz"))
+        list(archives.list_members(put(str(tmp_path), "b.tar.xz", greedy), "tar.xz", Limits()))
 
 
 def test_gzip_members_follow_each_other(tmp_path: Path) -> None:
     whole = tar_bytes(PHOTOS)
     uri = put(str(tmp_path), "a.tar.gz", gzip.compress(whole[:70_000]) + gzip.compress(whole[70_000:]))
-    assert [one.path for one in archives.list_members(uri, "tar.gz")] == list(PHOTOS)
+    assert [one.path for one in archives.list_members(uri, "tar.gz", Limits())] == list(PHOTOS)

@@ -12,6 +12,7 @@ from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import escape_name, unescape_name
+from pipeline.config.limits import Limits
 from tests.support.archives import PHOTOS, CountedFileSystem, contents, listed, put, tar_bytes, zip_bytes
 
 MAKERS = {
@@ -86,7 +87,7 @@ def test_a_compressed_tar_is_read_once(format: str) -> None:
     uri = put("counted://stream", "a." + format, MAKERS[format](PHOTOS))
     members, _ = listed(uri)
     CountedFileSystem.reset()
-    found = list(archives.read_members(uri, format, members[::-1]))
+    found = list(archives.read_members(uri, format, members[::-1], Limits()))
     assert [member.path for member, _ in found] == list(PHOTOS)
     assert CountedFileSystem.bytes_read == storage.describe(uri)[1]
 
@@ -101,7 +102,7 @@ def test_a_truncated_compressed_tar_lists_what_came_before(format: str, tmp_path
     assert error.error_type.startswith("archive_")
     assert "\n" not in str(error)
     assert 5 <= len(members) <= 10
-    outcomes = list(archives.read_members(uri, format, members))
+    outcomes = list(archives.read_members(uri, format, members, Limits()))
     assert len(outcomes) == len(members)
     assert all(outcome == noise[member.path] for member, outcome in outcomes[:-2])
     assert isinstance(outcomes[-1][1], ArchiveError)
@@ -114,7 +115,7 @@ def test_a_stream_damaged_in_the_middle_fails_every_member_behind(tmp_path: Path
     members, _ = listed(uri)
     half = len(data) // 2
     put(str(tmp_path), "a.tar.gz", data[:half] + bytes(1000) + data[half + 1000 :])
-    outcomes = list(archives.read_members(uri, "tar.gz", members))
+    outcomes = list(archives.read_members(uri, "tar.gz", members, Limits()))
     assert [member for member, _ in outcomes] == members
     assert outcomes[0][1] == noise["0.jpg"]
 
@@ -135,10 +136,10 @@ def test_a_folder_is_an_archive_of_loose_files(tmp_path: Path) -> None:
         file.write(b"latin")
     put(str(tmp_path), "inner.tar", tar_bytes(PHOTOS))
     (tmp_path / "soft.jpg").symlink_to("/etc/passwd")
-    members = list(archives.list_members(str(tmp_path), "folder"))
+    members = list(archives.list_members(str(tmp_path), "folder", Limits()))
     assert [member.path for member in members] == [*PHOTOS, "caf\u201bE9.jpg", "soft.jpg"]
     gone = Member("gone.jpg", "file", 1, 0, 1)
-    found = dict(archives.read_members(str(tmp_path), "folder", [*members, gone]))
+    found = dict(archives.read_members(str(tmp_path), "folder", [*members, gone], Limits()))
     assert found[members[0]] == PHOTOS["album/00.jpg"]
     assert found[members[6]] == b"latin"
     assert [type(found[member]) for member in (members[7], gone)] == [ArchiveError, ArchiveError]

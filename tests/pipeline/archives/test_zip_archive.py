@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.archives import reader as archives
 from pipeline.archives.member import Member
+from pipeline.config.limits import Limits
 from tests.support.archives import PHOTOS, contents, listed, put, zip_bytes
 
 
@@ -18,7 +19,7 @@ def test_duplicate_names_keep_their_own_bytes(tmp_path: Path) -> None:
         pack.writestr("a.jpg", b"second")
     uri = put(str(tmp_path), "a.zip", sink.getvalue())
     members, _ = listed(uri)
-    assert [outcome for _, outcome in archives.read_members(uri, "zip", members)] == [b"first", b"second"]
+    assert [outcome for _, outcome in archives.read_members(uri, "zip", members, Limits())] == [b"first", b"second"]
 
 
 def test_zip_kinds_and_names(tmp_path: Path) -> None:
@@ -90,9 +91,9 @@ def test_zip64_and_bytes_before_the_archive(tmp_path: Path) -> None:
         for n in range(65_600):  # more than 65535 members: zip64 end records
             pack.writestr(zipfile.ZipInfo(f"{n}"), b"")
     uri = put(str(tmp_path), "big.zip", b"#!/bin/sh self-extracting\n" + sink.getvalue())
-    members = list(archives.list_members(uri, "zip"))
+    members = list(archives.list_members(uri, "zip", Limits()))
     assert len(members) == 65_606
-    found = dict(archives.read_members(uri, "zip", members[:6]))
+    found = dict(archives.read_members(uri, "zip", members[:6], Limits()))
     assert [found[member] for member in members[:6]] == list(PHOTOS.values())
 
 

@@ -12,7 +12,7 @@ from pipeline.benchmark import memory, photos, throughput
 from pipeline.benchmark.stand_in import Call
 from pipeline.benchmark.throughput import Measured
 from pipeline.config.resources import Resources
-from pipeline.index.build import build_index
+from tests.support.archives import index_sources
 
 PHOTOS = 24
 LAG = 12.0  # seconds: what earlier tests counted on the same cluster is exported up to ten later
@@ -22,7 +22,7 @@ LAG = 12.0  # seconds: what earlier tests counted on the same cluster is exporte
 def measured(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Measured:
     folder = tmp_path_factory.mktemp("throughput")
     photos.write_archives(str(folder / "scans"), PHOTOS, 20_000, 40_000)
-    build_index([str(folder / "scans")], str(folder / "run"))
+    index_sources([str(folder / "scans")], str(folder / "run"))
     time.sleep(LAG)
     return throughput.measure(str(folder / "run"), Resources(1, 1, batch_faces=2), seconds=0.02, size=64)
 
@@ -68,7 +68,7 @@ def test_the_memory_benchmark_sees_every_kind_of_process(
     """Another run; behind the first, whose counters reach the nodes late."""
     monkeypatch.setattr(memory, "PAUSE", 0.5)
     photos.write_archives(str(tmp_path / "scans"), 24, 20_000, 40_000)
-    build_index([str(tmp_path / "scans")], str(tmp_path / "run"))
+    index_sources([str(tmp_path / "scans")], str(tmp_path / "run"))
     seen = memory.measure(str(tmp_path / "run"), Resources(1, 1, batch_faces=2), 64)
     limit = int(ray.cluster_resources()["object_store_memory"])
     rows = memory.table(seen, limit)

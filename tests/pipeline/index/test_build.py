@@ -14,14 +14,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import storage
 from pipeline.archives import reader as archives
-from pipeline.archives.member import ArchiveError
-from pipeline.index.build import IndexSummary, build_index, write_archive
+from pipeline.archives.member import ArchiveError, member_of
+from pipeline.config.limits import Limits
+from pipeline.index.build import IndexSummary, write_archive
 from pipeline.index.files import index_files
-from pipeline.index.schema import INDEX_SCHEMA, member_of, photo_id
+from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import write as manifest_write
-from tests.support.archives import PHOTOS, put, tar_bytes, zip_bytes
+from tests.support.archives import PHOTOS, index_sources, put, tar_bytes, zip_bytes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -70,7 +71,7 @@ def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
     put(source, "c.tar", zip_bytes(PHOTOS))
     put(source, "empty.tar", b"")
     put(source, "notes.txt", b"text")
-    summary = build_index([source], str(tmp_path / "out"))
+    summary = index_sources([source], str(tmp_path / "out"))
     assert summary == IndexSummary(archives=5, members=25, photos=25, bytes=4 * BYTES + 4, errors=1)
     found = rows(tmp_path / "out")
     assert len({row["photo_id"] for row in found}) == len(found) == 26
@@ -94,16 +95,16 @@ def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
 
 def test_a_row_leads_back_to_the_bytes(tmp_path: Path) -> None:
     uri = put(str(tmp_path), "a.zip", zip_bytes(PHOTOS))
-    build_index([uri], str(tmp_path / "out"))
+    index_sources([uri], str(tmp_path / "out"))
     found = rows(tmp_path / "out")
     assert [row["photo_id"] for row in found] == [photo_id(uri, name, 0) for name in PHOTOS]
-    read = archives.read_members(uri, "zip", [member_of(row) for row in found])
+    read = archives.read_members(uri, "zip", [member_of(row) for row in found], Limits())
     assert {member.path: data for member, data in read} == PHOTOS
 
 
 def test_a_truncated_archive_keeps_what_came_before(tmp_path: Path) -> None:
     uri = put(str(tmp_path), "cut.tar", tar_bytes(PHOTOS)[:100_000])
-    summary = build_index([uri], str(tmp_path / "out"))
+    summary = index_sources([uri], str(tmp_path / "out"))
     assert (summary.members, summary.errors) == (3, 1)
     assert [row["member"] for row in rows(tmp_path / "out")] == [*list(PHOTOS)[:3], ""]
     assert [row["error_type"] for row in rows(tmp_path / "out")] == [None] * 3 + ["archive_truncated"]
@@ -114,7 +115,7 @@ def test_repeated_and_hostile_names_are_rows_of_their_own(tmp_path: Path) -> Non
         for name in ("a.jpg", "../../escape.jpg", "a.jpg", "", "a.jpg"):
             tar.addfile(tarfile.TarInfo(name))
         tar.addfile(tarfile.TarInfo("caf\udce9.jpg"))
-    summary = build_index([str(tmp_path / "a.tar")], str(tmp_path / "out"))
+    summary = index_sources([str(tmp_path / "a.tar")], str(tmp_path / "out"))
     assert summary == IndexSummary(archives=1, members=6, photos=6, bytes=0, errors=0)
     found = rows(tmp_path / "out")
     assert [(row["member"], row["occurrence"]) for row in found] == [
@@ -132,11 +133,11 @@ def test_repeated_and_hostile_names_are_rows_of_their_own(tmp_path: Path) -> Non
 def test_indexed_archives_stay_and_new_ones_are_added(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     first = put(str(tmp_path), "a/x.tar", tar_bytes(PHOTOS))
-    build_index([first], output)
+    index_sources([first], output)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "index").iterdir()}
     put(str(tmp_path), "a/x.tar", b"changed")
     second = put(str(tmp_path), "b/x.tar", tar_bytes(PHOTOS))
-    assert build_index([first, second], output).archives == 2
+    assert index_sources([first, second], output).archives == 2
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     names = {row["source"]: row["archive_name"] for row in rows(tmp_path / "out")}
     assert names[first] == "x.tar"
@@ -148,14 +149,14 @@ def test_a_mended_archive_is_indexed_anew_and_the_good_rows_stay(tmp_path: Path)
     whole = tar_bytes(PHOTOS)
     uri = put(str(tmp_path), "a.tar", whole[:100_000])
     other = put(str(tmp_path), "b/a.tar", whole)
-    build_index([uri, other], output)
+    index_sources([uri, other], output)
     before = {row["photo_id"] for row in rows(tmp_path / "out") if row["kind"] == "file"}
     manifest_write.write_part(
         [result(row, "failed" if row["error"] else "restored") for row in rows(tmp_path / "out")], output, "1"
     )
     assert manifest_counts.counts(output).failed == 1
     put(str(tmp_path), "a.tar", whole)
-    assert build_index([uri, other], output) == IndexSummary(2, 12, 12, 2 * BYTES, errors=0)
+    assert index_sources([uri, other], output) == IndexSummary(2, 12, 12, 2 * BYTES, errors=0)
     found = rows(tmp_path / "out")
     assert before < {row["photo_id"] for row in found}
     assert {row["archive_name"] for row in found if row["source"] == uri} == {"a.tar"}
@@ -167,22 +168,22 @@ def test_a_mended_archive_is_indexed_anew_and_the_good_rows_stay(tmp_path: Path)
 def test_an_archive_of_which_nothing_is_left_keeps_its_rows(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     uri = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS)[:100_000])
-    build_index([uri], output)
+    index_sources([uri], output)
     before = rows(tmp_path / "out")
     put(str(tmp_path), "a.tar", b"")
-    build_index([uri], output)
+    index_sources([uri], output)
     assert rows(tmp_path / "out") == before
 
 
 def test_a_folder_that_grows_is_listed_again(tmp_path: Path) -> None:
     source, output = loose(tmp_path / "in"), str(tmp_path / "out")
-    build_index([source], output)
+    index_sources([source], output)
     before = {path: path.read_bytes() for path in (tmp_path / "out" / "index").iterdir()}
-    build_index([source], output)
+    index_sources([source], output)
     assert set((tmp_path / "out" / "index").iterdir()) == before.keys()  # nothing new, so no file
     for name in ("new.jpg", "album/newer.jpg"):
         put(source, name, b"new")
-        summary = build_index([source], output)
+        summary = index_sources([source], output)
     assert (summary.archives, summary.photos) == (1, len(PHOTOS) + 2)
     assert {path: path.read_bytes() for path in before} == before
     found = rows(tmp_path / "out")
@@ -202,10 +203,10 @@ def test_a_pattern_asks_nothing_about_each_match() -> None:
 def test_single_photos_belong_to_their_folder_and_are_indexed_once(tmp_path: Path) -> None:
     source, output = loose(tmp_path / "in"), str(tmp_path / "out")
     album = f"{source}/album"
-    assert build_index([f"{album}/00.jpg", f"{album}/01.jpg"], output).photos == 2
-    assert build_index([f"{album}/01.jpg"], output).photos == 2
-    assert build_index([f"{album}/0[1-3].jpg"], output).photos == 4
-    summary = build_index([album], output)
+    assert index_sources([f"{album}/00.jpg", f"{album}/01.jpg"], output).photos == 2
+    assert index_sources([f"{album}/01.jpg"], output).photos == 2
+    assert index_sources([f"{album}/0[1-3].jpg"], output).photos == 4
+    summary = index_sources([album], output)
     assert (summary.archives, summary.photos) == (1, 6)
     found = rows(tmp_path / "out")
     assert sorted(row["member"] for row in found) == sorted(name.removeprefix("album/") for name in PHOTOS)
@@ -217,7 +218,7 @@ def test_output_inside_a_source_is_not_its_own_source(tmp_path: Path) -> None:
     output = f"{source}/out"
     put(output, "restored/a.tar/x.jpg", b"restored")
     put(output, "b.tar", tar_bytes(PHOTOS))
-    assert build_index([source], output).photos == len(PHOTOS)
+    assert index_sources([source], output).photos == len(PHOTOS)
 
 
 def test_expand_names_each_archive_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_a_source_that_is_not_there_stops_before_anything_is_written(source: str
     good = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS))
     (tmp_path / "empty").mkdir()
     with pytest.raises(storage.StorageError) as caught:
-        build_index([good, str(tmp_path / source)], str(tmp_path / "out"))
+        index_sources([good, str(tmp_path / source)], str(tmp_path / "out"))
     assert source in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -252,11 +253,11 @@ def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tm
     target = index_files([Source(uris[0], "archive")], output)[0][2]
     Path(target).mkdir(parents=True)
     with pytest.raises(storage.StorageError, match="Is a directory") as caught:
-        build_index(uris, output)
+        index_sources(uris, output)
     assert "\n" not in str(caught.value)
     Path(target).rmdir()
     assert {row["source"] for row in rows(tmp_path / "out")} == {uris[1]}
-    assert build_index(uris, output).archives == 2
+    assert index_sources(uris, output).archives == 2
 
 
 class ClosedFileSystem(MemoryFileSystem):
@@ -274,7 +275,7 @@ class ClosedFileSystem(MemoryFileSystem):
 def test_an_archive_closed_to_us_is_a_row(tmp_path: Path) -> None:
     fsspec.register_implementation("closed", ClosedFileSystem, clobber=True)
     target = str(tmp_path / "a.parquet")
-    write_archive(Source("closed://a.tar", "archive"), "a.tar", target, str(tmp_path / "out"))
+    write_archive(Source("closed://a.tar", "archive"), "a.tar", target, str(tmp_path / "out"), Limits())
     row = pq.read_table(target).to_pylist()[0]
     assert (row["member"], row["error_type"]) == ("", "archive_unreadable")
     assert "closed://a.tar: access denied" in row["error"]
@@ -289,7 +290,7 @@ def test_many_members_pass_in_chunks(tmp_path: Path) -> None:
             file.write(info.tobuf(tarfile.USTAR_FORMAT) if n % 1000 == 0 else block)
         file.write(bytes(1024))
     target = str(tmp_path / "out" / "index" / "many.parquet")
-    write_archive(Source(str(tmp_path / "many.tar"), "archive"), "many.tar", target, str(tmp_path / "out"))
+    write_archive(Source(str(tmp_path / "many.tar"), "archive"), "many.tar", target, str(tmp_path / "out"), Limits())
     table = pq.read_table(target)
     assert len(table) == count
     assert len(set(table["photo_id"].to_pylist())) == count

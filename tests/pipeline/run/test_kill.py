@@ -16,7 +16,7 @@ import pytest
 from pipeline import storage
 from pipeline.manifest import query
 from pipeline.manifest.counts import counts
-from pipeline.run import lease
+from pipeline.storage.output import Output
 from tests.support.archives import put, tar_bytes
 from tests.support.pictures import coffee, decoded, encoded, hopper
 
@@ -74,7 +74,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_done(tmp_path: Path, tiny_weigh
     assert found.adds_up and found.failed == 0
     assert (found.indexed, found.pending) == (PHOTOS, PHOTOS - found.restored - found.no_face)
     assert 0 < found.pending < PHOTOS
-    assert not (output / lease.NAME).exists()  # the next run does not wait
+    assert not Path(Output(str(output)).lease).exists()  # the next run does not wait
     whole(output)
 
 

@@ -17,6 +17,7 @@ import pytest
 from pipeline import storage
 from pipeline.run import lease
 from pipeline.run.lease import Holder, LeaseError
+from pipeline.storage.output import Output
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -33,7 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def elsewhere(output: str) -> Holder:
     """The lease of a process on another machine."""
     holder = Holder("x", "another-host", 1, "", "2026-01-01T00:00:00+00:00")
-    lease.write(storage.join(output, lease.NAME), holder)
+    lease.write(Output(output).lease, holder)
     return holder
 
 
@@ -46,7 +47,7 @@ def test_one_at_a_time(output: str, quick: None) -> None:
             pass
         assert "\n" not in str(caught.value)
         mine.check()
-    assert not storage.exists(storage.join(output, lease.NAME))
+    assert not storage.exists(Output(output).lease)
     with lease.held(output):
         pass
 
@@ -77,7 +78,7 @@ def test_of_many_that_start_at_once_one_goes_on(output: str) -> None:
 
 def test_one_that_is_renewed_is_alive(output: str, quick: None) -> None:
     holder, stop = elsewhere(output), threading.Event()
-    uri = storage.join(output, lease.NAME)
+    uri = Output(output).lease
 
     def renew() -> None:
         while not stop.wait(0.2):
@@ -100,7 +101,7 @@ def test_one_that_is_not_renewed_is_taken_over(output: str, quick: None) -> None
     elsewhere(output)
     said: list[str] = []
     with lease.held(output, said.append):
-        found = lease.read(storage.join(output, lease.NAME))
+        found = lease.read(Output(output).lease)
         assert found is not None and found.pid == os.getpid()
     assert said and "another-host" in said[0]
 
@@ -145,12 +146,12 @@ def test_one_of_two_that_took_over_learns_of_it(output: str, quick: None) -> Non
             mine.check()
             theirs.check()
         theirs.release()
-    assert not storage.exists(storage.join(output, lease.NAME))
+    assert not storage.exists(Output(output).lease)
 
 
 def test_something_else_under_its_name_is_left_alone(tmp_path: Path) -> None:
     for text in (b"{}", b"[]", b"text", json.dumps({"renewed_at": 1, "id": "x"}).encode()):
-        (tmp_path / lease.NAME).write_bytes(text)
+        Path(Output(str(tmp_path)).lease).write_bytes(text)
         with pytest.raises(LeaseError, match="not a lease; remove it"), lease.held(str(tmp_path)):
             pass
-        assert (tmp_path / lease.NAME).read_bytes() == text
+        assert Path(Output(str(tmp_path)).lease).read_bytes() == text

@@ -16,7 +16,6 @@ from ray.data import ActorPoolStrategy
 
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
-from pipeline.index.build import build_index
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
 from pipeline.run import attempt, ledger, prepare
@@ -26,7 +25,7 @@ from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Row
 from tests.corpus.deadly import Deadly, Refusing
-from tests.support.archives import put, tar_bytes
+from tests.support.archives import index_sources, put, tar_bytes
 from tests.support.pictures import coffee, encoded, hopper
 
 HERE = "this node"
@@ -130,7 +129,7 @@ def test_a_run_goes_on_past_photos_that_kill_their_workers(
     face, none = encoded(hopper(96)), encoded(coffee(96))
     members = {f"{n}.jpg": face if n % 3 == 0 else none for n in range(9)} | {"find.jpg": none, "restore.jpg": face}
     output = str(tmp_path / "out")
-    build_index([put(str(tmp_path), "scans.tar", tar_bytes(members))], output)
+    index_sources([put(str(tmp_path), "scans.tar", tar_bytes(members))], output)
     monkeypatch.setattr(attempt, "FindFaces", DeadlyFind)
     monkeypatch.setattr(attempt, "RestoreFaces", DeadlyRestore)
     list(attempt.restore(prepare.prepare(output, Settings(weights=tiny_weights)), Resources()))

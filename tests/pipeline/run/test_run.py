@@ -17,13 +17,12 @@ from jobs import restore
 from pipeline import storage
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
-from pipeline.index.build import build_index
 from pipeline.manifest import compaction, query
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
 from pipeline.run import attempt as run_attempt
 from pipeline.run import chain, lease, ledger, prepare
-from tests.support.archives import put, tar_bytes, zip_bytes
+from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
 from tests.support.ceph import free_port
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper
 
@@ -90,7 +89,9 @@ class Done:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
             settings = Settings(weights=self.weights)
-            failed = restore.run(self.sources, str(self.output), settings, (actors, actors), where=where)
+            failed = restore.run(
+                restore.Request(self.sources, str(self.output), settings, (actors, actors), where=where)
+            )
         return Done(self.output, self.sources, self.weights, text.getvalue(), failed)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
@@ -244,7 +245,7 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     """The last stage meets a server that is not there: its StorageError arrives as one, through Ray."""
     source = put(str(tmp_path), "notes.tar", tar_bytes({"notes.txt": b"a text"}))
     output = str(tmp_path / "out")
-    build_index([source], output)
+    index_sources([source], output)
     for name, value in {"ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")

@@ -15,10 +15,9 @@ import pytest
 from jobs import restore
 from pipeline import storage
 from pipeline.config.settings import Settings
-from pipeline.index.build import build_index
 from pipeline.manifest import query
 from pipeline.manifest.counts import counts
-from tests.support.archives import put, tar_bytes, zip_bytes
+from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -50,7 +49,7 @@ def sources(bucket: str) -> list[str]:
 def start(sources: list[str], output: str, weights: str) -> str:
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        restore.run(sources, output, Settings(weights=weights), actors=(1, 1))
+        restore.run(restore.Request(sources, output, Settings(weights=weights), actors=(1, 1)))
     return text.getvalue()
 
 
@@ -65,7 +64,7 @@ def test_from_s3_to_s3(bucket: str, tiny_weights: str) -> None:
         put(weights, name, Path(tiny_weights, name).read_bytes())
     named = sources(bucket)
     gone = put(bucket, "in/gone.tar", tar_bytes({"a.jpg": encoded(hopper())}))
-    build_index([gone], output)  # an older accession, which cannot be read any more
+    index_sources([gone], output)  # an older accession, which cannot be read any more
     storage.remove(gone)
     before = storage.list_files(f"{bucket}/in")
     start(named, output, weights)

@@ -15,6 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.config.job import Job
+from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.config.settings import Settings
 from pipeline.index.build import write_archive
@@ -189,7 +190,9 @@ def failing(tmp_path: Path) -> pa.Table:
     fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
     for name, data in PHOTOS.items():
         put("failing://in", name, data)
-    write_archive(Source("failing://in", "folder"), "in", str(tmp_path / "out/index/in-0.parquet"), str(tmp_path))
+    write_archive(
+        Source("failing://in", "folder"), "in", str(tmp_path / "out/index/in-0.parquet"), str(tmp_path), Limits()
+    )
     return pending_rows(str(tmp_path / "out"))
 
 

@@ -139,7 +139,7 @@ def test_on_s3_it_goes_on_and_its_weights_restore(
     start()
     assert training_files.checkpoints(output) == [2, 4]
     chosen = Settings(weights=f"{output}/weights", aligned=True)
-    restore.run([faces], f"{bucket}/restored", chosen, actors=(1, 1))
+    restore.run(restore.Request([faces], f"{bucket}/restored", chosen, actors=(1, 1)))
     counts = manifest_counts.counts(f"{bucket}/restored")
     assert counts.adds_up and counts.restored == FACES
 

@@ -1,0 +1,30 @@
+"""What this project takes from Ray's private modules, all in one place: a new version of Ray may change any of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import ray
+
+
+def without_cpu(dataset: ray.data.Dataset) -> ray.data.Dataset:
+    """The dataset; its last operator asks for no CPU. Repartitioning asks for a whole one and has no option for it."""
+    operator: Any = dataset._logical_plan.dag
+    operator.ray_remote_args["num_cpus"] = 0
+    return dataset
+
+
+def object_store() -> tuple[int, int]:
+    """Bytes in the object stores of the cluster now, and bytes that were ever spilled from them to disk."""
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    found = get_memory_info_reply(state).store_stats
+    return found.object_store_bytes_used, found.spilled_bytes_total
+
+
+def quiet_job_client() -> None:
+    """Keep Ray's client of jobs from logging each step of an upload."""
+    for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)

@@ -1,0 +1,71 @@
+"""Joining or starting Ray: a start that Ray gives up is tried again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import psutil
+import pytest
+import ray
+
+from pipeline.cluster import connect as cluster
+from pipeline.cluster.connect import ClusterError
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+class SlowStart:
+    """ray.init on a machine so busy that it gives up `times` times, and leaves a process behind each time."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.left = times, list[subprocess.Popen[bytes]]()
+
+    def __call__(self, address: str, **options: Any) -> None:
+        if len(self.left) < self.times:
+            self.left.append(subprocess.Popen(SLEEP))
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test of this process may have a cluster."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_start_that_ray_gives_up_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start = SlowStart(times=2)
+    monkeypatch.setattr(ray, "init", start)
+    cluster.connect()
+    assert capfd.readouterr().err == "Ray is slow to start on this busy machine; trying again\n"
+    assert not any(psutil.pid_exists(process.pid) for process in start.left)  # they would take the next start's time
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_in_the_end_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "STARTING", -1.0)
+    start = SlowStart(times=1)
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(ClusterError, match="did not start within .* start the same command again"):
+        cluster.connect()
+    start.left[0].kill()
+    start.left[0].wait(60)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_other_errors_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def broken(address: str, **options: Any) -> None:
+        calls.append(address)
+        raise ValueError("num_cpus is wrong")
+
+    monkeypatch.setattr(ray, "init", broken)
+    with pytest.raises(ValueError, match="num_cpus"):
+        cluster.connect()
+    assert calls == ["local"]
