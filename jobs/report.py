@@ -33,6 +33,10 @@ def report(
       interlcm report s3://archive/restored --pictures review --max-side 4096
       interlcm report restored --price-per-hour 2.50 --currency EUR
     """
+    from pipeline.storage.output import Output
+
+    Output(output).check_run()  # before the seconds that Ray's import takes
+
     from pipeline.report.build import write_report
     from pipeline.report.data import Pictures
     from pipeline.report.summary import Price

@@ -12,6 +12,7 @@ from jobs.progress import show
 
 if TYPE_CHECKING:
     from pipeline.config.resources import Resources
+    from pipeline.config.secrets import Signing
     from pipeline.config.settings import Settings
     from pipeline.run.estimate import Estimate
 
@@ -157,13 +158,14 @@ def run(request: Request) -> int:
     from jobs.status import equation
     from pipeline import storage
     from pipeline.index.sources import expand
-    from pipeline.provenance.signing import load_signing
-    from pipeline.run import prepare
 
     # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
     where, output = request.where, request.output
     found = expand(request.sources, storage.canonical(output))
-    job = prepare.prepare(output, request.settings, load_signing(*request.keys) if request.keys else None)
+
+    from pipeline.run import prepare
+
+    job = prepare.prepare(output, request.settings, signing_of(request.keys))
 
     from pipeline.cluster import connect as cluster
     from pipeline.index.build import build_index
@@ -183,6 +185,15 @@ def run(request: Request) -> int:
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")
     return counts.failed
+
+
+def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":
+    """The signer of key and certificate chain, tried. Raises SigningError."""
+    if keys is None:
+        return None
+    from pipeline.provenance.signing import load_signing
+
+    return load_signing(*keys)
 
 
 def expected(found: "Estimate", resources: "Resources") -> str:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from interlcm.errors import InterLCMError
+import c2pa
+import pyvips
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from interlcm.errors import InterLCMError, one_line
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Signing
 from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
 from pipeline.sandbox import parent as sandbox
-
-if TYPE_CHECKING:
-    import c2pa
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 # The formats that are written, as C2PA names them.
 CARRIERS = {
@@ -50,8 +53,6 @@ class SigningError(InterLCMError):
 
 def load_signing(key: Path, cert: Path) -> Signing:
     """Read and try a key and the certificates of it. Raises SigningError."""
-    from cryptography import x509
-
     secret, chain = _read(key), _read(cert)
     private = _private_key(key, secret)
     signing = Signing(secret, chain, _algorithm(key, private))
@@ -91,21 +92,17 @@ def ingredient(source: bytes, source_format: str, name: str) -> bytes:
 
     A source that C2PA cannot take apart is an ingredient all the same, without manifests.
     """
-    import c2pa
-
     described = {"title": name, "relationship": "parentOf", "label": PARENT}
     kind = INGREDIENTS.get(source_format, UNKNOWN)
     with _context() as context:
         try:
             return _archived(described, kind, source, context)
         except c2pa.C2paError as error:
-            described |= {"format": kind, "description": f"not read as C2PA: {' '.join(str(error).split())}"}
+            described |= {"format": kind, "description": f"not read as C2PA: {one_line(error)}"}
             return _archived(described, UNKNOWN, b"", context)
 
 
 def _archived(described: dict[str, str], kind: str, source: bytes, context: c2pa.Context) -> bytes:
-    import c2pa
-
     archive = io.BytesIO()
     with c2pa.Builder({}, context=context) as builder:
         builder.add_ingredient(described, kind, io.BytesIO(source))
@@ -135,8 +132,6 @@ def manifest(record: Provenance) -> dict[str, Any]:
 
 def signed(data: bytes, format: str, parent: bytes, claimed: dict[str, Any], signing: Signing) -> bytes:
     """The file with the manifest in it. Raises SigningError."""
-    import c2pa
-
     result = io.BytesIO()
     info = c2pa.C2paSignerInfo(signing.algorithm, signing.chain, signing.key, None)
     try:
@@ -148,13 +143,11 @@ def signed(data: bytes, format: str, parent: bytes, claimed: dict[str, Any], sig
             builder.add_ingredient_from_archive(io.BytesIO(parent))
             builder.sign(signer, CARRIERS[format], io.BytesIO(data), result)
     except c2pa.C2paError as error:
-        raise SigningError(f"C2PA cannot sign this {format} file: {' '.join(str(error).split())}") from error
+        raise SigningError(f"C2PA cannot sign this {format} file: {one_line(error)}") from error
     return result.getvalue()
 
 
 def _context() -> c2pa.Context:
-    import c2pa
-
     return c2pa.Context.from_dict(CONTEXT)
 
 
@@ -166,9 +159,6 @@ def _read(path: Path) -> bytes:
 
 
 def _private_key(path: Path, secret: bytes) -> PrivateKeyTypes:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     try:
         return load_pem_private_key(secret, password=None)
     except TypeError as error:
@@ -179,8 +169,6 @@ def _private_key(path: Path, secret: bytes) -> PrivateKeyTypes:
 
 def _algorithm(path: Path, private: PrivateKeyTypes) -> str:
     """The signature algorithm of a key, of those that C2PA allows (section 13.2)."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
     if isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
@@ -203,14 +191,12 @@ def _check_dates(path: Path, certificate: x509.Certificate) -> None:
 
 def _try(signing: Signing, cert: Path) -> None:
     """Sign a picture: what C2PA demands of certificates (section 14.5) is checked by its own library."""
-    import pyvips
-
     picture = bytes(pyvips.Image.black(8, 8).pngsave_buffer())
     claimed = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [OPENED]}}]}
     try:
         signed(picture, "png", ingredient(picture, "png", "trial"), claimed, signing)
     except SigningError as error:
-        reason = " ".join(str(error.__cause__).split())
+        reason = one_line(str(error.__cause__))
         raise SigningError(
             f"{cert}: C2PA refuses it ({reason}); get a certificate for signing C2PA manifests"
         ) from error

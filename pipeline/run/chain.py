@@ -15,7 +15,6 @@ from pipeline.config.resources import Resources
 from pipeline.index.units import Pending, load
 from pipeline.run.batching import BatchSizes
 from pipeline.run.ledger import Isolated, Work, isolated
-from pipeline.stages.detect import DetectFaces
 from pipeline.stages.fetch import fetch
 
 # A stage's class and the arguments of its constructor.
@@ -38,8 +37,7 @@ def chain(
     """
     sizes = BatchSizes.of(pending, size, resources)
     ray_data.quiet().target_max_block_size = sizes.block_bytes
-    detector = detector or (DetectFaces, (job, resources.find_device))
-    restorer = restorer or restore_actor(job, resources)
+    detector, restorer = detector or detect_actor(job, resources), restorer or restore_actor(job, resources)
     restorers = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
     detectors = ActorPoolStrategy(min_size=1, max_size=most_detectors(resources))
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
@@ -83,8 +81,19 @@ def most_detectors(resources: Resources) -> int:
     return max(1, int(most))
 
 
+# Every worker imports this module to find its stage. So each stage is imported where it is used: tests/test_imports.py
+# has what the others would load with it.
+
+
+def detect_actor(job: Job, resources: Resources) -> Actor:
+    """The stage that decodes and detects: it brings OpenCV and libvips."""
+    from pipeline.stages.detect import DetectFaces
+
+    return DetectFaces, (job, resources.find_device)
+
+
 def restore_actor(job: Job, resources: Resources) -> Actor:
-    """Imported here, for it brings torch: workers of the other stages import this module and need none."""
+    """The stage that restores: it brings torch."""
     from pipeline.stages.restore import RestoreFaces
 
     return RestoreFaces, (job, resources)
@@ -102,7 +111,6 @@ def fetch_open(units: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
 
 def publish_open(table: pa.Table, job: Job, book: Any) -> Iterator[pa.Table]:
     """`publish`, with the ledger kept; what is restored is published even when the run is to stop."""
-    # Imported here, for it brings SciPy, which takes a second and which no other stage needs.
     from pipeline.stages.publish import publish
 
     return isolated(table, partial(publish, job=job), "publish", book, last=True)

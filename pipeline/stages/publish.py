@@ -20,7 +20,6 @@ from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.photos import bit_depth
 from pipeline.photos import encode as photos_encode
 from pipeline.provenance.record import Provenance
-from pipeline.provenance.signing import sign
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.paste import PastedFile, PasteRequest, paste_faces
@@ -88,6 +87,8 @@ def composed(current: Row, job: Job) -> PastedFile:
     telemetry.decoded("compose")
     built = sandbox.run(paste_faces, order(current, job), limits=limits)
     if job.signing is not None:
+        from pipeline.provenance.signing import sign  # brings c2pa and cryptography, which unsigned runs do not need
+
         # Here and not in the sandbox: the key stays away from decoders of untrusted bytes.
         scale = job.settings.upscale
         record = provenance(current, job).at(current["width"] * scale, current["height"] * scale, scale)
