@@ -7,8 +7,8 @@ from torch.nn import functional as F
 COLOR_FIXES = ("wavelet", "adain", "none")
 WAVELET_LEVELS = 5
 LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601, as rounded by torchvision
-# Mean variance of channel differences, in squared 8-bit steps, up to which a crop counts as monochrome.
-MONOCHROME_VARIANCE = 10.0
+# Mean variance of channel differences, in squared 8-bit steps, up to which a crop counts as grey.
+GREY_VARIANCE = 10.0
 
 
 def fix_color(restored: Tensor, lq: Tensor, method: str) -> Tensor:
@@ -56,11 +56,15 @@ def channel_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return x.mean(dim=(2, 3), keepdim=True), (variance + eps).sqrt()
 
 
-def is_monochrome(lq: Tensor) -> Tensor:
-    """(N,) bool: whether the channels of each crop (N, 3, H, W) in [-1, 1] differ by at most a constant tint."""
+def is_grey(lq: Tensor) -> Tensor:
+    """(N,) bool: whether the channels of each crop (N, 3, H, W) in [-1, 1] differ by at most a constant tint.
+
+    The rule of the published scripts, for one crop by itself. A run asks whether the whole photo has one tone
+    (pipeline/photos/monochrome.py), and calls the model with keep_monochrome=False.
+    """
     r, g, b = ((lq.float() + 1) * 127.5).unbind(1)  # 8-bit steps, (N, H, W) each
     differences = torch.stack((r - g, r - b, g - b), 1)
-    return differences.var(dim=(2, 3), unbiased=False).mean(1) <= MONOCHROME_VARIANCE
+    return differences.var(dim=(2, 3), unbiased=False).mean(1) <= GREY_VARIANCE
 
 
 def keep_monochrome(restored: Tensor, lq: Tensor) -> Tensor:
@@ -70,4 +74,4 @@ def keep_monochrome(restored: Tensor, lq: Tensor) -> Tensor:
     """
     red, green, blue = (weight * channel for weight, channel in zip(LUMA, restored.unbind(1), strict=True))
     toned = adain((red + green + blue)[:, None].expand_as(restored), lq)
-    return torch.where(is_monochrome(lq).view(-1, 1, 1, 1), toned, restored)
+    return torch.where(is_grey(lq).view(-1, 1, 1, 1), toned, restored)

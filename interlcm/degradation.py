@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 from interlcm.color_fix import LUMA
+from interlcm.pixels import to_pixels, to_tensor
 
 TASKS = ("restore", "colorize", "inpaint")
 
@@ -128,10 +129,11 @@ def _blur(picture: Tensor, kernel: Tensor) -> Tensor:
 
 def jpeg(x: Tensor, quality: int) -> Tensor:
     """(1, 3, H, W) in [-1, 1] through 8 bits and a JPEG file; its halved chroma also smooths colour noise."""
-    pixels = ((x[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    _, file = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, file = cv2.imencode(
+        ".jpg", cv2.cvtColor(to_pixels(x[0]), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     decoded = cv2.cvtColor(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
-    return torch.from_numpy(decoded).permute(2, 0, 1)[None] / 127.5 - 1
+    return to_tensor(decoded)[None]
 
 
 # Free-form masks of DeepFill v2 (arXiv 1806.03589, appendix, algorithm 1) with its sizes, which are for 256 px.

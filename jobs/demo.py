@@ -42,12 +42,12 @@ def sample_archive() -> bytes:
     from PIL import Image
 
     from interlcm.degradation import Degradation, degrade
+    from interlcm.pixels import to_pixels, to_tensor
     from jobs import samples
 
     def scan(pixels: np.ndarray) -> Image.Image:
-        hq = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None] / 127.5 - 1
-        lq = degrade(hq, Degradation(), torch.Generator().manual_seed(0))[0]
-        return Image.fromarray(((lq + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+        lq = degrade(to_tensor(pixels)[None], Degradation(), torch.Generator().manual_seed(0))
+        return Image.fromarray(to_pixels(lq[0]))
 
     astronaut = skimage.data.astronaut()
     members = {

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from interlcm.model import InterLCM
 
@@ -66,16 +65,17 @@ def measure(
 
     from interlcm.degradation import Degradation, degrade
     from interlcm.metrics import cast, delta_e, psnr, ssim
+    from interlcm.pixels import to_pixels, to_tensor
     from jobs import samples
     from pipeline.evaluation.grid import grid as draw
 
     crops = np.stack(list(samples.held_out_crops(model.image_size)))  # (N, S, S, 3) uint8
-    hq = torch.from_numpy(crops).permute(0, 3, 1, 2) / 127.5 - 1
+    hq = to_tensor(crops)
     lq = degrade(hq, Degradation(noise=noise), torch.Generator().manual_seed(0))
     # One by one: a batch would only need more memory.
     restored = torch.cat([model.restore(one[None], steps, [n], color_fix) for n, one in enumerate(lq)])
-    before, after = to_uint8(lq), to_uint8(restored)
-    grainless = to_uint8(degrade(hq, Degradation(noise=(0.0, 0.0)), torch.Generator().manual_seed(0)))
+    before, after = to_pixels(lq), to_pixels(restored)
+    grainless = to_pixels(degrade(hq, Degradation(noise=(0.0, 0.0)), torch.Generator().manual_seed(0)))
     nlm = np.stack([non_local_means(one) for one in before])
     if grid is not None:
         rows = list(zip(before, after, crops, strict=True))[:3]
@@ -93,14 +93,6 @@ def measure(
         delta_e_grainless=float(np.mean([delta_e(a, b) for a, b in zip(grainless, crops, strict=True)])),
         cast=float(np.mean([cast(a, b) for a, b in zip(after, crops, strict=True)])),
     )
-
-
-def to_uint8(pictures: "torch.Tensor") -> "np.ndarray":
-    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8."""
-    import numpy as np
-
-    pixels: np.ndarray = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels
 
 
 def non_local_means(pixels: "np.ndarray") -> "np.ndarray":

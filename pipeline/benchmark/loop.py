@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import cv2
-import numpy as np
 import torch
 
 from interlcm.model import InterLCM
+from interlcm.pixels import to_pixels, to_tensor
 from interlcm.weights_index import DEMO_WEIGHTS, read_index
 from pipeline.faces import alignment, pasting
 from pipeline.faces.detectors import load_detector
@@ -29,9 +29,8 @@ def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
         photo: Any = cv2.cvtColor(cast(Any, cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
         for found in detector.detect(photo, 24):
             crop, matrix = alignment.align(photo, found.landmarks, size)
-            lq = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None] / 127.5 - 1
-            restored = ((model.restore(lq)[0].clamp(-1, 1) + 1) * 127.5).round().byte()
-            pasting.paste(photo, np.ascontiguousarray(restored.permute(1, 2, 0).cpu().numpy()), matrix)
+            restored = model.restore(to_tensor(crop, device)[None])[0]
+            pasting.paste(photo, to_pixels(restored), matrix)
         cv2.imwrite(str(Path(output) / path.name), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))
 
 

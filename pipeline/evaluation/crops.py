@@ -116,10 +116,9 @@ def degraded(hq: Crops, task: str, degradations: tuple[Degradation, ...], seed: 
     import torch
 
     from interlcm.degradation import lq_for
-    from pipeline.stages.restore import pixels
+    from interlcm.pixels import to_pixels, to_tensor
 
-    sharp = torch.from_numpy(hq).permute(2, 0, 1) / 127.5 - 1
-    return pixels(lq_for(task, sharp, degradations, torch.Generator().manual_seed(seed)), np.dtype(np.uint8))
+    return to_pixels(lq_for(task, to_tensor(hq), degradations, torch.Generator().manual_seed(seed)))
 
 
 def unreadable(current: Row, side: str, error: PhotoError) -> Row:

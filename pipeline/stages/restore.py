@@ -14,7 +14,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from interlcm.device import place, upload
+from interlcm.device import place
+from interlcm.pixels import to_pixels, to_tensor
 from interlcm.weights_index import WeightsError
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
@@ -192,11 +193,7 @@ class RestoreFaces:
     def tensors(self, crops: Sequence[Crops]) -> Tensor:
         """(S, S, 3) uint8 or uint16 each, to (N, 3, S, S) in [-1, 1] on the device: one copy for those of one depth."""
         runs = [list(run) for _, run in groupby(crops, key=lambda crop: crop.dtype)]
-        return torch.cat([self.of_one_depth(np.stack(run)) for run in runs])
-
-    def of_one_depth(self, crops: Crops) -> Tensor:
-        values = upload(torch.from_numpy(crops), self.device).float()  # (N, S, S, 3)
-        return values.permute(0, 3, 1, 2) / (np.iinfo(crops.dtype).max / 2) - 1
+        return torch.cat([to_tensor(np.stack(run), self.device) for run in runs])
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -206,13 +203,5 @@ def out_of_memory(error: Exception) -> bool:
 
 def crops_from(faces: Tensor, types: Sequence[np.dtype]) -> list[Crops]:
     """(M, 3, S, S), about [-1, 1], to the first N as (S, S, 3) of these types; one copy to the host for each type."""
-    levels = {kind: pixels(faces, kind) for kind in set(types)}
+    levels = {kind: to_pixels(faces, kind) for kind in set(types)}
     return [levels[kind][n] for n, kind in enumerate(types)]
-
-
-def pixels(faces: Tensor, kind: np.dtype) -> Crops:
-    """(..., 3, S, S), about [-1, 1], to (..., S, S, 3), rounded to uint8 or uint16."""
-    values = (faces.clamp(-1, 1) + 1) * (np.iinfo(kind).max / 2)
-    whole = values.round().to(torch.uint8 if kind == np.uint8 else torch.int32)
-    crops: Crops = whole.movedim(-3, -1).contiguous().cpu().numpy().astype(kind, copy=False)
-    return crops

@@ -23,6 +23,7 @@ import torch
 
 from interlcm.degradation import lq_for
 from interlcm.errors import TrainingError
+from interlcm.pixels import to_pixels, to_tensor
 from pipeline import storage
 from pipeline.archives.compressed import COMPRESSIONS
 from pipeline.archives.member import ArchiveError
@@ -138,10 +139,9 @@ class CropReader:
         generator = torch.Generator().manual_seed(place_seed(self.settings.seed, place))
         if float(torch.rand((), generator=generator)) < flip:
             hq = np.ascontiguousarray(hq[:, ::-1])
-        sharp = torch.from_numpy(hq).permute(2, 0, 1) / 127.5 - 1
-        lq = lq_for(self.settings.task, sharp, self.settings.degradations, generator)
+        lq = lq_for(self.settings.task, to_tensor(hq), self.settings.degradations, generator)
         seed = int(torch.randint(2**62, (), generator=generator))
-        return {"hq": hq, "lq": ((lq + 1) * 127.5).round().byte().permute(1, 2, 0).numpy(), "seed": seed}
+        return {"hq": hq, "lq": to_pixels(lq), "seed": seed}
 
     def crop(self, row: dict[str, Any]) -> Crop:
         """(size, size, 3) uint8 of one member. Raises PhotoError or ArchiveError for one that cannot be used."""

@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import ray
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from interlcm import encoder_weights
 from interlcm.encoder_training import EncoderTraining, MicroBatch
@@ -21,6 +20,7 @@ from interlcm.errors import TrainingError
 from interlcm.metrics import psnr
 from interlcm.model import InterLCM
 from interlcm.perceptual import Perceptual
+from interlcm.pixels import to_pixels, to_tensor
 from interlcm.weights_index import INDEX
 from pipeline import storage
 from pipeline.config.secrets import Environment
@@ -119,19 +119,8 @@ def micro_batches(batch: dict[str, Any], size: int, device: torch.device) -> lis
 def _micro_batches(batch: dict[str, Any], size: int, device: torch.device) -> Iterator[MicroBatch]:
     for start in range(0, len(batch["seed"]), size):
         part = slice(start, start + size)
-        hq, lq = (to_tensor(batch[name][part]).to(device) for name in ("hq", "lq"))
+        hq, lq = (to_tensor(batch[name][part], device) for name in ("hq", "lq"))
         yield MicroBatch(hq, lq, batch["seed"][part].tolist())
-
-
-def to_tensor(crops: npt.NDArray[np.uint8]) -> Tensor:
-    """(N, S, S, 3) uint8 -> (N, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2) / 127.5 - 1
-
-
-def to_pixels(pictures: Tensor) -> npt.NDArray[np.uint8]:
-    """The way back, rounded and clamped."""
-    eight_bit = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return np.asarray(eight_bit.permute(0, 2, 3, 1).cpu().numpy())
 
 
 class Desk:
@@ -183,7 +172,7 @@ class Desk:
         lq, hq = (np.stack([pair[name] for pair in self._held_out]) for name in ("lq", "hq"))
         with self._training.averaged() as model, self._training.autocast():
             outputs = [
-                model.decode(model.unroll(to_tensor(pair["lq"][None]).to(model.device), recipe.steps, [pair["seed"]]))
+                model.decode(model.unroll(to_tensor(pair["lq"][None], model.device), recipe.steps, [pair["seed"]]))
                 for pair in self._held_out
             ]
         restored = np.concatenate([to_pixels(output) for output in outputs])

@@ -105,7 +105,7 @@ def test_monochrome_is_told_from_color() -> None:
     # Independent noise of s 8-bit steps in each channel makes differences of variance 2 s^2: 8, then 18.
     grain = torch.randn(grey.shape, generator=torch.Generator().manual_seed(1)) / 127.5
     faces = torch.cat((colored, grey, sepia, grey + 2 * grain, grey + 3 * grain))
-    assert color_fix.is_monochrome(faces).tolist() == [False, True, True, True, False]
+    assert color_fix.is_grey(faces).tolist() == [False, True, True, True, False]
 
 
 def test_keep_monochrome_leaves_color_alone_and_tones_the_rest() -> None:
@@ -114,7 +114,7 @@ def test_keep_monochrome_leaves_color_alone_and_tones_the_rest() -> None:
     lq = torch.stack((lq[0], sepia))
     kept = color_fix.keep_monochrome(restored, lq)
     assert torch.equal(kept[0], restored[0])
-    assert color_fix.is_monochrome(kept).tolist() == [False, True]
+    assert color_fix.is_grey(kept).tolist() == [False, True]
     torch.testing.assert_close(kept[1].mean((1, 2)), sepia.mean((1, 2)), atol=1e-5, rtol=0)
     luma = (restored[1] * torch.tensor([0.2989, 0.5870, 0.1140]).view(3, 1, 1)).sum(0)
     pair = torch.stack((kept[1, 0].flatten(), luma.flatten()))

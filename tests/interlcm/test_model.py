@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interlcm import InterLCM
-from interlcm.color_fix import is_monochrome
+from interlcm.color_fix import is_grey
 from tests.support import tiny
 
 
@@ -113,7 +113,7 @@ def test_sepia_keeps_its_tint(model: InterLCM) -> None:
     tint = torch.tensor([0.2, 0.05, -0.15]).view(1, 3, 1, 1)
     lq = 0.5 * grey_faces(2) + tint
     restored = model.restore(lq)
-    assert is_monochrome(restored).all()
+    assert is_grey(restored).all()
     torch.testing.assert_close(restored.mean((2, 3)), lq.mean((2, 3)), atol=1e-3, rtol=0)
 
 

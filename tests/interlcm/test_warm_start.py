@@ -6,9 +6,9 @@ import torch
 from interlcm.degradation import Degradation, degrade
 from interlcm.metrics import psnr
 from interlcm.model import InterLCM
+from interlcm.pixels import to_pixels
 from interlcm.warm_start import start_as_identity
 from jobs import samples
-from jobs.portrait import to_uint8
 from jobs.train import read_preset
 
 
@@ -31,17 +31,17 @@ def lq() -> torch.Tensor:
 def test_the_vae_is_the_identity(model: InterLCM, lq: torch.Tensor) -> None:
     with torch.no_grad():
         decoded = model.decode(model.encode(lq))
-    assert psnr(to_uint8(decoded)[0], to_uint8(lq)[0]) > 40
+    assert psnr(to_pixels(decoded)[0], to_pixels(lq)[0]) > 40
 
 
 @pytest.mark.parametrize("steps", [2, 4])
 def test_the_restored_face_is_the_input(model: InterLCM, lq: torch.Tensor, steps: int) -> None:
     restored = model.restore(lq, steps=steps, color_fix="none")
-    assert psnr(to_uint8(restored)[0], to_uint8(lq)[0]) > 35
+    assert psnr(to_pixels(restored)[0], to_pixels(lq)[0]) > 35
 
 
 def test_without_the_start_it_is_not(lq: torch.Tensor) -> None:
     settings = read_preset("demo")
     torch.manual_seed(1)
     plain = InterLCM.untrained(settings["model"], settings["image_size"]).eval()
-    assert psnr(to_uint8(plain.restore(lq, color_fix="none"))[0], to_uint8(lq)[0]) < 20
+    assert psnr(to_pixels(plain.restore(lq, color_fix="none"))[0], to_pixels(lq)[0]) < 20

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from interlcm import InterLCM
+from interlcm.pixels import to_tensor
 from interlcm.weights_index import WeightsError, read_index, write_index
 from pipeline.config.resources import Resources
 from pipeline.networks.facexlib import PARSER, FaceNetworks
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.run.prepare import RunError, with_dtype
+from pipeline.stages import restore
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row, crops_of
 from tests.support.networks import list_files, write_background_network, write_face_networks
@@ -259,7 +261,7 @@ def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> No
         with_dtype(float16, cpu)
 
 
-def test_what_a_micro_batch_costs(stage: Any) -> None:
+def test_what_a_micro_batch_costs(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts, not seconds: 8 faces by threes are three calls of the model, each with one embedding of the crops, three
     evaluations, and one copy of all crops to the device."""
     actor, calls = stage(), Counter[str]()
@@ -270,13 +272,12 @@ def test_what_a_micro_batch_costs(stage: Any) -> None:
     for name, part in parts.items():
         part.register_forward_hook(lambda *_, name=name: calls.update([name]))
     copied: list[int] = []
-    real = actor.of_one_depth
 
-    def of_one_depth(crops: Crops) -> torch.Tensor:
+    def counted(crops: Crops, device: torch.device) -> torch.Tensor:
         copied.append(len(crops))
-        return real(crops)
+        return to_tensor(crops, device)
 
-    actor.of_one_depth = of_one_depth
+    monkeypatch.setattr(restore, "to_tensor", counted)
     rows_of(actor, ROWS)
     each = {"unet": 9, "spatial_encoder": 9, "embedding": 3, "clip": 3, "encoder": 3, "decoder": 3}
     assert calls == each

@@ -23,7 +23,7 @@ from pipeline.manifest import counts as manifest_counts
 from pipeline.training import files as training_files
 from pipeline.training import train as training
 from pipeline.training.data import CropList, CropReader
-from pipeline.training.worker import Place, TrainingJob, to_pixels, to_tensor, work
+from pipeline.training.worker import Place, TrainingJob, work
 from tests.support.training_runs import curve, faces_tar, settings
 
 FACES = 8
@@ -216,9 +216,3 @@ def test_weights_that_do_not_fit_are_one_line(
         training.prepare([source], str(tmp_path / "a"), tiny_weights, settings({"perceptual_weight": 1}))
     with pytest.raises(WeightsError, match=r"no variant 'mine'"):
         training.prepare([source], str(tmp_path / "b"), tiny_weights, settings(variant="mine", start="variant"))
-
-
-def test_pixels_go_there_and_back() -> None:
-    pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    assert np.array_equal(to_pixels(to_tensor(pixels)), pixels)
-    assert to_tensor(pixels).shape == (2, 3, 4, 4)
