@@ -43,6 +43,21 @@ def bucket(s3: CephGateway) -> str:
     return uri
 
 
+@pytest.fixture(scope="module")
+def module_bucket(ceph_gateway: CephGateway) -> Iterator[str]:
+    """One for a whole module, with the AWS_* variables of this process pointing to its server."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ceph_gateway.environment.items():
+            patch.setenv(name, value)
+        uri = f"s3://module-{uuid.uuid4().hex[:12]}"
+        s3fs.S3FileSystem(endpoint_url=ceph_gateway.endpoint, skip_instance_cache=True).mkdir(uri)
+        yield uri
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 @pytest.fixture
 def fresh_clients() -> Iterator[None]:
     """fsspec keeps one client for each set of arguments; the environment is not among them."""
@@ -73,6 +88,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        # Workers stay for the next test: by default Ray ends idle ones after a second, and each start takes seconds.
+        patch.setenv("RAY_idle_worker_killing_time_threshold_ms", "600000")
         cluster.connect(actors=2)
         yield
         ray.shutdown()

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import ray
 
 from tests.reference import ROOT
 
@@ -18,7 +19,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), 
 # First line of each block that is not run -> why.
 NOT_RUN = {
     "make install": "sets up the environment that these tests run in",
-    "export AWS_ENDPOINT_URL": "needs a bucket and a Ray cluster; tests/pipeline/run/test_run_s3.py has both",
+    "export AWS_ENDPOINT_URL": "needs a bucket and a Ray cluster; tests/pipeline/run/test_run.py has both",
     "interlcm weights pull": "downloads gigabytes; tests/pipeline/weights/test_pull.py has a server of its own",
     "OUTPUT/": "a picture of folders",
     "@inproceedings": "a citation",
@@ -51,15 +52,15 @@ Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
-    """All commands, typed one after the other."""
+def done(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> dict[str, Done]:
+    """All commands, typed one after the other. They join the cluster of the tests, which saves them three starts."""
     folder = tmp_path_factory.mktemp("readme")
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "120", "HOME": str(folder)}
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 
     def run(command: str) -> Done:
         words = [str(INTERLCM), *command.split()[1:]]
-        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
 
     return {command: run(command) for command, _ in COMMANDS}
 

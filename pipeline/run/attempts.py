@@ -15,7 +15,6 @@ from pipeline.config.resources import Resources
 from pipeline.storage.output import Output
 
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
-TEXTS = ("attempt", "started_at", "settings_digest", "weights_digest")  # what every attempt has, besides its settings
 
 
 class AttemptsError(InterLCMError):
@@ -40,10 +39,12 @@ def attempts(output: str) -> list[dict[str, Any]]:
     uri = Output(output).run_json
     try:
         listed: list[dict[str, Any]] = json.loads(storage.read_bytes(uri))["attempts"]
+        if not listed:
+            raise ValueError("it lists no attempt")
         for one in listed:
-            if not all(isinstance(one[name], str) for name in TEXTS) or not isinstance(one["settings"]["weights"], str):
-                raise ValueError("an attempt without its settings")
             datetime.fromisoformat(one["started_at"])
+            if not isinstance(one["settings"]["weights"], str):
+                raise ValueError("an attempt without its weights")
         return listed
     except storage.StorageError as error:
         if error.reason != "missing":
@@ -60,7 +61,7 @@ def last_attempt(output: str) -> Attempt | None:
         return None
     newest = listed[-1]
     started = datetime.fromisoformat(newest["started_at"]).astimezone(UTC)
-    return Attempt(len(listed), started, newest["settings"]["weights"], newest["settings_digest"])
+    return Attempt(len(listed), started, newest["settings"]["weights"], newest.get("settings_digest", ""))
 
 
 def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict[str, Any] | None:

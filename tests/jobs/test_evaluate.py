@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import re
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-import s3fs
 from PIL import Image
 
 from interlcm.metrics import psnr
@@ -26,7 +23,6 @@ from pipeline import storage
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.schema import EVALUATION_SCHEMA
 from tests.support.archives import put, tar_bytes, zip_bytes
-from tests.support.ceph import CephGateway
 from tests.support.pictures import astronaut, encoded, hopper, resized
 from tests.support.stages import job
 
@@ -44,20 +40,8 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def bucket(ceph_gateway: CephGateway) -> Iterator[str]:
-    """One for the whole module, with the AWS_* variables of this process pointing to its server."""
-    s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ceph_gateway.environment.items():
-            patch.setenv(name, value)
-        uri = f"s3://evaluate-{uuid.uuid4().hex[:12]}"
-        s3fs.S3FileSystem(endpoint_url=ceph_gateway.endpoint, skip_instance_cache=True).mkdir(uri)
-        yield uri
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, bucket: str, ray_cluster: None) -> Done:
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, module_bucket: str, ray_cluster: None) -> Done:
+    bucket = module_bucket
     grid = tmp_path_factory.mktemp("evaluate") / "grid.png"
     hq = {f"hq/{name}.png": encoded(face, "PNG") for name, face in FACES.items()}
     lq = {f"{name}.jpg": encoded(resized(face, 32)) for name, face in FACES.items()}

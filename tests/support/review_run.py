@@ -65,7 +65,8 @@ def write_run(folder: Path) -> str:
         "review": asdict(Review()),
         "limits": asdict(Limits()),
     }
-    attempt = {"attempt": "1", "started_at": "2026-01-01T00:00:00+00:00", "settings": settings}
+    digests = {"settings_digest": "s" * 64, "weights_digest": "w" * 64}
+    attempt = {"attempt": "1", "started_at": "2026-01-01T00:00:00+00:00", "settings": settings, **digests}
     storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": [attempt]}).encode())
     return output
 

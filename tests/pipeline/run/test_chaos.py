@@ -233,7 +233,8 @@ def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None
     assert sum(proxy.counts[fault] for fault in RATES) > 0
 
 
-@pytest.mark.timeout(1200)  # of which it takes three minutes, unless others have the machine
+@pytest.mark.slow  # three minutes; test_kill.py strikes a worker and a driver on a smaller run every time
+@pytest.mark.timeout(1200)
 def test_three_rounds(lab: Any) -> None:
     rounds(lab, ["worker", "raylet", "driver"], seed=5, photos_a_round=32)
 

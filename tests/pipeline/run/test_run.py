@@ -1,4 +1,7 @@
-"""A whole run on local folders with Ray: everything that archives throw at it, accounted for."""
+"""A whole run with Ray from an S3 server to the same: everything that archives throw at it, accounted for.
+
+Weights come from there too. New accessions join an older index, of which an archive is gone: that costs its own rows.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
 
 from jobs import restore
 from pipeline import storage
@@ -23,12 +26,11 @@ from pipeline.manifest.pending import pending
 from pipeline.run import attempt as run_attempt
 from pipeline.run import chain, lease, ledger, prepare
 from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
-from tests.support.ceph import free_port
-from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper
+from tests.support.ceph import SECRET_KEY, free_port
+from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-SECRET = "marker-of-a-secret-7f3a"
 CUT = encoded(hopper())[:2000]
 
 
@@ -67,11 +69,13 @@ EXPECTED = {
     ("scans.tar", "box/link.jpg", "skipped", "not_a_file"): 1,
     ("zip.tar", "a.jpg", "restored", None): 1,
     ("zip.tar", "a.png", "restored", None): 1,
+    ("zip.tar", "b/two.jpg", "restored", None): 1,
     ("more.tar.gz", "./hopper.jpg", "restored", None): 1,
     ("more.tar.gz", "./late.jpg", "failed", "truncated"): 1,
     ("nothing.tar", "", "failed", "archive_truncated"): 1,
-    ("loose", "2/astronaut.jpg", "restored", None): 1,
+    ("loose", "box 1/astronaut ü.jpg", "restored", None): 1,
     ("loose", "late.jpg", "failed", "truncated"): 1,
+    ("gone.tar", "a.jpg", "failed", "archive_unreadable"): 1,
 }
 
 
@@ -79,65 +83,74 @@ EXPECTED = {
 class Done:
     """One start of the command: where it wrote, what it printed, how many photos it said failed."""
 
-    output: Path
+    bucket: str
     sources: list[str]
-    weights: str
     printed: str = ""
     failed: int = -1
+
+    @property
+    def output(self) -> str:
+        return f"{self.bucket}/out"
 
     def start(self, where: str | None = None, actors: int = 1) -> Done:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
-            settings = Settings(weights=self.weights)
-            failed = restore.run(
-                restore.Request(self.sources, str(self.output), settings, (actors, actors), where=where)
-            )
-        return Done(self.output, self.sources, self.weights, text.getvalue(), failed)
+            settings = Settings(weights=f"{self.bucket}/weights")
+            request = restore.Request(self.sources, self.output, settings, (actors, actors), where=where)
+            failed = restore.run(request)
+        return Done(self.bucket, self.sources, text.getvalue(), failed)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        with query.connect(str(self.output)) as connection:
+        with query.connect(self.output) as connection:
             return query.run(connection, sql).to_pylist()
 
     def files(self, folder: str) -> set[str]:
-        below = self.output / folder
-        return {str(path.relative_to(below)) for path in below.rglob("*") if path.is_file()}
+        return {name for name, _ in storage.list_files(f"{self.output}/{folder}")}
+
+    def attempts(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(storage.read_bytes(f"{self.output}/run.json"))["attempts"]
+        return listed
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, ray_cluster: None) -> Iterator[Done]:
-    here = tmp_path_factory.mktemp("run")
-    folder = str(here / "in")
+def done(module_bucket: str, tiny_weights: str, ray_cluster: None) -> Done:
+    for name, _ in storage.list_files(tiny_weights):
+        put(f"{module_bucket}/weights", name, Path(tiny_weights, name).read_bytes())
+    folder = f"{module_bucket}/in"
+    two = side_by_side(astronaut(), hopper())
+    photos = {"a.jpg": encoded(astronaut()), "a.png": encoded(hopper(), "PNG"), "b/two.jpg": encoded(two)}
     sources = [
         put(folder, "scans.tar", hostile_tar()),
-        put(folder, "zip.tar", zip_bytes({"a.jpg": encoded(astronaut()), "a.png": encoded(hopper(), "PNG")})),
+        put(folder, "zip.tar", zip_bytes(photos)),
         put(folder, "more.tar.gz", tar_bytes({"./hopper.jpg": encoded(hopper()), "./late.jpg": CUT}, "w:gz")),
         put(folder, "nothing.tar", b""),
         folder + "/loose",
     ]
-    put(folder, "loose/2/astronaut.jpg", encoded(astronaut()))
+    put(folder, "loose/box 1/astronaut ü.jpg", encoded(astronaut()))
     put(folder, "loose/late.jpg", CUT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        yield Done(here / "out", sources, tiny_weights).start(actors=2)
+    gone = put(folder, "gone.tar", tar_bytes({"a.jpg": encoded(hopper())}))
+    index_sources([gone], f"{module_bucket}/out")  # an older accession, which cannot be read any more
+    storage.remove(gone)
+    return Done(module_bucket, sources).start(actors=2)
 
 
 def test_every_member_has_its_row(done: Done) -> None:
     sql = "SELECT source, member, status, error_type, count(*) AS n FROM photos GROUP BY ALL"
-    found = {(Path(r["source"]).name, r["member"], r["status"], r["error_type"]): r["n"] for r in done.rows(sql)}
+    found = {(r["source"].rsplit("/", 1)[1], r["member"], r["status"], r["error_type"]): r["n"] for r in done.rows(sql)}
     assert found == EXPECTED
     assert all("\n" not in row["error"] for row in done.rows("SELECT error FROM photos WHERE error IS NOT NULL"))
 
 
 def test_it_adds_up(done: Done) -> None:
-    found = counts(str(done.output))
+    found = counts(done.output)
     terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
-    assert terms == (17, 7, 1, 3, 6, 0)
+    assert terms == (19, 8, 1, 3, 7, 0)
     assert found.adds_up
-    assert found.faces == 7
-    assert done.failed == 6
-    assert run_attempt.audit(str(done.output)) == found
+    assert found.faces == 9
+    assert done.failed == 7
+    assert run_attempt.audit(done.output) == found
     assert done.rows("SELECT count(*) AS n FROM index ANTI JOIN photos USING (photo_id)") == [{"n": 0}]
-    assert done.rows("SELECT count(*) AS n, count(DISTINCT photo_id) AS ids FROM manifest") == [{"n": 17, "ids": 17}]
+    assert done.rows("SELECT count(*) AS n, count(DISTINCT photo_id) AS ids FROM manifest") == [{"n": 19, "ids": 19}]
 
 
 def test_restored_photos_are_where_they_belong(done: Done) -> None:
@@ -146,8 +159,9 @@ def test_restored_photos_are_where_they_belong(done: Done) -> None:
         "scans.tar/box/hopper.png.png",
         "zip.tar/a.jpg.jpg",
         "zip.tar/a.png.png",
+        "zip.tar/b/two.jpg.jpg",
         "more.tar.gz/hopper.jpg.jpg",
-        "loose/2/astronaut.jpg.jpg",
+        "loose/box 1/astronaut ü.jpg.jpg",
     }
     (again,) = done.files("restored") - names
     assert again.startswith("scans.tar/box/astronaut.jpg.") and again.endswith(".png")
@@ -156,49 +170,57 @@ def test_restored_photos_are_where_they_belong(done: Done) -> None:
 
 def test_restored_photos_are_whole(done: Done) -> None:
     rows = done.rows("SELECT restored_uri, width, height, member FROM photos WHERE status = 'restored'")
-    assert len(rows) == 7
+    assert len(rows) == 8
     for row in rows:
-        assert decoded(Path(row["restored_uri"]).read_bytes()).shape == (row["height"], row["width"], 3)
+        assert decoded(storage.read_bytes(row["restored_uri"])).shape == (row["height"], row["width"], 3)
+    assert {row["restored_uri"] for row in rows} == {
+        f"{done.output}/restored/{name}" for name in done.files("restored")
+    }
     faces = done.rows("SELECT photo_id, restored_uri, seed, box FROM faces")
-    assert len(faces) == 7
-    assert len({face["seed"] for face in faces}) == 3  # as many as there are different files
+    assert len(faces) == 9
+    assert len({face["seed"] for face in faces}) == 5  # three files with one face, one with two
     assert {face["restored_uri"] for face in faces} == {row["restored_uri"] for row in rows}
 
 
-def test_nothing_is_written_outside_of_the_output(done: Done) -> None:
-    assert {path.name for path in done.output.iterdir()} == {"run.json", "index", "manifest", "restored"}
-    assert {path.name for path in done.output.parent.iterdir()} == {"in", "out"}
-    assert {path.name for path in (done.output.parent / "in").rglob("*")} == {
-        *("scans.tar", "zip.tar", "more.tar.gz", "nothing.tar", "loose", "2", "astronaut.jpg", "late.jpg")
-    }
-    assert not [path for path in done.output.rglob("*") if path.name.endswith(".part") or path.is_symlink()]
+def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str) -> None:
+    """Sources and weights are as they were; of the run nothing is left but what a run consists of."""
+    assert {name.split("/")[0] for name in done.files("")} == {"run.json", "index", "manifest", "restored"}
+    loose = {"loose/box 1/astronaut ü.jpg", "loose/late.jpg"}
+    there = {name for name, _ in storage.list_files(f"{done.bucket}/in")}
+    assert there == {"scans.tar", "zip.tar", "more.tar.gz", "nothing.tar"} | loose
+    assert storage.read_bytes(f"{done.bucket}/in/scans.tar") == hostile_tar()
+    assert storage.list_files(f"{done.bucket}/weights") == storage.list_files(tiny_weights)
+    folders = {name.split("/")[0] for name, _ in storage.list_files(done.bucket)}
+    assert folders == {"in", "out", "weights"}
 
 
 def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
-    attempts = json.loads((done.output / "run.json").read_text())["attempts"]
+    attempts = done.attempts()
     assert [attempt["settings"]["detector"] for attempt in attempts] == ["haar"]  # what "auto" came to
     assert attempts[0]["resources"]["max_actors"] == 2
     digests = done.rows("SELECT DISTINCT settings_digest, weights_digest FROM photos")
     assert digests == [{key: attempts[0][key] for key in ("settings_digest", "weights_digest")}]
-    for path in done.output.rglob("*"):
-        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
-    assert SECRET not in done.printed
+    for name in done.files(""):
+        assert SECRET_KEY.encode() not in storage.read_bytes(f"{done.output}/{name}"), name
+    assert SECRET_KEY not in done.printed
 
 
 def test_what_it_prints(done: Done) -> None:
     lines = done.printed.splitlines()
-    assert lines[0].startswith("index: 5 archives, 16 members, 14 photos") and lines[0].endswith("1 errors")
+    assert lines[0].startswith("index: 6 archives, 18 members, 16 photos") and lines[0].endswith("1 errors")
     progress = [line for line in lines if line.startswith("restore: ")]
-    assert progress[0].startswith("restore: 0/17 photos")
-    assert progress[-1].startswith("restore: 17/17 photos, 7 faces") and progress[-1].endswith(", 6 failed")
-    assert lines[-2].split() == ["17", "=", "7", "+", "1", "+", "3", "+", "6", "+", "0"]
-    assert lines[-1] == f"faces restored: 7; next: interlcm status {done.output}"
+    assert progress[0].startswith("restore: 0/19 photos")
+    assert progress[-1].startswith("restore: 19/19 photos, 9 faces") and progress[-1].endswith(", 7 failed")
+    assert lines[-2].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "7", "+", "0"]
+    assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
     assert lines[1] == "actors: 2, on the CPU"
     assert len(lines) == len(progress) + 5
 
 
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+def snapshot(folder: str) -> dict[str, tuple[Any, str]]:
+    """Key -> when it was written last, and the digest of its content."""
+    fs = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    return {key: (info["LastModified"], info["ETag"]) for key, info in fs.find(folder, detail=True).items()}
 
 
 def test_started_again_it_does_nothing(done: Done) -> None:
@@ -206,7 +228,7 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     again = done.start()
     assert snapshot(done.output) == before
     assert "restore: 0/0 photos" in again.printed
-    assert again.failed == 6
+    assert again.failed == 7
 
 
 def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,21 +244,23 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     monkeypatch.setattr(compaction, "FEW", 0)
     monkeypatch.setattr(compaction, "compact_if_many", and_count)
     put(done.sources[-1], "late.jpg", encoded(hopper()))
-    before = snapshot(done.output / "restored")
+    before = snapshot(f"{done.output}/restored")
     again = done.start(where="status = 'failed'")
-    assert "restore: 6/6 photos, 1 faces" in again.printed
+    assert "restore: 7/7 photos, 1 faces" in again.printed
     assert again.failed == 5
-    found = counts(str(done.output))
+    found = counts(done.output)
     terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
-    assert terms == (17, 8, 1, 3, 5, 0)
+    assert terms == (19, 9, 1, 3, 6, 0)
     late = done.rows("SELECT status, error FROM photos WHERE member = 'late.jpg'")
     assert late == [{"status": "restored", "error": None}]
-    after = snapshot(done.output / "restored")
-    assert {path for path in after if after[path] != before.get(path)} == {f"{done.output}/restored/loose/late.jpg.jpg"}
+    after = snapshot(f"{done.output}/restored")
+    assert {path for path in after if after[path] != before.get(path)} == {
+        f"{done.output}/restored/loose/late.jpg.jpg".removeprefix("s3://")
+    }
     assert len(files) >= 2 and set(files) == {1}  # in the course of the run and at its end
     log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
-    assert [row["n"] for row in done.rows(log)] == [1] * 11 + [2] * 6
-    assert len(json.loads((done.output / "run.json").read_text())["attempts"]) == 2
+    assert [row["n"] for row in done.rows(log)] == [1] * 12 + [2] * 7
+    assert len(done.attempts()) == 2
 
 
 def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
@@ -260,6 +284,6 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
 
 def test_a_second_run_on_the_same_output_is_refused(done: Done) -> None:
     before = snapshot(done.output)
-    with lease.held(str(done.output)), pytest.raises(lease.LeaseError, match=f"{done.output}: process .* works on it"):
+    with lease.held(done.output), pytest.raises(lease.LeaseError, match=f"{done.output}: process .* works on it"):
         done.start()
     assert snapshot(done.output) == before

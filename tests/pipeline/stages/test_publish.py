@@ -21,6 +21,7 @@ from pipeline.stages import row
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.publish import DONE, publish, restored_path
 from pipeline.stages.row import Row
+from pipeline.storage.errors import storage_errors
 from tests.support.archives import put
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 from tests.support.stages import ended_row, indexed, job, photo_row, rows_of
@@ -197,17 +198,30 @@ def test_a_page_has_a_file_of_its_own() -> None:
     assert restored_path(second, "tiff") == f"a.tar/box/a.tif.{page['photo_id']}-p2.tif"
 
 
-def test_storage_that_is_gone_stops_the_run_instead_of_blaming_the_photo() -> None:
-    def unreachable(current: Row) -> Row:
-        raise storage.StorageError("s3://b/a.jpg: the server cannot be reached", "unreachable")
+@pytest.mark.parametrize(
+    ("error", "writing", "stops"),
+    [
+        (ConnectionError("no route"), False, True),
+        (OSError(errno.ENOSPC, "No space left on device"), True, True),
+        (OSError(errno.EROFS, "Read-only file system"), True, True),
+        (PermissionError(errno.EACCES, "Permission denied"), True, True),
+        (FileNotFoundError(errno.ENOENT, "No such bucket"), True, True),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), True, False),
+        (PermissionError(errno.EACCES, "Permission denied"), False, False),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False, False),
+    ],
+)
+def test_storage_in_trouble_stops_the_run_where_every_photo_would_meet_it(
+    error: Exception, writing: bool, stops: bool
+) -> None:
+    """One rule for all stages: what a member alone meets is its row; what OUTPUT or the server meets stops the run."""
 
-    def full(current: Row) -> Row:
-        raise storage.StorageError("/out/a.jpg: no space left") from OSError(errno.ENOSPC, "No space left on device")
+    def work(current: Row) -> Row:
+        with storage_errors("/out/a.jpg", writing):
+            raise error
 
-    def long_name(current: Row) -> Row:
-        raise storage.StorageError("/out/aaa: file name too long") from OSError(errno.ENAMETOOLONG, "too long")
-
-    for work in (unreachable, full):
+    if stops:
         with pytest.raises(storage.StorageError):
             row.guarded({"status": None}, work)
-    assert row.guarded({"status": None}, long_name)["status"] == "failed"
+    else:
+        assert row.guarded({"status": None}, work)["status"] == "failed"
