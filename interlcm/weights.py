@@ -1,4 +1,4 @@
-"""Modules from a weights folder and back (its layout is section 6 of the design; local folders only).
+"""Modules from a weights folder and back (docs/architecture.md has its layout; local folders only).
 
 Digests are compared before anything is read as a tensor, tensors are safetensors, and no loader is given a
 name that it could look up on the network.

@@ -22,7 +22,6 @@ NOT_RUN = {
     "export AWS_ENDPOINT_URL": "needs a bucket and a Ray cluster; tests/pipeline/run/test_run.py has both",
     "interlcm weights pull": "downloads gigabytes; tests/pipeline/weights/test_pull.py has a server of its own",
     "OUTPUT/": "a picture of folders",
-    "@inproceedings": "a citation",
 }
 INTERLCM = Path(sys.executable).with_name("interlcm")
 
