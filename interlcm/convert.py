@@ -90,7 +90,7 @@ def read_state(checkpoint: Path, part: str) -> dict[str, Tensor]:
     payload = read_checkpoint(checkpoint)
     state = vision_tower(payload) if part == "clip" else averaged(payload, checkpoint)
     if not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise WeightsError(f"{checkpoint} holds more than tensors; it is no published checkpoint")
+        raise WeightsError(f"{checkpoint} holds more than tensors, so it is not a published checkpoint")
     return state
 
 
@@ -104,7 +104,7 @@ def averaged(payload: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
     """The moving average of the weights, `params_ema`, as InterLCM publishes it."""
     if not isinstance(payload.get("params_ema"), dict):
         keys = ", ".join(str(key) for key in list(payload)[:3])
-        raise WeightsError(f"{checkpoint} has no params_ema (it has {keys}); it is no checkpoint of InterLCM")
+        raise WeightsError(f"{checkpoint} has no params_ema (it has {keys}); it is not a checkpoint of InterLCM")
     state = payload["params_ema"]
     # Distributed training stores the wrapper's name in front of every key.
     wrapped = all(key.startswith("module.") for key in state)
@@ -121,9 +121,9 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         reason = "it is damaged, or holds objects that could run code"
         raise WeightsError(f"{checkpoint} is refused: {reason}; get it from its official place") from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{checkpoint} is no PyTorch checkpoint, or is cut short; get it again") from error
+        raise WeightsError(f"{checkpoint} is not a PyTorch checkpoint, or is truncated; download it again") from error
     if not isinstance(payload, dict):
-        raise WeightsError(f"{checkpoint} holds no table of tensors; it is no published checkpoint")
+        raise WeightsError(f"{checkpoint} holds no table of tensors, so it is not a published checkpoint")
     return payload
 
 

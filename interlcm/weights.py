@@ -146,7 +146,7 @@ def check_state(module: nn.Module, state: Mapping[str, torch.Tensor], file: Path
     if wrong:
         here, wanted = tuple(state[wrong[0]].shape), tuple(own[wrong[0]].shape)
         shapes = f"{named(wrong, 'key')} of another shape ({here}, wanted {wanted})"
-        raise WeightsError(f"{file} has {shapes}; it belongs to another model: pull or convert it again")
+        raise WeightsError(f"{file} has {shapes}; it belongs to a different model; pull or convert it again")
 
 
 def check_keys(source: Path, missing: Any, unexpected: Any) -> None:
@@ -155,7 +155,7 @@ def check_keys(source: Path, missing: Any, unexpected: Any) -> None:
     found += [f"has {named(unexpected, 'unexpected key')}"] if unexpected else []
     if found:
         reason = " and ".join(found)
-        raise WeightsError(f"{source} {reason}; it belongs to another model: pull or convert it again")
+        raise WeightsError(f"{source} {reason}; it belongs to a different model; pull or convert it again")
 
 
 def named(keys: Any, noun: str) -> str:

@@ -162,7 +162,7 @@ def part_problem(folder: Path, part: dict[str, Any]) -> str | None:
     if not file.is_file():
         return f"{file} is missing; {GET}"
     if file_sha256(file) != part["sha256"]:
-        return f"{file} is damaged or another (sha256 is not that of {INDEX}); remove it and {GET}"
+        return f"{file} does not match the sha256 in {INDEX}; remove it and {GET}"
     return None
 
 

@@ -26,36 +26,37 @@ def evaluate(
     hq: Sources = None,
     lq: Annotated[
         list[str] | None,
-        typer.Option(
-            "--lq", metavar="SOURCE", help="Degraded pictures, paired with HQ by name; give it again for more."
-        ),
+        typer.Option("--lq", metavar="SOURCE", help="Degraded pictures, paired with HQ by name. Repeat for more."),
     ] = None,
     degradation: Annotated[
-        str, typer.Option(metavar="PRESET", help="Without --lq: degrade HQ as this training preset does.")
+        str, typer.Option(metavar="PRESET", help="Without --lq: degrade HQ like this training preset.")
     ] = "demo",
     weights: Weights = "demo",
     metric_weights: Annotated[
         str | None,
-        typer.Option(metavar="WEIGHTS", help="Weights folder with the metrics' networks; default: that of --weights."),
+        typer.Option(metavar="WEIGHTS", help="Weights folder with the metrics' networks. Default: that of --weights."),
     ] = None,
     output: Annotated[
         str | None, typer.Option(metavar="OUTPUT", help="Folder or URI for faces.parquet: one row for each face.")
     ] = None,
     grid: Annotated[Path | None, typer.Option(help="Picture to write: LQ, restored and HQ side by side.")] = None,
     task: Annotated[
-        Literal["restore", "colorize", "inpaint"], typer.Option(help="What the weights are to do; they must serve it.")
+        Literal["restore", "colorize", "inpaint"], typer.Option(help="Task; the weights must support it.")
     ] = "restore",
     steps: Annotated[
-        int | None, typer.Option(min=2, max=4, help="Timesteps; default: the most the weights serve.")
+        int | None, typer.Option(min=2, max=4, help="Timesteps. Default: the most that the weights support.")
     ] = None,
     color_fix: ColorFix = "wavelet",
     aligned: Annotated[
-        bool, typer.Option("--aligned", help="Pictures are square face crops, as test sets are: find no faces.")
+        bool, typer.Option("--aligned", help="Pictures are square face crops, as in test sets; skip detection.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the noise, the model's and the degradation's.")] = 0,
-    actors: Annotated[str, typer.Option(metavar="N or MIN:MAX", help="Actors, each with the whole model.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the model's noise and of the degradation.")] = 0,
+    actors: Annotated[
+        str, typer.Option(metavar="N or MIN:MAX", help="Number of actors; each loads the whole model.")
+    ] = "",
     gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="GPUs for each actor, fractions too; default 1 where there are GPUs.")
+        float | None,
+        typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
     ] = None,
     batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch on a GPU (on a CPU: one).")] = 8,
 ) -> None:

@@ -17,17 +17,17 @@ Sources = Annotated[
     ),
 ]
 Output = Annotated[
-    str, typer.Option("--output", metavar="OUTPUT", help="Folder or URI of the run; the same one again continues it.")
+    str, typer.Option("--output", metavar="OUTPUT", help="Folder or URI of the run. Naming it again continues the run.")
 ]
-Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URI of a run: what --output named.")]
-Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small ones built in.")]
+Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URI of a run, as given to --output.")]
+Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small built-in weights.")]
 ColorFix = Annotated[
-    Literal["wavelet", "adain", "none"], typer.Option(help="How a face gets the colours of its input back.")
+    Literal["wavelet", "adain", "none"], typer.Option(help="How a restored face gets its input's colours back.")
 ]
 
 Limit = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="What untrusted input may cost, such as seconds=120 for one photo."),
+    typer.Option(metavar="NAME=VALUE", help="Limit for untrusted input, such as seconds=120 for one photo."),
 ]
 
 
@@ -56,7 +56,7 @@ Config = Annotated[
         metavar="FILE",
         callback=from_file,
         is_eager=True,
-        help="YAML file of options (`quality: 90`); what is typed wins.",
+        help="YAML file of options (`quality: 90`); typed options win.",
     ),
 ]
 

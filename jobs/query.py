@@ -53,18 +53,29 @@ class Format(StrEnum):
 
 def query(
     output: Run,
-    sql: Annotated[str, typer.Argument(metavar="[SQL]", help="One statement that reads, in DuckDB's SQL.")] = "",
+    sql: Annotated[
+        str, typer.Argument(metavar="[SQL]", help="One SQL statement that only reads (DuckDB's dialect).")
+    ] = "",
     worst: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The N restored faces least like their input.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Built-in query: the N restored faces least like their input."),
     ] = None,
-    failures: Annotated[bool, typer.Option("--failures", help="The photos that failed, and why.")] = False,
-    review: Annotated[bool, typer.Option("--review", help="The faces to review, and what was decided.")] = False,
-    summary: Annotated[bool, typer.Option("--summary", help="Photos, faces, bytes and seconds by status.")] = False,
-    describe: Annotated[bool, typer.Option("--describe", help="Every column: type, unit and meaning.")] = False,
-    format: Annotated[Format, typer.Option(help="How to write the rows.")] = Format.table,
-    to: Annotated[str, typer.Option(metavar="FILE", help="Path or URI to write to, in place of the screen.")] = "",
+    failures: Annotated[
+        bool, typer.Option("--failures", help="Built-in query: photos that failed, with the reason.")
+    ] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="Built-in query: faces that need review, with decisions.")
+    ] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Built-in query: photos, faces, bytes and seconds by status.")
+    ] = False,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Describe every column: type, unit and meaning.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="Output format of the rows.")] = Format.table,
+    to: Annotated[str, typer.Option(metavar="FILE", help="Write to this path or URI instead of the screen.")] = "",
 ) -> None:
-    """Ask about a run: in SQL, or one of the ready questions.
+    """Ask about a run: in SQL, or one of the built-in queries.
 
     The views are photos (one row per photo, the newest) and faces (one row per face of these); index holds every member
     of the sources, manifest every row ever written, and decisions what curators decided: the files that they exported

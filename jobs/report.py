@@ -11,16 +11,16 @@ def report(
     output: Run,
     pictures: Annotated[
         Literal["all", "review", "none"],
-        typer.Option(help="Photos to show in pictures: all with faces, those with a face that needs review, or none."),
+        typer.Option(help="Which photos get pictures: all, those with a face that needs review, or none."),
     ] = "all",
     max_side: Annotated[
-        int, typer.Option(metavar="PX", min=256, max=16384, help="Whole photos larger than this are shown reduced.")
+        int, typer.Option(metavar="PX", min=256, max=16384, help="Show whole photos reduced to this size, px.")
     ] = 16384,
     price_per_hour: Annotated[
         float | None,
-        typer.Option(min=0, help="What an hour of all machines of the run costs, for cost per 1,000 photos."),
+        typer.Option(min=0, help="Price of one hour of all machines, to show the cost per 1,000 photos."),
     ] = None,
-    currency: Annotated[str, typer.Option(help="Of the price.")] = "EUR",
+    currency: Annotated[str, typer.Option(help="Currency of the price.")] = "EUR",
 ) -> None:
     """Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.
 

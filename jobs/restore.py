@@ -27,48 +27,56 @@ def restore(
     output: Output,
     weights: Weights = "demo",
     task: Annotated[
-        Literal["restore", "colorize", "inpaint"], typer.Option(help="What the weights are to do; they must serve it.")
+        Literal["restore", "colorize", "inpaint"], typer.Option(help="Task; the weights must support it.")
     ] = "restore",
     steps: Annotated[
         int | None, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")
     ] = None,
     color_fix: ColorFix = "wavelet",
-    aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops: find no faces.")] = False,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
     detector: Annotated[
-        Detector, typer.Option(help="auto: RetinaFace when its weights are in the folder, else OpenCV's Haar cascades.")
+        Detector,
+        typer.Option(
+            help="Face detector; auto: RetinaFace if its weights are in the folder, else OpenCV's Haar cascades."
+        ),
     ] = "auto",
-    min_face: Annotated[int, typer.Option(min=8, help="Leave faces narrower than this alone, px.")] = 24,
-    max_faces: Annotated[int, typer.Option(min=1, help="Of one photo, the best ones.")] = 256,
-    center_face: Annotated[bool, typer.Option("--center-face", help="Only the face nearest to the middle.")] = False,
+    min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,
+    max_faces: Annotated[
+        int, typer.Option(min=1, help="At most N faces of a photo, those with the highest score.")
+    ] = 256,
+    center_face: Annotated[
+        bool, typer.Option("--center-face", help="Restore only the face nearest to the middle.")
+    ] = False,
     upscale: Annotated[int, typer.Option(help="Enlarge photos 2 or 4 times.")] = 1,
     background: Annotated[
         Literal["none", "realesrgan"], typer.Option(help="Enlarge around the faces with Lanczos (none) or Real-ESRGAN.")
     ] = "none",
     format: Annotated[
         Literal["source", "jpeg", "png", "tiff", "webp", "avif"],
-        typer.Option(help="Format of the restored photos; source: each photo's own (png where it cannot be written)."),
+        typer.Option(help="Format of restored photos; source: the photo's own format (png if that cannot be written)."),
     ] = "source",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
     save_faces: Annotated[
-        bool, typer.Option("--save-faces", help="Write each face, before and after, to OUTPUT/faces/.")
+        bool, typer.Option("--save-faces", help="Write each face before and after to OUTPUT/faces/.")
     ] = False,
     c2pa_key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Private key: restored photos get a signed C2PA manifest.")
+        Path | None, typer.Option(metavar="PEM", help="Private key; signs restored photos with a C2PA manifest.")
     ] = None,
     c2pa_cert: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, the signer's first.")
+        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run's noise.")] = 0,
     review: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A threshold beyond which a face needs review, such as min_psnr=20."),
+        typer.Option(metavar="NAME=VALUE", help="Threshold beyond which a face needs review, such as min_psnr=20."),
     ] = None,
     limit: Limit = None,
     actors: Annotated[
-        str, typer.Option(metavar="N or MIN:MAX", help="Restore actors, each with the whole model.")
+        str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
     ] = "",
     gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="GPUs for each actor, fractions too; default 1 where there are GPUs.")
+        float | None,
+        typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
     ] = None,
     batch_faces: Annotated[
         str,
@@ -76,20 +84,21 @@ def restore(
     ] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option(help="Of the model; auto: bfloat16 on GPUs, float32 on CPUs."),
+        typer.Option(help="Data type of the model; auto: bfloat16 on GPUs, float32 on CPUs."),
     ] = "auto",
     where: Annotated[
         str | None, typer.Option(metavar="SQL", help="Only photos that match, such as \"status = 'failed'\" to retry.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only N members, the same ones each time, spread evenly.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Restore only N members, the same ones each time, spread evenly."),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Write the index only, and tell what a run takes: from a few photos."),
+        typer.Option("--dry-run", help="Write only the index and estimate the cost of a run from a few photos."),
     ] = False,
     config: Config = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a photo failed.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a photo failed.")] = False,
 ) -> None:
     """Restore the faces in archives: restored photos, and a manifest with one row for each member.
 

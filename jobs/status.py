@@ -19,8 +19,10 @@ TERMS = ("restored", "no_face", "skipped", "failed", "pending")
 
 def status(
     output: Run,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until nothing is pending.")] = False,
-    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How often --watch looks.")] = 10.0,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the counts until nothing is pending.")] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between updates of --watch.")
+    ] = 10.0,
 ) -> None:
     """Count the photos of a run by what became of them, and tell how fast it goes and when it will end.
 

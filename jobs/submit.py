@@ -44,24 +44,24 @@ Address = Annotated[
     str,
     typer.Option(
         metavar="URL",
-        help="Dashboard of the cluster; default RAY_API_SERVER_ADDRESS, RAY_ADDRESS, http://127.0.0.1:8265.",
+        help="Dashboard of the cluster. Default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, http://127.0.0.1:8265.",
     ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job, as interlcm submit list names it.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Job id, as shown by interlcm submit list.")]
 
 
 @app.command()
 def job(
     context: typer.Context,
     command: Annotated[
-        list[str], typer.Argument(metavar="COMMAND", help="After --: a command of interlcm with its options.")
+        list[str], typer.Argument(metavar="COMMAND", help="After --: an interlcm command with its options.")
     ],
     address: Address = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave it running.")] = False,
     no_credentials: Annotated[
         bool,
         typer.Option(
-            "--no-credentials", help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*): the nodes have their own."
+            "--no-credentials", help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*); the nodes have their own."
         ),
     ] = False,
 ) -> None:
@@ -111,7 +111,9 @@ def list_jobs(address: Address = "") -> None:
 @app.command()
 def logs(
     job_id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends, as submit does.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Follow the log until the job ends, as submit does.")
+    ] = False,
     address: Address = "",
 ) -> None:
     """Print the log of a job.

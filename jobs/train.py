@@ -25,19 +25,25 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="demo, small, 3step, 1step, colorization_1step or inpainting_1step, or a YAML file like theirs."
+            help="demo, small, 3step, 1step, colorization_1step, inpainting_1step, or a YAML file of your own."
         ),
     ] = "demo",
     output: Annotated[
-        str, typer.Option(metavar="OUTPUT", help="Folder to write, or a URI, but not for demo; the same one continues.")
+        str,
+        typer.Option(
+            metavar="OUTPUT",
+            help="Folder to write; a URI too, except for demo. Naming it again continues the training.",
+        ),
     ] = "weights-demo",
-    weights: Annotated[str, typer.Option(help="Weights folder that training begins with, a path or URI.")] = "demo",
+    weights: Annotated[str, typer.Option(help="Weights folder to start training from, a path or URI.")] = "demo",
     workers: Annotated[
         int, typer.Option(min=0, help="Workers that share each batch, one GPU each; 0: one for each GPU, or one.")
     ] = 0,
     unet: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="UNet (diffusers) that a new spatial encoder begins as; else the LCM's."),
+        typer.Option(
+            metavar="FOLDER", help="UNet (diffusers) to initialise a new spatial encoder from. Default: the LCM's."
+        ),
     ] = None,
 ) -> None:
     """Train weights: the two encoders as the InterLCM paper does, or with the preset demo the small demo weights.

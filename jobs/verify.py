@@ -17,9 +17,9 @@ LOG_EVERY = 10.0  # seconds between lines about a check that goes on
 def verify(
     output: Run,
     replay: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Also restore N photos, chosen at random, again and compare.")
+        int, typer.Option(metavar="N", min=0, help="Also restore N random photos again and compare.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the choice of photos for --replay.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for choosing the photos of --replay.")] = 0,
 ) -> None:
     """Read all restored files of a run and compare them with the manifest.
 

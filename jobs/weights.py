@@ -29,7 +29,7 @@ def pull(
     weights: Weights,
     variant: Annotated[
         list[str],
-        typer.Option("--variant", help="3step, 1step or colorization_1step; give it again for another."),
+        typer.Option("--variant", help="Variant: 3step, 1step or colorization_1step. Repeat for more."),
     ] = ["3step"],  # noqa: B006 (typer's way to write a default)
     metrics: Annotated[
         bool,
@@ -60,10 +60,12 @@ def convert(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT", help="Published .pth, or CLIP's pytorch_model.bin.")
     ],
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Local weights folder; made when there is none.")],
-    part: Annotated[Part, typer.Option(help="What the checkpoint holds.")],
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="Local weights folder; created if it does not exist.")
+    ],
+    part: Annotated[Part, typer.Option(help="Contents of the checkpoint.")],
     variant: Annotated[
-        str | None, typer.Option(help="3step, 1step, colorization_1step or inpainting_1step; none for clip.")
+        str | None, typer.Option(help="Variant: 3step, 1step, colorization_1step or inpainting_1step; none for clip.")
     ] = None,
 ) -> None:
     """Write a published checkpoint into a weights folder as safetensors, once it fits its module.
@@ -76,7 +78,7 @@ def convert(
     from interlcm.convert import convert
 
     if (variant is None) != (part == Part.CLIP):
-        raise typer.BadParameter("an encoder needs a --variant, clip has none")
+        raise typer.BadParameter("an encoder needs a --variant; clip takes none")
     print(f"wrote {convert(checkpoint, weights, part.value, variant)}")
 
 

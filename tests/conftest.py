@@ -88,8 +88,9 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        # Workers stay for the next test: by default Ray ends idle ones after a second, and each start takes seconds.
-        patch.setenv("RAY_idle_worker_killing_time_threshold_ms", "600000")
+        # Workers stay for the next stage: by default Ray ends idle ones after a second, and each start takes seconds.
+        patch.setenv("RAY_idle_worker_killing_time_threshold_ms", "30000")
+        patch.setenv("RAY_worker_maximum_startup_concurrency", "4")  # Ray warns at some multiples of it
         cluster.connect(actors=2)
         yield
         ray.shutdown()

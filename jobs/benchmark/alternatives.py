@@ -12,7 +12,9 @@ from jobs.benchmark.figures import To, publish, workplace
 
 
 def alternatives(
-    photos: Annotated[int, typer.Option(min=1, help="Copies of the demo's portraits, one face each.")] = 40,
+    photos: Annotated[
+        int, typer.Option(min=1, help="Number of photos: copies of the demo's portraits, one face each.")
+    ] = 40,
     to: To = "",
 ) -> None:
     """Restore the same pictures with the demo weights twice: by `interlcm restore`, and by a plain loop.

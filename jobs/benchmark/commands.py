@@ -12,7 +12,7 @@ from jobs.benchmark.query import query
 
 app = typer.Typer(
     name="benchmark",
-    help="Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON.",
+    help="Measure the parts of a run on this machine; tables and JSON.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.callback()
 def group() -> None:
-    """Measure the parts of a run on this machine: ratios of figures taken in one run, as tables and JSON."""
+    """Measure the parts of a run on this machine; tables and JSON."""
 
 
 for command in (model, pipeline, memory, growth, index, query, alternatives):

@@ -18,9 +18,9 @@ import typer
 Rows = list[dict[str, Any]]  # column, with its unit -> value
 
 On = Annotated[
-    str, typer.Option(metavar="URI", help="Folder to work in, such as s3://bucket/benchmark; else a temporary one.")
+    str, typer.Option(metavar="URI", help="Working folder, such as s3://bucket/benchmark. Default: a temporary folder.")
 ]
-To = Annotated[str, typer.Option(metavar="FILE", help="Path or URI that the figures go to as JSON, too.")]
+To = Annotated[str, typer.Option(metavar="FILE", help="Also write the figures as JSON to this path or URI.")]
 
 PACKAGES = ("interlcm", "torch", "diffusers", "ray", "pyarrow", "duckdb", "numpy", "pyvips", "opencv-python")
 

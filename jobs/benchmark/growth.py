@@ -11,7 +11,7 @@ from jobs.benchmark.figures import On, Rows, To, numbers, publish, size_range, w
 def growth(
     on: On = "",
     photos: Annotated[
-        str, typer.Option(metavar="N,...", help="A run of each of these numbers, 10 or more.")
+        str, typer.Option(metavar="N,...", help="Sizes of the runs, separated by commas; 10 or more.")
     ] = "300,1000",
     megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.02:0.05",
     to: To = "",

@@ -9,7 +9,7 @@ from jobs.benchmark.figures import On, To, publish, workplace
 
 def index(
     on: On = "",
-    members: Annotated[int, typer.Option(min=1, help="Of each archive.")] = 2000,
+    members: Annotated[int, typer.Option(min=1, help="Members of each archive.")] = 2000,
     kilobytes: Annotated[int, typer.Option(min=1, help="Size of a member, kB.")] = 100,
     to: To = "",
 ) -> None:

@@ -10,7 +10,7 @@ from jobs.benchmark.figures import On, To, publish, size_range, workplace
 def memory(
     on: On = "",
     store: Annotated[int, typer.Option(min=80, help="Ray's object store, MB.")] = 80,
-    times: Annotated[float, typer.Option(min=0.1, help="Photos have so many times the bytes of the store.")] = 20,
+    times: Annotated[float, typer.Option(min=0.1, help="Bytes of the photos, as a multiple of the object store.")] = 20,
     megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.5:1.5",
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = 128,
     to: To = "",

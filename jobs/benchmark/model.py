@@ -15,12 +15,16 @@ def model(
             "256 px; tiny: to try the command."
         ),
     ] = None,
-    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Default: cuda where there is a GPU.")] = None,
-    faces: Annotated[int | None, typer.Option(min=1, help="Restored in each row: 4 micro-batches (CPU: 2).")] = None,
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="Default: cuda if there is a GPU, else cpu.")
+    ] = None,
+    faces: Annotated[
+        int | None, typer.Option(min=1, help="Faces restored for each row. Default: 4 micro-batches (CPU: 2).")
+    ] = None,
     batch_faces: Annotated[
         int | None, typer.Option(min=1, help="Faces in a micro-batch; 16 on a GPU, 2 on a CPU by default.")
     ] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="One more row, with torch.compile: minutes.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Add a row with torch.compile; takes minutes.")] = False,
     to: To = "",
 ) -> None:
     """Restore the same faces in several ways: a plain float32 loop, then with one measure more in each row.

@@ -9,9 +9,9 @@ from jobs.benchmark.figures import On, Rows, To, numbers, publish, size_range, w
 
 def pipeline(
     on: On = "",
-    photos: Annotated[int, typer.Option(min=10, help="Of each run, with two or three faces each.")] = 120,
+    photos: Annotated[int, typer.Option(min=10, help="Photos of each run, with two or three faces each.")] = 120,
     megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "1:20",
-    actors: Annotated[str, typer.Option(metavar="N,...", help="A run with each of these numbers of actors.")] = "1,4",
+    actors: Annotated[str, typer.Option(metavar="N,...", help="Numbers of actors, one run for each.")] = "1,4",
     rate: Annotated[float, typer.Option(min=0.1, help="Faces per second of all stand-in models together.")] = 2.0,
     batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch.")] = 2,
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = 128,

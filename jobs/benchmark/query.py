@@ -10,11 +10,11 @@ from jobs.query import QUESTIONS
 
 def query(
     photos: Annotated[
-        str, typer.Option(metavar="N,...", help="Photos of the made-up runs; ten million takes GBs.")
+        str, typer.Option(metavar="N,...", help="Sizes of the generated runs; ten million takes GBs.")
     ] = "100000,1000000",
     to: To = "",
 ) -> None:
-    """Time the start of a run and the ready questions of `interlcm query` on made-up runs, nine tenths of them done.
+    """Time the start of a run and the built-in queries of `interlcm query` on made-up runs, nine tenths of them done.
 
     Beside them the same SQL by plain DuckDB on the same files, which knows no newest row, so it does less. Each is
     measured in a process of its own, imports not counted.
@@ -35,4 +35,4 @@ def query(
             first, rows = measure(folder, count, questions)
         resume.append(first)
         asked += rows
-    publish({"Resume: what is left to do": resume, "Ready questions": asked}, to)
+    publish({"Resume: what is left to do": resume, "Built-in queries": asked}, to)

@@ -121,7 +121,7 @@ def _taken(walk: Walk, part: _Part) -> list[Member]:
 
 def _walk_ahead(uri: str, size: int, begin: int, end: int) -> _Part:
     part = _Part()
-    # An error here is none: the walk proper meets it, or does not come by.
+    # Ignore errors here: the main walk will meet them if they matter.
     with contextlib.suppress(ArchiveError, storage.StorageError):
         first = _first_header(uri, begin, min(end, begin + _SEARCHED))
         if first is not None:

@@ -176,7 +176,7 @@ class Jobs:
         if status == 404:
             return SubmissionError(f"{job_id}: no such job at {self.address}; interlcm submit list names them")
         if status == 401:
-            words = "the cluster asks for its token, and there is none here"
+            words = "the cluster asks for a token, and this machine has none"
         else:
             words = "the cluster refuses the token that is here"
         return SubmissionError(
@@ -213,9 +213,9 @@ def asks_for_token(address: str) -> bool:
         reason = getattr(error, "reason", error)  # of a URLError, another OSError
         raise SubmissionError(f"{address}: no Ray dashboard answers ({one_line(reason)}); {remedy}") from error
     except (HTTPException, ValueError) as error:
-        raise SubmissionError(f"{address}: no Ray dashboard, but something else; {remedy}") from error
+        raise SubmissionError(f"{address}: something answers there, but it is not a Ray dashboard; {remedy}") from error
     if "ray_version" not in found:
-        raise SubmissionError(f"{address}: no Ray dashboard, but something else; {remedy}")
+        raise SubmissionError(f"{address}: something answers there, but it is not a Ray dashboard; {remedy}")
     return False
 
 

@@ -75,7 +75,7 @@ class Evaluation:
         if progress.done != progress.total:
             lost = progress.total - progress.done
             raise RunError(
-                f"{lost} of {progress.total} pairs went in and did not come out; start the same command again"
+                f"{lost} of {progress.total} pairs were started but not finished; start the same command again"
             )
         found.sort(key=lambda row: (row["pair"], row["face_index"] or 0))
         self.pictures = [row["picture"] for row in found if row["picture"] is not None]

@@ -43,7 +43,7 @@ def diagnose(data: bytes, reason: str) -> tuple[str, str]:
         return "out_of_memory", "decoding takes more memory than the limit"
     format = _magic(data)
     if format is None and "not in a known format" in reason:
-        return "not_an_image", "the content is no image format that this installation reads"
+        return "not_an_image", "the content is not an image format that this installation reads"
     if format is not None and (tiff.BEYOND in reason or _cut_off(data, format)):
         return "truncated", f"the {format} file ends too early, after {len(data)} bytes"
     # libvips appends: the last line belongs to this call.

@@ -61,7 +61,7 @@ def load_signing(key: Path, cert: Path) -> Signing:
     except ValueError as error:
         raise SigningError(f"{cert}: no certificates in PEM; give the signer's and those above it") from error
     if certificate.public_key() != private.public_key():
-        raise SigningError(f"{cert}: its first certificate is not that of {key}; give those that belong together")
+        raise SigningError(f"{cert}: its first certificate does not belong to {key}; give a matching pair")
     _check_dates(cert, certificate)
     _try(signing, cert)
     return signing

@@ -77,7 +77,7 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
         compaction.compact_if_many(job.output)
     if progress.done != progress.total:
         lost = progress.total - progress.done
-        raise RunError(f"{job.output}: {lost} photos went in and did not come out; start the same command again")
+        raise RunError(f"{job.output}: {lost} photos were started but not finished; start the same command again")
 
 
 def remove_leftovers(output: str) -> None:

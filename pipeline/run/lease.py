@@ -108,7 +108,7 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
         if found.gone if found.is_here else _unchanged(uri, found, say):
             write(uri, holder)  # of two that do so at once one learns of it when it renews
             break
-        raise LeaseError(f"{output}: {found} works on it; wait for it to end, or name another OUTPUT")
+        raise LeaseError(f"{output}: {found} is working on it; wait until it ends, or name another OUTPUT")
     lease = Lease(output, holder)
     try:
         yield lease

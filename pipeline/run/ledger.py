@@ -1,4 +1,4 @@
-"""What the workers of an attempt have in hand, so that a photo that kills its worker is found, isolated and recorded.
+"""The photos in progress of an attempt, so that a photo that kills its worker is found, isolated and recorded.
 
 Ray starts a dead worker again and gives it the same photos, for ever. So each stage tells one small actor which photos
 it begins and which it ended. A photo that was begun and never ended was in a worker's hands when that died: the next
@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.stages.row import ended, to_table
 
-DEATHS = 2  # of workers with a photo in hand, the last time alone; then it is not tried again
+DEATHS = 2  # of workers with a photo in progress, the last time alone; then it is not tried again
 
 Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
 

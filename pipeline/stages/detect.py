@@ -27,7 +27,7 @@ from pipeline.stages import row
 from pipeline.stages.row import Row
 from pipeline.weights.local import checked_weights
 
-# A member named like this is meant to be a photo: when its content is none, it was damaged.
+# A member with such a name is meant to be a photo. If its content is not an image, it was damaged.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
     ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".avif", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw",
@@ -166,7 +166,7 @@ def without_photo(current: Row, error: PhotoError) -> Row:
         return row.ended(current, "failed", error.error_type, str(error))
     if stray:
         return row.ended(current, "skipped", error.error_type, str(error))
-    return row.ended(current, "failed", error.error_type, "named like an image, but its content is none")
+    return row.ended(current, "failed", error.error_type, "named like an image, but its content is not an image")
 
 
 def face_seed(sha256: str, page: int, index: int, seed: int) -> int:

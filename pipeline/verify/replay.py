@@ -127,7 +127,7 @@ def again(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Row:
     rows = [one for table in fetch(unit, job) for found in find(table) for one in found.to_pylist()]
     current = next((one for one in rows if one["photo_id"] == made["photo_id"]), rows[0])
     if current["sha256"] not in (None, made["sha256"]):
-        raise VerifyError(f"{made['member']}: the source is another file than the one that was restored")
+        raise VerifyError(f"{made['member']}: the source has changed since it was restored")
     if current["status"] is not None:
         raise VerifyError(f"{made['member']}: now {current['status']}: {current['error'] or 'no face was found'}")
     (restored,) = restore(row.to_table([current])).to_pylist()

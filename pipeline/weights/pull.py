@@ -204,7 +204,9 @@ def refuse_other_weights(weights: str, index: dict[str, Any], part: Published, s
     here = {entry["path"]: entry["sha256"] for entry in index["parts"] if entry["path"] != part.path}
     other = [p["path"] for p in staged.entries if here.get(p["path"], p["sha256"]) != p["sha256"]]
     if other:
-        raise WeightsError(f"{weights} has other weights than the published ({other[0]}); use a new folder")
+        raise WeightsError(
+            f"{weights} holds weights that differ from the published ones ({other[0]}); use a new folder"
+        )
 
 
 def publish(weights: str, stage: Path, staged: Staged) -> None:

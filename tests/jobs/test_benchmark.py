@@ -68,7 +68,7 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
     found = tables(tmp_path, "query", "--photos", "2000")
     (resume,) = found["Resume: what is left to do"]
     assert (resume["index rows"], resume["left"]) == (2000, 200)
-    assert {row["question"]: row["rows"] for row in found["Ready questions"]} == {
+    assert {row["question"]: row["rows"] for row in found["Built-in queries"]} == {
         "--worst": 20,
         "--failures": 18,
         "--review": 36,

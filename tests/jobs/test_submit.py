@@ -72,7 +72,7 @@ def test_what_is_no_cluster(tmp_path: Path, interlcm: Interlcm) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         threading.Thread(target=lambda: listener.accept()[0].sendall(b"hello\n"), daemon=True).start()
         assert interlcm("submit", "list", "--address", f"http://127.0.0.1:{listener.getsockname()[1]}") == 1
-        assert "no Ray dashboard, but something else" in interlcm.line()
+        assert "it is not a Ray dashboard" in interlcm.line()
     server = serve(tmp_path)
     with closing(server.socket):
         address = f"http://127.0.0.1:{server.server_port}"
@@ -82,7 +82,7 @@ def test_what_is_no_cluster(tmp_path: Path, interlcm: Interlcm) -> None:
         for text in ("[]", "no JSON"):
             (tmp_path / "api" / "version").write_text(text)
             assert interlcm("submit", "list", "--address", address) == 1
-            assert "no Ray dashboard, but something else" in interlcm.line()
+            assert "it is not a Ray dashboard" in interlcm.line()
         server.shutdown()
 
 

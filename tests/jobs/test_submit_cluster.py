@@ -233,7 +233,7 @@ def test_ctrl_c_on_a_terminal_asks(user: User) -> None:
 @pytest.mark.parametrize(
     ("token", "words"),
     [
-        (None, "the cluster asks for its token, and there is none here"),
+        (None, "the cluster asks for a token, and this machine has none"),
         ("not the token", "the cluster refuses the token that is here"),
     ],
 )

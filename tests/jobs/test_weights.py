@@ -70,7 +70,7 @@ def test_convert_adds_a_variant(weights: Path, tmp_path: Path, capsys: pytest.Ca
         ([], "--part"),
         (["--part", "unet"], "'unet'"),
         (["--part", "visual_encoder"], "needs a --variant"),
-        (["--part", "clip", "--variant", "3step"], "clip has none"),
+        (["--part", "clip", "--variant", "3step"], "clip takes none"),
     ],
 )
 def test_convert_with_wrong_options(

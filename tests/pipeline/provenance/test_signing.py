@@ -222,7 +222,7 @@ def test_a_key_that_c2pa_does_not_know(tmp_path: Path) -> None:
 def test_certificates_that_do_not_fit(tmp_path: Path) -> None:
     key, _ = signer(tmp_path)
     _, others = signer(tmp_path, "ed25519")
-    assert refused(key, others).startswith(f"{others}: its first certificate is not that of {key}")
+    assert refused(key, others).startswith(f"{others}: its first certificate does not belong to {key}")
     key, cert = signer(tmp_path, days=5, ago=10)
     assert "the certificate expired on " in refused(key, cert)
     key, cert = signer(tmp_path, ago=-3)

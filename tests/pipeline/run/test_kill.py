@@ -64,7 +64,7 @@ def wait(driver: subprocess.Popen[str], done: Callable[[], object]) -> None:
 
 
 def busy(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Workers that have photos in hand: idle ones are called ray::IDLE, others do nothing for a run."""
+    """Workers that have photos in progress: idle ones are called ray::IDLE, others do nothing for a run."""
     found = []
     for process in psutil.Process(driver.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):

@@ -41,7 +41,7 @@ def elsewhere(output: str) -> Holder:
 def test_one_at_a_time(output: str, quick: None) -> None:
     with lease.held(output) as mine:
         with (
-            pytest.raises(LeaseError, match=f"process {os.getpid()} on .* works on it; wait") as caught,
+            pytest.raises(LeaseError, match=f"process {os.getpid()} on .* is working on it; wait") as caught,
             lease.held(output),
         ):
             pass
