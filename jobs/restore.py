@@ -216,6 +216,6 @@ def expected(found: "Estimate", resources: "Resources") -> str:
             f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
             f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), done and not written",
             f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
-            f"read, find, compose: {found.cpu_hours:.2f} CPU hours",
+            f"fetch, detect, publish: {found.cpu_hours:.2f} CPU hours",
         ]
     )

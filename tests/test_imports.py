@@ -7,57 +7,7 @@ import sys
 
 import pytest
 
-# Each of these takes tens of milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, c2pa 0.1).
-HEAVY = {
-    *("ray", "ray.data", "torch", "torchvision", "diffusers", "transformers", "facexlib", "spandrel"),
-    *("cv2", "pyvips", "scipy", "skimage", "c2pa", "cryptography", "duckdb", "pyarrow", "fsspec", "rich"),
-}
-STORAGE = {"pyarrow", "fsspec"}
-STAGE = {"ray", *STORAGE}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
-
-# What a process of each kind does first -> those of HEAVY that it may have.
-PROCESSES = {
-    "the child of the sandbox": ("import pipeline.sandbox.child", set()),
-    "decoding in it": ("import pipeline.photos.view", {"cv2", "pyvips"}),
-    "a worker that fetches": ("import pipeline.stages.fetch", STAGE),
-    "a worker that detects": ("import pipeline.stages.detect", STAGE | {"cv2", "pyvips"}),
-    "a worker that restores": (
-        "import pipeline.stages.restore",
-        STAGE | {"cv2", "pyvips", "torch", "torchvision"},
-    ),
-    "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
-    "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
-    "interlcm --help": ("HELP", {"rich"}),
-    "interlcm restore --help": ("HELP restore", {"rich"}),
-    "interlcm restore, a wrong option": ("USAGE restore --nonsense", {"rich"}),
-    "interlcm restore, a source that is not there": (
-        "FAILS restore /nowhere.tar --output /nowhere-either",
-        STORAGE,
-    ),
-    "interlcm status": ("FAILS status /nowhere", STORAGE | {"duckdb"}),
-    "interlcm query": ("FAILS query /nowhere FROM-photos", STORAGE | {"duckdb", "rich"}),
-    "interlcm verify, no run there": ("FAILS verify /nowhere", STORAGE),
-    "interlcm report, no run there": ("FAILS report /nowhere", STORAGE),
-}
-CODES = {"HELP": 0, "FAILS": 1, "USAGE": 2}
-
-CALL = """
-import contextlib, io, sys
-from jobs.__main__ import main
-with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-    try:
-        main({words!r})
-    except SystemExit as ended:
-        code = ended.code
-assert code == {code}, code
-"""
-
-
-def program(first: str) -> str:
-    kind, *words = first.split()
-    if kind not in CODES:
-        return first
-    return CALL.format(words=[*words, "--help"] if kind == "HELP" else words, code=CODES[kind])
+from tests.support.processes import HEAVY, PROCESSES, program
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -1,4 +1,4 @@
-"""What untrusted input may cost: limits with defaults that scans of archives stay below."""
+"""Limits for untrusted input. Scans of archives stay below the defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RATIO_COUNTS_FROM = 256 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Beyond these a photo or an archive is refused: a row with a reason, never a worker that runs out of something.
+    """A photo or an archive beyond a limit is refused with a row and a reason, before a worker runs out of resources.
 
     Attributes:
         pixels: of one photo. The default is an A3 page at 1000 dpi; as 16-bit RGB it takes 1.6 GB decoded.

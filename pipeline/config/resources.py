@@ -1,4 +1,4 @@
-"""How much of the cluster a run takes; no result depends on it."""
+"""The share of the cluster that a run uses. No result depends on it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ DETECT_GPUS = 0.25
 
 @dataclass(frozen=True)
 class Resources:
-    """How much of the cluster a run takes; no result depends on it.
+    """The share of the cluster that a run uses. No result depends on it.
 
     Attributes:
         min_actors, max_actors: restore actors, each with the whole model.

@@ -1,4 +1,4 @@
-"""What a run is asked to do: the settings that change its results, and those that only change its pace."""
+"""The settings of a run: everything that its results depend on."""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
-"""What a run has to do, cut into units: what one task reads in one go.
+"""What a run has to do, cut into units. One task reads one unit.
 
-Of 10^7 photos the driver holds where their index rows lie, some bytes each. The rows themselves are read from the index
-files again by the tasks that need them.
+For 10^7 photos the driver holds only the places of their index rows, some bytes each. The tasks read the rows from the
+index files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Compaction: the many small parts that a run commits become few large files that are quick to list, read and filter.
 
-The order is what makes it safe at every point: a merged file appears whole, and only then do the parts go whose rows it
-holds. Until they are gone a row is in two files, and counts once (see `query.VIEWS`); a later compaction drops the
-second copy. Nothing else is ever dropped: the manifest stays a log with all its older rows. A file's name comes from
-its bytes, so two compactions at once write the same files, and whichever finds a part gone leaves its group alone.
+Its order makes it safe at every point: a merged file appears whole, and only then are the parts deleted whose rows it
+holds. Until then a row is in two files, and counts once (see `query.VIEWS`); a later compaction drops the second copy.
+Nothing else is ever dropped: the manifest stays a log with all its older rows. A file's name comes from its bytes, so
+two compactions at once write the same files. A compaction that finds a part gone leaves that group alone.
 """
 
 from __future__ import annotations

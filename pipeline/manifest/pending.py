@@ -1,4 +1,4 @@
-"""The manifest: one row for each photo, the log of what was done and the checkpoint of what is left to do."""
+"""The manifest: one row for each photo, the log of what was done and the checkpoint of what remains."""
 
 from __future__ import annotations
 

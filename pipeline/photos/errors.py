@@ -1,4 +1,4 @@
-"""What is wrong with one member, on its own so that it can be raised, pickled and caught without any decoder."""
+"""The error of one member, in a module of its own so that it can be raised, pickled and caught without a decoder."""
 
 from __future__ import annotations
 

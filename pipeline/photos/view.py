@@ -1,4 +1,4 @@
-"""What the sandbox does for the second stage: untrusted bytes to facts and sRGB pixels."""
+"""The sandbox's work for the detect stage: untrusted bytes to facts and sRGB pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole run: what is left to do, the chain of stages that does it, and the audit at the end."""
+"""One attempt at a run: what remains, the chain of stages that does it, and the audit at the end."""
 
 import time
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Progress:
 
 
 def restore(job: Job, resources: Resources, where: str | None = None) -> Iterator[Progress]:
-    """Restore what the index of a run has and its manifest has not; yields after each committed part.
+    """Restore what is in the index of a run and not in its manifest; yields after each committed part.
 
     With `where`, what `manifest.pending` makes of it. Start it again to continue: rows that are committed are done.
     Raises RunError when rows are missing in the end or SIGTERM stopped the run, StorageError when storage fails for
@@ -81,7 +81,7 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
 
 
 def remove_leftovers(output: str) -> None:
-    """Delete half-written files of earlier attempts, whose writers were killed. The lease is held."""
+    """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
     if Path(output).is_dir():  # on object storage nothing appears half
         began = Path(Output(output).lease).stat().st_mtime
         local_disk.remove_temporaries(output, before=began)

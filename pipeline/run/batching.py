@@ -1,4 +1,4 @@
-"""How many photos and bytes travel together between the stages of a run."""
+"""Batch sizes: how many photos and bytes travel together between the stages of a run."""
 
 from __future__ import annotations
 

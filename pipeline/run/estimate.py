@@ -1,4 +1,4 @@
-"""What a run would take, from a sample of its photos that goes the whole way but is not published."""
+"""The cost of a run, estimated from a sample of its photos that goes through all stages and is not published."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE = 32  # photos: with one face in each, the mean number of faces is known 
 
 @dataclass(frozen=True)
 class Sample:
-    """Photos that were read and restored, the faces in them, and seconds: of a restore actor, and of the others."""
+    """A measured sample: photos, faces in them, seconds of a restore actor and seconds of all other stages."""
 
     photos: int
     faces: int
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do, and what a sample of it took where a restore actor would be."""
+    """What remains to be done, and a sample of it, measured on one restore actor."""
 
     photos: int
     bytes: int
@@ -45,17 +45,17 @@ class Estimate:
 
     @property
     def actor_hours(self) -> float:
-        """Of restore actors, in all."""
+        """Hours of all restore actors together."""
         return self.faces * self.sample.restore_seconds / max(1, self.sample.faces) / 3600
 
     @property
     def cpu_hours(self) -> float:
-        """Of reading, finding and composing."""
+        """CPU hours of fetching, detecting and publishing."""
         return self.photos * self.sample.other_seconds / max(1, self.sample.photos) / 3600
 
 
 def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
-    """Measure a sample of what a run would do. Writes nothing. Ray has to be running, and the index to be there."""
+    """Measure a sample of the run. Writes nothing. Needs a running Ray and an index."""
     pending = manifest_pending.pending(job.output, where)
     units = chosen(pending)
     options = {"num_cpus": 1, "num_gpus": resources.gpus_per_actor}

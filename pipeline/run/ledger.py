@@ -1,8 +1,8 @@
 """The photos in progress of an attempt, so that a photo that kills its worker is found, isolated and recorded.
 
-Ray starts a dead worker again and gives it the same photos, for ever. So each stage tells one small actor which photos
-it begins and which it ended. A photo that was begun and never ended was in a worker's hands when that died: the next
-worker takes it alone, and after a second death it fails with `worker_died`. A node that went away is no photo's fault.
+Ray restarts a dead worker and gives it the same photos, for ever. So each stage tells one small actor which photos it
+begins and which it ends. If a worker dies, its photos were begun and not ended: the next worker takes each of them
+alone, and after a second death the photo fails with `worker_died`. Photos are not blamed for a node that disappears.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
 
 
 class Ledger:
-    """Which photos are in hand, and whether the run is to stop; an actor beside the driver."""
+    """An actor beside the driver: which photos are in progress, and whether the run has to stop."""
 
     def __init__(self) -> None:
-        self.in_hand: dict[tuple[str, str], str] = {}  # (stage, photo_id) -> node
+        self.in_progress: dict[tuple[str, str], str] = {}  # (stage, photo_id) -> node
         self.deaths: dict[tuple[str, str], int] = {}
         self._stopping = False
 
     def begin(self, stage: str, photos: list[str], node: str, last: bool = False) -> str:
-        """Note the photos: "go". Note nothing: "alone", one of them has to be, or "stop", the run is to end.
+        """Note the photos and answer "go"; or note nothing and answer "alone" (take them one by one) or "stop".
 
-        last: the last stage goes on, for it commits what the others have made.
+        last: the last stage goes on after a stop, because it commits what the others have made.
         """
         if self._stopping and not last:
             return "stop"
         keys = [(stage, photo) for photo in photos]
-        if any(key in self.in_hand or key in self.deaths for key in keys):
+        if any(key in self.in_progress or key in self.deaths for key in keys):
             return "alone"
-        self.in_hand.update(dict.fromkeys(keys, node))
+        self.in_progress.update(dict.fromkeys(keys, node))
         return "go"
 
     def begin_alone(self, stage: str, photo: str, node: str) -> bool:
-        """Note one photo, or give False when it killed too many workers."""
+        """Note one photo; False if it has killed too many workers."""
         key = (stage, photo)
-        before = self.in_hand.pop(key, None)
+        before = self.in_progress.pop(key, None)
         if before is not None and alive(before):
             self.deaths[key] = self.deaths.get(key, 0) + 1
         if self.deaths.get(key, 0) >= DEATHS:
             return False
-        self.in_hand[key] = node
+        self.in_progress[key] = node
         return True
 
     def end(self, stage: str, photos: list[str]) -> None:
         for photo in photos:
-            self.in_hand.pop((stage, photo), None)
+            self.in_progress.pop((stage, photo), None)
             self.deaths.pop((stage, photo), None)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Before a run: weights and settings are checked, and every "auto" is decided."""
+"""Before a run: check weights and settings, and decide every "auto"."""
 
 import uuid
 from dataclasses import replace
@@ -22,7 +22,7 @@ class RunError(InterLCMError):
 
 
 def prepare(output: str, settings: Settings, signing: Signing | None = None) -> Job:
-    """Check weights and settings before anything is started, and settle what "auto" means.
+    """Check weights and settings before anything is started, and decide every "auto".
 
     Raises RunError, StorageError, WeightsError or DetectorError.
     """
@@ -43,7 +43,7 @@ def prepare(output: str, settings: Settings, signing: Signing | None = None) -> 
 
 
 def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
-    """The settings with every choice made that was left open, checked against what the weights folder has."""
+    """The settings with every open choice made, checked against the weights folder."""
     from pipeline.networks import facexlib as facexlib_networks
     from pipeline.networks import real_esrgan  # here: they bring torch, which takes seconds
 
@@ -71,7 +71,7 @@ def with_dtype(job: Job, resources: Resources) -> Job:
 
 
 def chosen_variant(settings: Settings, folder: Path) -> tuple[str, int]:
-    """The variant asked for, or the one that serves the task and the steps best; and the steps."""
+    """The variant that was asked for, or the one that fits task and steps best; and the steps."""
     variants = weights_index.read_index(folder)["variants"]
     if settings.variant and settings.variant not in variants:
         raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")

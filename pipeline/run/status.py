@@ -1,4 +1,4 @@
-"""How a run goes on: its counts, its rate over the last minutes, and when it will end. From OUTPUT alone."""
+"""The status of a run: its counts, its rate over the last minutes, and when it will end. Reads OUTPUT alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SELECT count(*) AS photos, sum(face_count)::BIGINT AS faces FROM results WHERE f
 
 @dataclass(frozen=True)
 class Status:
-    """The counts of a run and how fast it went lately.
+    """The counts of a run and its recent rate.
 
     Attributes:
         counts: the equation.
@@ -40,19 +40,19 @@ class Status:
 
     @property
     def moving(self) -> bool:
-        """Whether results came in lately."""
+        """Whether there were results in the last minutes."""
         return self.last is not None and self.now - self.last < WINDOW and self.photos_per_minute > 0
 
     @property
     def remaining(self) -> timedelta | None:
-        """Time until nothing is pending, at this rate; None while the run stands."""
+        """Time until nothing is pending, at this rate; None while no results come in."""
         return timedelta(minutes=self.counts.pending / self.photos_per_minute) if self.moving else None
 
 
 def read_status(output: str) -> Status:
-    """Read how a run goes on. Of a large manifest no more than a few narrow columns are read.
+    """Read the status of a run. Reads only a few narrow columns, even of a large manifest.
 
-    Raises `StorageError` when there is no run at OUTPUT, `PaceError` for a damaged run.json.
+    Raises `StorageError` when there is no run at OUTPUT, `AttemptsError` for a damaged run.json.
     """
     attempt = last_attempt(output)
     return query.reading(output, lambda connection: _measured(connection, attempt), decided=False)

@@ -1,4 +1,4 @@
-"""Second stage: bytes to found faces and their aligned crops."""
+"""Second stage, detect: bytes to faces and their aligned crops."""
 
 import hashlib
 import time

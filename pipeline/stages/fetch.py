@@ -1,4 +1,4 @@
-"""First stage: index rows to rows that hold the members' bytes."""
+"""First stage, fetch: index rows to rows that hold the members' bytes."""
 
 import re
 import time
@@ -64,7 +64,7 @@ def started(index_row: Row) -> Row:
 
 
 def unsafe(path: str) -> bool:
-    """Whether a member's path leads, or may lead on some system, out of the folder it is put into."""
+    """Whether a member's path leads, on any system, out of the folder that it is written to."""
     drive = re.match("[A-Za-z]:", path)  # a colon elsewhere is a time of day
     return bool(drive) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or "\0" in path
 

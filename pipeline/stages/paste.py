@@ -1,4 +1,4 @@
-"""What the sandbox does for the last stage: a photo with its restored faces pasted in, as the bytes of a file."""
+"""The sandbox's work for the publish stage: a photo with its restored faces pasted in, as the bytes of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Last stage: restored crops pasted back and scored, the photo published, then the manifest part that says so."""
+"""Last stage, publish: paste and score the restored crops, write the photo, then commit the manifest part."""
 
 import hashlib
 import math
@@ -33,7 +33,7 @@ DONE = pa.schema([("photo_id", pa.string()), ("status", pa.string()), ("face_cou
 def publish(table: pa.Table, job: Job) -> pa.Table:
     """Publish a batch of photos, then commit their rows as one manifest part; gives `DONE`, one row per photo.
 
-    The order matters: the row is the commit, so whatever dies before it is done again and overwrites itself.
+    The order matters: the row is the commit. Work that is interrupted before it is repeated and overwrites itself.
     """
     job.environment.use()
     rows = [finished(current, job) for current in table.to_pylist()]

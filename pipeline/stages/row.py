@@ -1,4 +1,4 @@
-"""The row that every stage of a run takes and gives: one photo, with whatever is known of it so far.
+"""The row that every stage takes and gives: one photo, with what is known about it so far.
 
 Between stages travel encoded bytes and aligned crops, never decoded photos. Everything is a plain Arrow column with a
 fixed type, so that a block in which some column is all null has the type of every other block.

@@ -145,7 +145,7 @@ def test_wrong_shape_is_one_line(folder: Path, path: str) -> None:
 
 def test_damaged_part_is_never_read(folder: Path) -> None:
     (folder / UNET).write_bytes(b"\xff" * 64)  # safetensors would fail on it with an error of its own
-    with pytest.raises(WeightsError, match=f"{UNET} is damaged"):
+    with pytest.raises(WeightsError, match=f"{UNET} does not match the sha256"):
         load_components(folder, "3step")
     (problem,) = verify(folder)
     assert UNET in problem and "weights pull" in problem

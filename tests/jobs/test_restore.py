@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import typer
 
-from jobs import restore
+from jobs import progress
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
 from pipeline.cluster import connect as cluster
@@ -87,7 +87,7 @@ def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(False, monkeypatch, total=200, parts=100)
     assert [re.findall(r"\d+/\d+", line) for line in text.splitlines()] == [["0/200"], ["200/200"]]
     assert "\r" not in text and "\x1b" not in text
-    monkeypatch.setattr(restore, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
     assert len(shown(False, monkeypatch, total=200, parts=100).splitlines()) == 101
 
 

@@ -81,7 +81,7 @@ def running_head() -> Iterator[Head]:
     started = [head.start()]
     try:
         while not head.comes_up(started[-1]):
-            assert len(started) < 3, head.log()
+            assert len(started) < 8, head.log()
             started.append(head.start())
         yield head
     finally:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from pipeline import storage
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.faces.alignment import TEMPLATE
+from pipeline.index.build import write_archive
+from pipeline.index.sources import Source
 from pipeline.manifest import query
 from pipeline.manifest.compaction import compact
 from pipeline.manifest.write import write_part
@@ -26,6 +29,7 @@ from pipeline.report.summary import Price, histogram, wall_seconds
 from pipeline.storage import client as storage_client
 from tests.support import many_photos
 from tests.support import pictures as support_pictures
+from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
 from tests.support.review_run import HOSTILE, encoded, write_run
 from tests.support.rows import index_row, result_row, write_index
@@ -272,3 +276,20 @@ def test_no_file_of_a_report_on_100000_photos_is_over_5_mb(tmp_path: Path) -> No
     many_photos.write_run(str(tmp_path), 100_000)
     assert write_report(str(tmp_path), NO_PICTURES).photos == 100_000
     assert max(file.stat().st_size for file in (tmp_path / "report").rglob("*") if file.is_file()) < 5e6
+
+
+@pytest.mark.parametrize(("depth", "error"), [(100, None), (64, "deeper than the limit of 64 folders")])
+def test_pictures_are_read_with_the_limits_of_the_run(tmp_path: Path, depth: int, error: str | None) -> None:
+    """A run with --limit depth=100 reads a tar of 70 folders in one another; its report has to read it too."""
+    output, name = str(tmp_path / "out"), "d/" * 70 + "coffee.jpg"
+    data = support_pictures.encoded(support_pictures.coffee(96))
+    archive = put(str(tmp_path), "deep.tar", tar_bytes({name: data}))
+    limits = Limits(depth=depth)
+    write_archive(Source(archive, "file"), "deep.tar", f"{output}/index/deep.parquet", output, Limits(depth=100))
+    with query.connect(output) as connection:
+        (row,) = query.run(connection, "SELECT photo_id, source FROM index").to_pylist()
+    digest = hashlib.sha256(data).hexdigest()
+    write_part([result_row(name, "no_face", **row, sha256=digest)], output, "1")
+    task = report_pictures.Task(storage.join(output, "report"), 256, limits, Environment({}))
+    (done,) = report_pictures.copy_unit(report_pictures.wanted(output, "all"), task).to_pylist()
+    assert (done["error"] is None) if error is None else error in done["error"]
