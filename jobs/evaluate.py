@@ -1,4 +1,4 @@
-"""`interlcm evaluate`: how good weights are, in the numbers of the field's papers."""
+"""`interlcm evaluate`: the quality of weights, in the metrics of the field's papers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -60,9 +60,9 @@ def evaluate(
     ] = None,
     batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch on a GPU (on a CPU: one).")] = 8,
 ) -> None:
-    """Restore test pictures and print how far they are from sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.
+    """Restore test pictures and compare them with sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.
 
-    HQ and --lq: pairs. HQ alone: degraded first. --lq alone: pictures of the real world, judged without reference.
+    HQ and --lq: pairs. HQ alone: degraded first. --lq alone: real-world pictures, no-reference metrics.
     Neither: ten crops of a portrait (Grace Hopper's, U.S. Navy, public domain) that no weights here were trained on,
     with blur 0.8 to 1.6 px, 1x to 2x down, noise as the table says, JPEG quality 60 to 90.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def index(sources: Sources, output: Output, limit: Limit = None) -> None:
     """List the members of archives into OUTPUT/index/, one Parquet file per archive.
 
-    Archives that are in the index already stay as they are, so more sources can be added later.
+    Archives that are already indexed are kept, so more sources can be added later.
 
     \b
     Examples:

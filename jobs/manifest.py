@@ -21,9 +21,9 @@ def group() -> None:
 def compact(output: Run) -> None:
     """Merge the small files of a manifest into few large ones, sorted by source and member.
 
-    A run does so by itself every few thousand photos and in the end; one that was killed may have left many. No row is
-    lost, older ones included, and nothing has to stop: it may be killed or started twice, and a run may go on writing.
-    Rows of an older version are rewritten in the newest.
+    A run does this every few thousand photos and at its end; a killed run may leave many small files. No row is lost,
+    not even an older one. It is safe to kill this command, to start it twice, and to run it while a run writes. Rows of
+    an older version are rewritten in the newest.
 
     \b
     Examples:

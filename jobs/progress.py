@@ -23,7 +23,7 @@ def show(steps: "Iterator[Progress]") -> None:
 
 
 def show_bar(steps: "Iterator[Progress]") -> None:
-    """What a log has, a bar, and the time that is left; in the end the time it took."""
+    """The line of a log, a bar, and the remaining time; at the end the elapsed time."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 

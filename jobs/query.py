@@ -75,11 +75,11 @@ def query(
     format: Annotated[Format, typer.Option(help="Output format of the rows.")] = Format.table,
     to: Annotated[str, typer.Option(metavar="FILE", help="Write to this path or URI instead of the screen.")] = "",
 ) -> None:
-    """Ask about a run: in SQL, or one of the built-in queries.
+    """Query a run, in SQL or with a built-in query.
 
-    The views are photos (one row per photo, the newest) and faces (one row per face of these); index holds every member
-    of the sources, manifest every row ever written, and decisions what curators decided: the files that they exported
-    from the report, put into OUTPUT/decisions/. A statement can read these and nothing else.
+    The views are photos (one row per photo, the newest) and faces (one row per face of these); index has every member
+    of the sources, manifest every row ever written, and decisions the files that curators exported from the report and
+    put into OUTPUT/decisions/. A statement can read these views and nothing else.
 
     \b
     Examples:

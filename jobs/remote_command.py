@@ -1,4 +1,4 @@
-"""A command that is to run on a cluster: what could only go wrong there is found out here."""
+"""A command for a cluster: find here what would otherwise fail there."""
 
 from pathlib import Path
 from typing import Any

@@ -25,7 +25,7 @@ def report(
     """Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.
 
     It is a folder of static files: open index.html from a disk, a web server or a bucket. Pictures are copies that
-    every browser shows; those that are there already are not made again.
+    every browser shows; existing copies are kept.
 
     \b
     Examples:

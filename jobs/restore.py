@@ -102,7 +102,7 @@ def restore(
 ) -> None:
     """Restore the faces in archives: restored photos, and a manifest with one row for each member.
 
-    The same command again continues a run that was stopped; photos that have a manifest row are done.
+    Start the same command again to continue a run that was stopped; photos with a manifest row are done.
 
     \b
     Examples:
@@ -206,7 +206,7 @@ def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":
 
 
 def expected(found: "Estimate", resources: "Resources") -> str:
-    """What a run would take, and what that was reckoned from."""
+    """The estimated cost of a run, and the sample behind it."""
     sample, each = found.sample, resources.gpus_per_actor
     hours = f"{found.actor_hours:.2f} hours of an actor"
     hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"

@@ -1,4 +1,4 @@
-"""`interlcm status`: whether a run accounts for every photo, and how it goes on."""
+"""`interlcm status`: whether a run accounts for every photo, and its progress."""
 
 import sys
 import time
@@ -24,12 +24,12 @@ def status(
         float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between updates of --watch.")
     ] = 10.0,
 ) -> None:
-    """Count the photos of a run by what became of them, and tell how fast it goes and when it will end.
+    """Count the photos of a run by status; show its rate and when it will end.
 
-    Everything comes from OUTPUT, so this works on any machine, while a run goes on and after it. With --watch the
-    numbers change in place on a terminal; elsewhere each look is one line. Ctrl-C ends it.
+    Everything is read from OUTPUT, so this works on any machine, during a run and after it. With --watch the numbers
+    change in place on a terminal; elsewhere each update is one line. Ctrl-C ends it.
 
-    Exit code 1 when the numbers do not add up.
+    Exit code 1 if the numbers do not add up.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def status(
 
 
 def watched(output: str, every: float) -> "Status":
-    """The last look at a run, when nothing was pending; each one is shown."""
+    """Show the status until nothing is pending; returns the last one."""
     from rich.live import Live
     from rich.text import Text
 

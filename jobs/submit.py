@@ -67,8 +67,8 @@ def job(
 ) -> None:
     """Start a command on a cluster, show its log and end with its exit code.
 
-    The cluster runs the code of this machine. The storage settings of this shell go along, encrypted with the
-    cluster's token. Ctrl-C asks whether to stop the job or to leave it running. The word job may be left out.
+    The cluster runs the code of this machine. The storage settings of this shell are sent, encrypted with the cluster's
+    token. Ctrl-C asks whether to stop the job or leave it running. The word job may be left out.
 
     \b
     Examples:
@@ -132,7 +132,7 @@ def logs(
 
 @app.command()
 def stop(job_id: JobId, address: Address = "") -> None:
-    """Stop a job. Photos that are done stay done: the same restore again continues.
+    """Stop a job. Finished photos stay finished; start the same restore again to continue.
 
     \b
     Example:

@@ -46,9 +46,9 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train weights: the two encoders as the InterLCM paper does, or with the preset demo the small demo weights.
+    """Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).
 
-    Stopped or killed, it continues with the same command. The encoders' training writes OUTPUT/weights.
+    Start the same command again to continue after a stop or a kill. Training the encoders writes OUTPUT/weights.
 
     \b
     Examples:

@@ -23,8 +23,8 @@ def verify(
 ) -> None:
     """Read all restored files of a run and compare them with the manifest.
 
-    Exit code 1 when a file is missing or differs, or a photo comes out otherwise. Files below restored/ that the
-    manifest does not name are a note: a worker that was killed may leave one.
+    Exit code 1 if a file is missing or differs, or if a photo does not come out the same. A file below restored/ that
+    the manifest does not name is only a note: a killed worker may leave one.
 
     \b
     Examples:

@@ -40,7 +40,7 @@ def pull(
 ) -> None:
     """Download the published weights from their official places, check them and list them.
 
-    Several GB. Run it again to go on after an interruption, or to add a variant. The encoders of InterLCM
+    Several GB. Run it again to continue after an interruption, or to add a variant. The encoders of InterLCM
     are licensed CC BY-NC 4.0: not for commercial use.
 
     \b
@@ -68,7 +68,7 @@ def convert(
         str | None, typer.Option(help="Variant: 3step, 1step, colorization_1step or inpainting_1step; none for clip.")
     ] = None,
 ) -> None:
-    """Write a published checkpoint into a weights folder as safetensors, once it fits its module.
+    """Check that a published checkpoint fits its module, and write it into a weights folder as safetensors.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def convert(
 def verify(weights: Weights) -> None:
     """Compare every file of a weights folder with the sha256 in its model_index.json.
 
-    Exit code 1 when one differs or is missing.
+    Exit code 1 if a file differs or is missing.
 
     \b
     Examples:

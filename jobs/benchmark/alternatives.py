@@ -17,7 +17,7 @@ def alternatives(
     ] = 40,
     to: To = "",
 ) -> None:
-    """Restore the same pictures with the demo weights twice: by `interlcm restore`, and by a plain loop.
+    """Restore the same pictures with the demo weights twice: with `interlcm restore` and with a plain loop.
 
     The loop does what the single-image scripts of the field do, in one process: read, detect, align, restore one by
     one, paste, write. It keeps no metadata and no record, isolates nothing and cannot continue. Start-up is counted.

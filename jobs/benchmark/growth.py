@@ -1,4 +1,4 @@
-"""`interlcm benchmark growth`: what a photo costs as runs have more of them."""
+"""`interlcm benchmark growth`: the cost of a photo in runs of growing size."""
 
 import time
 from typing import Annotated
@@ -16,10 +16,10 @@ def growth(
     megabytes: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Sizes of the photos, MB.")] = "0.02:0.05",
     to: To = "",
 ) -> None:
-    """Restore more and more photos with stand-ins for the detector and the model: cost must grow as they do.
+    """Restore runs of growing size, with stand-ins for the detector and the model; cost should grow in proportion.
 
-    The photos are small, so that many pass in the time, with two or three faces each. All processes are counted from
-    the question what is left to do to the last committed row.
+    The photos are small, with two or three faces each. All processes are counted, from working out what remains to the
+    last committed row.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ def index(
     kilobytes: Annotated[int, typer.Option(min=1, help="Size of a member, kB.")] = 100,
     to: To = "",
 ) -> None:
-    """Index a zip, a tar and a tar.gz of the same members: members per second, and what is read for it.
+    """Index a zip, a tar and a tar.gz of the same members: members per second, and bytes read.
 
     One process, one archive at a time; a run indexes as many archives at once as the cluster has cores.
 

@@ -17,8 +17,8 @@ def memory(
 ) -> None:
     """Restore many times what the object store holds, with stand-ins for the detector and the model.
 
-    For each tenth of the photos the table has the most memory that one process of each kind had (its share of what it
-    shares with others, as Linux counts it), the most that the store held, and what was spilled to disk so far.
+    For each tenth of the photos, the table shows the peak memory of one process of each kind (proportional set size),
+    the most that the object store held, and the bytes spilled to disk so far.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`interlcm benchmark model`: how fast the model is, and what each measure brings."""
+"""`interlcm benchmark model`: how fast the model is, and what each optimisation brings."""
 
 from typing import Annotated, Literal
 
@@ -27,7 +27,7 @@ def model(
     compile: Annotated[bool, typer.Option("--compile", help="Add a row with torch.compile; takes minutes.")] = False,
     to: To = "",
 ) -> None:
-    """Restore the same faces in several ways: a plain float32 loop, then with one measure more in each row.
+    """Restore the same faces in several ways: a plain float32 loop, then one more optimisation in each row.
 
     The weights are random numbers, the same each time; the architecture is the published one, at --size. PSNR is to the
     result of the plain loop, on pictures in [-1, 1].

@@ -1,4 +1,4 @@
-"""`interlcm benchmark pipeline`: how near a run comes to what its GPUs could do."""
+"""`interlcm benchmark pipeline`: how busy a run keeps its GPUs."""
 
 from typing import Annotated
 
@@ -19,9 +19,9 @@ def pipeline(
 ) -> None:
     """Restore with stand-ins for the GPUs: models that take a fixed time for each micro-batch and do nothing.
 
-    Real are the photos (uncompressed TIFFs in tars), the storage, the decoders, the crops, the pastes and the manifest;
-    the faces are placed, not found. The models together ask for --rate faces per second, however many there are, so
-    that a small machine can feed them: what is measured is whether they wait, for photos or for each other.
+    Photos (uncompressed TIFFs in tars), storage, decoders, crops, pastes and manifest are real; the faces are placed,
+    not detected. All models together ask for --rate faces per second, so that a small machine can feed them. The
+    benchmark measures whether they wait, for photos or for each other.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`interlcm benchmark query`: how long it takes to continue a large run, and to ask about it."""
+"""`interlcm benchmark query`: how long it takes to resume a large run and to query it."""
 
 from typing import Annotated
 
@@ -14,10 +14,10 @@ def query(
     ] = "100000,1000000",
     to: To = "",
 ) -> None:
-    """Time the start of a run and the built-in queries of `interlcm query` on made-up runs, nine tenths of them done.
+    """Time the start of a run and the built-in queries of `interlcm query` on generated runs that are nine tenths done.
 
-    Beside them the same SQL by plain DuckDB on the same files, which knows no newest row, so it does less. Each is
-    measured in a process of its own, imports not counted.
+    For comparison, plain DuckDB runs the same SQL on the same files; it does not look for the newest row, so it does
+    less. Each is measured in a process of its own, without its imports.
 
     \b
     Examples:
