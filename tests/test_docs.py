@@ -65,7 +65,7 @@ def test_lists_are_those_of_the_code(page: Path) -> None:
 def error_types() -> set[str]:
     """The error types that the code can give a row: literals where an error or an ended row is made."""
     found = set()
-    for path in (ROOT / "pipeline").glob("*.py"):
+    for path in (ROOT / "pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue
