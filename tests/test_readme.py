@@ -59,7 +59,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
 
     def run(command: str) -> Done:
         words = [str(INTERLCM), *command.split()[1:]]
-        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=800)
+        return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
 
     return {command: run(command) for command, _ in COMMANDS}
 
