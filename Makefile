@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Each test process and each of Ray's workers imports torch and more. Where an environment forbids bytecode, as images of
+# containers often do, every one of them would compile all of it anew, which takes as long again as the import itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow-test docs clean
 

@@ -184,7 +184,7 @@ def downloaded(page: Page, downloads: Path, kind: str) -> Path:
         b for b in page.driver.find_elements("css selector", "#exchange button") if b.text == f"Export {kind}"
     )
     button.click()
-    until = time.monotonic() + 15
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         new = [file for file in set(downloads.iterdir()) - before if file.suffix == f".{kind.lower()}"]
         if new:

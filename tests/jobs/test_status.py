@@ -166,7 +166,7 @@ def test_watch_rewrites_a_terminal_and_ctrl_c_ends_it(output: str) -> None:
         os.environ["TERM"] = "xterm"
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background have it ignored
         os.execv(sys.executable, [sys.executable, "-m", "jobs", "status", output, "--watch", "--every", "0.1"])
-    shown, end = b"", time.monotonic() + 120
+    shown, end = b"", time.monotonic() + 600
     while shown.count(b"pending: start the same") < 3:
         assert time.monotonic() < end, shown
         shown += os.read(screen, 65536)

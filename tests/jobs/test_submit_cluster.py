@@ -103,7 +103,7 @@ def test_the_secret_is_shown_nowhere(submitted: subprocess.CompletedProcess[str]
         request = urllib.request.Request(
             user.head.address + url, headers={"Authorization": f"Bearer {user.head.token}"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             seen[url] = answer.read()
     for path in (user.head.folder / "ray").rglob("*"):
         if path.is_file():

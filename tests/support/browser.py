@@ -52,7 +52,7 @@ class Page:
         """Wait for an expression to be true."""
         from selenium.webdriver.support.wait import WebDriverWait
 
-        return WebDriverWait(self.driver, 15).until(lambda _: self.run(script), message=script)
+        return WebDriverWait(self.driver, 120).until(lambda _: self.run(script), message=script)
 
     def click(self, selector: str) -> None:
         self.until(f"!!document.querySelector({selector!r})")

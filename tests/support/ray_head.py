@@ -86,7 +86,7 @@ def running_head() -> Iterator[Head]:
         yield head
     finally:
         started[-1].terminate()  # and with it all that it started
-        started[-1].wait(timeout=60)
+        started[-1].wait(timeout=400)
         shutil.rmtree(head.folder)
 
 

@@ -37,7 +37,7 @@ telemetry.decoded("detect")
 telemetry.decoded("compose")
 telemetry.micro_batch(3, 8, 0.4)
 telemetry.micro_batch(8, 8, 0.4)
-text, end = "", time.monotonic() + 60
+text, end = "", time.monotonic() + 600
 while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monotonic() < end:
     time.sleep(0.2)
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
