@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from jobs.options import Limit, Output, Sources, thresholds
+from jobs.plan import RAY_ARCHIVES
 
 if TYPE_CHECKING:
     from pipeline.index.build import IndexSummary
@@ -23,12 +24,13 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
     from pipeline.index.sources import expand
 
     limits = thresholds("--limit", Limits(), limit or [])
-    found = expand(sources, storage.canonical(output))  # a wrong source shows before Ray starts
+    found = expand(sources, storage.canonical(output))  # a wrong source shows before the imports below
 
     from pipeline.cluster import connect as cluster
     from pipeline.index.build import build_index
 
-    cluster.connect()
+    if cluster.joined() or len(found) >= RAY_ARCHIVES:
+        cluster.connect()
     print(f"index: {in_words(build_index(found, output, limits))}")
 
 

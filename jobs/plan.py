@@ -1,5 +1,6 @@
-"""How a command chooses actors and micro-batches for the machines that it finds."""
+"""How a command chooses engine, actors and micro-batches for the machines that it finds."""
 
+import math
 from typing import TYPE_CHECKING
 
 import typer
@@ -50,3 +51,22 @@ def in_words_of(resources: "Resources") -> str:
     low, high = resources.min_actors, resources.max_actors
     device = f"{resources.gpus_per_actor:g} GPU each" if resources.gpus_per_actor else "on the CPU"
     return f"{low if low == high else f'{low} to {high}'}, {device}"
+
+
+# From so many photos on, a run on one machine uses Ray: docs/performance.md has the measurement behind it.
+RAY_PHOTOS = 1000
+RAY_ARCHIVES = 64  # ... and from so many archives on, their index is built there: listing a tar keeps one core busy
+
+
+def ray_from(engine: str, resources: "Resources") -> tuple[float, str]:
+    """From how many photos on a run uses Ray, and the reason where their number does not matter."""
+    from pipeline.cluster import connect as cluster
+
+    several = resources.max_actors > 1
+    if engine == "here" and several:
+        raise typer.BadParameter(f"--engine here has one actor, not {resources.max_actors}; leave out --engine")
+    if engine != "auto":
+        return (0, "--engine ray") if engine == "ray" else (math.inf, "--engine here")
+    if cluster.joined():
+        return 0, "RAY_ADDRESS is set"
+    return (0, f"{resources.max_actors} actors") if several else (RAY_PHOTOS, "")

@@ -35,12 +35,15 @@ def report(
     """
     from pipeline.storage.output import Output
 
-    Output(output).check_run()  # before the seconds that Ray's import takes
+    Output(output).check_run()  # before the imports below
 
+    from pipeline.cluster import connect as cluster
     from pipeline.report.build import write_report
     from pipeline.report.data import Pictures
     from pipeline.report.summary import Price
 
+    if cluster.joined():
+        cluster.connect()
     failed = copy(output, pictures, max_side)
     price = None if price_per_hour is None else Price(price_per_hour, currency)
     written = write_report(output, Pictures(pictures, max_side, failed), price)

@@ -1,5 +1,6 @@
 """`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jobs.options import ColorFix, Config, Limit, Output, Sources, Weights, thresholds
-from jobs.plan import actor_range, batch_of, in_words_of, plan
+from jobs.plan import RAY_ARCHIVES, actor_range, batch_of, in_words_of, plan, ray_from
 from jobs.progress import show
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # A photo_id is a digest, so the first ones are a random choice that stays the same.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
+Engine = Literal["auto", "here", "ray"]
 Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
 
 
@@ -74,6 +76,12 @@ def restore(
     actors: Annotated[
         str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
     ] = "",
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="Restore in this process (here) or on Ray; auto: Ray for a cluster, several actors or many photos."
+        ),
+    ] = "auto",
     gpus_per_actor: Annotated[
         float | None,
         typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
@@ -131,7 +139,8 @@ def restore(
         where = f"({where or 'true'}) AND {SAMPLE.format(sample)}"
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
     faces = batch_of(batch_faces)
-    failed = run(Request(sources, output, settings, actor_range(actors), gpus_per_actor, faces, where, keys, dry_run))
+    bounds = actor_range(actors)
+    failed = run(Request(sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine))
     if strict and failed:
         raise typer.Exit(3)
 
@@ -148,6 +157,7 @@ class Request:
         where: SQL condition; only photos that match.
         keys: files of the C2PA key and its certificate chain.
         dry_run: index, estimate, restore nothing.
+        engine: where the stages run; auto: on Ray for a cluster, several actors or many photos.
     """
 
     sources: list[str]
@@ -159,6 +169,7 @@ class Request:
     where: str | None = None
     keys: tuple[Path, Path] | None = None
     dry_run: bool = False
+    engine: Engine = "auto"
 
 
 def run(request: Request) -> int:
@@ -181,15 +192,23 @@ def run(request: Request) -> int:
     from pipeline.run import attempt
     from pipeline.run.estimate import estimate
 
-    cluster.connect(request.actors[1] or 1)
+    many = request.engine == "auto" and len(found) >= RAY_ARCHIVES
+    if cluster.joined() or many or request.engine == "ray":
+        cluster.connect(request.actors[1] or 1)
     resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
+    photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
-    print(f"index: {in_words(build_index(found, output, request.settings.limits))}")
+    print(f"index: {in_words(build_index(found, output, request.settings.limits))}", flush=True)
     print(f"actors: {in_words_of(resources)}")
     if request.dry_run:
         print(expected(estimate(job, resources, where), resources))
         return 0
-    show(attempt.restore(job, resources, where))
+    steps = attempt.restore(job, resources, where, photos)
+    first = next(steps)
+    print(
+        f"engine: {'Ray' if first.on_ray else 'this process'} ({reason or f'{first.total} photos; Ray from {photos}'})"
+    )
+    show(itertools.chain([first], steps))
     counts = attempt.audit(output, partial=where is not None)
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")

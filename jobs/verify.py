@@ -33,12 +33,13 @@ def verify(
     """
     from pipeline.storage.output import Output
 
-    Output(output).check_run()  # before Ray starts
+    Output(output).check_run()  # before the imports below
 
     from pipeline.cluster import connect as cluster
     from pipeline.verify import files as verify_files
 
-    cluster.connect()
+    if cluster.joined():
+        cluster.connect()
     found = show(verify_files.verify(output))
     if replay:
         show_again(output, replay, seed, found)

@@ -64,7 +64,7 @@ def metrics() -> str:
     """A table of what a run exports."""
     lines = ["| metric | kind | meaning | labels |", "| --- | --- | --- | --- |"]
     for name, (kind_of, meaning, tags) in METRICS.items():
-        lines.append(f"| `{name}` | {kind_of.__name__.lower()} | {meaning} | {', '.join(f'`{tag}`' for tag in tags)} |")
+        lines.append(f"| `{name}` | {kind_of.lower()} | {meaning} | {', '.join(f'`{tag}`' for tag in tags)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,12 +14,9 @@ import psutil
 import ray
 
 from pipeline.benchmark.processes import Watch
-from pipeline.benchmark.stand_in import PlacedFaces, TimedRestore, Timesheet
-from pipeline.benchmark.throughput import stand_in_job
+from pipeline.benchmark.throughput import stand_in_run
 from pipeline.cluster.ray_private import object_store
 from pipeline.config.resources import Resources
-from pipeline.manifest import pending as manifest_pending
-from pipeline.run import chain, ledger
 
 TENTHS = 10
 KINDS = ("driver", "fetch", "find", "restore", "publish", "sandbox")
@@ -55,17 +52,7 @@ def photos_for(total: float, low: int, high: int) -> int:
 
 def measure(output: str, resources: Resources, size: int) -> Measured:
     """Restore what the index of OUTPUT holds with stand-ins, crops of `size` px. Ray has to be running, from here."""
-    job = stand_in_job(output)
-    sheet: Any = ray.remote(num_cpus=0)(Timesheet).remote()
-    dataset = chain.chain(
-        manifest_pending.pending(job.output),
-        job,
-        size,
-        resources,
-        ledger.ledger(),
-        detector=(PlacedFaces, (job, size)),
-        restorer=(TimedRestore, (job, resources, SECONDS, sheet)),
-    )
+    dataset, sheet = stand_in_run(output, resources, size, SECONDS)
     begun, photos = time.monotonic(), 0
     marks: list[Mark] = []
     done: Any

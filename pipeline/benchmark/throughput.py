@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -21,7 +21,9 @@ from pipeline.config.settings import Settings
 from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest import query
 from pipeline.manifest.schema import STAGES
-from pipeline.run import chain, ledger
+from pipeline.run import ledger, on_ray
+from pipeline.run.batching import BatchSizes
+from pipeline.run.chain import chain
 from pipeline.storage import client as storage_client
 
 SETTLED = 40.0  # seconds in which the metrics of a run reach the nodes that export them; Ray sends them every ten
@@ -93,26 +95,27 @@ def measure(output: str, resources: Resources, seconds: float, size: int) -> Mea
 
     size: of the crops, px. Ray has to be running.
     """
-    job = stand_in_job(output)
-    sheet: Any = ray.remote(num_cpus=0)(Timesheet).remote()
     done: Any
     before = telemetry.totals()
     begun, photos = time.time(), 0
-    dataset = chain.chain(
-        manifest_pending.pending(job.output),
-        job,
-        size,
-        resources,
-        ledger.ledger(),
-        detector=(PlacedFaces, (job, size)),
-        restorer=(TimedRestore, (job, resources, seconds, sheet)),
-    )
+    dataset, sheet = stand_in_run(output, resources, size, seconds)
     for done in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         photos += done.num_rows
     ended = time.time()
     ideal = resources.max_actors * resources.batch_faces / seconds
     micro_batches, calls = ray.get([sheet.micro_batches.remote(), sheet.calls.remote()])
     return Measured(begun, ended, photos, ideal, micro_batches, calls, counted(before, photos), dataset.stats())
+
+
+def stand_in_run(output: str, resources: Resources, size: int, seconds: float) -> tuple[ray.data.Dataset, Any]:
+    """The lazy dataset of a run over the index of OUTPUT with stand-ins, and the Timesheet that they keep."""
+    job, sheet = stand_in_job(output), ray.remote(num_cpus=0)(Timesheet).remote()
+    pending = manifest_pending.pending(job.output)
+    sizes = BatchSizes.of(pending, size, resources)
+    fetch, detect, restore, publish = chain(job, resources, sizes)
+    detect = replace(detect, make=PlacedFaces, arguments=(job, size))
+    restore = replace(restore, make=TimedRestore, arguments=(job, resources, seconds, sheet))
+    return on_ray.dataset((fetch, detect, restore, publish), pending, resources, sizes, ledger.ledger()), sheet
 
 
 def counted(before: dict[str, float], photos: int) -> dict[str, float]:

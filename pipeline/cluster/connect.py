@@ -1,4 +1,7 @@
-"""The Ray cluster that a run uses: the one that RAY_ADDRESS names, else one on this machine for as long as it runs."""
+"""The Ray cluster that a run uses: the one that RAY_ADDRESS names, else one on this machine for as long as it runs.
+
+Ray is imported where it is started: small work runs without it (`pipeline.run.here`), and the import takes seconds.
+"""
 
 import logging
 import os
@@ -11,7 +14,6 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
-import ray
 
 from interlcm.errors import InterLCMError
 
@@ -36,6 +38,8 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     A local cluster may promise more CPUs than there are: stages wait for storage and for each other much of the time,
     and with one CPU per actor two cores could never hold the whole chain at once, which Ray needs to make progress.
     """
+    import ray
+
     if ray.is_initialized():
         return
     # Ray's notices: this project prints its own. Errors of a worker still arrive, as exceptions.
@@ -125,9 +129,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def running() -> bool:
+    """Whether this process has joined or started Ray, or is one of its workers."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def cpus() -> int:
+    """CPUs of the cluster that `connect` joined or started; of this machine where it did not."""
+    if not running():
+        return cores()
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
 def gpus() -> float:
-    """GPUs of the cluster that `connect` joined."""
-    return float(ray.cluster_resources().get("GPU", 0))
+    """GPUs of the cluster that `connect` joined; of this machine where it did not."""
+    if running():
+        import ray
+
+        return float(ray.cluster_resources().get("GPU", 0))
+    import torch
+
+    return float(torch.cuda.device_count())
 
 
 def joined() -> bool:

@@ -9,33 +9,32 @@ from __future__ import annotations
 import re
 import urllib.request
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
-import ray
-from ray.util.metrics import Counter, Histogram, Metric
+from pipeline.cluster.connect import running
 
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
 # name: kind, meaning, tags. Ray's histograms (2.60) know the bucket of a value and nothing finer, their sums included;
 # so what is to be averaged is counted, and the histograms serve quantiles. Prometheus sees a counter with _total.
-METRICS: dict[str, tuple[type[Metric], str, tuple[str, ...]]] = {
-    "interlcm_photos": (Counter, "photos done, by status", ("status",)),
-    "interlcm_faces": (Counter, "faces restored", ()),
-    "interlcm_failures": (Counter, "photos that failed, by error_type", ("error_type",)),
-    "interlcm_bytes": (Counter, "bytes of the members done", ()),
-    "interlcm_read_bytes": (Counter, "bytes read from storage for these members", ()),
-    "interlcm_decodes": (Counter, "times that a photo was decoded, by stage", ("stage",)),
-    "interlcm_seconds": (Counter, "time that photos took, by stage", ("stage",)),
-    "interlcm_photo_seconds": (Histogram, "time that one photo took, by stage", ("stage",)),
-    "interlcm_micro_batch_faces": (Counter, "faces that the model was called with", ()),
-    "interlcm_micro_batch_places": (Counter, "places for faces in these calls, filled or padded", ()),
-    "interlcm_micro_batch_seconds": (Histogram, "time that one call of the model took", ()),
+METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]] = {
+    "interlcm_photos": ("Counter", "photos done, by status", ("status",)),
+    "interlcm_faces": ("Counter", "faces restored", ()),
+    "interlcm_failures": ("Counter", "photos that failed, by error_type", ("error_type",)),
+    "interlcm_bytes": ("Counter", "bytes of the members done", ()),
+    "interlcm_read_bytes": ("Counter", "bytes read from storage for these members", ()),
+    "interlcm_decodes": ("Counter", "times that a photo was decoded, by stage", ("stage",)),
+    "interlcm_seconds": ("Counter", "time that photos took, by stage", ("stage",)),
+    "interlcm_photo_seconds": ("Histogram", "time that one photo took, by stage", ("stage",)),
+    "interlcm_micro_batch_faces": ("Counter", "faces that the model was called with", ()),
+    "interlcm_micro_batch_places": ("Counter", "places for faces in these calls, filled or padded", ()),
+    "interlcm_micro_batch_seconds": ("Histogram", "time that one call of the model took", ()),
 }
 
 
 def photo_finished(row: dict[str, Any]) -> None:
     """Count a photo whose manifest row is committed."""
-    if not ray.is_initialized():
+    if not running():
         return
     _metric("interlcm_photos").inc(1, {"status": row["status"]})
     if row["face_count"]:
@@ -53,19 +52,19 @@ def photo_finished(row: dict[str, Any]) -> None:
 
 def fetched(size: int) -> None:
     """Count bytes that were read from storage to get members."""
-    if ray.is_initialized() and size:
+    if running() and size:
         _metric("interlcm_read_bytes").inc(size)
 
 
 def decoded(stage: str) -> None:
     """Count one decoding of a photo."""
-    if ray.is_initialized():
+    if running():
         _metric("interlcm_decodes").inc(1, {"stage": stage})
 
 
 def micro_batch(faces: int, size: int, seconds: float) -> None:
     """Count one call of the model: so many faces in a batch of a fixed size."""
-    if not ray.is_initialized():
+    if not running():
         return
     _metric("interlcm_micro_batch_faces").inc(faces)
     _metric("interlcm_micro_batch_places").inc(size)
@@ -75,13 +74,17 @@ def micro_batch(faces: int, size: int, seconds: float) -> None:
 @cache
 def _metric(name: str) -> Any:
     """One of METRICS; each process makes its own, once."""
+    from ray.util import metrics
+
     kind, meaning, tags = METRICS[name]
-    bounds = {"boundaries": SECONDS} if kind is Histogram else {}
-    return kind(name, description=meaning, tag_keys=tags, **bounds)
+    bounds = {"boundaries": SECONDS} if kind == "Histogram" else {}
+    return getattr(metrics, kind)(name, description=meaning, tag_keys=tags, **bounds)
 
 
 def totals() -> dict[str, float]:
     """The counters as the nodes of the cluster export them, summed over workers and tags. They lag by ten seconds."""
+    import ray
+
     sums: dict[str, float] = {}
     for node in ray.nodes():
         if node["Alive"]:

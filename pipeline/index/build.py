@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-import ray
 
 from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import LONGEST_NAME, escape_name, normal_path
+from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
@@ -41,21 +41,19 @@ class IndexSummary:
 
 
 def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSummary:
-    """Write OUTPUT/index/, one Ray task and one Parquet file per archive, and count what it then holds.
+    """Write OUTPUT/index/, one Parquet file per archive, several archives at a time, and count what it then holds.
 
     found: what `sources.expand` made of the sources that a user named.
 
     Archives indexed before stay as they are, but for those that could not be read, or not to their end: they may have
     been mended. A folder is listed again, and what is new in it is added. Raises StorageError after all other archives
-    are indexed when storage failed for one. Ray has to be running.
+    are indexed when storage failed for one.
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
-    tasks = [
-        _index_task.remote(*file, output, limits, environment)
-        for file in index_files(found, output, _broken_files(output))
-    ]
-    failures = [error for error in map(_failure, tasks) if error is not None]
+    files = index_files(found, output, _broken_files(output))
+    tried = spread(_try_archive, ((*file, output, limits, environment) for file in files))
+    failures = [error for error in tried if error is not None]
     if failures:
         raise failures[0]
     return summary(output)
@@ -71,21 +69,16 @@ def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
     return pa.Table.from_batches([batch for batches in rows for batch in batches], INDEX_SCHEMA)
 
 
-def _failure(task: ray.ObjectRef) -> storage.StorageError | None:
-    try:
-        ray.get(task)
-    except storage.StorageError as error:  # Ray's own subclass of it, whose message is a traceback
-        cause = getattr(error, "cause", error)
-        return cause if isinstance(cause, storage.StorageError) else error
-    return None
-
-
-@ray.remote
-def _index_task(
+def _try_archive(
     source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str]
-) -> None:
+) -> storage.StorageError | None:
+    """`write_archive`; what storage raises is returned, so that other archives are indexed all the same."""
     storage_client.configure(environment)
-    write_archive(source, name, target, output, limits)
+    try:
+        write_archive(source, name, target, output, limits)
+    except storage.StorageError as error:
+        return error
+    return None
 
 
 def write_archive(source: Source, name: str, target: str, output: str, limits: Limits) -> None:

@@ -7,7 +7,7 @@ index files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Pending:
 
     def __len__(self) -> int:
         return int(self.places.num_rows)
+
+    def split(self, first: int) -> tuple[Pending, Pending]:
+        """The first so many rows, and the others."""
+        return replace(self, places=self.places.slice(0, first)), replace(self, places=self.places.slice(first))
 
     def units(self, actors: int) -> pa.Table:
         """One row of UNIT for each unit."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import storage
-from pipeline.cluster import connect as cluster
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.report import pictures as report_pictures
@@ -44,7 +43,7 @@ class Written:
 
 
 def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgress]:
-    """Make the display copies that are not there yet, on Ray; yields after each batch of photos.
+    """Make the display copies that are not there yet; yields after each batch of photos.
 
     choice: a key of `report_pictures.CHOICES`. max_side: px, beyond which whole photos are reduced.
     """
@@ -56,7 +55,6 @@ def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgr
     yield progress
     if not any(open_rows):
         return
-    cluster.connect()
     task = report_pictures.Task(report, max_side, limits(output), Environment(storage_client.environment()))
     for made in report_pictures.make(rows.filter(open_rows), task):
         for row in made.to_pylist():

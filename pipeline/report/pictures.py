@@ -1,19 +1,18 @@
-"""The pictures of the report: which photos get display copies, and the Ray tasks that make them."""
+"""The pictures of the report: which photos get display copies, and the work that makes them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
-import ray
 
 from pipeline import storage
 from pipeline.archives.member import ArchiveError
 from pipeline.archives.reader import read_rows
-from pipeline.cluster import ray_data
+from pipeline.cluster import connect as cluster
+from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.index.units import split
@@ -76,14 +75,8 @@ def existing(report: str) -> set[str]:
 
 
 def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
-    """Make the copies of these rows of `wanted`; yields tables of DONE, one row per photo. Ray has to be running."""
-    ray_data.quiet()
-    work: Any = copy_unit
-    cores = int(ray.cluster_resources().get("CPU", 1))
-    made = ray.data.from_arrow(list(split(rows, cores))).map_batches(
-        work, batch_size=None, num_cpus=1, batch_format="pyarrow", zero_copy_batch=True, fn_kwargs={"task": task}
-    )
-    yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
+    """Make the copies of these rows of `wanted`; yields tables of DONE, one row per photo."""
+    yield from spread(copy_unit, ((unit, task) for unit in split(rows, cluster.cpus())))
 
 
 def copy_unit(unit: pa.Table, task: Task) -> pa.Table:

@@ -1,8 +1,11 @@
 """One attempt at a run: what remains, the chain of stages that does it, and the audit at the end."""
 
+import itertools
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,25 +15,30 @@ from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.schema import root_id
+from pipeline.index.units import Pending
 from pipeline.manifest import compaction
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
-from pipeline.run import lease, ledger, termination
+from pipeline.run import lease, termination
 from pipeline.run.attempts import record
+from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import chain
+from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
 from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 from pipeline.weights.local import weights_folder
 
+Tables = Iterator[pa.Table]
 COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
 
 
 @dataclass
 class Progress:
-    """What this attempt has done so far."""
+    """What this attempt has done so far. on_ray: on a cluster, not in this process."""
 
     total: int
+    on_ray: bool = False
     done: int = 0
     faces: int = 0
     failed: int = 0
@@ -44,27 +52,25 @@ class Progress:
         self.failed += done["status"].to_pylist().count("failed")
 
 
-def restore(job: Job, resources: Resources, where: str | None = None) -> Iterator[Progress]:
+def restore(job: Job, resources: Resources, where: str | None = None, ray_from: float = 0) -> Iterator[Progress]:
     """Restore what is in the index of a run and not in its manifest; yields after each committed part.
 
-    With `where`, what `manifest.pending` makes of it. Start it again to continue: rows that are committed are done.
+    With `where`, what `manifest.pending` makes of it. ray_from: so many photos or more are restored on Ray, fewer in
+    this process. Start it again to continue: rows that are committed are done.
+
     Raises RunError when rows are missing in the end or SIGTERM stopped the run, StorageError when storage fails for
     all photos alike, LeaseError when another run works on the same OUTPUT.
     """
     with lease.held(job.output) as mine:
         remove_leftovers(job.output)
         pending = manifest_pending.pending(job.output, where)
-        progress = Progress(total=len(pending))
+        progress = Progress(total=len(pending), on_ray=len(pending) >= ray_from)
         yield progress
         if len(pending):
-            resources = resources.with_finders(job.settings.detector, cluster.gpus())
-            record(job, resources)
-            book = ledger.ledger()
             compacted = 0
-            with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
-                size = int(weights_index.read_index(weights_folder(job.settings))["image_size"])
-                stages = chain(pending, job, size, resources, book)
-                for done in stages.iter_batches(batch_size=None, batch_format="pyarrow"):
+            work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
+            with work as (tables, stopping):
+                for done in tables:
                     progress.add(done)
                     mine.check()
                     yield progress
@@ -78,6 +84,43 @@ def restore(job: Job, resources: Resources, where: str | None = None) -> Iterato
     if progress.done != progress.total:
         lost = progress.total - progress.done
         raise RunError(f"{job.output}: {lost} photos were started but not finished; start the same command again")
+
+
+@contextmanager
+def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[Tables, threading.Event]]:
+    """The chain on the cluster that RAY_ADDRESS names, or on one that is started now; and whether SIGTERM has come."""
+    from pipeline.run import ledger, on_ray  # here: small work does without Ray, whose import takes seconds
+
+    cluster.connect(resources.max_actors)
+    resources = resources.with_finders(job.settings.detector, cluster.gpus())
+    record(job, resources)
+    sizes = BatchSizes.of(pending, crop_size(job), resources)
+    book = ledger.ledger()
+    with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
+        dataset = on_ray.dataset(chain(job, resources, sizes), pending, resources, sizes, book)
+        yield iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")), stopping
+
+
+@contextmanager
+def here(
+    job: Job, resources: Resources, pending: Pending, mine: lease.Lease
+) -> Iterator[tuple[Tables, threading.Event]]:
+    """The chain in this process; and whether SIGTERM has come.
+
+    After a process that died, the photos that it may have had in hand go first, one by one.
+    """
+    record(job, resources)
+    sizes = BatchSizes.of(pending, crop_size(job), resources)
+    if resources.batch_faces == 1:  # then no photo has to wait for others that fill a micro-batch
+        sizes = replace(sizes, call_photos=1)
+    with termination.heeded(lambda: None, job.output) as stopping:
+        engine = Here(chain(job, resources, sizes), stopping)
+        suspects, others = pending.split(engine.most_in_hand if mine.before else 0)
+        yield itertools.chain(engine.run_alone(suspects, mine), engine.run(others)), stopping
+
+
+def crop_size(job: Job) -> int:
+    return int(weights_index.read_index(weights_folder(job.settings))["image_size"])
 
 
 def remove_leftovers(output: str) -> None:

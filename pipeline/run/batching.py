@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psutil
 import pyarrow.compute as pc
-import ray
 
+from pipeline.cluster import connect as cluster
 from pipeline.config.resources import Resources
 from pipeline.index.units import Pending
 
@@ -24,6 +25,9 @@ MAX_BLOCK_BYTES = 16 << 20
 # after ten idle seconds, makes an exception; or never. So a call, a manifest part and a block take one in ROOM of the
 # smallest store: with 38 GB, 600 MB.
 ROOM = 64
+STORE_SHARE = (
+    0.3  # of a machine's memory, which Ray gives to an object store; what travels in this process gets as much
+)
 FACES = 3  # of a photo, which travel as crops and, after the restore actors, as restored crops too
 
 
@@ -37,9 +41,10 @@ class BatchSizes:
 
     @staticmethod
     def of(pending: Pending, size: int, resources: Resources) -> BatchSizes:
-        """What suits these photos on the cluster as it is. size: side of the crops, px. Ray has to be running."""
+        """What suits these photos, on Ray's cluster as it is or in this process. size: side of the crops, px."""
         mean = pc.mean(pending.places["bytes"]).as_py() or 0.0
-        return BatchSizes.fitting(len(pending), mean, size, resources, smallest_store())
+        store = smallest_store() if cluster.running() else int(STORE_SHARE * psutil.virtual_memory().total)
+        return BatchSizes.fitting(len(pending), mean, size, resources, store)
 
     @staticmethod
     def fitting(photos: int, mean: float, size: int, resources: Resources, store: int) -> BatchSizes:
@@ -56,4 +61,6 @@ class BatchSizes:
 
 def smallest_store() -> int:
     """Bytes that the smallest object store of the cluster can hold."""
+    import ray
+
     return int(min(node["Resources"]["object_store_memory"] for node in ray.nodes() if node["Alive"]))

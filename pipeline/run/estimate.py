@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
+from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.units import UNIT, Pending, load
@@ -55,11 +55,16 @@ class Estimate:
 
 
 def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
-    """Measure a sample of the run. Writes nothing. Needs a running Ray and an index."""
+    """Measure a sample of the run: on a restore actor where Ray runs, else in this process. Writes nothing."""
     pending = manifest_pending.pending(job.output, where)
     units = chosen(pending)
-    options = {"num_cpus": 1, "num_gpus": resources.gpus_per_actor}
-    sample = ray.get(ray.remote(measured).options(**options).remote(units, job, resources))
+    if cluster.running():
+        import ray
+
+        options = {"num_cpus": 1, "num_gpus": resources.gpus_per_actor}
+        sample = ray.get(ray.remote(measured).options(**options).remote(units, job, resources))
+    else:
+        sample = measured(units, job, resources)
     return Estimate(len(pending), pc.sum(pending.places["bytes"]).as_py() or 0, sample)
 
 
@@ -75,7 +80,7 @@ def chosen(pending: Pending) -> pa.Table:
 
 
 def measured(units: pa.Table, job: Job, resources: Resources) -> Sample:
-    """In a worker: a sample through all stages. The model's first call, which is slow on a GPU, is not counted."""
+    """A sample through all stages. The model's first call, which is slow on a GPU, is not counted."""
     from pipeline.stages.restore import RestoreFaces  # here: it brings torch
 
     job.environment.use()

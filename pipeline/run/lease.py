@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from interlcm.errors import InterLCMError
@@ -32,13 +32,17 @@ class LeaseError(InterLCMError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who works on an OUTPUT. `born` tells a process from a later one with its number."""
+    """Who works on an OUTPUT. `born` tells a process from a later one with its number.
+
+    alone: the photo_id that the process works on and on nothing else, so that it is known what a process died of.
+    """
 
     id: str
     host: str
     pid: int
     born: str
     since: str
+    alone: str = ""
 
     @staticmethod
     def here() -> Holder:
@@ -59,11 +63,16 @@ class Holder:
 
 
 class Lease:
-    """Held by this process; `check` raises LeaseError once somebody else took it over."""
+    """Held by this process; `check` raises LeaseError once somebody else took it over.
 
-    def __init__(self, output: str, holder: Holder) -> None:
+    before: the holder that ended without giving it back, whose photos in hand may be what ended it.
+    """
+
+    def __init__(self, output: str, holder: Holder, before: Holder | None = None) -> None:
         self._output, self._uri, self._holder = output, Output(output).lease, holder
+        self.before = before
         self._ended = threading.Event()
+        self._writing = threading.Lock()
         self._lost: Exception | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -75,11 +84,28 @@ class Lease:
                 if other is not None and other.id != self._holder.id:
                     self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run go on")
                     return
-                write(self._uri, self._holder)
+                with self._writing:
+                    write(self._uri, self._holder)
             except storage.StorageError as error:
                 if not error.stops_run:  # a bad minute of storage is for the workers to judge
                     self._lost = error
                     return
+
+    @property
+    def alone(self) -> str:
+        """The photo_id that was given to `hold` last."""
+        return self._holder.alone
+
+    @property
+    def died_alone(self) -> str:
+        """The photo_id that the holder before worked on alone when it ended; empty where it did not."""
+        return self.before.alone if self.before else ""
+
+    def hold(self, photo: str) -> None:
+        """Note that this process now works on one photo and on nothing else; empty: on several again."""
+        with self._writing:
+            self._holder = replace(self._holder, alone=photo)
+            write(self._uri, self._holder)
 
     def check(self) -> None:
         if self._lost is not None:
@@ -101,15 +127,17 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     `say` gets one line about it.
     """
     uri, holder = Output(output).lease, Holder.here()
+    before = None
     while not storage.create_bytes(uri, _text(holder)):
         found = read(uri)
         if found is None:
             continue  # released this moment
         if found.gone if found.is_here else _unchanged(uri, found, say):
+            before = found
             write(uri, holder)  # of two that do so at once one learns of it when it renews
             break
         raise LeaseError(f"{output}: {found} is working on it; wait until it ends, or name another OUTPUT")
-    lease = Lease(output, holder)
+    lease = Lease(output, holder, before)
     try:
         yield lease
     finally:

@@ -15,11 +15,10 @@ import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.run.chain import Work
 from pipeline.stages.row import ended, to_table
 
 DEATHS = 2  # of workers with a photo in progress, the last time alone; then it is not tried again
-
-Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]
 
 
 class Ledger:

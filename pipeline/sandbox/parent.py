@@ -1,7 +1,8 @@
 """Functions on untrusted bytes in a process of their own: a codec that crashes, hangs or eats memory costs one photo.
 
-Every worker process has one child, which serves one call after the other and is started again when it died. It keeps
-crashes, time and memory away from the worker; it is no jail for a codec that runs an attacker's code.
+A process has a child for each thread that calls at the same time: one in a worker of Ray. It serves one call after the
+other, and another takes its place when it died. It keeps crashes, time and memory away from the worker; it is no jail
+for a codec that runs an attacker's code.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class _DiedError(Exception):
 
 
 class _Child:
-    """The child of this process."""
+    """A child of this process."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -83,11 +84,11 @@ class _Child:
 
 
 _lock = threading.Lock()
-_child: _Child | None = None
+_idle: list[_Child] = []
 
 
 def run(function: Callable[..., Result], *args: Any, limits: Limits) -> Result:
-    """`function(*args)` in the child; what it raises is raised here.
+    """`function(*args)` in a child; what it raises is raised here.
 
     The function is found in the child by its module and name. Arguments and result travel as pickles; large bytes and
     arrays are neither pickled nor copied on their way into the pipe, and arrays arrive writable.
@@ -95,32 +96,38 @@ def run(function: Callable[..., Result], *args: Any, limits: Limits) -> Result:
     Raises PhotoError of too_slow after `limits.seconds`, out_of_memory beyond `limits.memory_bytes` of address space,
     and decoder_crashed for any other death of the child.
     """
-    global _child
+    child = _taken()
+    try:
+        good, outcome = child.call(function, args, limits)
+    except _DiedError:
+        raise _death(child.stop(), child.last_words(), limits) from None
+    except BaseException:  # a call that was given up: its answer must not be taken for that of the next
+        child.process.kill()
+        child.stop()
+        raise
     with _lock:
-        if _child is None or _child.owner != os.getpid():
-            _child = _Child()
-        child = _child
-        try:
-            good, outcome = child.call(function, args, limits)
-        except _DiedError:
-            _child = None
-            raise _death(child.stop(), child.last_words(), limits) from None
-        except BaseException:  # a call that was given up: its answer must not be taken for that of the next
-            _child = None
-            child.process.kill()
-            child.stop()
-            raise
+        _idle.append(child)
     if not good:
         raise outcome
     return cast(Result, outcome)
 
 
-def stop() -> None:
-    """End the child, if there is one; the next call starts another."""
-    global _child
+def _taken() -> _Child:
+    """A child that no other thread uses: an idle one of this process, or a new one."""
     with _lock:
-        child, _child = _child, None
-    if child is not None and child.owner == os.getpid():
+        while _idle:
+            child = _idle.pop()
+            if child.owner == os.getpid():  # a fork has a copy of its parent's list
+                return child
+    return _Child()
+
+
+def stop() -> None:
+    """End the idle children; the next call starts another."""
+    with _lock:
+        children = [child for child in _idle if child.owner == os.getpid()]
+        _idle.clear()
+    for child in children:
         child.stop()
 
 

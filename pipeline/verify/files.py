@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import ray
-
 from interlcm.errors import InterLCMError
 from pipeline import storage
+from pipeline.cluster.spread import spread
 from pipeline.config.secrets import Environment
 from pipeline.index.schema import root_id
 from pipeline.manifest import query
@@ -80,7 +78,7 @@ class Verified:
 
 
 def verify(output: str) -> Iterator[Verified]:
-    """Read every restored file on the cluster and compare its digest; yields the same `Verified` as it fills.
+    """Read every restored file and compare its digest, several at a time; yields the same `Verified` as it fills.
 
     Raises StorageError when there is no run at OUTPUT, or storage fails for all files alike.
     """
@@ -113,18 +111,10 @@ def uri_now(uri: str, archive_name: str | None, output: str) -> str:
 
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
     """Chunks of files, in their order: how many, and the problems among them."""
-    task = ray.remote(num_cpus=0.5)(problems_of)
     environment = Environment(storage_client.environment())
-    under_way: deque[tuple[int, ray.ObjectRef[list[Problem]]]] = deque()
-    most = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    for start in range(0, len(listed), CHUNK):
-        if len(under_way) == most:
-            size, problems = under_way.popleft()
-            yield size, ray.get(problems)
-        chunk = listed[start : start + CHUNK]
-        under_way.append((len(chunk), task.remote(chunk, environment)))
-    for size, problems in under_way:
-        yield size, ray.get(problems)
+    chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
+    found = spread(problems_of, ((chunk, environment) for chunk in chunks), cpus=0.5)
+    yield from zip(map(len, chunks), found, strict=True)
 
 
 def problems_of(listed: list[Listed], environment: Environment) -> list[Problem]:

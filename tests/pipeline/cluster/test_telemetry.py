@@ -89,7 +89,7 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
         target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]
     ]
     shown = {name for expression in expressions for name in re.findall(r"\bray_\w+", expression)}
-    offered = {f"ray_{name}{exported(kind.__name__)}" for name, (kind, _, _) in telemetry.METRICS.items()}
+    offered = {f"ray_{name}{exported(kind)}" for name, (kind, _, _) in telemetry.METRICS.items()}
     assert shown == offered
 
 

@@ -24,13 +24,16 @@ from pipeline.manifest import compaction, query
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
 from pipeline.run import attempt as run_attempt
-from pipeline.run import chain, lease, ledger, prepare
+from pipeline.run import lease, ledger, on_ray, prepare
+from pipeline.run.batching import BatchSizes
+from pipeline.run.chain import chain
 from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
 from tests.support.ceph import SECRET_KEY, free_port
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
+ONE_BY_ONE = BatchSizes(call_photos=1, part_photos=1, block_bytes=1 << 20)
 CUT = encoded(hopper())[:2000]
 
 
@@ -276,7 +279,8 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     elsewhere = replace(prepare.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
     with pytest.raises(Exception) as stopped:
-        list(chain.chain(pending(output), elsewhere, 32, Resources(), ledger.ledger()).iter_batches(batch_size=None))
+        stages, one = chain(elsewhere, Resources(), ONE_BY_ONE), Resources()
+        list(on_ray.dataset(stages, pending(output), one, ONE_BY_ONE, ledger.ledger()).iter_batches(batch_size=None))
     cause = getattr(stopped.value, "cause", None)
     assert isinstance(cause, storage.StorageError)
     assert cause.reason == "unreachable"

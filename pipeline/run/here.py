@@ -1,0 +1,146 @@
+"""The engine for small work: the chain of stages in this process, a thread for each stage, without Ray.
+
+While the model works, the next photos are read and detected. Decoders run in children of the sandbox, as everywhere. A
+crash of the model ends the whole process, and Ray is not there to give the photo to another one: the next start finds
+the lease of the dead process, and takes the photos that it may have had in hand one by one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
+
+import pyarrow as pa
+
+from pipeline.index.units import Pending
+from pipeline.run.chain import Stage, Work
+from pipeline.run.lease import Lease
+from pipeline.stages.fetch import BLOCK_PHOTOS
+from pipeline.stages.row import ended, to_table
+
+Tables = Generator[pa.Table, None, None]
+
+THREAD = "stage "  # begins the names of the threads
+WAIT = 0.1  # seconds between looks whether a reader is still there
+
+
+class Here:
+    """The chain in this process; every stage is made once, in the thread that uses it first."""
+
+    def __init__(self, stages: Sequence[Stage], stopping: threading.Event) -> None:
+        """stopping: once it is set, what is restored is published and the other photos stay pending."""
+        self.stages, self.stopping = stages, stopping
+        self.made: dict[str, Work] = {}
+
+    @property
+    def most_in_hand(self) -> int:
+        """Photos that may be begun and not committed at one time: what the threads hold and what waits between them."""
+        return 4 * (BLOCK_PHOTOS + sum(stage.photos or 0 for stage in self.stages))
+
+    def run(self, pending: Pending) -> Tables:
+        """All stages at the same time; yields what the last one gives."""
+        flow = one_by_one(pending.units(1))
+        *before, last = self.stages
+        for stage, after in zip(before, self.stages[1:], strict=True):
+            waiting = (after.photos or 1) // (stage.photos or BLOCK_PHOTOS)
+            flow = ahead(self.each(stage, sized(flow, stage.photos)), max(1, waiting), stage.name)
+        with closing(flow):
+            for table in sized(flow, last.photos):
+                yield from outputs(self.work(last)(table))
+
+    def run_alone(self, pending: Pending, lease: Lease) -> Tables:
+        """One photo after the other, each noted in the lease; the one that a process died of twice fails."""
+        fetch, *others = self.stages
+        for table in self.each(fetch, one_by_one(pending.units(1))):
+            for row in one_by_one(table):
+                (photo,) = row["photo_id"].to_pylist()
+                if photo == lease.died_alone:
+                    row = died(row)
+                else:
+                    lease.hold(photo)
+                flow = one_by_one(row)
+                for stage in others:
+                    flow = self.each(stage, flow)
+                yield from flow
+        if lease.alone:
+            lease.hold("")
+
+    def each(self, stage: Stage, tables: Tables) -> Tables:
+        """What a stage makes of these tables, until the run is to stop; the last stage commits what others made."""
+        for table in tables:
+            for made in outputs(self.work(stage)(table)):
+                if self.stopping.is_set() and stage is not self.stages[-1]:
+                    return
+                yield made
+
+    def work(self, stage: Stage) -> Work:
+        if stage.name not in self.made:
+            self.made[stage.name] = stage.make(*stage.arguments)
+        return self.made[stage.name]
+
+
+def died(row: pa.Table) -> pa.Table:
+    words = "the process died twice with this photo, at last with it alone: a crash, or out of memory"
+    return to_table([ended(row.to_pylist()[0], "failed", "worker_died", words)])
+
+
+def outputs(made: pa.Table | Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The tables that a stage gave: one, or several."""
+    return iter([made]) if isinstance(made, pa.Table) else made
+
+
+def one_by_one(table: pa.Table) -> Tables:
+    for place in range(table.num_rows):
+        yield table.slice(place, 1)
+
+
+def sized(tables: Tables, rows: int | None) -> Tables:
+    """The same rows in tables of so many, the last one smaller; None: as they come."""
+    if rows is None:
+        yield from tables
+        return
+    waiting = None
+    for table in tables:
+        waiting = table if waiting is None else pa.concat_tables([waiting, table])
+        while waiting.num_rows >= rows:
+            yield waiting.slice(0, rows)
+            waiting = waiting.slice(rows)
+    if waiting is not None and waiting.num_rows:
+        yield waiting
+
+
+def ahead(tables: Tables, most: int, name: str) -> Tables:
+    """The same tables; a thread makes them, up to `most` ahead of the reader. Its error is raised here."""
+    made: queue.Queue[tuple[pa.Table | None, BaseException | None]] = queue.Queue(most)
+    left = threading.Event()
+
+    def put(table: pa.Table | None, error: BaseException | None = None) -> None:
+        while not left.is_set():
+            with suppress(queue.Full):
+                made.put((table, error), timeout=WAIT)
+                return
+
+    def work() -> None:
+        try:
+            with closing(tables):
+                for table in tables:
+                    put(table)
+                    if left.is_set():
+                        return
+            put(None)
+        except BaseException as error:
+            put(None, error)
+
+    threading.Thread(target=work, name=f"{THREAD}{name}", daemon=True).start()
+    try:
+        while True:
+            table, error = made.get()
+            if error is not None:
+                raise error
+            if table is None:
+                return
+            yield table
+    finally:
+        left.set()

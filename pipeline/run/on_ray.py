@@ -1,0 +1,85 @@
+"""The engine for a cluster: the chain of stages as operators of Ray Data, with actor pools for detector and model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy
+
+from pipeline.cluster import connect as cluster
+from pipeline.cluster import ray_data, ray_private
+from pipeline.config.resources import Resources
+from pipeline.index.units import Pending
+from pipeline.run.batching import BatchSizes
+from pipeline.run.chain import Stage
+from pipeline.run.ledger import Isolated, isolated
+
+
+def dataset(
+    stages: Sequence[Stage], pending: Pending, resources: Resources, sizes: BatchSizes, book: Any
+) -> ray.data.Dataset:
+    """The lazy Ray dataset of a run; its rows are those that the last stage gives.
+
+    stages: the four of `chain.chain`. book: a `ledger.ledger`, in which the stages note the photos in progress.
+    """
+    fetch, detect, restore, publish = stages
+    ray_data.quiet().target_max_block_size = sizes.block_bytes
+    detectors = ActorPoolStrategy(min_size=1, max_size=most_detectors(resources))
+    restorers = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
+    arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
+    # Ray types a function as one of the batch alone and does not know of fn_kwargs.
+    read: Any = fetch_open
+    write: Any = publish_open
+    # One block = one unit, cut by a task: the driver would take minutes. That task takes no CPU: where two CPUs are
+    # left of a cluster, the actors have all but half of one.
+    units = ray.data.from_arrow(pending.units(resources.max_actors)).repartition(target_num_rows_per_block=1)
+    return (
+        ray_private.without_cpu(units)
+        .map_batches(read, batch_size=fetch.photos, num_cpus=0.25, fn_kwargs={"stage": fetch, "book": book}, **arrow)
+        .map_batches(
+            Isolated,
+            batch_size=detect.photos,
+            num_cpus=0.5,
+            num_gpus=resources.find_gpus,
+            compute=detectors,
+            fn_constructor_args=(detect.make, detect.arguments, book),
+            **arrow,
+        )
+        .map_batches(
+            Isolated,
+            batch_size=restore.photos,
+            num_cpus=1,
+            num_gpus=resources.gpus_per_actor,
+            compute=restorers,
+            fn_constructor_args=(restore.make, restore.arguments, book),
+            **arrow,
+        )
+        .map_batches(
+            write, batch_size=publish.photos, num_cpus=0.5, fn_kwargs={"stage": publish, "book": book}, **arrow
+        )
+    )
+
+
+def most_detectors(resources: Resources) -> int:
+    """The upper bound of the pool: half a CPU for each, and where they use GPUs, those that restore actors leave."""
+    most = ray.cluster_resources().get("CPU", 1) / 2
+    if resources.find_gpus:
+        most = min(most, resources.spare_gpus(cluster.gpus()) / resources.find_gpus)
+    return max(1, int(most))
+
+
+def fetch_open(units: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
+    """The first stage, until the run is to stop."""
+    made = stage.make(*stage.arguments)(units)
+    for table in made:
+        if ray.get(book.stopping.remote()):
+            return
+        yield table
+
+
+def publish_open(table: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
+    """The last stage, with the ledger kept; what is restored is published even when the run is to stop."""
+    return isolated(table, stage.make(*stage.arguments), stage.name, book, last=True)
