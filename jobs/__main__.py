@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -61,6 +62,16 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         # This project's messages are one line; Ray Data adds advice about itself below.
         code = _say(str(original).partition("\n")[0], original.exit_code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit. A stage that is in the middle of a call keeps its thread busy in C++, which an orderly exit would crash."""
+    here = sys.modules.get("pipeline.run.here")
+    if here is not None and here.working():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -192,8 +192,8 @@ def run(request: Request) -> int:
     from pipeline.run import attempt
     from pipeline.run.estimate import estimate
 
-    many = request.engine == "auto" and len(found) >= RAY_ARCHIVES
-    if cluster.joined() or many or request.engine == "ray":
+    much = cluster.joined() or len(found) >= RAY_ARCHIVES
+    if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
     resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
     photos, reason = ray_from(request.engine, resources)

@@ -94,3 +94,12 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         cluster.connect(actors=2)
         yield
         ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _ray_where_it_is_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that does not ask for the shared cluster works as a process without Ray, whichever tests ran before."""
+    if "ray_cluster" not in request.fixturenames:
+        from pipeline.cluster import connect as cluster
+
+        monkeypatch.setattr(cluster, "running", lambda: False)

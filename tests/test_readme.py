@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-import ray
 
 from tests.reference import ROOT
 
@@ -51,11 +50,10 @@ Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> dict[str, Done]:
-    """All commands, typed one after the other. They join the cluster of the tests, which saves them three starts."""
+def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """All commands, typed one after the other."""
     folder = tmp_path_factory.mktemp("readme")
-    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 
     def run(command: str) -> Done:
         words = [str(INTERLCM), *command.split()[1:]]

@@ -11,7 +11,7 @@ import urllib.request
 from functools import cache
 from typing import Any, Literal
 
-from pipeline.cluster.connect import running
+from pipeline.cluster import connect as cluster
 
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
@@ -34,7 +34,7 @@ METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]]
 
 def photo_finished(row: dict[str, Any]) -> None:
     """Count a photo whose manifest row is committed."""
-    if not running():
+    if not cluster.running():
         return
     _metric("interlcm_photos").inc(1, {"status": row["status"]})
     if row["face_count"]:
@@ -52,19 +52,19 @@ def photo_finished(row: dict[str, Any]) -> None:
 
 def fetched(size: int) -> None:
     """Count bytes that were read from storage to get members."""
-    if running() and size:
+    if cluster.running() and size:
         _metric("interlcm_read_bytes").inc(size)
 
 
 def decoded(stage: str) -> None:
     """Count one decoding of a photo."""
-    if running():
+    if cluster.running():
         _metric("interlcm_decodes").inc(1, {"stage": stage})
 
 
 def micro_batch(faces: int, size: int, seconds: float) -> None:
     """Count one call of the model: so many faces in a batch of a fixed size."""
-    if not running():
+    if not cluster.running():
         return
     _metric("interlcm_micro_batch_faces").inc(faces)
     _metric("interlcm_micro_batch_places").inc(size)

@@ -1,6 +1,5 @@
 """One attempt at a run: what remains, the chain of stages that does it, and the audit at the end."""
 
-import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -105,18 +104,13 @@ def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[T
 def here(
     job: Job, resources: Resources, pending: Pending, mine: lease.Lease
 ) -> Iterator[tuple[Tables, threading.Event]]:
-    """The chain in this process; and whether SIGTERM has come.
-
-    After a process that died, the photos that it may have had in hand go first, one by one.
-    """
+    """The chain in this process; and whether SIGTERM has come."""
     record(job, resources)
     sizes = BatchSizes.of(pending, crop_size(job), resources)
     if resources.batch_faces == 1:  # then no photo has to wait for others that fill a micro-batch
         sizes = replace(sizes, call_photos=1)
     with termination.heeded(lambda: None, job.output) as stopping:
-        engine = Here(chain(job, resources, sizes), stopping)
-        suspects, others = pending.split(engine.most_in_hand if mine.before else 0)
-        yield itertools.chain(engine.run_alone(suspects, mine), engine.run(others)), stopping
+        yield Here(chain(job, resources, sizes), stopping).tables(pending, mine), stopping
 
 
 def crop_size(job: Job) -> int:

@@ -23,6 +23,7 @@ from pipeline.stages.row import ended, to_table
 Tables = Generator[pa.Table, None, None]
 
 THREAD = "stage "  # begins the names of the threads
+WAITING = 4  # times as many photos as the stages have in hand may be begun: the others wait between them
 WAIT = 0.1  # seconds between looks whether a reader is still there
 
 
@@ -34,23 +35,27 @@ class Here:
         self.stages, self.stopping = stages, stopping
         self.made: dict[str, Work] = {}
 
-    @property
-    def most_in_hand(self) -> int:
-        """Photos that may be begun and not committed at one time: what the threads hold and what waits between them."""
-        return 4 * (BLOCK_PHOTOS + sum(stage.photos or 0 for stage in self.stages))
+    def tables(self, pending: Pending, lease: Lease) -> Iterator[pa.Table]:
+        """What the last stage gives for all of these photos.
 
-    def run(self, pending: Pending) -> Tables:
-        """All stages at the same time; yields what the last one gives."""
+        After a process that died, the photos that it may have had in hand go first, one by one.
+        """
+        in_hand = BLOCK_PHOTOS + sum(stage.photos or 0 for stage in self.stages)
+        suspects, others = pending.split(WAITING * in_hand if lease.before else 0)
+        yield from self.alone(suspects, lease)
+        yield from self.together(others)
+
+    def together(self, pending: Pending) -> Tables:
+        """All stages at the same time."""
         flow = one_by_one(pending.units(1))
         *before, last = self.stages
         for stage, after in zip(before, self.stages[1:], strict=True):
             waiting = (after.photos or 1) // (stage.photos or BLOCK_PHOTOS)
             flow = ahead(self.each(stage, sized(flow, stage.photos)), max(1, waiting), stage.name)
         with closing(flow):
-            for table in sized(flow, last.photos):
-                yield from outputs(self.work(last)(table))
+            yield from self.each(last, sized(flow, last.photos))
 
-    def run_alone(self, pending: Pending, lease: Lease) -> Tables:
+    def alone(self, pending: Pending, lease: Lease) -> Tables:
         """One photo after the other, each noted in the lease; the one that a process died of twice fails."""
         fetch, *others = self.stages
         for table in self.each(fetch, one_by_one(pending.units(1))):
@@ -79,6 +84,11 @@ class Here:
         if stage.name not in self.made:
             self.made[stage.name] = stage.make(*stage.arguments)
         return self.made[stage.name]
+
+
+def working() -> bool:
+    """Whether a stage of this process is in the middle of a call, though nobody waits for it any more."""
+    return any(thread.name.startswith(THREAD) for thread in threading.enumerate())
 
 
 def died(row: pa.Table) -> pa.Table:

@@ -21,7 +21,7 @@ class Deadly:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for current in table.to_pylist():
-            name = current["photo_id"]
+            name = current["member"] or current["photo_id"]
             if current["status"] is None:
                 with open(self.folder / name, "a") as log:
                     log.write(f"{table.num_rows} ")
@@ -35,6 +35,13 @@ class Deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         if name == "once" and len((self.folder / name).read_text().split()) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Faceless:
+    """A stage that finds no face in any photo."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return row.each_open(table, lambda current: row.ended(current, "no_face"))
 
 
 class Refusing:

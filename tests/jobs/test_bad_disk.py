@@ -13,8 +13,6 @@ from tests.support.command import Interlcm
 from tests.support.fault_proxy import mounted
 from tests.support.pictures import coffee, encoded, hopper
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-
 
 @pytest.fixture
 def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:

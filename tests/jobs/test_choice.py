@@ -14,8 +14,6 @@ from tests.support.command import Interlcm
 from tests.support.pictures import coffee, encoded
 from tests.support.rows import pending_rows, result_row
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-
 COUNT = 10
 NONE = encoded(coffee(96))
 

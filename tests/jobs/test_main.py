@@ -84,15 +84,13 @@ def test_no_words_at_all(interlcm: Interlcm) -> None:
     assert "Usage: interlcm" in interlcm.out + interlcm.err
 
 
-def test_more_gpus_than_there_are(
-    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
-) -> None:
+def test_more_gpus_than_there_are(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     words = ["--weights", tiny_weights, "--gpus-per-actor", "1000"]
     assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 2
     assert "give 0 to use the CPU" in interlcm.line()
 
 
-def test_a_missing_source(tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm) -> None:
+def test_a_missing_source(tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     missing = str(tmp_path / "missing.tar")
     assert interlcm("index", missing, "--output", str(tmp_path / "out")) == 1
     assert interlcm.line() == f"{missing}: no such file or folder; check the name"
@@ -145,9 +143,7 @@ def test_steps_that_a_variant_is_not_made_for(source: str, tmp_path: Path, inter
     assert "visual_encoder/1step.safetensors is missing" in interlcm.line()
 
 
-def test_no_such_bucket(
-    s3: CephGateway, tmp_path: Path, source: str, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
-) -> None:
+def test_no_such_bucket(s3: CephGateway, tmp_path: Path, source: str, tiny_weights: str, interlcm: Interlcm) -> None:
     weights = ["--weights", tiny_weights]
     assert interlcm("restore", "s3://no-such-bucket-1/a.tar", "--output", str(tmp_path / "out"), *weights) == 1
     assert "no such bucket: no-such-bucket-1" in interlcm.line()
@@ -162,7 +158,6 @@ def test_no_such_bucket(
 def test_no_such_server(
     tmp_path: Path,
     fresh_clients: None,
-    ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
     interlcm: Interlcm,
 ) -> None:
@@ -175,13 +170,13 @@ def test_no_such_server(
     assert "a-secret-to-keep" not in interlcm.err
 
 
-def test_an_unknown_protocol(tmp_path: Path, ray_cluster: None, interlcm: Interlcm) -> None:
+def test_an_unknown_protocol(tmp_path: Path, interlcm: Interlcm) -> None:
     assert interlcm("index", "nfs5://server/a.tar", "--output", str(tmp_path / "out")) == 1
     assert "unknown protocol nfs5://" in interlcm.line()
 
 
 def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
-    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
+    source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm
 ) -> None:
     photos = {f"{n}.jpg": encoded(hopper(96) if n % 2 else coffee(96)) for n in range(40)}
     put(str(tmp_path), "scans.tar", tar_bytes(photos))
@@ -205,17 +200,13 @@ def test_ctrl_c_says_how_to_go_on(source: str, interlcm: Interlcm, monkeypatch: 
     assert interlcm.line() == "interrupted; start the same command again to continue"
 
 
-def test_a_condition_that_makes_no_sense(
-    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
-) -> None:
+def test_a_condition_that_makes_no_sense(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     words = ["--weights", tiny_weights, "--where", "no_such_column = 1"]
     assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 1
     assert "no_such_column" in interlcm.line()
 
 
-def test_strict_tells_that_photos_failed(
-    source: str, tmp_path: Path, tiny_weights: str, ray_cluster: None, interlcm: Interlcm
-) -> None:
+def test_strict_tells_that_photos_failed(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     output = str(tmp_path / "out")
     index_sources([source], output)
     rows = pending_rows(output).to_pylist()

@@ -15,9 +15,7 @@ def interlcm(*arguments: str) -> int:
     return code if isinstance(code, int) else 0
 
 
-def test_a_report_says_where_it_is_and_what_comes_next(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_says_where_it_is_and_what_comes_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = write_run(tmp_path)
     assert interlcm("report", output) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -39,7 +37,7 @@ def test_without_pictures_and_with_a_price(tmp_path: Path, capsys: pytest.Captur
     assert "report:" in capsys.readouterr().out
 
 
-def test_a_source_that_is_gone_is_told(tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_source_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = write_run(tmp_path)
     (tmp_path / "scans.tar").unlink()
     assert interlcm("report", output) == 0

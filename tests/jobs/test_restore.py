@@ -32,7 +32,6 @@ def test_actors_that_make_no_sense(text: str) -> None:
         actor_range(text)
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_a_plan_without_gpus() -> None:
     one = plan((0, 0), None, batch_faces=8)
     assert (one.min_actors, one.max_actors, one.gpus_per_actor, one.batch_faces) == (1, 1, 0, 1)

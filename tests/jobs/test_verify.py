@@ -39,8 +39,6 @@ from tests.support.certificates import signer
 from tests.support.pictures import Pixels, astronaut, coffee, encoded, hopper
 from tests.support.stages import indexed
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-
 
 def interlcm(*arguments: str) -> tuple[int, list[str], list[str]]:
     """Exit code, and the lines of stdout (but for those about what goes on) and stderr."""

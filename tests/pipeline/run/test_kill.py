@@ -38,8 +38,9 @@ def photos() -> dict[str, bytes]:
     return {f"box{n // 50}/{n:03}.jpg": none if n % (PHOTOS // FACES) else face for n in range(PHOTOS)}
 
 
-def start(source: str, output: str, weights: str) -> subprocess.Popen[str]:
+def start(source: str, output: str, weights: str, engine: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "jobs", "restore", source, "--output", output, "--weights", weights]
+    command += ["--engine", engine]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=Path.cwd()
@@ -73,10 +74,10 @@ def busy(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def strike_and_end_in_the_middle(driver: subprocess.Popen[str], output: Path) -> None:
-    """SIGKILL for a worker that is at work once a part is committed, SIGTERM for the driver two parts later."""
+def strike_and_end_in_the_middle(driver: subprocess.Popen[str], output: Path, engine: str) -> None:
+    """SIGKILL for a worker of Ray that is at work once a part is committed, SIGTERM for the driver two parts later."""
     try:
-        wait(driver, lambda: parts(output) and busy(driver))
+        wait(driver, lambda: parts(output) and (engine == "here" or busy(driver)))
         with suppress(psutil.NoSuchProcess, IndexError):  # it ended meanwhile
             busy(driver)[0].kill()
         before = len(parts(output))
@@ -88,11 +89,12 @@ def strike_and_end_in_the_middle(driver: subprocess.Popen[str], output: Path) ->
 
 
 @pytest.mark.timeout(1800)
-def test_a_run_that_is_ended_leaves_nothing_half_done(tmp_path: Path, tiny_weights: str, ray_cluster: None) -> None:
+@pytest.mark.parametrize("engine", ["ray", "here"])
+def test_a_run_that_is_ended_leaves_nothing_half_done(tmp_path: Path, tiny_weights: str, engine: str) -> None:
     source = put(str(tmp_path), "scans.tar", tar_bytes(photos()))
     output = tmp_path / "out"
-    with start(source, str(output), tiny_weights) as driver:
-        strike_and_end_in_the_middle(driver, output)
+    with start(source, str(output), tiny_weights, engine) as driver:
+        strike_and_end_in_the_middle(driver, output, engine)
         printed, _ = driver.communicate(timeout=SECONDS)
     assert driver.returncode == 1, printed
     # Ray reports the dead worker on the same stream, sometimes later.

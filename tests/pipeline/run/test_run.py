@@ -216,8 +216,8 @@ def test_what_it_prints(done: Done) -> None:
     assert progress[-1].startswith("restore: 19/19 photos, 9 faces") and progress[-1].endswith(", 7 failed")
     assert lines[-2].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "7", "+", "0"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
-    assert lines[1] == "actors: 2, on the CPU"
-    assert len(lines) == len(progress) + 5
+    assert lines[1:3] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
+    assert len(lines) == len(progress) + 6
 
 
 def snapshot(folder: str) -> dict[str, tuple[Any, str]]:
@@ -230,7 +230,7 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     before = snapshot(done.output)
     again = done.start()
     assert snapshot(done.output) == before
-    assert "restore: 0/0 photos" in again.printed
+    assert "engine: this process (0 photos; Ray from 1000)\nrestore: 0/0 photos" in again.printed
     assert again.failed == 7
 
 

@@ -50,7 +50,7 @@ def kinds(found: Verified, output: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def output(tmp_path: Path, ray_cluster: None) -> str:
+def output(tmp_path: Path) -> str:
     uri = str(tmp_path / "out")
     made_run(uri, MEMBERS)
     return uri
@@ -174,7 +174,7 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     assert peak < 5 * verify_files.READ
 
 
-def test_nothing_restored_yet(tmp_path: Path, ray_cluster: None) -> None:
+def test_nothing_restored_yet(tmp_path: Path) -> None:
     write_index(str(tmp_path), [index_row("a.jpg")])
     found = verified(str(tmp_path))
     assert (found.total, found.problems, found.unlisted) == (0, [], [])
@@ -182,7 +182,7 @@ def test_nothing_restored_yet(tmp_path: Path, ray_cluster: None) -> None:
         verified(str(tmp_path / "nowhere"))
 
 
-def test_on_s3(bucket: str, ray_cluster: None, fresh_clients: None) -> None:
+def test_on_s3(bucket: str, fresh_clients: None) -> None:
     output = f"{bucket}/out"
     made_run(output, ["a b.jpg", "ü.jpg", "c?versionId=1.jpg"])
     assert verified(output).problems == []

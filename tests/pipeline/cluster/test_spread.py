@@ -1,0 +1,56 @@
+"""Calls side by side, in threads and on Ray: the order is that of the calls, and an error arrives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.cluster import spread as cluster_spread
+from pipeline.cluster.spread import spread
+
+
+def slower_first(number: int, of: int) -> int:
+    time.sleep(0.02 * (of - number))
+    return number
+
+
+def odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError(f"{number} is even")
+    return number
+
+
+def test_in_threads() -> None:
+    assert list(spread(slower_first, ((n, 5) for n in range(5)))) == [0, 1, 2, 3, 4]
+    assert list(spread(odd, [])) == []
+    found = spread(odd, [(1,), (3,), (4,), (5,)])
+    assert [next(found), next(found)] == [1, 3]
+    with pytest.raises(ValueError, match="4 is even"):
+        next(found)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_on_ray() -> None:
+    assert list(spread(slower_first, ((n, 5) for n in range(5)), cpus=0.5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="4 is even"):
+        list(spread(odd, [(1,), (4,)]))
+
+
+def test_calls_are_not_all_begun_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of a million files must not become a million tasks before the first one is done."""
+    monkeypatch.setattr(cluster_spread, "THREADS", 2)
+    monkeypatch.setattr("pipeline.cluster.connect.cores", lambda: 1)
+    begun = threading.Semaphore(0)
+
+    def calls() -> Iterator[tuple[int, int]]:
+        for number in range(100):
+            begun.release()
+            yield number, number
+
+    found = spread(slower_first, calls())
+    assert next(found) == 0
+    taken = sum(begun.acquire(blocking=False) for _ in range(100))
+    assert taken <= 6

@@ -1,0 +1,188 @@
+"""A run in this process: the same files as on Ray, and the same promises when it is stopped or dies."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.config.resources import Resources
+from pipeline.config.settings import Settings
+from pipeline.manifest import query
+from pipeline.manifest.counts import counts
+from pipeline.run import attempt, here, lease, prepare
+from pipeline.run.chain import Stage
+from pipeline.storage.output import Output
+from tests.support.archives import index_sources, put, tar_bytes
+from tests.support.pictures import astronaut, encoded, hopper, side_by_side
+
+HERE, RAY = math.inf, 0
+
+
+def restored(output: str) -> dict[str, str]:
+    """Path below restored/ -> sha256."""
+    folder = Path(output, "restored")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_half_here_and_the_rest_on_ray_gives_the_same_bytes(tmp_path: Path, tiny_weights: str) -> None:
+    two = side_by_side(astronaut(), hopper())
+    photos = {"a.jpg": encoded(astronaut()), "b.png": encoded(hopper(), "PNG"), "c.jpg": encoded(two), "d.txt": b"text"}
+    source = put(str(tmp_path), "scans.tar", tar_bytes(photos))
+    outputs = {name: str(tmp_path / name) for name in ("mixed", "here")}
+    starts: dict[str, list[tuple[str | None, float]]] = {
+        "mixed": [("member < 'b.z'", HERE), (None, RAY)],
+        "here": [(None, HERE)],
+    }
+    for name in starts:
+        index_sources([source], outputs[name])
+        for where, ray_from in starts[name]:
+            job = prepare.prepare(outputs[name], Settings(weights=tiny_weights))
+            job = prepare.with_dtype(job, Resources())
+            *_, last = attempt.restore(job, Resources(), where, ray_from)
+            assert (last.on_ray, last.done) == (ray_from == RAY, last.total)
+        assert attempt.audit(outputs[name]).restored == 3
+    assert len(restored(outputs["here"])) == 3
+    assert restored(outputs["mixed"]) == restored(outputs["here"])
+
+
+def tables(count: int) -> Iterator[pa.Table]:
+    for number in range(count):
+        yield pa.table({"n": [number]})
+
+
+def test_a_thread_works_ahead_and_no_further_than_it_may() -> None:
+    made: list[int] = []
+
+    def noted() -> here.Tables:
+        for table in tables(50):
+            made.append(table["n"][0].as_py())
+            yield table
+
+    flow = here.ahead(noted(), 3, "test")
+    assert next(flow)["n"].to_pylist() == [0]
+    end = time.monotonic() + 60
+    while len(made) < 5 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert made == [0, 1, 2, 3, 4]  # one is read, three wait, one waits for its place among them
+    assert [n for table in flow for n in table["n"].to_pylist()] == list(range(1, 50))
+
+
+def test_an_error_of_a_thread_arrives_after_what_it_made() -> None:
+    def failing() -> here.Tables:
+        yield from tables(2)
+        raise ValueError("the third")
+
+    flow = here.ahead(failing(), 1, "test")
+    assert [next(flow)["n"].to_pylist(), next(flow)["n"].to_pylist()] == [[0], [1]]
+    with pytest.raises(ValueError, match="the third"):
+        next(flow)
+
+
+def test_a_reader_that_leaves_ends_the_threads() -> None:
+    def endless() -> here.Tables:
+        yield from tables(10**9)
+
+    flow = here.ahead(here.ahead(endless(), 1, "first"), 1, "second")
+    next(flow)
+    assert here.working()
+    flow.close()
+    end = time.monotonic() + 60
+    while here.working() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not here.working()
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(None, [1] * 7), (1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (8, [7])])
+def test_tables_of_so_many_rows(rows: int | None, sizes: list[int]) -> None:
+    found = list(here.sized((table for table in tables(7)), rows))
+    assert [table.num_rows for table in found] == sizes
+    assert [n for table in found for n in table["n"].to_pylist()] == list(range(7))
+    whole = here.sized((table for table in [pa.table({"n": [0, 1, 2, 3]})]), 3)
+    assert [table["n"].to_pylist() for table in whole] == [[0, 1, 2], [3]]
+
+
+def test_when_it_is_to_stop_what_came_out_of_a_stage_goes_on_to_the_end() -> None:
+    stopping = threading.Event()
+
+    def slow(table: pa.Table) -> pa.Table:
+        if table["n"].to_pylist() == [1]:
+            stopping.set()
+        return table
+
+    stages = (Stage("first", lambda: slow, (), 1), Stage("last", lambda: lambda table: table, (), 2))
+    engine = here.Here(stages, stopping)
+    first, last = stages
+    flow = engine.each(last, here.sized(engine.each(first, (table for table in tables(9))), 2))
+    assert [table["n"].to_pylist() for table in flow] == [[0]]
+
+
+# A run whose second stage kills the process for one photo, as a crash of the model would. Lease, index, manifest and
+# the other stages are real; no model is loaded.
+PROGRAM = """
+import sys, threading, uuid
+from pipeline.config.job import Job
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import Settings
+from pipeline.manifest.pending import pending
+from pipeline.run import lease
+from pipeline.run.chain import Stage, publisher, reader
+from pipeline.run.here import Here
+from tests.corpus.deadly import Deadly, Faceless
+
+output, folder = sys.argv[1:]
+job = Job(Settings(detector="haar", mask="ellipse"), output, uuid.uuid4().hex, "", "", Environment({}))
+stages = (
+    Stage("fetch", reader, (job,)),
+    Stage("detect", Deadly, (folder,), 1),
+    Stage("restore", Faceless, (), 4),
+    Stage("publish", publisher, (job,), 4),
+)
+with lease.held(output) as mine:
+    for done in Here(stages, threading.Event()).tables(pending(output), mine):
+        mine.check()
+"""
+
+
+def test_a_photo_that_kills_the_process_twice_fails_and_costs_no_other(tmp_path: Path) -> None:
+    members = {f"{n:02}.jpg": bytes([n]) for n in range(30)}
+    members = dict([*list(members.items())[:20], ("segfault.jpg", b"x"), *list(members.items())[20:]])
+    output, folder = str(tmp_path / "out"), tmp_path / "log"
+    folder.mkdir()
+    index_sources([put(str(tmp_path), "scans.tar", tar_bytes(members))], output)
+
+    def start() -> int:
+        return subprocess.run([sys.executable, "-c", PROGRAM, output, str(folder)], cwd=Path.cwd()).returncode
+
+    assert start() == -signal.SIGSEGV
+    left_over = lease.read(Output(output).lease)
+    assert left_over is not None and left_over.alone == ""  # many were in hand
+    assert counts(output).pending > 10
+
+    assert start() == -signal.SIGSEGV
+    left_over = lease.read(Output(output).lease)
+    with query.connect(output) as connection:
+        ids = query.run(connection, "SELECT photo_id FROM index WHERE member = 'segfault.jpg'")["photo_id"].to_pylist()
+    assert left_over is not None and [left_over.alone] == ids
+    assert counts(output).pending == 11  # those before it are done, one by one
+
+    assert start() == 0
+    found = counts(output)
+    assert (found.indexed, found.no_face, found.failures, found.pending) == (31, 30, {"worker_died": 1}, 0)
+    with query.connect(output) as connection:
+        (row,) = query.run(connection, "SELECT member, error FROM photos WHERE status = 'failed'").to_pylist()
+    assert (row["member"], row["error"].split(",")[0]) == ("segfault.jpg", "the process died twice with this photo")
+    assert (folder / "segfault.jpg").read_text().split() == ["1", "1"]
+    assert not Path(Output(output).lease).exists()
