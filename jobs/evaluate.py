@@ -136,8 +136,11 @@ def run(
     print_partners(pairs, hq, lq)
     if not pairs.pairs.num_rows:
         raise nothing_measured([*hq, *lq], pairs.ended)
-    cluster.connect(actors[1] or 1)
+    if cluster.joined():
+        cluster.connect(actors[1] or 1)
     resources = plan(actors, gpus_per_actor, batch_faces)
+    if resources.max_actors > 1:
+        cluster.connect(resources.max_actors)
     print(f"actors: {in_words_of(resources)}")
     done = Evaluation(job, degradations, metric_weights)
     show(done.measure(pairs, resources))

@@ -1,25 +1,39 @@
 """Progress of a run: a bar on a terminal, lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from jobs.status import in_words
 
 if TYPE_CHECKING:
     from pipeline.run.attempt import Progress
 
 LOG_EVERY = 10.0  # seconds between progress lines where the output is no terminal
+BAR_EVERY = 1.0  # seconds between changes of the text of a bar
 
 
 def show(steps: "Iterator[Progress]") -> None:
-    """A bar on a terminal; elsewhere one line every ten seconds and at the end."""
+    """A bar on a terminal; elsewhere a line at the start, one every ten seconds, and one at the end.
+
+    steps: yields the same object each time. What it says is shown while the next step is waited for, too.
+    """
     if sys.stdout.isatty():
         return show_bar(steps)
-    last = float("-inf")
-    for progress in steps:
-        now = seconds(progress)
-        if now - last >= LOG_EVERY or progress.done == progress.total:
-            print(progress_line(progress), flush=True)
-            last = now
+
+    def say() -> None:
+        print(progress_line(progress), flush=True)
+
+    progress = next(steps)
+    say()
+    with repeated(say, LOG_EVERY):
+        moved = sum(1 for _ in steps)
+    if moved:
+        say()
 
 
 def show_bar(steps: "Iterator[Progress]") -> None:
@@ -30,17 +44,41 @@ def show_bar(steps: "Iterator[Progress]") -> None:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=16))
     with Bar(*columns, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
         task = bar.add_task("restore: starting", total=None)
-        for progress in steps:
+
+        def update() -> None:
             bar.update(task, total=progress.total, completed=progress.done, description=progress_line(progress))
+
+        progress = next(steps)
+        update()
+        with repeated(update, BAR_EVERY):
+            for _ in steps:
+                update()
+
+
+@contextmanager
+def repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Inside this block, `work` is done every so many seconds, in a thread."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def progress_line(progress: "Progress") -> str:
-    rate = progress.faces / max(seconds(progress), 1e-9)
+    passed = time.monotonic() - progress.begun
+    rate = progress.faces_so_far / max(passed, 1e-9)
     share = f"{progress.done}/{progress.total} photos"
-    return f"restore: {share}, {progress.faces} faces ({rate:.2f} faces/s), {progress.failed} failed"
-
-
-def seconds(progress: "Progress") -> float:
-    import time
-
-    return time.monotonic() - progress.begun
+    line = f"restore: {share}, {progress.faces_so_far} faces ({rate:.2f} faces/s), {progress.failed} failed"
+    if 0 < progress.done < progress.total:
+        left = passed / progress.done * (progress.total - progress.done)
+        line += f", about {in_words(timedelta(seconds=left))} left"
+    return line

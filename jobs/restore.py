@@ -181,6 +181,7 @@ def run(request: Request) -> int:
 
     # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
     where, output = request.where, request.output
+    print("checking sources, weights and settings", flush=True)
     found = expand(request.sources, storage.canonical(output))
 
     from pipeline.run import prepare

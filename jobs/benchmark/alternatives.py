@@ -17,7 +17,7 @@ def alternatives(
     ] = 40,
     to: To = "",
 ) -> None:
-    """Restore the same pictures with the demo weights twice: with `interlcm restore` and with a plain loop.
+    """Restore the same pictures with the demo weights: by a plain loop, and by `interlcm restore` with each engine.
 
     The loop does what the single-image scripts of the field do, in one process: read, detect, align, restore one by
     one, paste, write. It keeps no metadata and no record, isolates nothing and cannot continue. Start-up is counted.
@@ -31,8 +31,10 @@ def alternatives(
         source = Path(folder, "photos")
         write_portraits(source, photos)
         loop = [sys.executable, "-m", "pipeline.benchmark.loop", str(source), f"{folder}/loop"]
-        run = [sys.executable, "-m", "jobs", "restore", str(source), "--output", f"{folder}/run"]
-        rows = [measured("a plain loop", loop, photos), measured("interlcm restore", run, photos)]
+        rows = [measured("a plain loop", loop, photos)]
+        for engine in ("here", "ray"):
+            run = [sys.executable, "-m", "jobs", "restore", str(source), "--output", f"{folder}/{engine}"]
+            rows.append(measured(f"restore --engine {engine}", [*run, "--engine", engine], photos))
     publish({"The same pictures, start-up included": rows}, to)
 
 

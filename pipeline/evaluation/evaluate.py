@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import ray
 import torch
 from PIL import Image
-from ray.data import ActorPoolStrategy
 
 from interlcm.degradation import Degradation
 from interlcm.fid import Moments, frechet_distance
 from interlcm.metrics import mean_interval
 from pipeline import storage
-from pipeline.cluster import ray_data
+from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.evaluation.crops import CutFaces
@@ -32,11 +32,21 @@ from pipeline.evaluation.schema import EVALUATION_SCHEMA, Metric
 from pipeline.index.units import split
 from pipeline.run.attempt import Progress
 from pipeline.run.batching import BATCH_PHOTOS, MAX_BLOCK_BYTES
+from pipeline.run.chain import Stage, Work
+from pipeline.run.here import Here, one_by_one
 from pipeline.run.prepare import RunError
 from pipeline.stages.row import Row
 
 FILE = "faces.parquet"
 TITLES = {"lq": "LQ", "restored": "restored", "hq": "HQ"}  # of the grid's columns
+
+
+def pair_reader(job: Job) -> Work:
+    return partial(fetch_pairs, job=job)
+
+
+def comparer() -> Work:
+    return compare
 
 
 @dataclass
@@ -63,7 +73,7 @@ class Evaluation:
         yield progress
         found: list[Row] = []
         table: Any
-        for table in self.chain(pairs.pairs, resources).iter_batches(batch_size=None, batch_format="pyarrow"):
+        for table in self.tables(pairs.pairs, resources):
             rows = table.to_pylist()
             for row in rows:
                 self.add_features(row.pop("features"))
@@ -81,34 +91,57 @@ class Evaluation:
         self.pictures = [row["picture"] for row in found if row["picture"] is not None]
         self.rows = [self.finished(row) for row in (*found, *pairs.ended)]
 
-    def chain(self, pairs: pa.Table, resources: Resources) -> ray.data.Dataset:
+    def tables(self, pairs: pa.Table, resources: Resources) -> Iterator[Any]:
+        """What the last stage gives for these pairs: on Ray where it runs, else in this process."""
+        if not cluster.running():
+            return Here(self.stages(resources), threading.Event()).together(one_by_one(pairs))
+        dataset = self.on_ray(list(split(pairs, resources.max_actors)), resources)
+        return iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+
+    def stages(self, resources: Resources) -> tuple[Stage, Stage, Stage, Stage]:
         """pairs -> bytes of both files -> aligned crops -> restored crops and networks' views -> metrics of pixels."""
+        faces = max(BATCH_PHOTOS, resources.batch_faces)
+        return (
+            Stage("fetch", pair_reader, (self.job,)),
+            Stage("cut", CutFaces, (self.job, self.degradations or ()), 1),
+            Stage("measure", MeasureFaces, (self.job, resources, self.metric_weights), faces),
+            Stage("compare", comparer, (), BATCH_PHOTOS),
+        )
+
+    def on_ray(self, units: list[pa.Table], resources: Resources) -> Any:
+        """The lazy Ray dataset of the same stages. units: each is what one task reads."""
+        import ray
+        from ray.data import ActorPoolStrategy
+
+        from pipeline.cluster import ray_data
+
         ray_data.quiet().target_max_block_size = MAX_BLOCK_BYTES
+        _, cut, measure, last = self.stages(resources)
         actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
-        cutters = ActorPoolStrategy(min_size=1, max_size=max(1, int(ray.cluster_resources().get("CPU", 1) // 2)))
+        cutters = ActorPoolStrategy(min_size=1, max_size=max(1, cluster.cpus() // 2))
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
         read: Any = fetch_pairs  # as Ray types a function, it takes a batch alone
         return (
-            ray.data.from_arrow(list(split(pairs, resources.max_actors)))  # one block = what one task reads
+            ray.data.from_arrow(units)
             .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": self.job}, **arrow)
             .map_batches(
                 CutFaces,
-                batch_size=1,
+                batch_size=cut.photos,
                 num_cpus=0.5,
                 compute=cutters,
-                fn_constructor_args=(self.job, self.degradations or ()),
+                fn_constructor_args=cut.arguments,
                 **arrow,
             )
             .map_batches(
                 MeasureFaces,
-                batch_size=max(BATCH_PHOTOS, resources.batch_faces),
+                batch_size=measure.photos,
                 num_cpus=1,
                 num_gpus=resources.gpus_per_actor,
                 compute=actors,
-                fn_constructor_args=(self.job, resources, self.metric_weights),
+                fn_constructor_args=measure.arguments,
                 **arrow,
             )
-            .map_batches(compare, batch_size=BATCH_PHOTOS, num_cpus=0.5, **arrow)
+            .map_batches(compare, batch_size=last.photos, num_cpus=0.5, **arrow)
         )
 
     def add_features(self, features: list[list[float]] | None) -> None:

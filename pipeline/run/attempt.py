@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from interlcm import weights_index
 from pipeline.cluster import connect as cluster
+from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.schema import root_id
@@ -34,14 +35,25 @@ COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in 
 
 @dataclass
 class Progress:
-    """What this attempt has done so far. on_ray: on a cluster, not in this process."""
+    """What this attempt has committed so far.
+
+    on_ray: on a cluster, not in this process. before: faces that this process restored earlier.
+    """
 
     total: int
     on_ray: bool = False
     done: int = 0
     faces: int = 0
     failed: int = 0
+    before: int = field(default_factory=lambda: telemetry.faces_here)
     begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def faces_so_far(self) -> int:
+        """Faces in committed photos; in this process, those restored in photos under way too."""
+        if self.on_ray or self.done == self.total:
+            return self.faces
+        return max(self.faces, telemetry.faces_here - self.before)
 
     def add(self, done: pa.Table) -> None:
         self.done += sum(

@@ -43,11 +43,10 @@ class Here:
         in_hand = BLOCK_PHOTOS + sum(stage.photos or 0 for stage in self.stages)
         suspects, others = pending.split(WAITING * in_hand if lease.before else 0)
         yield from self.alone(suspects, lease)
-        yield from self.together(others)
+        yield from self.together(one_by_one(others.units(1)))
 
-    def together(self, pending: Pending) -> Tables:
-        """All stages at the same time."""
-        flow = one_by_one(pending.units(1))
+    def together(self, flow: Tables) -> Tables:
+        """What the last stage gives for the tables that the first one gets; all stages work at the same time."""
         *before, last = self.stages
         for stage, after in zip(before, self.stages[1:], strict=True):
             waiting = (after.photos or 1) // (stage.photos or BLOCK_PHOTOS)

@@ -40,7 +40,7 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, module_bucket: str, ray_cluster: None) -> Done:
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str, module_bucket: str) -> Done:
     bucket = module_bucket
     grid = tmp_path_factory.mktemp("evaluate") / "grid.png"
     hq = {f"hq/{name}.png": encoded(face, "PNG") for name, face in FACES.items()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -15,6 +17,7 @@ from jobs import progress
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
 from pipeline.cluster import connect as cluster
+from pipeline.cluster import telemetry
 from pipeline.run.attempt import Progress
 from pipeline.stages.publish import DONE
 
@@ -47,10 +50,11 @@ def committed(statuses: list[str], faces: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=DONE)
 
 
-def steps(total: int, parts: int) -> Iterator[Progress]:
-    progress = Progress(total=total)
+def steps(total: int, parts: int, seconds: float = 0.0) -> Iterator[Progress]:
+    progress = Progress(total=total, on_ray=True)
     yield progress
     for _ in range(parts):
+        time.sleep(seconds)
         progress.add(committed(["restored", "failed"], faces=2))
         yield progress
 
@@ -59,17 +63,18 @@ def test_progress_counts() -> None:
     (*_, last) = steps(total=8, parts=3)
     assert (last.done, last.faces, last.failed) == (6, 12, 3)
     last.begun -= 100
-    assert re.fullmatch(r"restore: 6/8 photos, 12 faces \(0\.1\d faces/s\), 3 failed", progress_line(last))
+    line = r"restore: 6/8 photos, 12 faces \(0\.1\d faces/s\), 3 failed, about 33 s left"
+    assert re.fullmatch(line, progress_line(last))
 
 
-def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, total: int, parts: int) -> str:
+def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, total: int, parts: int, seconds: float = 0.0) -> str:
     class Screen(io.StringIO):
         def isatty(self) -> bool:
             return terminal
 
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
-    show(steps(total, parts))
+    show(steps(total, parts, seconds))
     return screen.getvalue()
 
 
@@ -86,8 +91,20 @@ def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(False, monkeypatch, total=200, parts=100)
     assert [re.findall(r"\d+/\d+", line) for line in text.splitlines()] == [["0/200"], ["200/200"]]
     assert "\r" not in text and "\x1b" not in text
-    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
-    assert len(shown(False, monkeypatch, total=200, parts=100).splitlines()) == 101
+
+
+def test_a_log_goes_on_while_nothing_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.05)
+    lines = shown(False, monkeypatch, total=2, parts=1, seconds=1.0).splitlines()
+    assert len(lines) > 3
+    assert [line.partition(" photos")[0] for line in lines] == ["restore: 0/2"] * (len(lines) - 1) + ["restore: 2/2"]
+
+
+def test_faces_of_photos_under_way_count_in_this_process() -> None:
+    run = Progress(total=4)
+    telemetry.micro_batch(3, 4, 0.1)
+    assert (run.faces, run.faces_so_far, replace(run, on_ray=True).faces_so_far) == (0, 3, 0)
+    assert replace(run, done=4, faces=2).faces_so_far == 2  # in the end those that were committed
 
 
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,14 +210,15 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 
 def test_what_it_prints(done: Done) -> None:
     lines = done.printed.splitlines()
-    assert lines[0].startswith("index: 6 archives, 18 members, 16 photos") and lines[0].endswith("1 errors")
+    assert lines[0] == "checking sources, weights and settings"
+    assert lines[1].startswith("index: 6 archives, 18 members, 16 photos") and lines[1].endswith("1 errors")
     progress = [line for line in lines if line.startswith("restore: ")]
     assert progress[0].startswith("restore: 0/19 photos")
     assert progress[-1].startswith("restore: 19/19 photos, 9 faces") and progress[-1].endswith(", 7 failed")
     assert lines[-2].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "7", "+", "0"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
-    assert lines[1:3] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
-    assert len(lines) == len(progress) + 6
+    assert lines[2:4] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
+    assert len(lines) == len(progress) + 7
 
 
 def snapshot(folder: str) -> dict[str, tuple[Any, str]]:
