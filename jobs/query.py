@@ -97,6 +97,10 @@ def query(
         raise typer.BadParameter(f"{given} to ask: give one of SQL, {', '.join(ready)}, --describe")
     from pipeline import storage
     from pipeline.manifest.query import columns, reading, run
+    from pipeline.storage.output import check_not_in_run
+
+    if to:
+        check_not_in_run(to)
 
     question = sql or QUESTIONS.get(asked[0], "").format(worst=worst)
     rows = columns(output) if describe else reading(output, lambda connection: run(connection, question), whole=not sql)

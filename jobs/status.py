@@ -86,6 +86,9 @@ def lines(output: str, pace: "Status") -> list[str]:
     if found.failures:
         shown.append("failed: " + ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items()))
         shown.append(f"  which: interlcm query {output} --failures")
+    for source, photos in found.lost.items():
+        again = f"interlcm index {source} --output {output}"
+        shown.append(f"not in the index: {source}, with {photos} results; bring its index file back, or {again}")
     return [*shown, *next_step(output, pace)]
 
 

@@ -40,12 +40,14 @@ def workplace(on: str) -> Iterator[str]:
 def publish(tables: dict[str, Rows], to: str = "") -> None:
     """Print each table under its title, and write all of them to `to`, if that is given."""
     from pipeline import storage
+    from pipeline.storage.output import check_not_in_run
 
     about = machine()
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
     print(f"\n{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['gpu'] or 'no GPU'}")
     if to:
+        check_not_in_run(to)
         record = {
             "command": " ".join(["interlcm", *sys.argv[1:]]),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -81,7 +81,7 @@ def write_run(folder: str, photos: int) -> None:
     """Index and manifest of a run that never was: nine of ten photos done, one of a hundred of these failed."""
     for number, start in enumerate(range(0, photos, PER_FILE)):
         rows = np.arange(start, min(start + PER_FILE, photos))
-        _write(f"{folder}/index/box-{number:05}.parquet", table(INDEX_SCHEMA, len(rows), index_columns(rows, number)))
+        _write(f"{folder}/index/box-{number:016}.parquet", table(INDEX_SCHEMA, len(rows), index_columns(rows, number)))
         done = rows[: int(len(rows) * DONE)]
         made = table(MANIFEST_SCHEMA, len(done), manifest_columns(done, number))
         _write(f"{folder}/manifest/part-{number:05}.parquet", made)

@@ -36,6 +36,7 @@ from pipeline.run.chain import Stage, Work
 from pipeline.run.here import Here, one_by_one
 from pipeline.run.prepare import RunError
 from pipeline.stages.row import Row
+from pipeline.storage.output import check_not_in_run
 
 FILE = "faces.parquet"
 TITLES = {"lq": "LQ", "restored": "restored", "hq": "HQ"}  # of the grid's columns
@@ -180,6 +181,7 @@ class Evaluation:
         sink = pa.BufferOutputStream()
         pyarrow.parquet.write_table(pa.Table.from_pylist(self.rows, schema=EVALUATION_SCHEMA), sink, compression="zstd")
         uri = storage.join(storage.canonical(output), FILE)
+        check_not_in_run(uri)
         storage.write_bytes(uri, sink.getvalue().to_pybytes())
         return uri
 

@@ -44,9 +44,7 @@ def _next_part(file: str, finished: Set[str]) -> str:
 
 def parquet_files(output: str) -> list[str]:
     """The names of the index files of a run; none where there is no run yet."""
-    folder = Output(output).index
-    names = storage.list_files(folder) if storage.exists(folder) else []
-    return [name for name, _ in names if name.endswith(".parquet")]
+    return [name for name, _ in Output(output).index_files()]
 
 
 def _stem(name: str) -> str:

@@ -60,7 +60,7 @@ class Part:
 
 def compact_if_many(output: str) -> None:
     """Compact the manifest of a run that has more than FEW parts."""
-    files = manifest_files.listed(Output(output).manifest)
+    files = Output(output).manifest_files()
     if sum(name.startswith("part-") for name, _ in files) > FEW:
         compact(output)
 
@@ -73,14 +73,14 @@ def compact(output: str) -> Compacted:
     that is damaged or of a later version.
     """
     folder = Output(output).manifest
-    before = manifest_files.listed(folder)
+    before = Output(output).manifest_files()
     with ThreadPoolExecutor(REQUESTS) as threads:
         found = list(threads.map(lambda file: _part(folder, *file), before))
         rows = size = 0
         for group in _groups([part for part in found if part is not None]):
             merged = _merge(folder, group, threads)
             rows, size = rows + merged[0], size + merged[1]
-    return Compacted(len(before), len(manifest_files.listed(folder)), rows, size)
+    return Compacted(len(before), len(Output(output).manifest_files()), rows, size)
 
 
 def _part(folder: str, name: str, file_size: int) -> Part | None:
@@ -137,8 +137,10 @@ def _merge(folder: str, group: list[Part], threads: ThreadPoolExecutor) -> tuple
         return 0, 0
     tables = []
     for start in range(0, len(group), _AT_ONCE):
-        read = threads.map(lambda part: _read(folder, part.name), group[start : start + _AT_ONCE])
-        some = [None if data is None else _rows(data) for data in read]
+        uris = [storage.join(folder, part.name) for part in group[start : start + _AT_ONCE]]
+        some = [
+            None if data is None else _rows(data, uri) for data, uri in zip(threads.map(_read, uris), uris, strict=True)
+        ]
         if any(table is None for table in some):
             return 0, 0
         tables.append(pa.concat_tables(some).combine_chunks())
@@ -150,19 +152,22 @@ def _merge(folder: str, group: list[Part], threads: ThreadPoolExecutor) -> tuple
     return merged.num_rows, len(data)
 
 
-def _read(folder: str, name: str) -> bytes | None:
+def _read(uri: str) -> bytes | None:
     """A part's bytes; None when it is gone."""
     try:
-        return storage.read_bytes(storage.join(folder, name))
+        return storage.read_bytes(uri)
     except storage.StorageError as error:
         if error.reason != "missing":
             raise
         return None
 
 
-def _rows(data: bytes) -> pa.Table:
-    """The rows of a part in the schema of this version."""
-    table = pq.ParquetFile(pa.BufferReader(data)).read()
+def _rows(data: bytes, uri: str) -> pa.Table:
+    """The rows of a part in the schema of this version. Raises StorageError if they are damaged."""
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+    except (pa.ArrowException, OSError) as error:
+        raise manifest_files.damaged(uri, error) from error
     known = set(table.column_names)
     columns = [table[field.name] if field.name in known else _unknown(field, len(table)) for field in MANIFEST_SCHEMA]
     return pa.table(columns, MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA)

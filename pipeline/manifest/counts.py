@@ -45,7 +45,8 @@ class Counts:
 
     `indexed` counts index rows and the further pages that a row says its member has; the terms on the other side count
     rows by status, and the pages and index rows that have none. So the equation holds when each index row is there
-    once, each page of a member has one row, and each row has a status that is known.
+    once, each page of a member has one row, and each row has a status that is known. It does not hold either when
+    results come from a source that the index does not have.
     """
 
     indexed: int
@@ -56,15 +57,23 @@ class Counts:
     pending: int
     faces: int
     failures: dict[str, int]  # error_type -> failed photos, most frequent first
+    lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has
 
     @property
     def adds_up(self) -> bool:
-        return self.indexed == self.restored + self.no_face + self.skipped + self.failed + self.pending
+        return (
+            not self.lost and self.indexed == self.restored + self.no_face + self.skipped + self.failed + self.pending
+        )
 
 
 FURTHER = "SELECT sum(pages + len(list_filter(present, lambda page: page > pages)) - 1) FROM members"
 FAILURES = """
 SELECT coalesce(error_type, 'unknown'), count(*) FROM results WHERE status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+# A source whose index file is gone. (One that was mended has a new one, with other rows perhaps.)
+LOST = """
+SELECT source, count(DISTINCT photo_id) FROM manifest ANTI JOIN (SELECT DISTINCT source FROM index) USING (source)
+GROUP BY source ORDER BY source
 """
 
 
@@ -90,6 +99,7 @@ def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
         pending=number("SELECT count(*) FROM untouched") + number("SELECT count(*) FROM incomplete"),
         faces=number("SELECT sum(face_count) FROM results"),
         failures=_pairs(connection, FAILURES),
+        lost=_pairs(connection, LOST),
     )
 
 

@@ -7,17 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from interlcm.errors import one_line
 from pipeline import storage
-from pipeline.manifest.schema import SCHEMA_VERSION
+from pipeline.manifest.schema import REQUIRED, SCHEMA_VERSION
 
 REQUESTS = 16  # files read at a time
 _SMALL = 1 << 20  # bytes of a file that is read whole for its footer
-
-
-def listed(folder: str) -> list[tuple[str, int]]:
-    """Name and bytes of each Parquet file in a folder; none where there is no folder."""
-    files = storage.list_files(folder) if storage.exists(folder) else []
-    return [(name, size) for name, size in files if name.endswith(".parquet")]
 
 
 def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
@@ -38,7 +33,7 @@ def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
             raise
         return None
     except (pa.ArrowInvalid, ValueError) as error:
-        words = "damaged, or no Parquet file; move it out of the manifest, and the next restore does its photos again"
+        words = "damaged, or not a part of a manifest; move it elsewhere, and the next restore does its photos again"
         raise storage.StorageError(f"{uri}: {words}") from error
     if written > SCHEMA_VERSION:
         words = f"written by a later version of interlcm (schema_version {written}, known up to {SCHEMA_VERSION})"
@@ -47,8 +42,28 @@ def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
 
 
 def version(of: pq.FileMetaData) -> int:
-    """The `schema_version` of a file; the first version wrote none."""
-    return int((of.metadata or {}).get(b"schema_version", b"1"))
+    """The `schema_version` of a file; the first version wrote none. Raises ValueError for another table."""
+    marker = (of.metadata or {}).get(b"schema_version")
+    if marker is None and not set(REQUIRED) <= set(of.schema.to_arrow_schema().names):
+        raise ValueError("no schema_version, and not the columns of the first version")
+    return int(marker or 1)
+
+
+def damaged(uri: str, error: Exception) -> storage.StorageError:
+    """The error for a file whose footer is whole and whose rows cannot be read."""
+    return storage.StorageError(f"{uri}: damaged ({one_line(error)}); bring back a copy, or move it elsewhere")
+
+
+def check_rows(folder: str, files: list[tuple[str, int]]) -> None:
+    """Raises StorageError, which names the file, unless all rows of these can be read. Reads everything."""
+    for name, _ in files:
+        uri = storage.join(folder, name)
+        filesystem, path = storage.arrow_filesystem(uri)
+        try:
+            for _ in pq.ParquetFile(path, filesystem=filesystem).iter_batches():
+                pass
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(uri, error) from error
 
 
 def check(folder: str, files: list[tuple[str, int]]) -> None:

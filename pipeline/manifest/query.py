@@ -72,6 +72,7 @@ DESCRIBED = {
 # DESCRIBE, SUMMARIZE and SHOW count as SELECT.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _ATTEMPTS = 5
+_UNREADABLE = "reading the stream registered as"  # how DuckDB's message begins when Arrow cannot read a file
 
 Result = TypeVar("Result")
 
@@ -101,9 +102,18 @@ def reading(
             cause = error if isinstance(error, duckdb.Error) else error.__cause__
             if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
                 continue
+            if _UNREADABLE in str(cause):
+                _check_rows(output)
             if isinstance(error, duckdb.Error):
                 raise QueryError(_words(error)) from error
             raise
+
+
+def _check_rows(output: str) -> None:
+    """StorageError for a damaged file of the run: DuckDB does not say which one it is."""
+    place = Output(output)
+    manifest_files.check_rows(place.index, place.index_files())
+    manifest_files.check_rows(place.manifest, place.manifest_files())
 
 
 def connect(output: str, decided: bool = True, memory: str = "", whole: bool = False) -> duckdb.DuckDBPyConnection:
@@ -120,9 +130,9 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     place = Output(output)
     place.check_run()
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
-    files = manifest_files.listed(place.manifest)
+    files = place.manifest_files()
     manifest_files.check(place.manifest, files)
-    connection.register("index", _parquet(place.index, manifest_files.listed(place.index), INDEX_SCHEMA))
+    connection.register("index", _parquet(place.index, place.index_files(), INDEX_SCHEMA))
     connection.register("manifest", _parquet(place.manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS) + VIEWS)

@@ -17,6 +17,7 @@ from pipeline.index.schema import column
 
 SCHEMA_VERSION = 2
 STATUSES = ("restored", "no_face", "skipped", "failed")
+REQUIRED = ("photo_id", "source", "member", "status", "finished_at")  # never null, and in every version
 DECISIONS = ("accept", "reject")
 STAGES = ("fetch", "detect", "restore", "compose")  # of a run: seconds_<stage> is the time that a photo took in it
 

@@ -9,10 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline import storage
-from pipeline.manifest.schema import MANIFEST_SCHEMA, STATUSES
+from pipeline.manifest.schema import MANIFEST_SCHEMA, REQUIRED, STATUSES
 from pipeline.storage.output import Output
-
-REQUIRED = ("photo_id", "source", "member", "status", "finished_at")
 
 
 def write_part(rows: list[dict[str, Any]], output: str, attempt: str) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pipeline.storage.errors import StorageError
-from pipeline.storage.files import exists, join
+from pipeline.storage.files import canonical, exists, join, list_files
+
+# The names of a run's own tables: of the index <archive>-<digest of its URI>, for a folder with more behind it.
+INDEX_NAME = re.compile(r".*-[0-9a-f]{16}(\.[0-9a-f]{8})?(\.\d+)?\.parquet")
+MANIFEST_NAME = re.compile(r"(part|merged)-.+\.parquet")
+FOLDERS = ("index", "manifest", "restored", "faces", "decisions", "report")
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,36 @@ class Output:
         """The file that says which process works on this run."""
         return join(self.uri, "run.lock.json")
 
+    def index_files(self) -> list[tuple[str, int]]:
+        """Name and bytes of each file of the index. Raises StorageError for a stray one."""
+        return _tables(self.index, INDEX_NAME)
+
+    def manifest_files(self) -> list[tuple[str, int]]:
+        """Name and bytes of each file of the manifest. Raises StorageError for a stray one."""
+        return _tables(self.manifest, MANIFEST_NAME)
+
     def check_run(self) -> None:
         """Raises StorageError when there is no run here."""
         if not exists(self.index):
             words = "no run there (it has no index); name the OUTPUT of an index or restore"
             raise StorageError(f"{self.uri}: {words}", "missing")
+
+
+def _tables(folder: str, own: re.Pattern[str]) -> list[tuple[str, int]]:
+    """The Parquet files of a folder that only a run writes to: what others put there must not be taken for results."""
+    files = list_files(folder) if exists(folder) else []
+    tables = [(name, size) for name, size in files if name.endswith(".parquet")]
+    for name, _ in tables:
+        if not own.fullmatch(name):
+            raise StorageError(f"{join(folder, name)}: not a file of this run; move it to another folder")
+    return tables
+
+
+def check_not_in_run(uri: str) -> None:
+    """Raise StorageError for a file that would lie in one of the folders that a run keeps, or replace its run.json."""
+    parts = canonical(uri).split("/")
+    for depth in range(1, len(parts)):
+        place = Output("/".join(parts[:depth]))
+        kept = parts[depth] in FOLDERS or (depth == len(parts) - 1 and parts[depth] in ("run.json", "run.lock.json"))
+        if kept and exists(place.index):
+            raise StorageError(f"{uri}: {place.uri} is a run, which keeps that place for itself; name another file")

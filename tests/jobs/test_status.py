@@ -74,7 +74,7 @@ def test_numbers_that_do_not_add_up_are_an_error(output: str, capsys: pytest.Cap
 
 
 def test_the_equation_stays_aligned_with_large_numbers() -> None:
-    names, numbers = equation(Counts(10**9, 10**9 - 3, 1, 1, 1, 0, faces=0, failures={})).splitlines()
+    names, numbers = equation(Counts(10**9, 10**9 - 3, 1, 1, 1, 0, faces=0, failures={}, lost={})).splitlines()
     assert [names.index(sign) for sign in "=+"] == [numbers.index(sign) for sign in "=+"]
     assert len(names) == len(numbers)
 

@@ -74,7 +74,7 @@ def write(output: str, photos: int, done: float) -> None:
             "compression": pa.repeat("none", count),
         }
         pq.write_table(
-            table(index, INDEX_SCHEMA, count), f"{output}/index/box-{start:09}.parquet", row_group_size=65536
+            table(index, INDEX_SCHEMA, count), f"{output}/index/box-{start:016}.parquet", row_group_size=65536
         )
         results = known | {
             "status": pa.repeat("restored", count),

@@ -43,7 +43,7 @@ def write_run(output: str, photos: int) -> None:
             continue
         faces = [measured(place, psnr[n] - place, eyes[n]) for place in range(count[n])]
         results.append(result_row(member, faces=faces, face_count=len(faces), **seen | known))
-    write(storage.join(output, "index", "many.parquet"), indexed, INDEX_SCHEMA)
+    write(storage.join(output, "index", "many-0123456789abcdef.parquet"), indexed, INDEX_SCHEMA)
     write(storage.join(output, "manifest", "part-many.parquet"), results, MANIFEST_SCHEMA)
 
 

@@ -52,7 +52,11 @@ def write_run(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(tar_bytes(members))
     write_archive(
-        Source(str(archive), "file"), "scans.tar", storage.join(output, "index", "scans.parquet"), output, Limits()
+        Source(str(archive), "file"),
+        "scans.tar",
+        storage.join(output, "index", "scans-0123456789abcdef.parquet"),
+        output,
+        Limits(),
     )
     with connect(output) as connection:
         index = run(connection, "FROM index").to_pylist()

@@ -52,7 +52,7 @@ def face(face_index: int, **columns: Any) -> dict[str, Any]:
 def write_index(output: str, rows: list[dict[str, Any]], name: str = "a") -> None:
     file = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), file)
-    storage.write_bytes(storage.join(output, "index", f"{name}.parquet"), file.getvalue())
+    storage.write_bytes(storage.join(output, "index", f"{name}-0123456789abcdef.parquet"), file.getvalue())
 
 
 def write_later_part(output: str, rows: list[dict[str, Any]]) -> str:

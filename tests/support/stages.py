@@ -59,6 +59,6 @@ def rows_of(stage: Any, rows: list[Row]) -> list[Row]:
 def indexed(source: Path, output: Path) -> pa.Table:
     """The index rows of one archive or folder, as a run that starts finds them."""
     kind = "folder" if source.is_dir() else "archive"
-    target = storage.join(str(output), "index", f"{source.name}.parquet")
+    target = storage.join(str(output), "index", f"{source.name}-0123456789abcdef.parquet")
     write_archive(Source(str(source), kind), source.name, target, str(output), Limits())
     return pending_rows(str(output))

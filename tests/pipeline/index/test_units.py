@@ -101,7 +101,7 @@ def test_units_find_their_rows_again(tmp_path: Path) -> None:
         table = table.set_column(0, INDEX_SCHEMA.field("photo_id"), ids)
         sink = io.BytesIO()
         pyarrow.parquet.write_table(table, sink, row_group_size=7)
-        storage.write_bytes(f"{output}/index/{name}.parquet", sink.getvalue())
+        storage.write_bytes(f"{output}/index/{name}-0123456789abcdef.parquet", sink.getvalue())
     done = set(np.random.default_rng(0).choice(200, 120, replace=False).tolist())
     ids = [f"{name}{n}" for name in "ab" for n in range(100)]
     write_part([result_row("", photo_id=ids[n]) for n in done], output, "1")
@@ -109,7 +109,7 @@ def test_units_find_their_rows_again(tmp_path: Path) -> None:
     assert found.schema.equals(INDEX_SCHEMA, check_metadata=True)
     assert found["photo_id"].to_pylist() == [photo for n, photo in enumerate(ids) if n not in done]
     assert set(found["source"].to_pylist()) == {"a.tar", "b.tar"}
-    some = load({"file": "b.parquet", "rows": [99, 3]}, output)
+    some = load({"file": "b-0123456789abcdef.parquet", "rows": [99, 3]}, output)
     assert some["photo_id"].to_pylist() == ["b99", "b3"]
 
 
@@ -118,7 +118,7 @@ def test_the_driver_holds_places_and_no_rows(tmp_path: Path) -> None:
     rows = [index_row("x" * 900 + f"{n}.jpg", photo_id=f"{n:020}") for n in range(2000)]
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), sink)
-    storage.write_bytes(f"{tmp_path}/index/a.parquet", sink.getvalue())
+    storage.write_bytes(f"{tmp_path}/index/a-0123456789abcdef.parquet", sink.getvalue())
     found = manifest_pending.pending(str(tmp_path))
     assert len(found) == 2000
     assert found.places.nbytes / len(found) < 20
