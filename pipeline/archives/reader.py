@@ -4,6 +4,7 @@ A folder of loose files is an archive of format "folder".
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline import storage
@@ -137,13 +138,39 @@ def read_rows(rows: Sequence[Row], limits: Limits) -> Iterator[tuple[Row, bytes 
         if isinstance(error, storage.StorageError) and error.stops_run:
             raise  # the network's trouble is not the archive's
         lost = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
+        lost.__cause__ = error if lost is not error else lost.__cause__
         yield from ((row, lost) for left in by_member.values() for row in left)
+
+
+def check_source(uri: str, format: str, version: str | None) -> None:
+    """Ask the source itself before a photo is blamed for bytes that are not there.
+
+    Raises StorageError, which stops the run, when an archive or folder is gone, closed to us, or another one than was
+    indexed. version: as the index has it; None for a folder.
+    """
+    with source_trouble(uri):
+        storage.check_open(uri)
+        if (storage.describe(uri)[0] == "folder") != (format == "folder"):
+            raise ArchiveError(f"{uri}: no longer {'a folder' if format == 'folder' else 'a file'}")
+        check_unchanged(uri, version)
+
+
+@contextmanager
+def source_trouble(uri: str) -> Iterator[None]:
+    """What goes wrong in this block concerns a whole source: a StorageError that stops the run."""
+    try:
+        yield
+    except (ArchiveError, storage.StorageError) as error:
+        if isinstance(error, storage.StorageError) and error.stops_run:
+            raise
+        remedy = f"bring it back, or leave it out with --where \"source <> '{uri}'\""
+        raise storage.StorageError(f"{error}; nothing was recorded about its photos: {remedy}", "source") from error
 
 
 def check_unchanged(uri: str, version: str | None) -> None:
     """Raise ArchiveError when an archive is not the one that was indexed: other bytes may lie at its offsets."""
     if version is not None and storage.version(uri) != version:
-        words = "changed since it was indexed; index it in a new OUTPUT, or bring the old file back"
+        words = "changed since it was indexed; the new file needs a new OUTPUT"
         raise ArchiveError(f"{uri}: {words}", "archive_changed")
 
 

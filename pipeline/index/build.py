@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
-from pipeline.archives.names import LONGEST_NAME, escape_name, normal_path
+from pipeline.archives.names import LONGEST_NAME, escape_name, normal_path, printable
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
 from pipeline.index.files import index_files, parquet_files
@@ -134,24 +134,33 @@ def _place_id(path: str) -> int:
 
 
 def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> dict[str, Any]:
-    too_long = len(member.path) > LONGEST_NAME
+    error_type, error = _trouble(member)
     name_id = photo_id(uri, member.path, occurrence)
     return {
         "photo_id": name_id,
         "source": uri,
         "archive_name": name,
         "archive_format": format,
-        "member": f"{member.path[:200]}...{name_id}" if too_long else member.path,
+        "member": f"{member.path[:200]}...{name_id}" if error_type == "name_too_long" else member.path,
         "occurrence": occurrence,
-        "kind": member.kind,
+        "kind": "directory" if member.kind == "closed" else member.kind,
         "bytes": member.bytes,
         "offset": member.offset,
         "stored_bytes": member.stored_bytes,
         "compression": member.compression,
         "crc32": member.crc32,
-        "error_type": "name_too_long" if too_long else None,
-        "error": f"a name of {len(member.path)} characters, over the limit of {LONGEST_NAME}" if too_long else None,
+        "error_type": error_type,
+        "error": error,
     }
+
+
+def _trouble(member: Member) -> tuple[str | None, str | None]:
+    """Why a member cannot become a photo, whatever it holds: error_type and words."""
+    if len(member.path) > LONGEST_NAME:
+        return "name_too_long", f"a name of {len(member.path)} characters, over the limit of {LONGEST_NAME}"
+    if member.kind == "closed":
+        return "folder_unreadable", f"{printable(member.path)}: the folder may not be read; check its permissions"
+    return None, None
 
 
 def _error_row(uri: str, name: str, format: str, error: ArchiveError) -> dict[str, Any]:

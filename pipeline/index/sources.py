@@ -74,11 +74,19 @@ def _matches(source: str) -> list[tuple[str, str, int]]:
     uri = storage.canonical(source)
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
+        _check_no_device(uri, kind)
         return [(uri, _kind(uri, kind, True), size)]
     matches = storage.glob(uri)
     if not matches:
         raise StorageError(f"{source}: matches nothing; check the pattern")
+    for match, kind, _ in matches:
+        _check_no_device(match, kind)
     return [(match, _kind(match, kind, False), size) for match, kind, size in matches]
+
+
+def _check_no_device(uri: str, kind: str) -> None:
+    if kind == "device":
+        raise StorageError(f"{uri}: a device or a pipe; name a file, a folder or a pattern")
 
 
 def _kind(uri: str, kind: str, explicit: bool) -> str:

@@ -8,31 +8,43 @@ import pyarrow as pa
 
 from pipeline.archives.member import ArchiveError
 from pipeline.archives.names import printable
-from pipeline.archives.reader import read_rows
+from pipeline.archives.reader import check_source, check_unchanged, read_rows, source_trouble
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.stages.row import Row, ended, to_table
 from pipeline.storage import traffic
+from pipeline.storage.errors import StorageError
 
 # After so many photos or bytes a task hands rows on, and asks whether the run is to stop, before it reads the next.
 BLOCK_PHOTOS, BLOCK_BYTES = 16, 16 << 20
 
 
 def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """Read the members of index rows of one archive; one row out for each row in, whether it could be read or not."""
+    """Read the members of index rows of one archive; one row out for each row in, whether it could be read or not.
+
+    Raises StorageError when the archive or folder itself is gone, closed to us, or was replaced while it was read.
+    """
     job.environment.use()
+    index_rows = unit.to_pylist()
     rows: list[Row] = []
     size, before = 0, traffic.read.size
-    for row in fetched(unit.to_pylist(), job.settings.limits):
+    for row in fetched(index_rows, job.settings.limits):
         rows.append(row)
         size += len(row["data"] or b"")
         if size >= BLOCK_BYTES or len(rows) == BLOCK_PHOTOS:
-            yield to_table(rows)
+            yield checked(rows, index_rows[0])
             rows, size = [], 0
     telemetry.fetched(traffic.read.size - before)
     if rows:
-        yield to_table(rows)
+        yield checked(rows, index_rows[0])
+
+
+def checked(rows: list[Row], index_row: Row) -> pa.Table:
+    """The rows as a table, if their archive is still the one that was indexed: then their bytes are those meant."""
+    with source_trouble(index_row["source"]):
+        check_unchanged(index_row["source"], index_row["source_version"])
+    return to_table(rows)
 
 
 def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
@@ -73,8 +85,21 @@ def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
     """The bytes of members of one archive, or the reason why there are none."""
     begun = time.perf_counter()
     for index_row, data in read_rows(index_rows, limits):
+        if isinstance(data, ArchiveError):
+            data = asked_again(index_row, data, limits)
         yield received({**started(index_row), "seconds_fetch": time.perf_counter() - begun}, data)
         begun = time.perf_counter()
+
+
+def asked_again(index_row: Row, error: ArchiveError, limits: Limits) -> bytes | ArchiveError:
+    """What a second read gives, if storage failed the first one though the source is there; else the same error."""
+    check_source(index_row["source"], index_row["archive_format"], index_row["source_version"])
+    if not isinstance(error.__cause__, StorageError):
+        return error
+    ((_, data),) = read_rows([index_row], limits)
+    if isinstance(data, ArchiveError):
+        check_source(index_row["source"], index_row["archive_format"], index_row["source_version"])
+    return data
 
 
 def received(row: Row, data: bytes | ArchiveError) -> Row:

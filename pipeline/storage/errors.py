@@ -41,7 +41,8 @@ class StorageError(InterLCMError):
     """Storage could not do it: one line that names the URI, what happened and the remedy.
 
     `reason`: "missing", "denied" (this file or folder is closed to us), "credentials" (they are refused, or there are
-    none), "unreachable" (also: the server asks to slow down), "full" (no space, over the quota, read-only) or "failed".
+    none), "unreachable" (also: the server asks to slow down), "full" (no space, over the quota, read-only), "source" (a
+    whole source is gone, closed to us, or another one than was indexed) or "failed".
     """
 
     def __init__(self, message: str, reason: str = "failed", writing: bool = False) -> None:
@@ -54,7 +55,7 @@ class StorageError(InterLCMError):
 
         A member that is missing or closed to us is that member's trouble. An OUTPUT that is, is everybody's.
         """
-        if self.reason in ("unreachable", "credentials", "full"):
+        if self.reason in ("unreachable", "credentials", "full", "source"):
             return True
         return self.writing and self.reason in ("missing", "denied")
 

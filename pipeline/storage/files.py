@@ -40,13 +40,26 @@ def join(uri: str, *parts: str) -> str:
 
 
 def describe(uri: str) -> tuple[str, int]:
-    """("file", bytes) or ("folder", 0); StorageError when nothing is there."""
+    """("file", bytes), ("folder", 0) or ("device", 0), which is a pipe too; StorageError when nothing is there."""
     fs, path = filesystem(uri)
     return _described(retried(uri, lambda: fs.info(path)))
 
 
 def _described(info: dict[str, Any]) -> tuple[str, int]:
-    return ("folder", 0) if info["type"] == "directory" else ("file", int(info["size"] or 0))
+    if info["type"] == "file":
+        return "file", int(info["size"] or 0)
+    return ("folder" if info["type"] == "directory" else "device"), 0
+
+
+def check_open(uri: str) -> None:
+    """StorageError unless a file can be read, or a folder listed."""
+    fs, path = filesystem(uri)
+    kind, _ = describe(uri)
+    if kind == "file":
+        read_bytes(uri, 0, 1)
+    elif isinstance(fs, LocalFileSystem):
+        with storage_errors(uri):
+            os.scandir(path).close()
 
 
 def version(uri: str) -> str:
@@ -192,9 +205,10 @@ def remove(uri: str) -> None:
 
 
 def entries(uri: str) -> Iterator[tuple[str, str, int]]:
-    """All that a folder holds at any depth, in order: (relative path, "file"/"link"/"device", bytes).
+    """All that a folder holds at any depth, in order: (relative path, kind, bytes).
 
-    Links are reported and never followed: they may lead out of the folder, or round in a circle.
+    kind: "file", "link", "device", or "closed" for a folder below it that may not be read. Links are reported and never
+    followed: they may lead out of the folder, or round in a circle.
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):

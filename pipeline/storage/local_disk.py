@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.storage.errors import storage_errors
+from pipeline.storage.errors import StorageError, storage_errors
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
 
@@ -57,9 +57,18 @@ def remove_temporaries(folder: str, before: float) -> int:
 
 
 def entries(folder: str, prefix: str = "") -> Iterator[tuple[str, str, int]]:
-    """All that a folder holds at any depth, in order: (prefix + relative path, "file"/"link"/"device", bytes)."""
-    with storage_errors(folder):
-        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    """All that a folder holds at any depth, in order: (prefix + relative path, kind, bytes).
+
+    kind: "file", "link", "device", or "closed" for a folder below it that may not be read.
+    """
+    try:
+        with storage_errors(folder):
+            found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except StorageError as error:
+        if not prefix or error.reason != "denied":
+            raise
+        yield prefix.rstrip("/"), "closed", 0
+        return
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
             yield from entries(entry.path, f"{prefix}{entry.name}/")

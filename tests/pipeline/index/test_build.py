@@ -211,6 +211,29 @@ def test_single_photos_belong_to_their_folder_and_are_indexed_once(tmp_path: Pat
     assert {(row["source"], row["archive_name"]) for row in found} == {(album, "album")}
 
 
+def test_a_subfolder_that_may_not_be_read_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, output = loose(tmp_path / "in"), tmp_path / "out"
+    (tmp_path / "in" / "lost+found").mkdir()
+    scan = os.scandir
+
+    def refused(path: Any) -> Any:  # chmod does not stop root, as whom these tests may run
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert index_sources([source], str(output)).photos == len(PHOTOS)
+    (closed,) = [row for row in rows(output) if row["member"] not in PHOTOS]
+    assert (closed["member"], closed["kind"], closed["error_type"]) == ("lost+found", "directory", "folder_unreadable")
+
+
+def test_a_pipe_as_a_source_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    for source in ("a.tar", "*.tar"):
+        with pytest.raises(storage.StorageError, match=r"a\.tar: a device or a pipe; name a file"):
+            index_sources([str(tmp_path / source)], str(tmp_path / "out"))
+
+
 def test_output_inside_a_source_is_not_its_own_source(tmp_path: Path) -> None:
     source = loose(tmp_path / "in")
     output = f"{source}/out"

@@ -277,7 +277,9 @@ def test_a_damaged_part_is_one_line_and_nothing_is_lost(output: str) -> None:
     fill(output)
     rows = names(output)
     Path(output, "manifest", "part-bad.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(storage.StorageError, match="part-bad.parquet: damaged, or not a part of a manifest; move it elsewhere"):
+    with pytest.raises(
+        storage.StorageError, match="part-bad.parquet: damaged, or not a part of a manifest; move it elsewhere"
+    ):
         compact(output)
     assert names(output) == sorted([*rows, "part-bad.parquet"])
 

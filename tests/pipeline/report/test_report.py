@@ -285,7 +285,9 @@ def test_pictures_are_read_with_the_limits_of_the_run(tmp_path: Path, depth: int
     data = support_pictures.encoded(support_pictures.coffee(96))
     archive = put(str(tmp_path), "deep.tar", tar_bytes({name: data}))
     limits = Limits(depth=depth)
-    write_archive(Source(archive, "file"), "deep.tar", f"{output}/index/deep.parquet", output, Limits(depth=100))
+    write_archive(
+        Source(archive, "file"), "deep.tar", f"{output}/index/deep-0123456789abcdef.parquet", output, Limits(depth=100)
+    )
     with query.connect(output) as connection:
         (row,) = query.run(connection, "SELECT photo_id, source FROM index").to_pylist()
     digest = hashlib.sha256(data).hexdigest()

@@ -151,21 +151,82 @@ def test_a_member_that_is_gone_since_the_index_costs_itself(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.zip"])
-def test_an_archive_that_is_gone_since_the_index_costs_its_own_rows(name: str, tmp_path: Path) -> None:
+def test_an_archive_that_is_gone_since_the_index_stops_the_run(name: str, tmp_path: Path) -> None:
     pack = {"a.tar": tar_bytes, "a.tar.gz": lambda files: tar_bytes(files, "w:gz"), "a.zip": zip_bytes}[name]
     put(str(tmp_path), name, pack(PHOTOS))
     table = indexed(tmp_path / name, tmp_path / "out")
     (tmp_path / name).unlink()
-    assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_unreadable")
+    stopped(table, str(tmp_path / name))
 
 
-def test_a_folder_that_is_a_file_since_the_index_costs_its_own_rows(tmp_path: Path) -> None:
+def stopped(table: pa.Table, source: str) -> None:
+    """Nothing comes out but one line, with a remedy: no photo is to blame."""
+    with pytest.raises(StorageError) as error:
+        list(fetch(table, JOB))
+    assert error.value.reason == "source" and error.value.stops_run
+    assert str(error.value).startswith(f"{source}: ") and "\n" not in str(error.value)
+    assert f"leave it out with --where \"source <> '{source}'\"" in str(error.value)
+
+
+def test_a_folder_that_is_gone_or_closed_since_the_index_stops_the_run(tmp_path: Path) -> None:
+    for name, data in PHOTOS.items():
+        put(str(tmp_path / "folder"), name, data)
+    table = indexed(tmp_path / "folder", tmp_path / "out")
+    (tmp_path / "folder").rename(tmp_path / "elsewhere")
+    stopped(table, str(tmp_path / "folder"))
+    (tmp_path / "folder").write_bytes(b"a file of that name")
+    stopped(table, str(tmp_path / "folder"))
+    (tmp_path / "folder").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "folder")
+    assert outcomes(table) == PHOTOS
+
+
+def test_a_folder_that_comes_back_while_a_photo_is_looked_for_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone when the photo is read, and there when the source is asked: the photo is read again."""
+    for name, data in PHOTOS.items():
+        put(str(tmp_path / "folder"), name, data)
+    table = indexed(tmp_path / "folder", tmp_path / "out")
+    (tmp_path / "folder").rename(tmp_path / "elsewhere")
+    ask = fetch_stage.check_source
+
+    def come_back(*source: Any) -> None:
+        if (tmp_path / "elsewhere").exists():
+            (tmp_path / "elsewhere").rename(tmp_path / "folder")
+        ask(*source)
+
+    monkeypatch.setattr(fetch_stage, "check_source", come_back)
+    assert outcomes(table) == PHOTOS
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.zip"])
+def test_an_archive_that_is_replaced_while_it_is_read_gives_nothing_of_that_block(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is right when the block is begun."""
+    pack = {"a.tar": tar_bytes, "a.tar.gz": lambda files: tar_bytes(files, "w:gz"), "a.zip": zip_bytes}[name]
+    put(str(tmp_path), name, pack(PHOTOS))
+    table = indexed(tmp_path / name, tmp_path / "out")
+    other = pack(dict(zip(PHOTOS, reversed(PHOTOS.values()), strict=True)))
+    read = fetch_stage.received
+
+    def and_replace(row: Any, data: Any) -> Any:
+        put(str(tmp_path), name, other)
+        return read(row, data)
+
+    monkeypatch.setattr(fetch_stage, "received", and_replace)
+    monkeypatch.setattr(fetch_stage, "BLOCK_PHOTOS", 2)
+    stopped(table, str(tmp_path / name))
+
+
+def test_a_folder_that_is_a_file_since_the_index_stops_the_run(tmp_path: Path) -> None:
     put(str(tmp_path), "box/a.tar", tar_bytes(PHOTOS))
     table = indexed(tmp_path / "box" / "a.tar", tmp_path / "out")
     (tmp_path / "box" / "a.tar").unlink()
     (tmp_path / "box").rmdir()
     (tmp_path / "box").write_bytes(b"")
-    assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_unreadable")
+    stopped(table, f"{tmp_path}/box/a.tar")
 
 
 class FailingFileSystem(MemoryFileSystem):
@@ -191,7 +252,11 @@ def failing(tmp_path: Path) -> pa.Table:
     for name, data in PHOTOS.items():
         put("failing://in", name, data)
     write_archive(
-        Source("failing://in", "folder"), "in", str(tmp_path / "out/index/in-0.parquet"), str(tmp_path), Limits()
+        Source("failing://in", "folder"),
+        "in",
+        str(tmp_path / "out/index/in-0123456789abcdef.parquet"),
+        str(tmp_path),
+        Limits(),
     )
     return pending_rows(str(tmp_path / "out"))
 
@@ -200,7 +265,7 @@ def failing(tmp_path: Path) -> pa.Table:
 def test_what_fails_for_one_member_costs_that_member(error: Exception, failing: pa.Table) -> None:
     FailingFileSystem.errors = [error]
     assert outcomes(failing) == PHOTOS  # once is no harm
-    FailingFileSystem.errors = [error] * 2
+    FailingFileSystem.errors = [error] * 4  # two reads, then the source is asked, and two more
     assert outcomes(failing) == PHOTOS | {"album/03.jpg": "member_unreadable"}
 
 
@@ -220,8 +285,7 @@ def test_an_archive_that_changed_since_the_index_gives_no_wrong_bytes(name: str,
     put(str(tmp_path), name, pack(PHOTOS))
     table = indexed(tmp_path / name, tmp_path / "out")
     put(str(tmp_path), name, pack(dict(zip(PHOTOS, reversed(PHOTOS.values()), strict=True))))
-    assert outcomes(table) == dict.fromkeys(PHOTOS, "archive_changed")
-    assert all("in a new OUTPUT" in row["error"] for row in fetched(table))
+    stopped(table, str(tmp_path / name))
 
 
 def test_a_name_that_stands_twice_gives_both_contents(tmp_path: Path) -> None:
