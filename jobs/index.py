@@ -28,10 +28,12 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
 
     from pipeline.cluster import connect as cluster
     from pipeline.index.build import build_index
+    from pipeline.run import lease
 
     if cluster.joined() or len(found) >= RAY_ARCHIVES:
         cluster.connect()
-    print(f"index: {in_words(build_index(found, output, limits))}")
+    with lease.held(storage.canonical(output)):
+        print(f"index: {in_words(build_index(found, output, limits))}")
 
 
 def in_words(found: "IndexSummary") -> str:

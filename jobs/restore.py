@@ -190,7 +190,7 @@ def run(request: Request) -> int:
 
     from pipeline.cluster import connect as cluster
     from pipeline.index.build import build_index
-    from pipeline.run import attempt
+    from pipeline.run import attempt, lease
     from pipeline.run.estimate import estimate
 
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
@@ -199,17 +199,17 @@ def run(request: Request) -> int:
     resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
-    print(f"index: {in_words(build_index(found, output, request.settings.limits))}", flush=True)
-    print(f"actors: {in_words_of(resources)}")
-    if request.dry_run:
-        print(expected(estimate(job, resources, where), resources))
-        return 0
-    steps = attempt.restore(job, resources, where, photos)
-    first = next(steps)
-    print(
-        f"engine: {'Ray' if first.on_ray else 'this process'} ({reason or f'{first.total} photos; Ray from {photos}'})"
-    )
-    show(itertools.chain([first], steps))
+    with lease.held(job.output) as mine:
+        print(f"index: {in_words(build_index(found, output, request.settings.limits))}", flush=True)
+        print(f"actors: {in_words_of(resources)}")
+        if request.dry_run:
+            print(expected(estimate(job, resources, where), resources))
+            return 0
+        steps = attempt.restore(job, resources, mine, where, photos)
+        first = next(steps)
+        reason = reason or f"{first.total} photos; Ray from {photos}"
+        print(f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})", flush=True)
+        show(itertools.chain([first], steps))
     counts = attempt.audit(output, partial=where is not None)
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")

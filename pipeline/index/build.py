@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
-from pipeline.archives.names import LONGEST_NAME, escape_name, normal_path, printable
+from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path, printable
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
 from pipeline.index.files import index_files, parquet_files
@@ -129,8 +129,8 @@ def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Lim
 
 
 def _place_id(path: str) -> int:
-    """64 bits for where a path leads: ten million names of 4 KiB would not fit in memory."""
-    return int.from_bytes(hashlib.blake2b(normal_path(path).encode(), digest_size=8).digest(), "big")
+    """64 bits for where a path leads on any disk: ten million names of 4 KiB would not fit in memory."""
+    return int.from_bytes(hashlib.blake2b(folded_path(path).encode(), digest_size=8).digest(), "big")
 
 
 def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _members(source: Source, format: str, output: str, limits: Limits) -> Iterat
             yield Member(escape_name(path), "file", size, 0, size)
         return
     for member in archives.list_members(source.uri, format, limits):
-        if format != "folder" or not source.holds(output, member.path):
+        if format != "folder" or not source.leaves_out(output, member.path):
             yield member
 
 

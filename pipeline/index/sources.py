@@ -3,22 +3,27 @@
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import storage
 from pipeline.archives.names import escape_name
 from pipeline.archives.reader import archive_format, named_like_archive
 from pipeline.storage.files import StorageError
+from pipeline.storage.output import is_run
 
 
 @dataclass(frozen=True)
 class Source:
-    """One archive. kind: "archive" (a file) or "folder". only: just these files of the folder, and their bytes."""
+    """One archive. kind: "archive" (a file) or "folder".
+
+    only: just these files of the folder, and their bytes. without: OUTPUTs of runs below the folder.
+    """
 
     uri: str
     kind: str
     only: tuple[tuple[str, int], ...] | None = None
+    without: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,39 +49,43 @@ class Source:
         """The digest of the source whose index file has this name."""
         return index_file.removesuffix(".parquet").rsplit("-", 1)[1].split(".")[0]
 
-    def holds(self, folder: str, path: str) -> bool:
-        """Whether a file of this folder lies below another folder (OUTPUT is not its own source); "" is none."""
-        return bool(folder) and storage.join(self.uri, path).startswith(folder.rstrip("/") + "/")
+    def leaves_out(self, output: str, path: str) -> bool:
+        """Whether a file of this folder belongs to OUTPUT, or to the OUTPUT of an earlier run below the folder."""
+        uri = storage.join(self.uri, path)
+        return any(uri.startswith(f"{place.rstrip('/')}/") for place in (output, *self.without) if place)
 
 
-def expand(sources: Sequence[str], output: str) -> list[Source]:
+def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = print) -> list[Source]:
     """The archives that the sources name, each once, in their order; single images come last.
 
-    A source is an archive (told by its content), a folder (its files that are named like archives are
-    archives, all others its members), a pattern, or a single image (a member of the folder that holds it).
-    What lies below OUTPUT is left out. Raises StorageError for a source that is missing or empty.
+    A source is an archive (told by its content), a folder (its files that are named like archives are archives, all
+    others its members), a pattern, or a single image (a member of the folder that holds it). Whatever belongs to OUTPUT
+    or to the OUTPUT of another run below a folder or pattern is left out, and `say` gets a line about it. Raises
+    StorageError for a source that is missing or empty, and for one that is an OUTPUT itself.
     """
-    named = [match for source in sources for match in _matches(source)]
+    named = [match for source in sources for match in _matches(source, output, say)]
     folders = [uri for uri, kind, _ in named if kind == "folder"]
     found: list[Source] = []
     for uri, kind, _ in named:
         if kind == "archive":
             found.append(_source(uri, "archive"))
         elif kind == "folder" and not _below(uri, folders):
-            found += _of_folder(uri, output)
+            found += _of_folder(uri, output, say)
     photos = {uri: size for uri, kind, size in named if kind == "photo" and not _below(uri, folders)}
     found += _of_photos(photos)
     return list(dict.fromkeys(found))
 
 
-def _matches(source: str) -> list[tuple[str, str, int]]:
+def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple[str, str, int]]:
     """What a source stands for: (URI, "folder"/"archive"/"photo", bytes). A file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
         _check_no_device(uri, kind)
+        if kind == "folder" and (uri == output or is_run(uri)):
+            raise StorageError(f"{uri}: the OUTPUT of a run; name the folder in it that holds photos")
         return [(uri, _kind(uri, kind, True), size)]
-    matches = storage.glob(uri)
+    matches = _outside(uri, storage.glob(uri), output, say)
     if not matches:
         raise StorageError(f"{source}: matches nothing; check the pattern")
     for match, kind, _ in matches:
@@ -89,6 +98,35 @@ def _check_no_device(uri: str, kind: str) -> None:
         raise StorageError(f"{uri}: a device or a pipe; name a file, a folder or a pattern")
 
 
+def _outside(
+    pattern: str, matches: list[tuple[str, str, int]], output: str, say: Callable[[str], None]
+) -> list[tuple[str, str, int]]:
+    """The matches of a pattern that lie in no OUTPUT, unless the pattern itself names a folder in one."""
+    fixed = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
+    runs = {output: True} if output else {}
+    owners = {match[0]: _owner(match, fixed, runs) for match in matches}
+    _say_left_out({owner for owner in owners.values() if owner}, say)
+    return [match for match in matches if not owners[match[0]]]
+
+
+def _owner(match: tuple[str, str, int], fixed: str, runs: dict[str, bool]) -> str | None:
+    """The OUTPUT below `fixed` that a match is, or lies in. runs: what is known of folders so far."""
+    uri, kind, _ = match
+    parts = uri.removeprefix(fixed).strip("/").split("/")
+    for depth in range(len(parts) if kind == "folder" else len(parts) - 1):
+        place = storage.join(fixed or "/", *parts[: depth + 1])
+        if place not in runs:
+            runs[place] = is_run(place)
+        if runs[place]:
+            return place
+    return None
+
+
+def _say_left_out(owners: set[str], say: Callable[[str], None]) -> None:
+    for owner in sorted(owners):
+        say(f"left out: {owner}, the OUTPUT of a run")
+
+
 def _kind(uri: str, kind: str, explicit: bool) -> str:
     """folder, archive or photo. Matches of a pattern, perhaps 10^6, are told apart by name alone."""
     if kind == "folder":
@@ -96,20 +134,23 @@ def _kind(uri: str, kind: str, explicit: bool) -> str:
     return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"
 
 
-def _of_folder(folder: str, output: str) -> Iterator[Source]:
-    whole = _source(folder, "folder")
-    loose = False
-    archives: list[str] = []
+def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator[Source]:
+    archives, loose, runs = [], set(), set()
     for path, kind, _ in storage.entries(folder):
-        if whole.holds(output, path):
-            continue
+        if kind == "file" and posixpath.basename(path) == "run.json":
+            runs.add(posixpath.dirname(path))
         if kind == "file" and named_like_archive(path):
             archives.append(path)
         else:
-            loose = True
-    if not loose and not archives:
+            loose.add(posixpath.dirname(path))
+    places = [storage.join(folder, path) for path in sorted(runs) if path]
+    whole = _source(folder, "folder", without=tuple(place for place in places if is_run(place)))
+    _say_left_out(set(whole.without), say)
+    archives = [path for path in archives if not whole.leaves_out(output, path)]
+    kept = any(not whole.leaves_out(output, f"{path}/x") for path in loose)
+    if not kept and not archives:
         raise StorageError(f"{folder}: the folder holds no files; name the one that holds the photos")
-    if loose:
+    if kept:
         yield whole
     yield from (_source(storage.join(folder, path), "archive") for path in archives)
 
@@ -123,12 +164,14 @@ def _of_photos(photos: Mapping[str, int]) -> Iterator[Source]:
         yield _source(folder, "folder", tuple(sorted(files)))
 
 
-def _source(uri: str, kind: str, only: tuple[tuple[str, int], ...] | None = None) -> Source:
+def _source(
+    uri: str, kind: str, only: tuple[tuple[str, int], ...] | None = None, without: tuple[str, ...] = ()
+) -> Source:
     try:
         uri.encode()
     except UnicodeEncodeError as error:
         raise StorageError(f"{uri!a}: its name is not UTF-8; rename it") from error
-    return Source(uri, kind, only)
+    return Source(uri, kind, only, without)
 
 
 def _below(uri: str, folders: Sequence[str]) -> bool:

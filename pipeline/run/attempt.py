@@ -63,35 +63,36 @@ class Progress:
         self.failed += done["status"].to_pylist().count("failed")
 
 
-def restore(job: Job, resources: Resources, where: str | None = None, ray_from: float = 0) -> Iterator[Progress]:
+def restore(
+    job: Job, resources: Resources, mine: lease.Lease, where: str | None = None, ray_from: float = 0
+) -> Iterator[Progress]:
     """Restore what is in the index of a run and not in its manifest; yields after each committed part.
 
-    With `where`, what `manifest.pending` makes of it. ray_from: so many photos or more are restored on Ray, fewer in
-    this process. Start it again to continue: rows that are committed are done.
+    mine: the lease of its OUTPUT. With `where`, what `manifest.pending` makes of it. ray_from: so many photos or more
+    are restored on Ray, fewer in this process. Start it again to continue: rows that are committed are done.
 
     Raises RunError when rows are missing in the end or SIGTERM stopped the run, StorageError when storage fails for
     all photos alike, LeaseError when another run works on the same OUTPUT.
     """
-    with lease.held(job.output) as mine:
-        remove_leftovers(job.output)
-        pending = manifest_pending.pending(job.output, where)
-        progress = Progress(total=len(pending), on_ray=len(pending) >= ray_from)
-        yield progress
-        if len(pending):
-            compacted = 0
-            work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
-            with work as (tables, stopping):
-                for done in tables:
-                    progress.add(done)
-                    mine.check()
-                    yield progress
-                    if progress.done - compacted >= COMPACT_EVERY and not stopping.is_set():
-                        compacted = progress.done
-                        compaction.compact_if_many(job.output)
-            if stopping.is_set():
-                left = progress.total - progress.done
-                raise RunError(f"{job.output}: stopped, {left} photos are left; start the same command again")
-        compaction.compact_if_many(job.output)
+    remove_leftovers(job.output)
+    pending = manifest_pending.pending(job.output, where)
+    progress = Progress(total=len(pending), on_ray=len(pending) >= ray_from)
+    yield progress
+    if len(pending):
+        compacted = 0
+        work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
+        with work as (tables, stopping):
+            for done in tables:
+                progress.add(done)
+                mine.check()
+                yield progress
+                if progress.done - compacted >= COMPACT_EVERY and not stopping.is_set():
+                    compacted = progress.done
+                    compaction.compact_if_many(job.output)
+        if stopping.is_set():
+            left = progress.total - progress.done
+            raise RunError(f"{job.output}: stopped, {left} photos are left; start the same command again")
+    compaction.compact_if_many(job.output)
     if progress.done != progress.total:
         lost = progress.total - progress.done
         raise RunError(f"{job.output}: {lost} photos were started but not finished; start the same command again")

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.archives.names import normal_path
+from pipeline.archives.names import MARK, fitting, normal_path
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.settings import Review
@@ -136,9 +136,13 @@ def provenance(current: Row, job: Job) -> Provenance:
 
 
 def restored_path(current: Row, format: str) -> str:
-    """Below restored/: the member's whole path, then the extension of the output: no two photos share a file."""
-    again = f".{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
-    return f"{current['archive_name']}/{normal_path(current['member'])}{again}.{photos_encode.EXTENSIONS[format]}"
+    """Below restored/: the member's whole path, then the extension of the output: no two photos share a file.
+
+    A repetition and a further page have their photo_id behind a mark that no member's name can have.
+    """
+    again = f".{MARK}{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
+    path = fitting(normal_path(current["member"]), f"{again}.{photos_encode.EXTENSIONS[format]}")
+    return f"{fitting(current['archive_name'], '')}/{path}"
 
 
 def save_faces(current: Row, job: Job) -> None:

@@ -75,6 +75,12 @@ class Output:
             raise StorageError(f"{self.uri}: {words}", "missing")
 
 
+def is_run(uri: str) -> bool:
+    """Whether a folder is the OUTPUT of a run that has begun."""
+    place = Output(uri)
+    return exists(place.run_json) and exists(place.index)
+
+
 def _tables(folder: str, own: re.Pattern[str]) -> list[tuple[str, int]]:
     """The Parquet files of a folder that only a run writes to: what others put there must not be taken for results."""
     files = list_files(folder) if exists(folder) else []

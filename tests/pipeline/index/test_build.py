@@ -16,7 +16,7 @@ from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, member_of
 from pipeline.config.limits import Limits
-from pipeline.index.build import IndexSummary, write_archive
+from pipeline.index.build import IndexSummary, build_index, write_archive
 from pipeline.index.files import index_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
@@ -240,6 +240,58 @@ def test_output_inside_a_source_is_not_its_own_source(tmp_path: Path) -> None:
     put(output, "restored/a.tar/x.jpg", b"restored")
     put(output, "b.tar", tar_bytes(PHOTOS))
     assert index_sources([source], output).photos == len(PHOTOS)
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> str:
+    """A folder of photos with the OUTPUT of an earlier run in it."""
+    source = loose(tmp_path / "in")
+    for name in ("run.json", "index/a.parquet", "restored/in/album/x.jpg", "report/thumbnail.jpg", "b.tar"):
+        put(f"{source}/2024/out", name, b"x")
+    put(source, "2024/run.json", b"a file of that name alone makes no run")
+    return source
+
+
+@pytest.mark.parametrize("pattern", ["", "/*", "/**/*.jpg", "/2024/*", "/20*/o*"])
+def test_no_run_is_restored_again(earlier: str, pattern: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    try:
+        found = expand([earlier + pattern], str(tmp_path / "elsewhere"), said.append)
+    except storage.StorageError as error:  # there is nothing else
+        assert pattern == "/20*/o*" and "matches nothing" in str(error)
+        found = []
+    assert said == [f"left out: {earlier}/2024/out, the OUTPUT of a run"]
+    output = str(tmp_path / "elsewhere")
+    build_index(found, output, Limits())
+    assert not [row for row in rows(tmp_path / "elsewhere") if "out/" in f"{row['source']}/{row['member']}"]
+
+
+def test_a_folder_of_a_run_that_is_named_is_meant(earlier: str, tmp_path: Path) -> None:
+    run = f"{earlier}/2024/out"
+    (source,) = expand([f"{run}/restored"], str(tmp_path / "elsewhere"), pytest.fail)
+    assert source.uri == f"{run}/restored"
+    (source,) = expand([f"{run}/restored/*/*/*.jpg"], str(tmp_path / "elsewhere"), pytest.fail)
+    assert source.only == (("x.jpg", 1),)
+    with pytest.raises(storage.StorageError, match="the OUTPUT of a run; name the folder in it that holds photos"):
+        expand([run], str(tmp_path / "elsewhere"))
+
+
+def test_a_run_in_its_own_source_continues(tmp_path: Path) -> None:
+    """A pattern also matches OUTPUT, which is there at the second start."""
+    source = loose(tmp_path / "in")
+    output = f"{source}/out"
+    first = index_sources([f"{source}/*"], output)
+    put(output, "restored/album/00.jpg.jpg", b"restored")
+    assert index_sources([f"{source}/*"], output) == first
+    assert index_sources([f"{source}/**/*.jpg"], output).photos == len(PHOTOS)
+
+
+def test_names_that_a_disk_may_take_for_one_are_repetitions(tmp_path: Path) -> None:
+    names = ["IMG_1.JPG", "img_1.jpg", "\u00e9.jpg", "e\u0301.jpg", "STRASSE.jpg", "stra\u00dfe.jpg", "other.jpg"]
+    source = put(str(tmp_path), "a.tar", tar_bytes(dict.fromkeys(names, b"x")))
+    index_sources([source], str(tmp_path / "out"))
+    found = {row["member"]: row["occurrence"] for row in rows(tmp_path / "out")}
+    assert [found[name] for name in names] == [0, 1, 0, 1, 0, 1, 0]
 
 
 def test_expand_names_each_archive_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,8 @@ def test_half_here_and_the_rest_on_ray_gives_the_same_bytes(tmp_path: Path, tiny
         for where, ray_from in starts[name]:
             job = prepare.prepare(outputs[name], Settings(weights=tiny_weights))
             job = prepare.with_dtype(job, Resources())
-            *_, last = attempt.restore(job, Resources(), where, ray_from)
+            with lease.held(outputs[name]) as mine:
+                *_, last = attempt.restore(job, Resources(), mine, where, ray_from)
             assert (last.on_ray, last.done) == (ray_from == RAY, last.total)
         assert attempt.audit(outputs[name]).restored == 3
     assert len(restored(outputs["here"])) == 3

@@ -18,7 +18,7 @@ from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
-from pipeline.run import attempt, ledger, prepare
+from pipeline.run import attempt, lease, ledger, prepare
 from pipeline.run.ledger import Isolated, Ledger
 from pipeline.stages import detect
 from pipeline.stages import restore as stages_restore
@@ -140,7 +140,8 @@ def test_a_run_goes_on_past_photos_that_kill_their_workers(
     index_sources([put(str(tmp_path), "scans.tar", tar_bytes(members))], output)
     monkeypatch.setattr(detect, "DetectFaces", DeadlyFind)
     monkeypatch.setattr(stages_restore, "RestoreFaces", DeadlyRestore)
-    list(attempt.restore(prepare.prepare(output, Settings(weights=tiny_weights)), Resources()))
+    with lease.held(output) as mine:
+        list(attempt.restore(prepare.prepare(output, Settings(weights=tiny_weights)), Resources(), mine))
     found = attempt.audit(output)
     assert (found.restored, found.no_face, found.failed) == (3, 6, 2)
     assert found.failures == {"worker_died": 2}

@@ -195,7 +195,37 @@ def test_a_page_has_a_file_of_its_own() -> None:
     }
     assert restored_path(page, "tiff") == "a.tar/box/a.tif.tif"
     second = {**page, "page": 2, "photo_id": page["photo_id"] + "-p2"}
-    assert restored_path(second, "tiff") == f"a.tar/box/a.tif.{page['photo_id']}-p2.tif"
+    assert restored_path(second, "tiff") == f"a.tar/box/a.tif.\u201b-{page['photo_id']}-p2.tif"
+
+
+@pytest.mark.parametrize("ending", ["", "-p2"])
+def test_no_member_can_be_named_like_a_repetition_or_a_page(tmp_path: Path, ending: str) -> None:
+    again = photo_id(str(tmp_path / "a.tar"), "a.jpg", 1) + ending
+    names = ["a.jpg", "a.jpg", f"a.jpg.{again}", f"a.jpg.\u201b-{again}", f"a.jpg.\u201b{again}"]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+    table = indexed(tmp_path / "a.tar", tmp_path / "out").to_pylist()
+    rows = [{**made, "page": 1} for made in table]
+    rows.append({**table[1], "page": 2, "photo_id": again})
+    paths = [restored_path(made, "jpeg") for made in rows]
+    assert len(set(paths)) == len(paths) - (ending == "")  # without it the last row is the second again
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["\u3042" * 83 + ".jpg", "\u3042" * 90, "x" * 255 + "/" + "y" * 250 + ".jpg", "/".join(["\u3042" * 60] * 9)],
+)
+def test_a_long_name_fits_a_disk_and_an_object_store(member: str, tmp_path: Path) -> None:
+    """Names that Windows and zips allow: there a character counts as one, on Linux kana count as three."""
+    made: Row = {"archive_name": "a.tar", "member": member, "occurrence": 1, "page": 1, "photo_id": "0" * 20}
+    paths = {restored_path({**made, "member": name}, "jpeg") for name in (member, member + "z")}
+    assert len(paths) == 2
+    for path in paths:
+        assert len(path.encode()) < 900 and all(len(part.encode()) <= 255 for part in path.split("/"))
+        put(str(tmp_path), path, b"x")
+    short = "\u3042" * 70
+    assert restored_path({**made, "member": short}, "jpeg") == f"a.tar/{short}.\u201b-{'0' * 20}.jpg"
 
 
 @pytest.mark.parametrize(
