@@ -17,14 +17,16 @@ INDEX_SCHEMA = pa.schema(
         column("archive_name", pa.string(), "its folder under restored/, one for each source"),
         column("source_version", pa.string(), "size and digest (or time) of the archive's file; null for a folder"),
         column("archive_format", pa.string(), "tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip or folder"),
-        column("member", pa.string(), "path in the archive as it is there; empty: the archive itself"),
-        column("occurrence", pa.int32(), "0, or n for the n-th repetition of where a path leads", "count"),
+        column("member", pa.string(), "path inside the source; empty: the archive itself"),
+        column(
+            "occurrence", pa.int32(), "0, or n for the n-th repetition of its path (./a.jpg is a.jpg)", "count"
+        ),
         column("kind", pa.string(), "file, directory, link or device; archive when member is empty"),
         column("bytes", pa.int64(), "size when unpacked", "byte"),
         column("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),
         column("stored_bytes", pa.int64(), "size in the archive", "byte"),
-        column("compression", pa.string(), "of the member: none, deflate, or one that cannot be read"),
-        column("crc32", pa.int64(), "CRC-32 of the data; null where the archive has none"),
+        column("compression", pa.string(), "of the member: none, deflate, or an unsupported method"),
+        column("crc32", pa.int64(), "CRC-32 of the data; null if the archive has none"),
         column("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
         column("error", pa.string(), "the same in words; else null"),
     ]
@@ -37,7 +39,7 @@ def photo_id(source: str, member: str, occurrence: int) -> str:
 
 
 def page_id(root: str, page: int) -> str:
-    """The photo_id of a member's page, from 1: the first page has that of the index row."""
+    """The photo_id of a member's page, from 1; the first page has that of the index row."""
     return root if page == 1 else f"{root}-p{page}"
 
 

@@ -1,4 +1,4 @@
-"""Sources: what the user names, taken apart into archives, and the index file of each."""
+"""Sources: what the user names, and the archives in it."""
 
 import hashlib
 import posixpath
@@ -14,7 +14,7 @@ from pipeline.storage.files import StorageError
 
 @dataclass(frozen=True)
 class Source:
-    """One archive. kind: "archive" (a file) or "folder". only: just these files of the folder, and their bytes."""
+    """One archive. kind: "archive" (a file) or "folder". only: the folder's files to take, with their bytes."""
 
     uri: str
     kind: str
@@ -22,18 +22,18 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The last part of its URI: the name of a file, folder or bucket; never one that leads elsewhere."""
+        """The last part of its URI: the name of a file, folder or bucket; never a name like ".."."""
         name = posixpath.basename(self.uri.rstrip("/"))
         return "root" if name in ("", ".", "..") else name
 
     @property
     def digest(self) -> str:
-        """16 hex digits that stand for the URI in file names."""
+        """16 hex digits for the URI, for file names."""
         return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     @property
     def part(self) -> str:
-        """What tells the index files of one folder apart when single photos of it were named."""
+        """Distinguishes the index files of one folder if single photos of it were named."""
         if self.only is None:
             return ""
         names = "\0".join(escape_name(name) for name, _ in self.only)
@@ -41,20 +41,20 @@ class Source:
 
     @staticmethod
     def digest_in(index_file: str) -> str:
-        """The digest of the source whose index file has this name."""
+        """The digest of the source of an index file."""
         return index_file.removesuffix(".parquet").rsplit("-", 1)[1].split(".")[0]
 
     def holds(self, folder: str, path: str) -> bool:
-        """Whether a file of this folder lies below another folder (OUTPUT is not its own source); "" is none."""
+        """Whether a file of this folder is below another folder (OUTPUT is not its own source); "" is no folder."""
         return bool(folder) and storage.join(self.uri, path).startswith(folder.rstrip("/") + "/")
 
 
 def expand(sources: Sequence[str], output: str) -> list[Source]:
-    """The archives that the sources name, each once, in their order; single images come last.
+    """The archives in the sources, each once, in their order; single images come last.
 
-    A source is an archive (told by its content), a folder (its files that are named like archives are
-    archives, all others its members), a pattern, or a single image (a member of the folder that holds it).
-    What lies below OUTPUT is left out. Raises StorageError for a source that is missing or empty.
+    A source is an archive (recognised by its content), a folder (files that are named like archives are
+    archives, all others its members), a pattern, or a single image (a member of its folder).
+    Files below OUTPUT are left out. Raises StorageError for a source that is missing or empty.
     """
     named = [match for source in sources for match in _matches(source)]
     folders = [uri for uri, kind, _ in named if kind == "folder"]
@@ -70,7 +70,7 @@ def expand(sources: Sequence[str], output: str) -> list[Source]:
 
 
 def _matches(source: str) -> list[tuple[str, str, int]]:
-    """What a source stands for: (URI, "folder"/"archive"/"photo", bytes). A file "a[1].jpg" is no pattern."""
+    """The matches of a source: (URI, "folder"/"archive"/"photo", bytes). An existing file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
@@ -82,7 +82,7 @@ def _matches(source: str) -> list[tuple[str, str, int]]:
 
 
 def _kind(uri: str, kind: str, explicit: bool) -> str:
-    """folder, archive or photo. Matches of a pattern, perhaps 10^6, are told apart by name alone."""
+    """folder, archive or photo. For matches of a pattern, perhaps 10^6, the name alone decides."""
     if kind == "folder":
         return "folder"
     return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"
