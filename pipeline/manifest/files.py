@@ -1,4 +1,4 @@
-"""The files of a manifest: which there are, what their footers say, and whether this version can read them."""
+"""The files of a manifest: their list and footers, and whether this version can read them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pipeline import storage
 from pipeline.manifest.schema import SCHEMA_VERSION
 
 REQUESTS = 16  # files read at a time
-_SMALL = 1 << 20  # bytes of a file that is read whole for its footer
+_SMALL = 1 << 20  # bytes up to which a file is read whole for its footer
 
 
 def listed(folder: str) -> list[tuple[str, int]]:
-    """Name and bytes of each Parquet file in a folder; none where there is no folder."""
+    """Name and bytes of each Parquet file in a folder; empty if there is no folder."""
     files = storage.list_files(folder) if storage.exists(folder) else []
     return [(name, size) for name, size in files if name.endswith(".parquet")]
 
 
 def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
-    """What a file says of itself, of a small one in a single request; None when it is gone.
+    """The footer of a file, read in a single request if the file is small; None if it is gone.
 
-    Raises StorageError for a file that is damaged, or that a later version of this software wrote.
+    Raises StorageError for a file that is damaged or was written by a later version of this software.
     """
     uri = storage.join(folder, name)
     try:
@@ -38,7 +38,7 @@ def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
             raise
         return None
     except (pa.ArrowInvalid, ValueError) as error:
-        words = "damaged, or no Parquet file; move it out of the manifest, and the next restore does its photos again"
+        words = "damaged, or no Parquet file; move it out of the manifest, and the next restore repeats its photos"
         raise storage.StorageError(f"{uri}: {words}") from error
     if written > SCHEMA_VERSION:
         words = f"written by a later version of interlcm (schema_version {written}, known up to {SCHEMA_VERSION})"
@@ -47,7 +47,7 @@ def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
 
 
 def version(of: pq.FileMetaData) -> int:
-    """The `schema_version` of a file; the first version wrote none."""
+    """The `schema_version` of a file; files of the first version have none."""
     return int((of.metadata or {}).get(b"schema_version", b"1"))
 
 

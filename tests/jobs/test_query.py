@@ -135,7 +135,7 @@ def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.Ca
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
-    assert "decisions/mine.csv: " in line and "mend or remove this file" in line
+    assert "decisions/mine.csv: " in line and "repair or remove this file" in line
 
 
 @pytest.mark.parametrize(
