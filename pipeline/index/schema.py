@@ -18,9 +18,7 @@ INDEX_SCHEMA = pa.schema(
         column("source_version", pa.string(), "size and digest (or time) of the archive's file; null for a folder"),
         column("archive_format", pa.string(), "tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip or folder"),
         column("member", pa.string(), "path inside the source; empty: the archive itself"),
-        column(
-            "occurrence", pa.int32(), "0, or n for the n-th repetition of its path (./a.jpg is a.jpg)", "count"
-        ),
+        column("occurrence", pa.int32(), "0, or n for the n-th repetition of its path (./a.jpg is a.jpg)", "count"),
         column("kind", pa.string(), "file, directory, link or device; archive when member is empty"),
         column("bytes", pa.int64(), "size when unpacked", "byte"),
         column("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),

@@ -11,7 +11,7 @@ const PLOTS = /** @type {Record<string, {title: string, note: string, unit?: str
   sharpness: { title: "Sharpness", note: "Variance of the Laplacian of the luma, which grain raises too." },
   quality: { title: "Quality", note: "A no-reference measure: higher looks better to people." },
   eye_distance: { title: "Face size", note: "Distance between the eyes in the photo.", unit: "px" },
-  face_count: { title: "Faces in a photo", note: "Restored photos by number of faces; the last bar includes all with more." },
+  face_count: { title: "Faces in a photo", note: "Restored photos; the last bar includes all that have more faces." },
   throughput: { title: "Throughput", note: "Photos finished per minute, from the first to the last." },
 });
 
