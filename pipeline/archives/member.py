@@ -31,7 +31,7 @@ class Member:
     bytes: size when unpacked; stored_bytes: size in the archive
     offset: first byte of the data in a tar (in the decompressed stream if it is compressed), or of the local
         header in a zip; 0 in a folder
-    compression: "none", "deflate", or the name of one that cannot be read
+    compression: "none", "deflate", or the name of an unsupported method
     crc32: of the data; None if the archive has none (only zips do)
     """
 
