@@ -26,7 +26,7 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if n < layers else 1
             blocks += [
                 nn.Conv2d(widths[n - 1], widths[n], 4, stride, 1, bias=False),
-                # Only ever used in training, where the batch's own statistics do: workers share no state.
+                # Used in training only, so batch statistics suffice, and workers share no state.
                 nn.BatchNorm2d(widths[n], track_running_stats=False),
                 nn.LeakyReLU(SLOPE),
             ]

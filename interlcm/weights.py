@@ -98,7 +98,7 @@ def read_lcm(folder: Path) -> dict[str, Any]:
 
 
 def load_diffusers(cls: Any, folder: Path) -> Any:
-    # low_cpu_mem_usage would leave tensors without storage where a key is missing.
+    # low_cpu_mem_usage would leave tensors of missing keys without storage.
     return load_strictly(cls, folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
 
 

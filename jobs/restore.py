@@ -152,7 +152,7 @@ class Request:
     Attributes:
         sources, output, settings: which photos, where to, and how.
         actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
-        gpus_per_actor: 0 for the CPU; None: 1 where there are GPUs.
+        gpus_per_actor: 0 for the CPU; None: 1 if there are GPUs.
         batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
         where: SQL condition; only photos that match.
         keys: files of the C2PA key and its certificate chain.

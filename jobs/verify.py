@@ -44,7 +44,7 @@ def verify(
     if replay:
         show_again(output, replay, seed, found)
     found.check(output)
-    print(f"{output}: all is as the manifest says")
+    print(f"{output}: all files match the manifest")
 
 
 def show(steps: "Iterator[Verified]") -> "Verified":

@@ -50,7 +50,7 @@ class CutFaces:
             yield to_table(self.faces(current) if current["status"] is None else [current])
 
     def faces(self, current: Row) -> list[Row]:
-        """The rows of a pair's faces; if there is none, one row that has ended."""
+        """The rows of a pair's faces; without faces, one row that has ended."""
         try:
             seen: dict[str, View] = {}
             for side in SIDES:

@@ -60,7 +60,7 @@ def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSu
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
-    """The index rows of sources, in memory and in their archives' order, for a job that is no run.
+    """The index rows of sources, in memory and in their archives' order, for a job that keeps no index.
 
     Files below `output` are left out. Raises StorageError if a source is missing, or storage fails.
     """

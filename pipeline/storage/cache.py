@@ -57,4 +57,4 @@ def _copy(uri: str, target: Path, size: int) -> None:
     fs, path = storage_client.filesystem(uri)
     fs.get_file(path, str(target))
     if target.stat().st_size != size:
-        raise storage.ShortReadError(f"{target.stat().st_size} bytes came where the listing says {size}")
+        raise storage.ShortReadError(f"{target.stat().st_size} bytes came, but the listing says {size}")

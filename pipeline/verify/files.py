@@ -73,7 +73,7 @@ class Verified:
         ids = sorted({root_id(problem.listed.photo_id) for problem in self.problems})
         which = f" AND photo_id IN ({', '.join(map(repr, ids))})" if len(ids) <= SHOWN else ""
         again = f"interlcm restore SOURCE... --output {output} --where \"status = 'restored'{which}\""
-        wrong = f"{output}: {len(self.problems)} of {self.total} restored files are not as the manifest says"
+        wrong = f"{output}: {len(self.problems)} of {self.total} restored files do not match the manifest"
         raise VerifyError(f"{wrong}; bring them back from a copy, or restore these photos again: {again}")
 
 
