@@ -6,7 +6,7 @@ import re
 # (https://rclone.org/overview/#encoding). A lone U+201B is the empty name.
 _QUOTE = "\u201b"
 _QUOTED = re.compile(f"{_QUOTE}({_QUOTE}|[0-9A-F]{{2}}|$)")
-# Bytes of a name: Linux's limit for a path; S3 keys end at 1024. Pax and zip headers allow far more, and rows hold names.
+# Bytes of a name: Linux's limit for a path; S3 keys end at 1024. Pax and zip headers allow far more.
 LONGEST_NAME = 4096
 
 
