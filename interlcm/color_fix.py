@@ -1,4 +1,4 @@
-"""Colour of a restored face: taken back from the input, which has noise and blur but the right tone."""
+"""Give a restored face the colours of its input, which is noisy and blurred but has the right tone."""
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def fix_color(restored: Tensor, lq: Tensor, method: str) -> Tensor:
 def wavelet(restored: Tensor, lq: Tensor) -> Tensor:
     """High frequencies of `restored`, low frequencies of `lq` (StableSR, arXiv 2305.07015, section 3.4).
 
-    Five levels of an undecimated transform: what is left below them is structure coarser than about 2^5 px.
+    Five levels of an undecimated transform; the low frequencies are structure coarser than about 2^5 px.
     """
     return restored - low_frequencies(restored) + low_frequencies(lq)
 
@@ -34,7 +34,7 @@ def wavelet(restored: Tensor, lq: Tensor) -> Tensor:
 def low_frequencies(x: Tensor) -> Tensor:
     """(N, C, H, W) smoothed by the binomial kernel with dilation 1, 2, 4, 8, 16; borders replicated."""
     channels = x.shape[1]
-    # The binomial filter (1, 2, 1) / 4 along both axes, made on the device: a table would be a copy to wait for.
+    # The binomial filter (1, 2, 1) / 4 along both axes. Made on the device: copying a table there would stall.
     line = torch.ones(3, dtype=x.dtype, device=x.device)
     line[1] = 2
     kernel = (line[:, None] * line / 16).expand(channels, 1, 3, 3)
@@ -59,7 +59,7 @@ def channel_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def is_grey(lq: Tensor) -> Tensor:
     """(N,) bool: whether the channels of each crop (N, 3, H, W) in [-1, 1] differ by at most a constant tint.
 
-    The rule of the published scripts, for one crop by itself. A run asks whether the whole photo has one tone
+    The rule of the published scripts, for a single crop. A run checks whether the whole photo has one tone instead
     (pipeline/photos/monochrome.py), and calls the model with keep_monochrome=False.
     """
     r, g, b = ((lq.float() + 1) * 127.5).unbind(1)  # 8-bit steps, (N, H, W) each
@@ -68,7 +68,7 @@ def is_grey(lq: Tensor) -> Tensor:
 
 
 def keep_monochrome(restored: Tensor, lq: Tensor) -> Tensor:
-    """Luma of each face whose input is monochrome, with the input's mean and deviation; other faces untouched.
+    """Replace each face whose input is monochrome by its luma, with the input's mean and deviation; keep other faces.
 
     A sepia input has a different mean in each channel and so keeps its tint.
     """

@@ -1,7 +1,7 @@
-"""Published checkpoints to parts of a weights folder.
+"""Convert published checkpoints to parts of a weights folder.
 
-Pickles come in here and nowhere else, and only with weights_only=True. Each checkpoint is compared, by keys
-and shapes, with the module it is for before anything is written.
+Only this module reads pickles, always with weights_only=True. Before anything is written, the keys and shapes
+of a checkpoint are compared with those of its module.
 """
 
 import json
@@ -42,13 +42,13 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
 
     Args:
         checkpoint: InterLCM's `.pth` (weights under `params_ema`), or CLIP's `pytorch_model.bin`.
-        folder: weights folder, made when there is none. Its config.json of the part decides the module's
-            sizes; without one they are the published sizes.
+        folder: weights folder, created if it does not exist. The part's config.json sets the module's sizes;
+            without one they are the published sizes.
         part: visual_encoder, spatial_encoder or clip.
-        variant: of an encoder: a published one (3step, 1step, ...) or one that the folder has; None for clip.
+        variant: for an encoder, a published variant (3step, 1step, ...) or one in the folder; None for clip.
 
     Returns:
-        The safetensors file. WeightsError when the checkpoint cannot be read safely or is of another module.
+        The safetensors file. WeightsError when the checkpoint cannot be read safely or belongs to a different module.
     """
     if part not in CONVERTIBLE:
         raise WeightsError(f"{part!r} is not a part that can be converted; choose {', '.join(CONVERTIBLE)}")
@@ -86,7 +86,7 @@ def known_variant(index: Mapping[str, Any], variant: str | None) -> dict[str, An
 
 
 def read_state(checkpoint: Path, part: str) -> dict[str, Tensor]:
-    """The tensors of a published checkpoint under the names that its module has."""
+    """The tensors of a published checkpoint, under the names of its module."""
     payload = read_checkpoint(checkpoint)
     state = vision_tower(payload) if part == "clip" else averaged(payload, checkpoint)
     if not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -106,20 +106,20 @@ def averaged(payload: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
         keys = ", ".join(str(key) for key in list(payload)[:3])
         raise WeightsError(f"{checkpoint} has no params_ema (it has {keys}); it is not a checkpoint of InterLCM")
     state = payload["params_ema"]
-    # Distributed training stores the wrapper's name in front of every key.
+    # Distributed training puts the wrapper's name before every key.
     wrapped = all(key.startswith("module.") for key in state)
     return {key.removeprefix("module."): tensor for key, tensor in state.items()} if wrapped else state
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """torch.load that runs no code from the file; WeightsError in one line for whatever it refuses."""
+    """torch.load without running code from the file; WeightsError, in one line, if it refuses the file."""
     try:
         payload = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{checkpoint} cannot be read ({error.strerror}); name a .pth file") from error
     except pickle.UnpicklingError as error:
         reason = "it is damaged, or holds objects that could run code"
-        raise WeightsError(f"{checkpoint} is refused: {reason}; get it from its official place") from error
+        raise WeightsError(f"{checkpoint} is refused: {reason}; get it from its official source") from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(f"{checkpoint} is not a PyTorch checkpoint, or is truncated; download it again") from error
     if not isinstance(payload, dict):
@@ -128,7 +128,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
 
 
 def module_for(folder: Path, part: str) -> nn.Module:
-    """The module, without storage, that a part is for: sizes from its config.json, else as published."""
+    """The module of a part, without storage; sizes from its config.json, else the published ones."""
     file = folder / part / "config.json"
     try:
         config = json.loads(file.read_bytes()) if file.exists() else None
@@ -142,13 +142,13 @@ def build(part: str, config: dict[str, Any] | None) -> Any:
     if part == "visual_encoder":
         return VisualEncoder(**(config or {}))
     if part == "spatial_encoder":
-        # What ControlNetModel.from_unet makes of SD 1.5's UNet: its defaults, but for the prompt's width.
+        # What ControlNetModel.from_unet makes of SD 1.5's UNet: its defaults, except for the prompt's width.
         return ControlNetModel.from_config(config) if config else ControlNetModel(cross_attention_dim=768)
     return CLIPVisionModel(CLIPVisionConfig(**(config or {"patch_size": 16})))  # else the defaults: ViT-B
 
 
 def write_part(module: Any, state: dict[str, Tensor], stage: Path, variant: str | None) -> tuple[Path, Path]:
-    """Config and safetensors of one part into `stage`; the file of an encoder is named by its variant."""
+    """Write config and safetensors of one part into `stage`; an encoder's file is named after its variant."""
     if isinstance(module, CLIPVisionModel):
         module.load_state_dict(state, assign=True)
         with quiet_libraries():

@@ -1,4 +1,4 @@
-"""Synthetic degradation: a sharp face made to look like one in an old scan, or what a task takes away from it."""
+"""Synthetic degradation: make a sharp face look like one in an old scan, or remove what a task has to restore."""
 
 import math
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ TASKS = ("restore", "colorize", "inpaint")
 
 @dataclass(frozen=True)
 class Degradation:
-    """Ranges that `degrade` draws from, uniformly, once for each picture.
+    """Ranges from which `degrade` draws uniformly, once for each picture.
 
     Attributes:
         blur: standard deviation of a Gaussian blur, px.
         downsampling: factor by which the picture is made smaller.
         noise: standard deviation of Gaussian noise, 8-bit steps.
         jpeg: JPEG quality, 1 to 100.
-        kernel: side of the blur's kernel, odd, px; None: as wide as three deviations on each side.
-        anisotropic: how likely a blur has two deviations, drawn apart, and a direction. It needs a `kernel`.
-        linear: resize both ways as OpenCV's INTER_LINEAR does, which lets fine detail alias; else antialiased down, and
+        kernel: side of the blur's kernel, odd, px; None: three deviations on each side.
+        anisotropic: probability that a blur has two independent deviations and a direction. It needs a `kernel`.
+        linear: resize both ways like OpenCV's INTER_LINEAR, which aliases fine detail; otherwise antialiased down and
             bicubic up.
-        share: of the pictures, relative to the other degradations of a list.
+        share: share of the pictures, relative to the other degradations of a list.
     """
 
     blur: tuple[float, float] = (0.8, 1.6)
@@ -43,19 +43,19 @@ class Degradation:
     share: float = 1.0
 
 
-# What the field trains blind face restoration on: GFPGAN's model with the ranges of CodeFormer (arXiv 2206.11253),
-# which InterLCM took over, and the same for faces in a very bad state.
+# The usual training degradations of blind face restoration: GFPGAN's model with the ranges of CodeFormer (arXiv
+# 2206.11253), which InterLCM adopted, and a version for faces in a very bad state.
 PUBLISHED = Degradation((0.1, 10), (1, 12), (0, 15), (60, 100), kernel=41, anisotropic=0.5, linear=True)
 PUBLISHED_LARGE = Degradation((1, 15), (4, 30), (0, 20), (30, 80), kernel=41, anisotropic=0.5, linear=True)
 
 
 def lq_for(task: str, hq: Tensor, degradations: Sequence[Degradation], generator: torch.Generator) -> Tensor:
-    """The input that a task's network gets for a sharp face.
+    """Make a task's input from a sharp face.
 
     Args:
         task: restore; colorize: luma in all three channels; inpaint: white brush strokes over the face.
         hq: (3, H, W) RGB in [-1, 1].
-        degradations: one of them, drawn by its share, is applied first; none when empty.
+        degradations: one of these, drawn by its share, is applied first; may be empty.
         generator: on the CPU; the same state gives the same picture.
 
     Returns:
@@ -84,7 +84,7 @@ def degrade(hq: Tensor, degradation: Degradation, generator: torch.Generator) ->
         generator: on the CPU; the same state gives the same pictures.
 
     Returns:
-        (N, 3, H, W) in [-1, 1], of the 8-bit values that a JPEG decoder gives, resized.
+        (N, 3, H, W) in [-1, 1]: the 8-bit values of a JPEG decoder, resized.
     """
     return torch.cat([_degrade_one(picture[None], degradation, generator) for picture in hq])
 
@@ -109,7 +109,7 @@ def _draw(bounds: tuple[float, float], generator: torch.Generator) -> float:
 
 
 def _kernel(size: int, sigma: float, degradation: Degradation, generator: torch.Generator) -> Tensor:
-    """(size, size), sum 1: a Gaussian, round or, as likely as the degradation says, an ellipse in any direction."""
+    """(size, size), sum 1: a Gaussian, round or, with probability `anisotropic`, an ellipse in any direction."""
     other, angle = sigma, 0.0
     if _draw((0, 1), generator) < degradation.anisotropic:
         other, angle = _draw(degradation.blur, generator), _draw((-math.pi, math.pi), generator)

@@ -20,7 +20,7 @@ from interlcm.errors import TrainingError
 if TYPE_CHECKING:
     from interlcm.model import InterLCM
 
-DRAWS_APART = 1_000_003  # seeds of steps of two runs meet after so many steps
+DRAWS_APART = 1_000_003  # after so many steps a run draws like the one with the next seed
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Stage:
         steps: optimiser steps.
         batch: crops per step.
         size: side of the training crops, px.
-        lr: Adam's learning rate at the top; a cosine takes it to a twentieth.
-        ema: decay of the moving average of the weights, which is what the stage leaves behind.
-        warmup: steps in which the rate rises to its top; full steps at once would spoil what the weights start from.
+        lr: Adam's peak learning rate; a cosine lowers it to a twentieth.
+        ema: decay of the moving average of the weights, which is the stage's result.
+        warmup: steps in which the rate rises to its peak; full steps at once would spoil the initial weights.
     """
 
     steps: int
@@ -54,10 +54,10 @@ class Crops:
     """Batches of (hq, lq) crops from whole pictures.
 
     Attributes:
-        pictures: (3, H, W) uint8 RGB each; a picture is drawn by its weight.
+        pictures: (3, H, W) uint8 RGB each; pictures are drawn by their weights.
         weights: one per picture.
-        seed: of everything that training draws; each step draws from a generator of its own, so that a run that
-            was stopped goes on as if it had not been.
+        seed: seed of everything that training draws. Each step has its own generator, so that a stopped run
+            continues as if it had never stopped.
     """
 
     pictures: Sequence[Tensor]
@@ -90,19 +90,19 @@ class Crops:
             square = square.flip(2)
         if draw() < 0.3:  # much of an archive is monochrome
             return square.mean(0, keepdim=True).expand(3, -1, -1)
-        # Few pictures hold few colours; exchanged channels make more.
+        # A few pictures have few colours; swapping channels adds more.
         return square[torch.randperm(3, generator=generator)]
 
 
 Report = Callable[[int, float], None]  # step, loss averaged since the last report
 REPORT_EVERY = 50
 STEP_MIX = (2, 3, 4, 4)  # unrolled steps in training: the default of 4 half of the time, the faster settings otherwise
-# Those of the LCM's 50 training timesteps that a restoration can meet: the last of its steps runs at 259.
+# Those of the LCM's 50 training timesteps that a restoration can use: its last step runs at 259.
 TIMESTEPS = range(259, 1000, 20)
 
 
 def train_vae(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
-    """Train `model.vae` to give sharp crops back."""
+    """Train `model.vae` to reproduce sharp crops."""
 
     def loss(step: int) -> Tensor:
         generator = crops.generator(step)
@@ -125,7 +125,7 @@ def train_prior(model: InterLCM, crops: Crops, stage: Stage, report: Report, unf
 
 
 def train_encoders(model: InterLCM, crops: Crops, stage: Stage, report: Report, unfinished: Path | None = None) -> None:
-    """Train visual and spatial encoder through the unrolled steps with a pixel loss; all else is frozen."""
+    """Train visual and spatial encoder through the unrolled steps with a pixel loss; freeze all else."""
 
     def loss(step: int) -> Tensor:
         generator = crops.generator(step)
@@ -147,11 +147,11 @@ def optimise(
 ) -> None:
     """Adam on exactly the named parts of `model`, all others frozen, gradient norm clipped to 1.
 
-    Leaves the parts with the moving average of their weights. Raises TrainingError when the loss is not finite.
+    In the end the parts hold the moving average of their weights. Raises TrainingError if the loss is not finite.
 
     Args:
-        loss: of a step; draws from nothing but the step's number.
-        unfinished: file that each report leaves all state in, and that is gone on with when it is there.
+        loss: loss of a step; its random numbers depend on the step's number alone.
+        unfinished: file to which each report saves all state; training continues from it if it exists.
     """
     trained = nn.ModuleList(getattr(model, part) for part in parts)
     average = copy.deepcopy(trained)
@@ -174,7 +174,7 @@ def optimise(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         decay.step()
-        # A shorter memory while there is little to remember.
+        # The average reaches back less far while there are few steps.
         fold_in(average, parameters, min(stage.ema, (1 + step) / (10 + step)))
         recent.append(number)
         if len(recent) == REPORT_EVERY or step + 1 == stage.steps:
@@ -194,7 +194,7 @@ def save_state(path: Path, state: dict[str, Any], step: int) -> None:
 
 
 def load_state(path: Path, state: dict[str, Any]) -> int:
-    """Fill `state` from what `save_state` wrote; the number of steps done."""
+    """Fill `state` from a file of `save_state`; returns the number of steps done."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
     for name, holder in state.items():
         holder.load_state_dict(saved[name])

@@ -1,7 +1,7 @@
 """Training of the two encoders through the unrolled steps, as the InterLCM paper does (arXiv 2502.02215, section 3.3).
 
-LCM and CLIP are frozen. Everything here is a function of the recipe, the iteration and the batch it is given: there is
-no hidden random state, so a training that goes on from a checkpoint is the one that was stopped.
+LCM and CLIP are frozen. Everything here depends on the recipe, the iteration and the batch alone. There is no hidden
+random state, so a training that continues from a checkpoint gives what it would have given without a stop.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ ENCODERS = ("visual_encoder", "spatial_encoder")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the encoders are trained. The defaults are the paper's, but for `batch`, which is the field's.
+    """How the encoders are trained. The defaults are the paper's, except for `batch`, which is a usual one.
 
     Attributes:
         steps: timesteps of the unrolled run, the first included: 4 trains the 3-step variant, 2 the 1-step variant.
         iterations: optimiser steps.
         batch: crops of one iteration, over all workers and micro-batches.
-        micro_batch: crops that one worker holds at a time; gradients of several are accumulated.
-        learning_rate, final_learning_rate: of Adam; a cosine leads from one to the other.
-        betas: of Adam.
+        micro_batch: crops that one worker holds at a time; it accumulates the gradients of several.
+        learning_rate, final_learning_rate: Adam's first and last; a cosine leads from one to the other.
+        betas: Adam's.
         ema: decay of the moving average of the weights, which is the result.
-        pixel_weight, perceptual_weight, adversarial_weight: of L1, LPIPS and the hinge loss in the sum.
+        pixel_weight, perceptual_weight, adversarial_weight: weights of L1, LPIPS and the hinge loss.
         adversarial_from: first iteration, counted from 1, that trains and uses the discriminator.
-        discriminator_layers, discriminator_filters: of the PatchGAN.
+        discriminator_layers, discriminator_filters: size of the PatchGAN.
         precision: bfloat16 (autocast; weights stay float32) or float32.
-        checkpoint_activations: compute activations again on the way back instead of keeping them.
+        checkpoint_activations: recompute activations in the backward pass instead of keeping them.
     """
 
     steps: int = 4
@@ -84,7 +84,7 @@ class MicroBatch:
 
 
 class Unrolled(nn.Module):
-    """Restoration as one differentiable call, which is what DistributedDataParallel can wrap."""
+    """Restoration as one differentiable call, which DistributedDataParallel can wrap."""
 
     def __init__(self, model: InterLCM, steps: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Unrolled(nn.Module):
 
 
 class Judge(nn.Module):
-    """Both kinds of pictures in one call, for the same reason; apart, so that batch norm does not mix them."""
+    """Logits of real and restored pictures in one call, for the same reason. Batch norm must not mix them."""
 
     def __init__(self, discriminator: PatchDiscriminator) -> None:
         super().__init__()
@@ -109,11 +109,11 @@ class EncoderTraining:
     """Model, discriminator, optimisers and moving average of one worker.
 
     Args:
-        model: with encoders as they begin; on its device.
-        recipe: see there.
+        model: on its device, with the initial encoders.
+        recipe: see `Recipe`.
         perceptual: LPIPS; needed unless its weight is 0.
-        wrap: makes a module distributed, such as DistributedDataParallel; its gradients then are means over workers.
-        seed: of the discriminator's first weights.
+        wrap: makes a module distributed, such as DistributedDataParallel, so that gradients are means over workers.
+        seed: seed of the discriminator's initial weights.
     """
 
     def __init__(
@@ -150,8 +150,8 @@ class EncoderTraining:
         """One iteration over this worker's part of the batch: the encoders, then the discriminator.
 
         Returns:
-            pixel, perceptual, adversarial, discriminator (those that are in use) and total: means over all workers.
-            TrainingError, on every worker, when one of them is not finite: the training must not go on.
+            pixel, perceptual, adversarial, discriminator (those in use) and total: means over all workers.
+            TrainingError, on every worker, if one of them is not finite.
         """
         self.iteration += 1
         adversarial = self.recipe.adversarial_weight > 0 and self.iteration >= self.recipe.adversarial_from
@@ -169,7 +169,7 @@ class EncoderTraining:
     def _encoder_gradients(
         self, micro_batches: Sequence[MicroBatch], adversarial: bool
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Accumulate the encoders' gradients; the restored crops, detached, and the means of the losses."""
+        """Accumulate the encoders' gradients; returns the restored crops, detached, and the means of the losses."""
         restored: list[Tensor] = []
         means: dict[str, Tensor] = {}
         for number, one in enumerate(micro_batches):
@@ -190,7 +190,7 @@ class EncoderTraining:
             terms["perceptual"] = self.perceptual(restored, hq).mean()
             total = total + recipe.perceptual_weight * terms["perceptual"]
         if adversarial:
-            # Called with constants for weights, for this loss must leave no gradient on them.
+            # Called with detached weights, because this loss must leave no gradient on them.
             weights = {name: tensor.detach() for name, tensor in self.discriminator.named_parameters()}
             terms["adversarial"] = losses.adversarial_loss(functional_call(self.discriminator, weights, restored))
             total = total + recipe.adversarial_weight * terms["adversarial"]
@@ -208,7 +208,7 @@ class EncoderTraining:
         return means
 
     def _checked(self, means: dict[str, Tensor]) -> dict[str, float]:
-        """The means over all workers, the same on each; TrainingError on each when one is not finite."""
+        """The means over all workers, the same on each; TrainingError on each if one is not finite."""
         values = torch.stack([value.detach().float() for value in means.values()])
         if dist.is_initialized():
             dist.all_reduce(values)
@@ -228,13 +228,13 @@ class EncoderTraining:
         optimiser.zero_grad(set_to_none=True)
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where the recipe says so. No loss scaling: its exponent has float32's range."""
+        """bfloat16 if the recipe says so. It needs no loss scaling: its exponent has float32's range."""
         enabled = self.recipe.precision == "bfloat16"
         return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[InterLCM]:
-        """The model with the moving averages for encoders, which is what a checkpoint is judged by."""
+        """The model with the averaged encoders, by which a checkpoint is judged."""
         for name in ENCODERS:
             setattr(self.model, name, self.average[name])
         try:
@@ -244,7 +244,7 @@ class EncoderTraining:
                 setattr(self.model, name, self.encoders[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """All that another process needs to go on: tensors and numbers only."""
+        """All that another process needs to continue: tensors and numbers only."""
         return {"iteration": self.iteration, **{name: part.state_dict() for name, part in self._stateful().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -263,7 +263,7 @@ class EncoderTraining:
 
 
 def _synchronised(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Workers exchange gradients in the last backward pass of an iteration alone."""
+    """Let workers exchange gradients only in the last backward pass of an iteration."""
     return contextlib.nullcontext() if last or not hasattr(module, "no_sync") else cast(Any, module).no_sync()
 
 

@@ -1,4 +1,4 @@
-"""The two encoders at both ends of their training: how they begin, and the weights folder that they end in."""
+"""The two encoders before and after training: their initial weights, and the weights folder of the result."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ SIZES = ("block_out_channels", "down_block_types", "layers_per_block", "cross_at
 
 
 def new_encoders(folder: Path, seed: int, unet_folder: Path | None = None) -> InterLCM:
-    """LCM and CLIP of a local weights folder with encoders that know nothing yet.
+    """LCM and CLIP of a local weights folder, with untrained encoders.
 
-    The spatial encoder begins as the encoder half of a UNet (arXiv 2502.02215, section 3.2); the visual encoder with
-    random weights. Their sizes are those of the folder's config files, or as published where it has none.
+    The spatial encoder begins as the encoder half of a UNet (arXiv 2502.02215, section 3.2), the visual encoder with
+    random weights. The folder's config files set their sizes; without these they are the published ones.
 
     Args:
         folder: weights folder; it needs no variant.
-        seed: of the random weights; torch's global generator is as before afterwards.
+        seed: seed of the random weights; torch's global generator is left as it was.
         unet_folder: diffusers folder of the UNet that the spatial encoder begins as, such as that of Stable Diffusion
-            1.5; the folder's own LCM when None. WeightsError when it has other sizes than the LCM.
+            1.5; the folder's own LCM when None. WeightsError if its sizes are not those of the LCM.
     """
     parts = load_lcm(folder)
     donor = parts["unet"]
@@ -63,7 +63,7 @@ def new_encoders(folder: Path, seed: int, unet_folder: Path | None = None) -> In
 def check_same_sizes(folder: Path, donor: UNet2DConditionModel, unet: UNet2DConditionModel) -> None:
     for name in SIZES:
         if donor.config[name] != unet.config[name]:
-            found = f"{folder}: {name} is {donor.config[name]}, that of the LCM {unet.config[name]}"
+            found = f"{folder}: {name} is {donor.config[name]}, but {unet.config[name]} in the LCM"
             raise WeightsError(f"{found}; name a UNet of the same model family")
 
 
@@ -76,7 +76,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def variant_encoders(folder: Path, variant: str) -> InterLCM:
-    """A whole variant of a local weights folder, to be trained further."""
+    """A whole variant of a local weights folder, for further training."""
     return InterLCM(**load_components(folder, variant), image_size=read_index(folder)["image_size"])
 
 
@@ -91,14 +91,14 @@ def save_variant(
     licence: str,
     origin: str,
 ) -> None:
-    """Write a weights folder of one variant: the shared parts of `source` as they are, and trained encoders.
+    """Write a weights folder of one variant: the unchanged shared parts of `source` and the trained encoders.
 
     Args:
         folder: new, local.
-        source: local weights folder that the training began with; its files and their licences are taken over.
+        source: local weights folder that the training began with; its files and their licences are copied.
         variant: name of the encoders' files.
         encoders: visual_encoder and spatial_encoder.
-        steps: step counts that the variant serves, the first step included.
+        steps: step counts that the variant supports, the first step included.
         task: restore, colorize or inpaint.
         licence, origin: of the encoders, for the index.
     """

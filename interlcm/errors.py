@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class InterLCMError(Exception):
-    """The first line of its text names the thing and the remedy. exit_code: of the command that it ends."""
+    """The first line of its text names the thing and the remedy. exit_code: exit code of the command that it ends."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""Frechet inception distance: how far the faces of one set are from those of another, as a set.
+"""Frechet inception distance: how much two sets of faces differ.
 
 Heusel et al. 2017, "GANs trained by a two time-scale update rule", arXiv 1706.08500, equation 6.
 """
@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from interlcm.convert import read_checkpoint
 from interlcm.weights_index import WeightsError
 
-# Which blocks of torchvision's Inception v3 are other ones in the network of the paper (pytorch-fid,
-# inception.py, fid_inception_v3), which was trained in TensorFlow on 1008 classes.
+# Blocks of torchvision's Inception v3 that the network of the paper replaces (pytorch-fid, inception.py,
+# fid_inception_v3); it was trained in TensorFlow on 1008 classes.
 CLASSES = 1008
 BLOCKS = {
     "Mixed_5b": (FIDInceptionA, (192, 32)),
@@ -42,9 +42,9 @@ def inception() -> nn.Module:
 
 
 def load_inception(path: Path) -> nn.Module:
-    """The trained one, up to its last pooling: its output is features (N, 2048).
+    """The trained network up to its last pooling: its output is features (N, 2048).
 
-    path: pytorch-fid's pt_inception-2015-12-05-6726825d.pth; WeightsError where it holds other keys.
+    path: pytorch-fid's pt_inception-2015-12-05-6726825d.pth; WeightsError if it holds other keys.
     """
     network = inception()
     try:
@@ -86,15 +86,15 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """(D, D), unbiased: of two features or more."""
+        """(D, D), unbiased; needs two features or more."""
         return (self._products - self.count * torch.outer(self.mean, self.mean)) / (self.count - 1)
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians, from 0.
 
-    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric, so
-    that covariances of fewer pictures than features, which have no inverse, give a real number too. Raises ValueError
+    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2). That matrix is symmetric,
+    so the result is real even for fewer pictures than features, whose covariances have no inverse. Raises ValueError
     for fewer than two features on a side.
     """
     if min(one.count, other.count) < 2:
@@ -106,6 +106,6 @@ def frechet_distance(one: Moments, other: Moments) -> float:
 
 
 def square_root(matrix: Tensor) -> Tensor:
-    """Of a symmetric (D, D) matrix without negative eigenvalues (but for rounding)."""
+    """The root of a symmetric (D, D) matrix without negative eigenvalues (but for rounding)."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T

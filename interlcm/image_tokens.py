@@ -14,7 +14,7 @@ def image_tokens(clip: CLIPVisionModel, lq: Tensor) -> Tensor:
     """All tokens of CLIP's last layer, each through the final layer norm, without projection.
 
     Args:
-        clip: vision tower; its own `image_size` P x P decides the size that crops are resized to.
+        clip: vision tower; crops are resized to its `image_size`, P x P.
         lq: (N, 3, H, W) RGB in [-1, 1].
 
     Returns:
@@ -24,10 +24,10 @@ def image_tokens(clip: CLIPVisionModel, lq: Tensor) -> Tensor:
     dtype = next(clip.parameters()).dtype
     # No antialiasing: the published encoders were trained on tensors resized by torchvision 0.14, which had none.
     pixels = F.interpolate((lq.float() + 1) / 2, size=(size, size), mode="bicubic", antialias=False)
-    # Channel by channel: numbers go to a GPU with the call, a tensor of them would be a copy to wait for.
+    # Channel by channel: numbers go to a GPU with the call; copying a tensor of them would stall.
     channels = zip(pixels.unbind(1), CLIP_MEAN, CLIP_STD, strict=True)
     normal = torch.stack([(channel - mean) / std for channel, mean, std in channels], 1)
     hidden = clip(pixel_values=normal.to(dtype)).last_hidden_state  # (N, T, C)
-    # transformers norms only the class token (for `pooler_output`); InterLCM uses all of them.
+    # transformers normalises only the class token (for `pooler_output`); InterLCM needs all of them normalised.
     vision = getattr(clip, "vision_model", clip)
     return vision.post_layernorm(hidden)

@@ -33,9 +33,9 @@ def consistency_loss(model: InterLCM, hq: Tensor, lq: Tensor, timestep: int, gen
     Its later stages make the estimate at t agree with the one at an r > 0; they are not part of the demo recipe.
 
     Args:
-        hq, lq: (N, 3, H, W) in [-1, 1]; the crop is the condition.
+        hq, lq: (N, 3, H, W) in [-1, 1]; `lq` is the condition.
         timestep: t, 0 < t < 1000.
-        generator: on the CPU, draws the noise.
+        generator: draws the noise, on the CPU.
     """
     with torch.no_grad():
         clean = model.encode(hq)
@@ -50,7 +50,7 @@ def restoration_loss(model: InterLCM, hq: Tensor, lq: Tensor, steps: int, seeds:
 
 
 def discriminator_loss(real: Tensor, restored: Tensor) -> Tensor:
-    """Hinge loss of a discriminator's logits, any shape (arXiv 1705.02894, equation 4): 2 when it knows nothing."""
+    """Hinge loss of a discriminator's logits, any shape (arXiv 1705.02894, equation 4): 2 before training."""
     return F.relu(1 - real).mean() + F.relu(1 + restored).mean()
 
 

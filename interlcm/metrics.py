@@ -1,4 +1,4 @@
-"""Numbers for a restored face against its input or its target.
+"""Metrics of a restored face against its input or its target.
 
 Every function takes faces (H, W, 3), uint8 RGB in [0, 255], as NumPy arrays or CPU tensors, and returns one
 float.
@@ -17,10 +17,10 @@ FaceImage = npt.ArrayLike
 # ITU-R BT.601 luma weights of R, G, B.
 LUMA = np.array([0.299, 0.587, 0.114])
 
-# Lines that delta_e works on at a time: of a face of 512 px its thirty or so arrays, 256 KiB each, stay in the cache.
+# Rows that delta_e works on at a time: for a face of 512 px its thirty or so arrays of 256 KiB stay in the cache.
 STRIP = 128
 
-RESAMPLES = 2000  # of a bootstrap: its 2.5 % ends then rest on 50 means each
+RESAMPLES = 2000  # of a bootstrap: each 2.5 % end then rests on 50 means
 
 
 def psnr(face: FaceImage, reference: FaceImage) -> float:
@@ -75,9 +75,9 @@ def delta_e(face: FaceImage, reference: FaceImage) -> float:
 
 
 def cast(face: FaceImage, reference: FaceImage) -> float:
-    """CIEDE2000 between the mean colours of two faces, from 0: a tint over the whole face, whatever grain is on it.
+    """CIEDE2000 between the mean colours of two faces, from 0: a tint over the whole face, regardless of grain.
 
-    The mean is that of the sRGB values; of `delta_e`, this is the part that an even change of colour would undo.
+    The means are of sRGB values. This is the part of `delta_e` that an even change of colour would undo.
     """
     one, other = (array.mean((0, 1)) / 255 for array in _pair(face, reference))
     return float(deltaE_ciede2000(rgb2lab(other), rgb2lab(one)))
@@ -89,9 +89,9 @@ def _lab(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """The mean of values (N,) and its percentile bootstrap interval, by faces drawn again with a fixed seed.
+    """The mean of values (N,) and its percentile bootstrap interval, resampled with a fixed seed.
 
-    Efron 1979, "Bootstrap methods: another look at the jackknife". Of one value the interval is that value.
+    Efron 1979, "Bootstrap methods: another look at the jackknife". For one value the interval is that value.
     """
     array = np.asarray(values, np.float64)
     mean = float(array.mean())

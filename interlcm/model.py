@@ -25,12 +25,12 @@ GUIDANCE = 8.0
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the networks get beside x_t, the same in every step.
+    """The inputs of the networks besides x_t, the same in every step.
 
     Attributes:
         prompt: (N, L, D) from the visual encoder.
         embedded: (N, D, h, w) the crop, embedded by the spatial encoder.
-        guidance: (N, width), where the UNet has it.
+        guidance: (N, width); None if the UNet takes none.
     """
 
     prompt: Tensor
@@ -97,7 +97,7 @@ class InterLCM(nn.Module):
         return {name: getattr(self, name) for name in names}
 
     def compile_networks(self, **options: Any) -> None:
-        """Let torch.compile make the large networks faster, at their first call with each shape, which takes minutes.
+        """Compile the large networks with torch.compile; their first call with each shape then takes minutes.
 
         options: of torch.compile, such as a backend.
         """
@@ -109,7 +109,7 @@ class InterLCM(nn.Module):
         return self.unet.device
 
     def prompt(self, lq: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1] -> (N, L, D), what the UNet attends to in place of a text."""
+        """(N, 3, H, W) in [-1, 1] -> (N, L, D), which takes the place of the UNet's text prompt."""
         return self.visual_encoder(image_tokens(self.clip, lq))
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class InterLCM(nn.Module):
         return Conditions(prompt.to(dtype), embedded, self.guidance_embedding(len(lq)))
 
     def evaluate(self, noisy: Tensor, timestep: int, given: Conditions) -> Tensor:
-        """`denoise` with the conditions at hand."""
+        """`denoise` with conditions that are computed already."""
         x = noisy.to(self.unet.dtype)
         # Filled on the device: diffusers would copy a number there, and wait.
         time = torch.full((len(x),), timestep, device=x.device)
@@ -149,19 +149,19 @@ class InterLCM(nn.Module):
         return schedule.consistency_estimate(self.scheduler, noisy, output.float(), timestep)
 
     def guidance_embedding(self, count: int) -> Tensor | None:
-        """(count, width) embedding of w = guidance - 1 (arXiv 2310.04378, section 4.3), if the UNet has it."""
+        """(count, width) embedding of w = guidance - 1 (arXiv 2310.04378, section 4.3); None if the UNet takes none."""
         width = self.unet.config.time_cond_proj_dim
         if width is None:
             return None
-        # 1000 w: the embedding is a timestep's, which runs to 1000.
+        # 1000 w: it is embedded like a timestep, which runs to 1000.
         w = torch.full((count,), (GUIDANCE - 1) * 1000, device=self.device)
         return get_timestep_embedding(w, width, downscale_freq_shift=1).to(self.unet.dtype)
 
     def unroll(self, lq: Tensor, steps: int, seeds: Sequence[int]) -> Tensor:
         """All steps, differentiable: crop (N, 3, H, W) in [-1, 1] -> restored latent (N, C, h, w), scaled.
 
-        The latent of the crop stands for the estimate at the first timestep; every later one is re-noised and
-        denoised (arXiv 2502.02215, algorithm 1).
+        The latent of the crop serves as the estimate at the first timestep; at every later one the estimate is
+        re-noised and denoised (arXiv 2502.02215, algorithm 1).
         """
         if len(seeds) != len(lq):
             raise ValueError(f"{len(seeds)} seeds for {len(lq)} faces")
@@ -196,7 +196,7 @@ class InterLCM(nn.Module):
         """
         f = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent
         if lq.ndim != 4 or lq.shape[1] != 3 or not all(lq.shape) or lq.shape[2] % f or lq.shape[3] % f:
-            raise ValueError(f"lq is {tuple(lq.shape)}; restore wants (N, 3, H, W), H and W multiples of {f}")
+            raise ValueError(f"lq is {tuple(lq.shape)}; restore needs (N, 3, H, W), H and W multiples of {f}")
         lq = lq.float()
         restored = self.decode(self.unroll(lq, steps, seeds if seeds is not None else [0] * len(lq)))
         restored = interlcm_color_fix.fix_color(restored, lq, color_fix)

@@ -1,6 +1,6 @@
 """LPIPS, the perceptual distance of Zhang and others (CVPR 2018, arXiv 1801.03924): training loss and metric alike.
 
-The variant `vgg` of version 0.1. Its two files, under the names that they are published by, lie in a weights folder:
+The variant `vgg` of version 0.1. Its two files lie in a weights folder under their published names:
 
     metrics/vgg16-397923af.pth   torchvision's VGG16, trained on ImageNet; the classifier is not used
     metrics/vgg.pth              the linear heads of LPIPS
@@ -29,7 +29,7 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 class Perceptual(nn.Module):
     """Distance of pictures in the features of a frozen VGG16: 0 for equal ones, about 0.8 for unlike ones.
 
-    Without weights until they are loaded: `Perceptual.load` gives one that is ready.
+    It has no weights until they are loaded: `Perceptual.load` gives one that is ready.
     """
 
     shift: Tensor
@@ -77,7 +77,7 @@ class Perceptual(nn.Module):
 
 
 def fill(module: nn.Module, file: Path, prefix: str = "", names: dict[str, str] | None = None) -> None:
-    """Take a module's tensors from a checkpoint where they have a prefix or other names."""
+    """Fill a module from a checkpoint in which its tensors have a prefix or other names."""
     if not file.is_file():
         raise WeightsError(f"{file} is missing; get it with `interlcm weights pull --metrics`")
     state = read_checkpoint(file)

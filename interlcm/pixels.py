@@ -1,4 +1,4 @@
-"""Pixels of a picture to the model's tensors and back."""
+"""Convert pixels of a picture to the model's tensors and back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ UINT8 = np.dtype(np.uint8)
 
 def to_tensor(pixels: npt.NDArray[Any], device: torch.device | str = "cpu") -> Tensor:
     """(..., H, W, 3) uint8, or uint16 over its full range, to (..., 3, H, W) float32 in [-1, 1] on the device."""
-    # A copy, for what comes out of Arrow is read-only, of which PyTorch warns.
+    # A copy: arrays from Arrow are read-only, and PyTorch warns about those.
     values = upload(torch.from_numpy(np.array(pixels, order="C")), torch.device(device)).float()
     return values.movedim(-1, -3) / (np.iinfo(pixels.dtype).max / 2) - 1
 
 
 def to_pixels(pictures: Tensor, kind: np.dtype = UINT8) -> npt.NDArray[Any]:
-    """(..., 3, H, W) in [-1, 1], clamped to it, to (..., H, W, 3) of uint8 or uint16, rounded."""
+    """(..., 3, H, W), clamped to [-1, 1], to (..., H, W, 3) uint8 or uint16, rounded."""
     levels = ((pictures.clamp(-1, 1) + 1) * (np.iinfo(kind).max / 2)).round()
     # PyTorch has few operations on uint16.
     whole = levels.to(torch.uint8 if kind == np.uint8 else torch.int32)

@@ -21,7 +21,7 @@ MIN_STEPS, MAX_STEPS = 2, 4
 def timesteps(scheduler: LCMScheduler, steps: int) -> list[int]:
     """Timesteps of a run, noisiest first: 4 -> [999, 759, 499, 259]. ValueError unless 2 <= steps <= 4.
 
-    The first one is only the place of the LQ latent; no network runs there (arXiv 2502.02215, section 3.1).
+    The LQ latent enters at the first one; no network runs there (arXiv 2502.02215, section 3.1).
     """
     if not MIN_STEPS <= steps <= MAX_STEPS:
         raise ValueError(f"steps is {steps}; InterLCM runs with {MIN_STEPS} to {MAX_STEPS}")
@@ -31,7 +31,7 @@ def timesteps(scheduler: LCMScheduler, steps: int) -> list[int]:
 
 def add_noise(scheduler: LCMScheduler, clean: Tensor, noise: Tensor, timestep: int) -> Tensor:
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (arXiv 2006.11239, equation 4); shapes (N, C, h, w)."""
-    alpha_bar = scheduler.alphas_cumprod[timestep]  # stays on the CPU: a number, which no device waits for
+    alpha_bar = scheduler.alphas_cumprod[timestep]  # stays on the CPU: no device waits for a number
     return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
 
 
@@ -40,7 +40,7 @@ def consistency_estimate(scheduler: LCMScheduler, noisy: Tensor, output: Tensor,
 
     Args:
         noisy: (N, C, h, w) x_t.
-        output: (N, C, h, w) what the UNet predicted: noise or x_0, as `scheduler.config.prediction_type` says.
+        output: (N, C, h, w) the UNet's prediction: noise or x_0, as `scheduler.config.prediction_type` says.
     """
     alpha_bar = scheduler.alphas_cumprod[timestep]
     match scheduler.config.prediction_type:
@@ -57,8 +57,8 @@ def consistency_estimate(scheduler: LCMScheduler, noisy: Tensor, output: Tensor,
 def face_noise(seeds: Sequence[int], shape: Sequence[int], draws: int) -> Tensor:
     """Noise for each re-noising, drawn face by face: float32 (draws, N, *shape) on the CPU.
 
-    Face i takes its draws in step order from its own `torch.Generator` seeded with `seeds[i]`, so it is the same
-    whatever batch, worker or device it meets.
+    Face i draws in step order from its own `torch.Generator` seeded with `seeds[i]`, so its noise does not depend
+    on batch, worker or device.
     """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     faces = [torch.stack([torch.randn(tuple(shape), generator=g) for _ in range(draws)]) for g in generators]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-# ControlNet's own widths: each step after the first halves the crop, so three steps make 512 px into 64.
+# ControlNet's own widths: each step after the first halves the crop, so three steps reduce 512 px to 64.
 CONDITIONING_CHANNELS = (16, 32, 96, 256)
-# Stands where the encoder embeds its crop while it runs on one that is embedded. One for all: to torch.compile another
-# module would be another network.
+# Replaces the encoder's embedding of the crop while it runs on an embedded one. One module for all: torch.compile takes
+# a different module for a different network.
 EMBEDDED = nn.Identity()
 
 
@@ -20,7 +20,7 @@ def spatial_encoder_for(
     The guidance embedding of an LCM is left out: the published spatial encoder starts from SD 1.5, which has none.
 
     Args:
-        unet: the denoising network that the residuals are for.
+        unet: the denoising network that takes the residuals.
         conditioning_channels: widths of the crop embedding; `len - 1` of them halve the crop, which must bring it
             to the latent's size (three halvings for f = 8).
     """
@@ -31,9 +31,9 @@ def spatial_encoder_for(
 
 
 def embed(encoder: ControlNetModel, lq: Tensor) -> Tensor:
-    """What no step changes: crop (N, 3, H, W) in [-1, 1] -> (N, D, h, w), which the encoder adds to its features.
+    """Embed the crop for all steps: (N, 3, H, W) in [-1, 1] -> (N, D, h, w), which the encoder adds to its features.
 
-    A crop in [-1, 1], not in [0, 1] as ControlNets usually want it.
+    The crop is in [-1, 1], where ControlNets usually take [0, 1].
     """
     return encoder.controlnet_cond_embedding(lq)
 
@@ -46,7 +46,7 @@ def structure(
     Args:
         noisy: (N, C, h, w) latent at `timestep`, which is (N,).
         prompt: (N, L, D) prompt embedding from the visual encoder.
-        embedded: what `embed` makes of the crop. diffusers would do that again in each step, at the crop's full size.
+        embedded: the result of `embed`. diffusers would embed the crop again in each step, at its full size.
     """
     embedding = encoder.controlnet_cond_embedding
     encoder.controlnet_cond_embedding = EMBEDDED

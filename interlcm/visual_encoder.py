@@ -107,10 +107,10 @@ class VisualEncoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, image_tokens: Tensor) -> Tensor:
-        """(N, tokens, lengths[-1]) -> (N, embeddings, lengths[-1]); ValueError when the shape is another."""
+        """(N, tokens, lengths[-1]) -> (N, embeddings, lengths[-1]); ValueError for any other shape."""
         expected = (self.config["tokens"], self.config["lengths"][-1])
         if tuple(image_tokens.shape[1:]) != expected:
-            raise ValueError(f"image tokens are {tuple(image_tokens.shape[1:])}, the visual encoder wants {expected}")
+            raise ValueError(f"image tokens are {tuple(image_tokens.shape[1:])}, the visual encoder needs {expected}")
         x = image_tokens
         for block in self.blocks:
             x = block(x)

@@ -1,4 +1,4 @@
-"""A start for small models: before any training they return their input, so training can only add to it.
+"""Initial weights of small models: before any training they return their input, so training can only add to it.
 
 Every network here ends in group norm, SiLU and a convolution. The norm takes away the level and contrast that a picture
 must keep, and a small network needs thousands of steps to find a way around that. So a few channels are set by hand:
@@ -24,7 +24,7 @@ def start_as_identity(model: InterLCM) -> None:
     """Set the VAE to the identity, and the estimate of x_0 to the latent of the crop, whatever the noisy latent is."""
     start_vae(model.vae)
     unet, control = model.unet, model.spatial_encoder
-    for conv_in in (unet.conv_in, control.conv_in):  # these channels are the crop's alone
+    for conv_in in (unet.conv_in, control.conv_in):  # these channels hold only the crop
         forget_colors(conv_in)
     embedding = control.controlnet_cond_embedding
     copy_colors(embedding.conv_in)
@@ -75,15 +75,15 @@ def add_constants(conv: nn.Conv2d) -> None:
 
 
 def still(block: ResnetBlock2D) -> None:
-    """Make a residual block that adds nothing."""
+    """Make a residual block add nothing."""
     nn.init.zeros_(block.conv2.weight)
     nn.init.zeros_(block.conv2.bias)
 
 
 def read_colors(norm: nn.GroupNorm, conv: nn.Conv2d, scale: float = 1.0) -> None:
-    """Undo group norm and SiLU for the colours: the constants tell how the norm has shifted and scaled them.
+    """Undo group norm and SiLU for the colours: the constants show how the norm has shifted and scaled them.
 
-    The norm's deviation is sqrt(4 * 8^2 / channels), for the constants outweigh all else.
+    The norm's deviation is sqrt(4 * 8^2 / channels), because the constants outweigh all else.
     """
     deviation = float((LEVELS.square().sum() / norm.num_channels).sqrt())
     carried = [0, 1, 2, *CONSTANTS]

@@ -49,10 +49,10 @@ __all__ = [
 ]
 
 
-# safetensors makes files that their owner alone can read; weights are shared by the users of a cluster.
+# safetensors makes files that only their owner can read, but the users of a cluster share weights.
 READABLE = 0o644
 
-NAMES_SHOWN = 3  # of the keys in an error
+NAMES_SHOWN = 3  # keys that an error names
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -62,7 +62,7 @@ def load_components(folder: Path, variant: str) -> dict[str, Any]:
 
     Returns:
         unet, vae, spatial_encoder, visual_encoder, clip and scheduler: the arguments of `InterLCM`.
-        WeightsError when a part is missing, is not what the index says, or holds other keys than its module.
+        WeightsError if a part is missing, does not match the index, or lacks its module's keys or has others.
     """
     refuse(folder, verify(folder, variant))
     with quiet_libraries():
@@ -81,7 +81,7 @@ def load_lcm(folder: Path) -> dict[str, Any]:
 
 
 def refuse(folder: Path, problems: Sequence[str]) -> None:
-    """WeightsError with the first of the problems, if there are any."""
+    """Raise WeightsError with the first of the problems, if there are any."""
     if problems:
         others = len(problems) - 1
         more = f" (and {others} more: `interlcm weights verify {folder}`)" if others else ""
@@ -98,7 +98,7 @@ def read_lcm(folder: Path) -> dict[str, Any]:
 
 
 def load_diffusers(cls: Any, folder: Path) -> Any:
-    # low_cpu_mem_usage would leave tensors without storage where a key is missing.
+    # low_cpu_mem_usage would leave tensors of missing keys without storage.
     return load_strictly(cls, folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
 
 
@@ -145,12 +145,12 @@ def check_state(module: nn.Module, state: Mapping[str, torch.Tensor], file: Path
     wrong = [key for key in own if own[key].shape != state[key].shape]
     if wrong:
         here, wanted = tuple(state[wrong[0]].shape), tuple(own[wrong[0]].shape)
-        shapes = f"{named(wrong, 'key')} of another shape ({here}, wanted {wanted})"
+        shapes = f"{named(wrong, 'key')} of a different shape ({here}, wanted {wanted})"
         raise WeightsError(f"{file} has {shapes}; it belongs to a different model; pull or convert it again")
 
 
 def check_keys(source: Path, missing: Any, unexpected: Any) -> None:
-    """WeightsError that counts missing and unexpected keys and names the first of each; nothing when none."""
+    """Raise WeightsError, which counts missing and unexpected keys and names the first of each, if there are any."""
     found = [f"lacks {named(missing, 'key')}"] if missing else []
     found += [f"has {named(unexpected, 'unexpected key')}"] if unexpected else []
     if found:
@@ -167,7 +167,7 @@ def named(keys: Any, noun: str) -> str:
 
 @contextmanager
 def one_line(source: Path) -> Iterator[None]:
-    """What a library says of a part that it cannot read becomes one line."""
+    """Turn a library's error about an unreadable part into one line."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
@@ -177,7 +177,7 @@ def one_line(source: Path) -> Iterator[None]:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No progress bars, and no reports of keys: `check_keys` makes errors of them."""
+    """No progress bars, and no reports about keys: `check_keys` turns those into errors."""
     levels = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
     bar = transformers_logging.is_progress_bar_enabled()
     diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)
@@ -210,7 +210,7 @@ def save_components(
         variant: name of the files in visual_encoder/ and spatial_encoder/.
         components: what `load_components` returns.
         image_size: side of the crops the weights were trained on, px.
-        steps: step counts that the variant serves, the first step included.
+        steps: step counts that the variant supports, the first step included.
         task: restore, colorize or inpaint.
         licence, origin: of these weights, for the index.
     """
@@ -252,7 +252,7 @@ def write_encoder(folder: Path, variant: str, module: Any, state: Mapping[str, t
 
 
 def tidy_config(config: Path) -> None:
-    """Drop the place a module was loaded from: it differs from machine to machine and says nothing of it."""
+    """Drop the path a module was loaded from: it differs between machines and does not describe the module."""
     settings = json.loads(config.read_bytes())
     settings.pop("_name_or_path", None)
     config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -265,4 +265,4 @@ def refuse_shared_change(folder: Path, index: dict[str, Any], variant: str, part
     changed = [part["path"] for part in parts if before.get(part["path"], part["sha256"]) != part["sha256"]]
     if others and changed:
         held = ", ".join(others)
-        raise WeightsError(f"{folder} holds {held} with another {changed[0]}; save into another folder")
+        raise WeightsError(f"{folder} holds {held} with a different {changed[0]}; save into another folder")

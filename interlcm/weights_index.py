@@ -1,4 +1,4 @@
-"""The list of a weights folder, model_index.json: which parts there are, and whether they are what it says.
+"""model_index.json, the list of the parts of a weights folder, and whether the files match it.
 
     {"format": 1, "image_size": 512,
      "variants": {"3step": {"steps": [2, 3, 4], "task": "restore"}},
@@ -34,9 +34,9 @@ SHARED = (
     "spatial_encoder/config.json",
 )
 ENCODERS = ("visual_encoder", "spatial_encoder")
-# Here loaders choose files by name, so a file that nobody listed could be used without having been checked.
+# Here loaders choose files by name, so a file that is not listed could be used unchecked.
 CLOSED_FOLDERS = ("lcm", "clip", "face", "background", "metrics")
-NOT_THE_MODEL = ("face/", "background/", "metrics/")  # what of these is used, does not change what the model does
+NOT_THE_MODEL = ("face/", "background/", "metrics/")  # these files do not change the model's results
 GET = "get it with `interlcm weights pull` or `interlcm weights convert`"
 PUBLISHED_VARIANTS: dict[str, dict[str, Any]] = {
     "3step": {"steps": [2, 3, 4], "task": "restore"},
@@ -70,7 +70,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def parse_index(data: bytes, name: str) -> dict[str, Any]:
-    """The index in `data`; WeightsError, naming the file as `name`, when it is not one this version reads."""
+    """The index in `data`; WeightsError, naming the file as `name`, if this version cannot read it."""
     try:
         index: dict[str, Any] = json.loads(data)
         form, parts, variants = index["format"], index["parts"], index["variants"]
@@ -93,7 +93,7 @@ def is_inside(path: str) -> bool:
 
 
 def merge_index(index: dict[str, Any], parts: Iterable[dict[str, Any]], variants: dict[str, Any]) -> dict[str, Any]:
-    """`index` with `parts` and `variants` added; those of the same path or name are replaced."""
+    """`index` with `parts` and `variants` added; those with the same path or name are replaced."""
     merged = {part["path"]: part for part in [*index["parts"], *parts]}
     return {
         **index,
@@ -128,7 +128,7 @@ def parts_of(index: dict[str, Any], variant: str) -> list[dict[str, Any]]:
     """The parts that `variant` uses, in order of path; WeightsError when the folder has no such variant."""
     if variant not in index["variants"]:
         there = ", ".join(index["variants"]) or "none"
-        raise WeightsError(f"these weights have no variant {variant!r} (there: {there}); pull or convert it")
+        raise WeightsError(f"these weights have no variant {variant!r} (they have: {there}); pull or convert it")
     return [part for part in index["parts"] if part.get("variant") in (None, variant)]
 
 
@@ -140,8 +140,8 @@ def verify(folder: Path, variant: str | None = None) -> list[str]:
         variant: check what this variant uses; everything when None.
 
     Returns:
-        One line per problem, naming the file and the remedy; empty when every part is there, is listed and
-        has its sha256. WeightsError when there is no readable index or no such variant.
+        One line per problem, naming the file and the remedy; empty if every part is there, is listed and
+        matches its sha256. WeightsError if there is no readable index or no such variant.
     """
     index = read_index(folder)
     parts = index["parts"] if variant is None else parts_of(index, variant)
@@ -167,13 +167,13 @@ def part_problem(folder: Path, part: dict[str, Any]) -> str | None:
 
 
 def loose_files(folder: Path) -> list[str]:
-    """Paths of the files, hidden ones apart, that lie where only listed files may lie."""
+    """Paths of all files, except hidden ones, in folders that may hold only listed files."""
     found = (file for name in CLOSED_FOLDERS for file in sorted((folder / name).rglob("*")))
     return [file.relative_to(folder).as_posix() for file in found if file.is_file() and not file.name.startswith(".")]
 
 
 def digest(folder: Path, variant: str) -> str:
-    """sha256 over path and sha256 of the parts that make the model of `variant`; NOT_THE_MODEL does not count."""
+    """sha256 over path and sha256 of the parts of the model of `variant`; NOT_THE_MODEL is left out."""
     parts = parts_of(read_index(folder), variant)
     lines = sorted(f"{p['path']} {p['sha256']}\n" for p in parts if not p["path"].startswith(NOT_THE_MODEL))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

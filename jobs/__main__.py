@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 it could not be completed, 2 wrong usage, 130 interrupted.
 
     Errors that a user can cause (wrong usage, and this project's own exceptions) are one line on stderr. Anything else
-    is a bug, and its traceback is wanted.
+    is a bug and keeps its traceback.
     """
     try:
         if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             open_settings()
         code = app(arguments, prog_name="interlcm", standalone_mode=False)
-        if code == 130:  # what typer makes of Ctrl-C; a command that says more itself exits
+        if code == 130:  # typer's code for Ctrl-C; commands with a message of their own exit themselves
             code = _say("interrupted; start the same command again to continue", 130)
     except typer.TyperException as error:
         code = _wrong_usage(error)
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit. A stage that is in the middle of a call keeps its thread busy in C++, which an orderly exit would crash."""
+    """Exit, at once if a stage is in the middle of a call: its thread is busy in C++ and would crash an orderly one."""
     here = sys.modules.get("pipeline.run.here")
     if here is not None and here.working():
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`interlcm demo`: the whole way on a small sample archive."""
+"""`interlcm demo`: a whole run on a small sample archive."""
 
 import io
 import tarfile

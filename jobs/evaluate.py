@@ -64,7 +64,7 @@ def evaluate(
 
     HQ and --lq: pairs. HQ alone: degraded first. --lq alone: real-world pictures, no-reference metrics.
     Neither: ten crops of a portrait (Grace Hopper's, U.S. Navy, public domain) that no weights here were trained on,
-    with blur 0.8 to 1.6 px, 1x to 2x down, noise as the table says, JPEG quality 60 to 90.
+    with blur 0.8 to 1.6 px, downsampling 1x to 2x, noise as in the table, JPEG quality 60 to 90.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def evaluate(
         check_grid(grid)
     if not hq and not lq:
         if output or metric_weights:
-            raise typer.BadParameter("the portrait has neither --output nor --metric-weights: name HQ sources or --lq")
+            raise typer.BadParameter("the portrait takes no --output and no --metric-weights: name HQ sources or --lq")
         from jobs import portrait
 
         portrait.show(weights, steps or 4, color_fix, grid)
@@ -125,7 +125,7 @@ def run(
     from pipeline.run import prepare
     from pipeline.weights.local import weights_folder
 
-    # Wrong weights, settings or sources show before a cluster is started.
+    # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
     metrics_folder = weights_folder(Settings(weights=metric_weights))
     networks.check(metrics_folder)
@@ -156,17 +156,17 @@ def run(
 
 
 def check_grid(grid: Path) -> None:
-    """typer.BadParameter before any work when the picture could not be written after it."""
+    """typer.BadParameter, before any work, if the picture cannot be written."""
     from PIL import Image
 
     if grid.suffix.lower() not in Image.registered_extensions():
-        raise typer.BadParameter(f"--grid {grid}: name it after a format of pictures, such as grid.png")
+        raise typer.BadParameter(f"--grid {grid}: give it the suffix of a picture format, such as grid.png")
     if not grid.absolute().parent.is_dir():
         raise typer.BadParameter(f"--grid {grid}: there is no folder {grid.absolute().parent}")
 
 
 def degradations_of(preset: str) -> "tuple[Degradation, ...]":
-    """What a training preset makes LQ faces with."""
+    """The degradations of a training preset."""
     from interlcm.degradation import Degradation
     from jobs.train import read_preset
     from pipeline.training.settings import TrainingSettings, made
@@ -178,7 +178,7 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
 
 
 def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
-    """How many pairs there are, and the names of what has no partner."""
+    """Print the number of pairs, and the names of files without a partner."""
     from pipeline.archives.names import printable
 
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
@@ -198,7 +198,7 @@ def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
 
 
 def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> None:
-    """One line for each metric: the LQ faces, the restored ones; then what was left out."""
+    """Print one line for each metric, with LQ and restored faces; then what was left out."""
     from pipeline.evaluation.schema import METRICS
 
     print(f"{'':20}{'LQ input':>26}{'restored':>26}")

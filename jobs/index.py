@@ -1,4 +1,4 @@
-"""`interlcm index`: the list of what there is to do."""
+"""`interlcm index`: the list of the members to restore."""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
     from pipeline.index.sources import expand
 
     limits = thresholds("--limit", Limits(), limit or [])
-    found = expand(sources, storage.canonical(output))  # a wrong source shows before the imports below
+    found = expand(sources, storage.canonical(output))  # reports a wrong source before the imports below
 
     from pipeline.cluster import connect as cluster
     from pipeline.index.build import build_index

@@ -1,4 +1,4 @@
-"""`interlcm manifest`: care of the table of results."""
+"""`interlcm manifest`: maintenance of the table of results."""
 
 import typer
 

@@ -32,7 +32,7 @@ Limit = Annotated[
 
 
 def from_file(context: typer.Context, file: Path | None) -> Path | None:
-    """Take options from a YAML file: each is the default of the option of its name, so what is typed wins."""
+    """Take defaults of options from a YAML file, so typed options win."""
     if file is None:
         return None
     try:
@@ -62,7 +62,7 @@ Config = Annotated[
 
 
 def thresholds(option: str, defaults: Thresholds, given: list[str]) -> Thresholds:
-    """A dataclass of numbers with what NAME=VALUE options change; typer.BadParameter names those that there are."""
+    """A dataclass of numbers, changed by NAME=VALUE options; typer.BadParameter lists the valid names."""
     known: dict[str, Any] = asdict(defaults)  # type: ignore[call-overload]
     for item in given:
         name, _, text = item.partition("=")

@@ -36,7 +36,7 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
 
     gpus = cluster.gpus()
     each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
-    # A cluster that was joined may have its GPU nodes still to come.
+    # The GPU nodes of a joined cluster may not have started yet.
     if each > gpus and not cluster.joined():
         raise typer.BadParameter(f"--gpus-per-actor {each:g}: the cluster has {gpus:g} GPUs; give 0 to use the CPU")
     default = max(1, int(gpus / each)) if each else 1
@@ -53,13 +53,13 @@ def in_words_of(resources: "Resources") -> str:
     return f"{low if low == high else f'{low} to {high}'}, {device}"
 
 
-# From so many photos on, a run on one machine uses Ray: docs/performance.md has the measurement behind it.
+# Number of photos from which a run on one machine uses Ray; measured in docs/performance.md.
 RAY_PHOTOS = 1000
-RAY_ARCHIVES = 64  # ... and from so many archives on, their index is built there: listing a tar keeps one core busy
+RAY_ARCHIVES = 64  # ... and of archives from which their index is built there: listing a tar keeps one core busy
 
 
 def ray_from(engine: str, resources: "Resources") -> tuple[float, str]:
-    """From how many photos on a run uses Ray, and the reason where their number does not matter."""
+    """The number of photos from which a run uses Ray, and the reason if the number does not matter."""
     from pipeline.cluster import connect as cluster
 
     several = resources.max_actors > 1

@@ -1,4 +1,4 @@
-"""The held-out portrait: how much of a known degradation weights take away again, for weights without a test set."""
+"""The held-out portrait: how much of a known degradation weights remove, if there is no test set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Result:
     """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop.
 
-    `delta_e` is the mean over the pixels, `cast` that of the mean colours. `delta_e_grainless` is what the input would
-    have without its noise: what is left to somebody who takes away all of the grain and nothing else.
+    `delta_e` is the mean over the pixels, `cast` compares the mean colours. `delta_e_grainless` is that of the input
+    without its noise: the result of removing all of the grain and nothing else.
     """
 
     noise: str
@@ -39,7 +39,7 @@ STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 
 
 def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
-    """Print the table of all noise levels; the grid is that of the first."""
+    """Print the table of all noise levels; the grid shows the first."""
     from interlcm import InterLCM
     from pipeline.config.settings import Settings
     from pipeline.weights.local import weights_folder

@@ -13,14 +13,14 @@ from jobs.status import in_words
 if TYPE_CHECKING:
     from pipeline.run.attempt import Progress
 
-LOG_EVERY = 10.0  # seconds between progress lines where the output is no terminal
-BAR_EVERY = 1.0  # seconds between changes of the text of a bar
+LOG_EVERY = 10.0  # seconds between progress lines if the output is not a terminal
+BAR_EVERY = 1.0  # seconds between updates of a bar's text
 
 
 def show(steps: "Iterator[Progress]") -> None:
     """A bar on a terminal; elsewhere a line at the start, one every ten seconds, and one at the end.
 
-    steps: yields the same object each time. What it says is shown while the next step is waited for, too.
+    steps: yields the same object each time. It is also shown again while the next step takes long.
     """
     if sys.stdout.isatty():
         return show_bar(steps)
@@ -37,7 +37,7 @@ def show(steps: "Iterator[Progress]") -> None:
 
 
 def show_bar(steps: "Iterator[Progress]") -> None:
-    """The line of a log, a bar, and the remaining time; at the end the elapsed time."""
+    """The progress line, a bar and the remaining time; at the end the elapsed time."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -57,7 +57,7 @@ def show_bar(steps: "Iterator[Progress]") -> None:
 
 @contextmanager
 def repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Inside this block, `work` is done every so many seconds, in a thread."""
+    """Inside this block, a thread runs `work` every `seconds` seconds."""
     over = threading.Event()
 
     def repeat() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# What curators ask most. Faces are compared by identity where there are weights for it, else pixel by pixel.
+# The most frequent queries. Faces are compared by identity if there are weights for it, else pixel by pixel.
 QUESTIONS = {
     "--worst": """
         SELECT member, face_index, round(identity_similarity::DOUBLE, 3) AS identity_similarity,
@@ -94,7 +94,7 @@ def query(
     asked = [name for name, given in {"SQL": bool(sql), **ready, "--describe": describe}.items() if given]
     if len(asked) != 1:
         given = " and ".join(asked) or "nothing"
-        raise typer.BadParameter(f"{given} to ask: give one of SQL, {', '.join(ready)}, --describe")
+        raise typer.BadParameter(f"{given} given: give exactly one of SQL, {', '.join(ready)}, --describe")
     from pipeline import storage
     from pipeline.manifest.query import columns, reading, run
     from pipeline.storage.output import check_not_in_run

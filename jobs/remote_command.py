@@ -1,4 +1,4 @@
-"""A command for a cluster: find here what would otherwise fail there."""
+"""Check a command for a cluster here, where mistakes show before it is sent."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path o
 
 
 def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
-    """The words of a command as the cluster needs them, and the file that --config named, which has to go along.
+    """The words of a command for the cluster, and the file of --config, which has to be sent along.
 
     root: the click group of all commands.
 
-    Raises typer's errors for wrong usage and for places that a cluster has not, StorageError for a URI with a secret.
+    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a URI with a secret.
     """
     values = parameters(words, root)
     config = values.pop("config", None)
@@ -24,7 +24,7 @@ def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
 
 
 def parameters(words: list[str], root: Any) -> dict[str, Any]:
-    """What a command would be called with; typer's own errors when the words are wrong."""
+    """The parameters of a command; raises typer's own errors if the words are wrong."""
     command, context = root, root.make_context("interlcm", list(words))
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(context, words)
@@ -33,7 +33,7 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
 
 
 def check(name: str, value: Any) -> None:
-    """One value of a parameter. Everything in a command is shown around, and a job's disk goes with its cluster."""
+    """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
     from pipeline.config.settings import DEMO
     from pipeline.storage.errors import check_no_secret
 
@@ -45,13 +45,13 @@ def check(name: str, value: Any) -> None:
     check_no_secret(value)
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
-            f"{value}: a plain path would be on a disk of the cluster, which goes with it; give a URI (s3://...), or "
+            f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "
             "file:///... for a folder that every node mounts"
         )
 
 
 def with_config(words: list[str]) -> list[str]:
-    """The words with the place of the config file on the cluster."""
+    """The words with the path of the config file on the cluster."""
     from pipeline.cluster.submission import CONFIG
 
     apart = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]

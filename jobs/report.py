@@ -54,7 +54,7 @@ def report(
 
 
 def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:
-    """Make the pictures and say how it goes; returns the photos that have none, each with the reason."""
+    """Make the pictures and print progress; returns the photos without pictures, each with the reason."""
     from pipeline.report.build import CopyProgress, copy_pictures
 
     progress, shown = CopyProgress(0), -1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.config.settings import Settings
     from pipeline.run.estimate import Estimate
 
-# A photo_id is a digest, so the first ones are a random choice that stays the same.
+# A photo_id is a digest, so the first ones are a random but stable choice.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
 Engine = Literal["auto", "here", "ray"]
@@ -147,12 +147,12 @@ def restore(
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of a run.
+    """A user's request for a run.
 
     Attributes:
         sources, output, settings: which photos, where to, and how.
         actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
-        gpus_per_actor: 0 for the CPU; None: 1 where there are GPUs.
+        gpus_per_actor: 0 for the CPU; None: 1 if there are GPUs.
         batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
         where: SQL condition; only photos that match.
         keys: files of the C2PA key and its certificate chain.
@@ -217,7 +217,7 @@ def run(request: Request) -> int:
 
 
 def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":
-    """The signer of key and certificate chain, tried. Raises SigningError."""
+    """A tested signer with key and certificate chain. Raises SigningError."""
     if keys is None:
         return None
     from pipeline.provenance.signing import load_signing
@@ -234,7 +234,7 @@ def expected(found: "Estimate", resources: "Resources") -> str:
     return "\n".join(
         [
             f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
-            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), done and not written",
+            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), restored but not written",
             f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
             f"fetch, detect, publish: {found.cpu_hours:.2f} CPU hours",
         ]

@@ -101,7 +101,7 @@ def next_step(output: str, pace: "Status") -> list[str]:
 
 
 def progress_line(pace: "Status") -> str:
-    """For logs."""
+    """A line for logs."""
     found = pace.counts
     done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"
     rate = f", {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""

@@ -152,13 +152,13 @@ def connect(address: str) -> "Jobs":
 
 
 def say_what_was_sent(sent: dict[str, str], kept: list[str]) -> None:
-    """The names of the storage settings, never their values."""
+    """Print the names of the storage settings, never their values."""
     if sent:
         print(f"storage settings sent, encrypted: {', '.join(sorted(sent))}")
     if kept:
-        print(f"not sent, they are about this machine: {', '.join(kept)}")
+        print(f"not sent because they concern this machine: {', '.join(kept)}")
     if "AWS_SESSION_TOKEN" in sent:
-        print("AWS_SESSION_TOKEN ends in some hours: for longer jobs give the nodes a role, and --no-credentials")
+        print("AWS_SESSION_TOKEN expires in some hours; for longer jobs give the nodes a role and use --no-credentials")
 
 
 def wait(jobs: "Jobs", job_id: str) -> None:
@@ -172,7 +172,7 @@ def wait(jobs: "Jobs", job_id: str) -> None:
 
 
 def show(pieces: Iterator[str]) -> None:
-    """Print a log as it comes; on a terminal lines of progress take each other's place."""
+    """Print a log as it comes; on a terminal each progress line replaces the one before."""
     terminal, text, replaceable = sys.stdout.isatty(), "", False
     for piece in pieces:
         *lines, text = (text + piece).split("\n")
@@ -184,7 +184,7 @@ def show(pieces: Iterator[str]) -> None:
 
 
 def interrupted(jobs: "Jobs", job_id: str) -> NoReturn:
-    """After Ctrl-C: stop the job or leave it. Nobody to ask: leave it."""
+    """After Ctrl-C: stop the job or leave it running, as the user answers; without a terminal leave it."""
     answer = ""
     if sys.stdin.isatty() and sys.stdout.isatty():
         try:
@@ -201,7 +201,7 @@ def interrupted(jobs: "Jobs", job_id: str) -> NoReturn:
 
 
 def exit_code(found: "JobDetails") -> int:
-    """The command's own; 1 with a line where the job ended in another way."""
+    """The command's own; 1, with a message, if the job ended in another way."""
     code = found.driver_exit_code
     if found.status.value == "STOPPED":
         reason = "stopped; start the same command again to continue"

@@ -68,7 +68,7 @@ def train(
 
 
 def train_demo(settings: dict[str, Any], output: Path) -> None:
-    """VAE, prior and encoders of small weights; a run that was stopped goes on from its last report."""
+    """Train VAE, prior and encoders of small weights; a stopped training continues from its last report."""
     import torch
 
     from interlcm import demo_training
@@ -101,7 +101,7 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
 
 
 def same_preset(path: Path, settings: dict[str, Any]) -> None:
-    """Remember the preset that the stages in a folder come from; BadParameter when it was another."""
+    """Record the preset of the stages in a folder; BadParameter if it was a different one."""
     import yaml
 
     if not path.exists():
@@ -129,11 +129,11 @@ def read_preset(preset: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if isinstance(settings, dict) and "recipe" in settings:
-        return settings  # of the encoders' training, which checks it itself
+        return settings  # for the encoders' training, which checks it itself
     missing = [key for key in KEYS if not isinstance(settings, dict) or key not in settings]
     if missing:
         example = PRESETS / "demo.yaml"
-        raise typer.BadParameter(f"{path}: a preset needs {', '.join(missing)}; begin with a copy of {example}")
+        raise typer.BadParameter(f"{path}: a preset needs {', '.join(missing)}; start from a copy of {example}")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""`interlcm train` with a preset that trains the encoders: progress and last words."""
+"""`interlcm train` with a preset that trains the encoders: progress and final message."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ def train_encoders(
     cluster.connect(actors=workers or 1)
     gpus = cluster.gpus()
     workers = workers or max(1, int(gpus))
-    if gpus and workers > gpus and not cluster.joined():  # a cluster may have its GPU nodes still to come
+    if gpus and workers > gpus and not cluster.joined():  # a cluster's GPU nodes may not have started yet
         raise typer.BadParameter(f"--workers {workers}: this machine has {gpus:g} GPUs")
     job = training.prepare(sources, output, weights, settings, unet)
     device = "one GPU each" if gpus else "on the CPU"
@@ -44,7 +44,7 @@ def train_encoders(
 
 
 def show(reports: Iterator[dict[str, Any]], iterations: int) -> list[str]:
-    """One line of progress, as `restore` shows it; the photos that could not be used."""
+    """Show progress in one line, as `restore` does; returns the photos that could not be used."""
     terminal, last, left_out = sys.stdout.isatty(), float("-inf"), []
     for report in reports:
         line, left_out = progress_line(report, iterations), report["left_out"]

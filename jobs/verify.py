@@ -1,4 +1,4 @@
-"""`interlcm verify`: whether restored files are still what the manifest says, and come out the same again."""
+"""`interlcm verify`: whether restored files still match the manifest, and come out the same again."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from jobs.options import Run
 if TYPE_CHECKING:
     from pipeline.verify.files import Verified
 
-LOG_EVERY = 10.0  # seconds between lines about a check that goes on
+LOG_EVERY = 10.0  # seconds between progress lines
 
 
 def verify(
@@ -44,11 +44,11 @@ def verify(
     if replay:
         show_again(output, replay, seed, found)
     found.check(output)
-    print(f"{output}: all is as the manifest says")
+    print(f"{output}: all files match the manifest")
 
 
 def show(steps: "Iterator[Verified]") -> "Verified":
-    """Print a line now and then, in the end the whole report."""
+    """Print progress now and then, and at the end the whole report."""
     last = time.monotonic()
     for found in steps:
         if time.monotonic() - last >= LOG_EVERY:
@@ -65,12 +65,12 @@ def show(steps: "Iterator[Verified]") -> "Verified":
 
 
 def show_again(output: str, count: int, seed: int, found: "Verified") -> None:
-    """Print what becomes of each photo that is restored again. VerifyError when one comes out otherwise."""
+    """Print the outcome of each photo that is restored again. VerifyError if one does not come out the same."""
     from pipeline.verify import replay as verify_replay
 
     replays = []
     for one in verify_replay.replay(output, count, seed):
         replays.append(one)
         print(f"replay: {one.outcome}: {one.uri}" + f" ({one.words})" * bool(one.words), flush=True)
-    found.check(output)  # a file that was changed since is the reason why its photo comes out otherwise
+    found.check(output)  # first: a changed file explains why its photo does not come out the same
     verify_replay.check(replays, output)

@@ -38,7 +38,7 @@ def pull(
         ),
     ] = False,
 ) -> None:
-    """Download the published weights from their official places, check them and list them.
+    """Download the published weights from their official sources, check them and list them.
 
     Several GB. Run it again to continue after an interruption, or to add a variant. The encoders of InterLCM
     are licensed CC BY-NC 4.0: not for commercial use.

@@ -39,7 +39,7 @@ def alternatives(
 
 
 def measured(name: str, command: list[str], photos: int) -> dict[str, Any]:
-    """The row of one command, with all that it starts."""
+    """The row of one command, counting all processes that it starts."""
     from pipeline.benchmark.processes import Watch
 
     begun = time.perf_counter()
@@ -53,7 +53,7 @@ def measured(name: str, command: list[str], photos: int) -> dict[str, Any]:
 
 
 def write_portraits(folder: Path, photos: int) -> None:
-    """JPEGs of the sample portraits, degraded like old scans, as the demo has them."""
+    """JPEGs of the sample portraits, degraded like old scans, as in the demo."""
     import io
     import tarfile
 

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: tables on the screen, and the same with machine and versions as JSON."""
+"""Output of a benchmark: tables on the screen, and the same with machine and versions as JSON."""
 
 import json
 import os
@@ -27,7 +27,7 @@ PACKAGES = ("interlcm", "torch", "diffusers", "ray", "pyarrow", "duckdb", "numpy
 
 @contextmanager
 def workplace(on: str) -> Iterator[str]:
-    """The folder to work in: a new one below `on`, or a temporary one of this machine, which is removed."""
+    """The folder to work in: a new one below `on`, or a temporary one on this machine, which is removed."""
     if on:
         from pipeline import storage
 
@@ -38,7 +38,7 @@ def workplace(on: str) -> Iterator[str]:
 
 
 def publish(tables: dict[str, Rows], to: str = "") -> None:
-    """Print each table under its title, and write all of them to `to`, if that is given."""
+    """Print each table under its title, and write all of them to `to`, if given."""
     from pipeline import storage
     from pipeline.storage.output import check_not_in_run
 
@@ -68,7 +68,7 @@ def numbers(option: str, text: str, least: int = 1) -> list[int]:
 
 
 def markdown(rows: Rows) -> str:
-    """A table that reads well on a terminal and goes into a page as it is."""
+    """A Markdown table that is also readable on a terminal."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([shown(row.get(name)) for name in names] for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(names))]
@@ -82,7 +82,7 @@ def markdown(rows: Rows) -> str:
 
 
 def shown(value: Any) -> str:
-    """Three digits are enough for a figure that was measured; a count has all of its own."""
+    """A measured figure with three digits, a count with all of its digits."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -108,7 +108,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, as Linux has it."""
+    """The processor's name, from Linux."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

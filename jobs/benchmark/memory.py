@@ -1,4 +1,4 @@
-"""`interlcm benchmark memory`: what a run's processes and Ray's object store hold while many photos pass."""
+"""`interlcm benchmark memory`: memory of a run's processes and of Ray's object store while many photos pass."""
 
 from typing import Annotated
 

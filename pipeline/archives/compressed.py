@@ -1,4 +1,4 @@
-"""Compressed tars as streams of decompressed bytes, read once and forward, that a bomb cannot blow up."""
+"""Compressed tars as streams of decompressed bytes, read once, forward, and protected against bombs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pipeline.storage.errors import storage_errors
 BLOCK = 4 << 20
 _SKIP = 1 << 20
 _XZ_BLOCK = 64 << 10
-# xz -9 keeps 64 MiB of what it unpacked, and a header may ask for 4 GiB. Zstandard is held to 128 MiB by its library.
+# xz -9 keeps 64 MiB of unpacked data, but a header may ask for 4 GiB. Zstandard's library limits itself to 128 MiB.
 _XZ_MEMORY = 256 << 20
 
 
 class _Xz(io.RawIOBase):
-    """Decompressed xz: lzma.LZMAFile, which cannot bound its memory. Streams may follow each other."""
+    """Decompressed xz, of one stream or several. lzma.LZMAFile cannot limit its memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -51,7 +51,7 @@ class _Xz(io.RawIOBase):
                 return len(data)
 
     def _next_stream(self) -> bytes:
-        """Bytes from the beginning of the next stream. Zeros may stand between two (file format 1.2, 2.2)."""
+        """The first bytes of the next stream. Zeros may separate two streams (file format 1.2, 2.2)."""
         rest = self._stream.unused_data.lstrip(b"\0")
         while not rest and (block := self._file.read(_XZ_BLOCK)):
             rest = block.lstrip(b"\0")
@@ -67,7 +67,7 @@ COMPRESSIONS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
 
 
 class _Packed(io.RawIOBase):
-    """The file itself. Its read errors are StorageErrors, so that they are not taken for damage in the archive."""
+    """The compressed file. Its read errors are StorageErrors, so they do not look like damage in the archive."""
 
     def __init__(self, uri: str, file: IO[bytes]) -> None:
         self._uri, self._file = uri, file
@@ -102,7 +102,7 @@ class Stream:
         return self._position
 
     def read(self, size: int) -> bytes:
-        """The next bytes, fewer at the end. Raises ArchiveError where they cannot, or must not, be decompressed."""
+        """The next bytes, fewer at the end. Raises ArchiveError if they cannot, or must not, be decompressed."""
         parts = []
         while size > 0 and (data := self._read(min(size, _SKIP))):
             parts.append(data)
@@ -120,13 +120,13 @@ class Stream:
         self._position += len(data)
         if self._position > max(RATIO_COUNTS_FROM, self._ratio * self._packed.taken):
             words = f"{self._packed.taken} bytes unpack to more than {self._ratio} times as many"
-            raise ArchiveError(f"{self._uri}: {words}: a bomb, or raise the limit", "too_compressed")
+            raise ArchiveError(f"{self._uri}: {words}; if it is not a bomb, raise the limit", "too_compressed")
         return data
 
 
 @contextmanager
 def decompressed(uri: str, format: str, limits: Limits, block: int = BLOCK) -> Iterator[Stream]:
-    """The decompressed stream of a compressed tar, which is opened once and asked for `block` bytes at a time."""
+    """The decompressed stream of a compressed tar, which is opened once and read `block` bytes at a time."""
     with storage.open_stream(uri, block) as file:
         yield Stream(uri, format, file, limits)
 

@@ -1,4 +1,4 @@
-"""What an archive holds, and how its names are spelled."""
+"""Members of archives, and why one cannot be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class ArchiveError(InterLCMError):
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of an archive, as its headers have it (nothing of it is trusted, paths above all).
+    """One entry of an archive, as its headers describe it. None of it is trusted, least of all the path.
 
-    path: the name as it is in the archive, spelled by `escape_name`
+    path: the name in the archive, spelled by `escape_name`
     kind: "file", "directory", "link" or "device"
     bytes: size when unpacked; stored_bytes: size in the archive
-    offset: byte where the data begin in a tar (a compressed one: in the decompressed stream), where the local
-        header begins in a zip, 0 in a folder
-    compression: "none", "deflate", or the name of one that cannot be read
-    crc32: of the data; None where the archive has none (all but zips)
+    offset: first byte of the data in a tar (in the decompressed stream if it is compressed), or of the local
+        header in a zip; 0 in a folder
+    compression: "none", "deflate", or the name of an unsupported method
+    crc32: of the data; None if the archive has none (only zips do)
     """
 
     path: str
@@ -45,7 +45,7 @@ class Member:
 
 
 def check_readable(uri: str, member: Member, limits: Limits) -> None:
-    """Raise ArchiveError when the headers already tell that a member cannot be read, or must not be."""
+    """Raise ArchiveError if the headers show that a member cannot be read, or must not be."""
     what = f"{uri}: {member.path}"
     if member.kind != "file":
         raise ArchiveError(f"{what}: a {member.kind}, not a file", "member_unreadable")
@@ -64,6 +64,6 @@ def check_readable(uri: str, member: Member, limits: Limits) -> None:
 
 
 def member_of(row: Mapping[str, Any]) -> Member:
-    """The archive member that an index row stands for."""
+    """The archive member of an index row."""
     path, kind, compression, crc32 = row["member"], row["kind"], row["compression"], row["crc32"]
     return Member(path, kind, row["bytes"], row["offset"], row["stored_bytes"], compression, crc32)

@@ -1,14 +1,14 @@
-"""The spelling of member names: escaped where a name is not UTF-8, printable in a terminal, normal as a path."""
+"""Spellings of member names: valid UTF-8, printable in a terminal, normal as a path."""
 
 import hashlib
 import re
 import unicodedata
 
-# rclone's way to spell what is not UTF-8: U+201B, then the byte in hexadecimal; U+201B itself is doubled.
+# rclone's spelling of bytes that are not UTF-8: U+201B, then the byte in hexadecimal; U+201B itself is doubled.
 # (https://rclone.org/overview/#encoding). A lone U+201B is the empty name.
 _QUOTE = "\u201b"
 _QUOTED = re.compile(f"{_QUOTE}({_QUOTE}|[0-9A-F]{{2}}|$)")
-# Bytes of a name. Linux paths end there, S3 keys at 1024; a pax or zip header holds far more, and every row its name.
+# Bytes of a name: Linux's limit for a path; S3 keys end at 1024. Pax and zip headers allow far more.
 LONGEST_NAME = 4096
 # What a name that this project makes up has in it. `escape_name` doubles U+201B, so no member's name has it.
 MARK = f"{_QUOTE}-"
@@ -35,7 +35,7 @@ def unescape_name(path: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Words that may hold names from archives, for a terminal: what would move its cursor is spelled as an escape."""
+    """Text with names from archives, safe for a terminal: characters that move its cursor become escapes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

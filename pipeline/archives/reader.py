@@ -1,4 +1,4 @@
-"""Archives by content: which format a file has, what it holds, and its members' bytes.
+"""Archives by content: the format of a file, its members, and their bytes.
 
 A folder of loose files is an archive of format "folder".
 """
@@ -32,19 +32,19 @@ _COMPRESSED = {
     "tar.xz": b"\xfd7zXZ\0",
     "tar.zst": b"\x28\xb5\x2f\xfd",
 }
-_FIRST_BYTES = 64 << 10  # of a compressed tar, asked for to look at its first header
+_FIRST_BYTES = 64 << 10  # read from a compressed tar to see its first header
 _ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # a member, an empty archive, a spanned one
 
 
 def named_like_archive(name: str) -> bool:
-    """Whether a file name ends like that of an archive this can read."""
+    """Whether a file name has the suffix of a supported archive."""
     return name.lower().endswith(_SUFFIXES)
 
 
 def archive_format(uri: str) -> str | None:
     """By content: "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst" or "zip". None: the file is not an archive.
 
-    Raises ArchiveError for a file that is named like an archive and is none (an empty one, say).
+    Raises ArchiveError for a file that is named like an archive but is not one (because it is empty, for example).
     """
     block = storage.read_bytes(uri, 0, 512)
     if block.startswith(_ZIP):
@@ -68,7 +68,7 @@ def _first_block(uri: str, format: str) -> bytes:
     except ArchiveError:
         if named_like_archive(uri):
             raise
-        return b""  # compressed, damaged, and nothing claims that it was an archive
+        return b""  # compressed and damaged, but not named like an archive
 
 
 def _not_an_archive(uri: str, size: int) -> ArchiveError:
@@ -80,8 +80,8 @@ def _not_an_archive(uri: str, size: int) -> ArchiveError:
 def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
     """The members of an archive in its own order, from headers alone (a compressed tar is read through).
 
-    Raises ArchiveError in the middle where the rest cannot be read, or must not be. Files of a folder that are named
-    like archives are not its members.
+    Raises ArchiveError, also between members, if the rest cannot or must not be read. Files of a folder that are
+    named like archives are not its members.
     """
     for count, member in enumerate(_all_members(uri, format, limits)):
         if count == limits.members:
@@ -104,10 +104,10 @@ def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
 def read_members(
     uri: str, format: str, members: Sequence[Member], limits: Limits
 ) -> Iterator[tuple[Member, bytes | ArchiveError]]:
-    """The bytes of members or why there are none: every member once; of a compressed tar in archive order.
+    """The bytes of each member, once, or why it has none; in archive order for a compressed tar.
 
     One ranged request per member; a compressed tar is opened once and read to its last wanted member.
-    Raises StorageError where storage fails beyond the one member (the server cannot be reached, the file is gone).
+    Raises StorageError for a failure that affects more than one member (unreachable server, missing file).
     """
     if format in COMPRESSIONS:
         yield from tar.read_stream(uri, format, members, limits)
@@ -121,10 +121,10 @@ def read_members(
 
 
 def read_rows(rows: Sequence[Row], limits: Limits) -> Iterator[tuple[Row, bytes | ArchiveError]]:
-    """The bytes of the members of index rows of one archive, or why there are none; each row once.
+    """The bytes of the members of one archive's index rows, or why there are none; each row once.
 
-    A member that several rows name (pages of one file, a made-up zip that lists the same bytes twice) is read once.
-    What hits the archive hits all rows that are left. Raises StorageError for what would hit every archive.
+    A member of several rows (pages of one file, a forged zip that lists the same bytes twice) is read once. An
+    error of the archive ends all remaining rows. Raises StorageError for a failure that would affect every archive.
     """
     source, format = rows[0]["source"], rows[0]["archive_format"]
     by_member: dict[Member, list[Row]] = {}
@@ -136,7 +136,7 @@ def read_rows(rows: Sequence[Row], limits: Limits) -> Iterator[tuple[Row, bytes 
             yield from ((row, data) for row in by_member.pop(member))
     except (ArchiveError, storage.StorageError) as error:
         if isinstance(error, storage.StorageError) and error.stops_run:
-            raise  # the network's trouble is not the archive's
+            raise  # the archive is not to blame
         lost = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
         lost.__cause__ = error if lost is not error else lost.__cause__
         yield from ((row, lost) for left in by_member.values() for row in left)
@@ -168,14 +168,14 @@ def source_trouble(uri: str) -> Iterator[None]:
 
 
 def check_unchanged(uri: str, version: str | None) -> None:
-    """Raise ArchiveError when an archive is not the one that was indexed: other bytes may lie at its offsets."""
+    """Raise ArchiveError if an archive changed since it was indexed: its offsets may then be wrong."""
     if version is not None and storage.version(uri) != version:
         words = "changed since it was indexed; the new file needs a new OUTPUT"
         raise ArchiveError(f"{uri}: {words}", "archive_changed")
 
 
 def _read_member(uri: str, format: str, member: Member, limits: Limits) -> bytes:
-    """One member. What storage refuses for it alone, twice, is an ArchiveError; what concerns more is raised."""
+    """One member. A failure of this member alone becomes an ArchiveError after a second try; others are raised."""
     try:
         return _read_once(uri, format, member, limits)
     except storage.StorageError as error:
@@ -190,7 +190,7 @@ def _read_member(uri: str, format: str, member: Member, limits: Limits) -> bytes
 
 
 def _beyond_member(error: storage.StorageError, format: str) -> bool:
-    """Whether a failed read says more than that this member cannot be read."""
+    """Whether a failed read concerns more than this member."""
     return error.stops_run or (format != "folder" and error.reason in ("missing", "denied"))
 
 

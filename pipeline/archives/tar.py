@@ -12,7 +12,7 @@ from pipeline.config.limits import Limits
 
 
 def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
-    """Members from their headers alone; raises ArchiveError where the rest cannot be read."""
+    """Members from their headers alone; raises ArchiveError if the rest cannot be read."""
     if format == "tar":
         yield from tar_ranges.list_members(uri)
     else:
@@ -34,7 +34,7 @@ def read_member(uri: str, member: Member) -> bytes:
 def read_stream(
     uri: str, format: str, members: Sequence[Member], limits: Limits
 ) -> Iterator[tuple[Member, bytes | ArchiveError]]:
-    """Members of a compressed tar in one pass. Where the stream breaks, all members behind are lost."""
+    """Members of a compressed tar in one pass. Damage in the stream loses all members after it."""
     broken: ArchiveError | None = None
     with decompressed(uri, format, limits) as stream:
         for member in sorted(members, key=lambda member: member.offset):

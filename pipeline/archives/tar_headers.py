@@ -1,4 +1,4 @@
-"""Headers of a tar, one member after the other (pax of POSIX.1-2008, GNU, ustar, v7: what tarfile reads)."""
+"""Headers of a tar, member by member (pax of POSIX.1-2008, GNU, ustar, v7: what tarfile reads)."""
 
 import io
 import re
@@ -10,16 +10,16 @@ from pipeline.archives.compressed import cut_short
 from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import escape_name
 
-# An extended header holds a name, a link's target and attributes of 64 KiB each. Its size is the writer's word: without
-# a bound, a header of 8 GiB would be read into memory. The bound is of all headers that belong to one member.
+# An extended header holds a name, a link's target and attributes of 64 KiB each. The writer states its size: without
+# a limit, a header of 8 GiB would be read into memory. The limit holds for all headers of one member together.
 _HEADER_LIMIT = 1 << 20
-_GLOBALS = 100  # keywords of global pax headers, which tarfile keeps; Git writes one
+_GLOBALS = 100  # keywords of global pax headers, which tarfile keeps in memory; Git writes one
 _SKIP = 1 << 20
 _RECORD = re.compile(rb"(\d{1,7}) ")  # how a pax record begins: its length
 
 
 class Source(Protocol):
-    """What headers are read from. `read` gives fewer bytes only at the end of the archive."""
+    """An archive to read headers from. `read` gives fewer bytes only at its end."""
 
     def read(self, size: int) -> bytes: ...
     def tell(self) -> int: ...
@@ -27,8 +27,8 @@ class Source(Protocol):
 
 
 class Walk:
-    """The members of a tar from a place on where one's headers begin: tarfile's parsing without its loop, which takes a
-    damaged header for the end of the archive.
+    """The members of a tar from one of them on. Uses tarfile's parsing without its loop, which takes a damaged header
+    for the end of the archive.
 
     Attributes:
         position: byte where the headers of the next member begin.
@@ -43,13 +43,13 @@ class Walk:
 
     @property
     def has_globals(self) -> bool:
-        """Whether a pax header was met that counts for all members behind it."""
+        """Whether a pax header was met that applies to all members after it."""
         return self._tar is not None and bool(self._tar.pax_headers)
 
     def until(self, end: float) -> Iterator[tuple[int, Member]]:
-        """Members whose headers begin before byte `end`, each with the byte where they begin.
+        """Members whose headers begin before byte `end`, each with that byte.
 
-        Raises ArchiveError where the rest cannot be read; `position` is then where the trouble began.
+        Raises ArchiveError if the rest cannot be read; `position` is then the start of the damage.
         """
         while not self.ended and self.position < end:
             begin = self.position
@@ -59,8 +59,8 @@ class Walk:
                 return
             assert self._tar is not None
             found = self._member(info)
-            if self._tar.offset <= info.offset:  # a negative size; tarfile before 3.11.14 goes round for ever
-                raise ArchiveError(f"{self._uri}: the header at byte {info.offset} leads back; fetch it again")
+            if self._tar.offset <= info.offset:  # a negative size; tarfile before 3.11.14 loops for ever
+                raise ArchiveError(f"{self._uri}: the header at byte {info.offset} points backwards; fetch it again")
             if len(self._tar.pax_headers) > _GLOBALS:
                 raise ArchiveError(
                     f"{self._uri}: more than {_GLOBALS} keywords for all members; the archive is damaged"
@@ -94,7 +94,7 @@ class Walk:
         return Member(escape_name(info.name), kind, size, info.offset_data, size, compression)
 
     def check_end(self) -> None:
-        """Raise ArchiveError unless zeros alone follow the mark, of which tarfile has seen the first block of two.
+        """Raise ArchiveError unless only zeros follow. The mark has two blocks of them; tarfile has read the first.
 
         A header overwritten with zeros looks like the mark, and so does the end of the first of two joined tars.
         Reading a compressed stream to its end also checks its checksum.
@@ -115,7 +115,7 @@ def is_header(block: bytes) -> bool:
 
 
 class _Headers(io.RawIOBase):
-    """What tarfile gets to see: the headers of one member at a time, within bounds and with whole pax records."""
+    """The file that tarfile reads: the headers of one member at a time, within limits and with whole pax records."""
 
     def __init__(self, uri: str, source: Source) -> None:
         self._uri, self._source = uri, source
@@ -146,8 +146,8 @@ class _Headers(io.RawIOBase):
 def _check_records(uri: str, data: bytes) -> None:
     """Raise ArchiveError unless the records of a pax header follow each other and have keywords (pax format, POSIX.1).
 
-    tarfile before 3.11.10 takes time and memory that grow with the square of records whose lengths lie, and of runs of
-    digits (CVE-2024-6232). No name has 256 digits in a row.
+    In tarfile before 3.11.10, time and memory grow with the square of the number of records with false lengths, and of
+    the length of runs of digits (CVE-2024-6232). No name has 256 digits in a row.
     """
     at = 0
     while at < len(data) and data[at]:  # zeros fill the block
@@ -161,7 +161,7 @@ def _check_records(uri: str, data: bytes) -> None:
 
 
 def _kind(info: tarfile.TarInfo) -> str:
-    """A type that tarfile does not know is a file, as POSIX has it; GNU's own ones hold no photo."""
+    """A type that tarfile does not know is a file, as POSIX demands; GNU's own types hold no photo."""
     if info.isdir():
         return "directory"
     if info.issym() or info.islnk():

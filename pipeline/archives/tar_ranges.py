@@ -1,10 +1,10 @@
-"""The members of a plain tar by ranged requests, several parts of it at a time.
+"""The members of a plain tar by ranged requests, for several parts of it at a time.
 
-Headers lead from one to the next, so over a network a tar would be listed as fast as requests follow each other: 50
-members a second at 20 ms. So parts of it are walked ahead of what is known, each from the first block that looks like a
-header. What a walk from the beginning then leads to, the list of that part counts from there on; else it does not (the
-block was a member's content: a tar in a tar), and the part is walked again from where the one before it ended. The list
-is therefore always that of one walk from beginning to end.
+Each header leads to the next, so listing a tar over a network takes one request after the other: 50 members a second
+at 20 ms. To be faster, parts of the tar are walked ahead, each from the first block that looks like a header. The main
+walk uses the list of a part from the first of its headers that it reaches itself. If it reaches none (the block was a
+member's content: a tar in a tar), it walks the part again. The result is therefore always that of one walk from
+beginning to end.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from pipeline.archives.tar_headers import Walk, is_header
 
 _FIRST_REQUEST = 4 << 10  # bytes: a pax header, its records and the header proper are 1.5 KiB
 _LAST_REQUEST = 1 << 20
-# A gap that takes as long to read (64 KiB at 10 MB/s: 6 ms) as another request would take.
+# A gap that takes about as long to read (64 KiB at 10 MB/s: 6 ms) as a further request.
 _NEAR = 64 << 10
-_AT_ONCE = 16  # parts: threads, each with one request under way
-_PARTS = 64  # that a tar is cut into, within these bounds:
+_AT_ONCE = 16  # parts, each in a thread with one request in progress
+_PARTS = 64  # of a tar, within these limits of their size:
 _SMALLEST, _LARGEST = 64 << 20, 1 << 30  # bytes
-_SEARCHED = 32 << 20  # bytes of a part that are read to find a header in it
+_SEARCHED = 32 << 20  # bytes of a part in which a header is searched for
 _SEARCH_REQUEST = 1 << 20
-_MOST = 10_000  # members walked ahead in one part: a few MB. Where they are so small, headers come in large requests
+_MOST = 10_000  # members walked ahead in one part: a few MB. Headers of members so small come in large requests
 
 
 class Ranges:
-    """A plain tar read by ranged requests: 4 KiB per header, more at a time while headers follow closely."""
+    """A plain tar by ranged requests: 4 KiB per header, more at a time while headers are close together."""
 
     def __init__(self, uri: str, size: int) -> None:
         self._uri, self._size = uri, size
@@ -65,7 +65,7 @@ class Ranges:
 
 @dataclass
 class _Part:
-    """What was found by a walk ahead: members, where their headers begin, and where the walk stood in the end."""
+    """The result of a walk ahead: members, where their headers begin, and where the walk ended."""
 
     members: list[Member] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Part:
 
 
 def list_members(uri: str, smallest: int = _SMALLEST) -> Iterator[Member]:
-    """Members in their order; raises ArchiveError where the rest cannot be read.
+    """Members in their order; raises ArchiveError if the rest cannot be read.
 
     Args:
         smallest: bytes; a tar of less than two such parts is walked in one.
@@ -103,15 +103,13 @@ def list_members(uri: str, smallest: int = _SMALLEST) -> Iterator[Member]:
                 yield from _taken(walk, future.result())
             for _, member in walk.until(end):
                 yield member
-    for _, member in walk.until(
-        math.inf
-    ):  # all of it where there are no parts; none, but for how it ends, where there are
+    for _, member in walk.until(math.inf):  # without parts the whole tar; with parts only its end
         yield member
     walk.check_end()
 
 
 def _taken(walk: Walk, part: _Part) -> list[Member]:
-    """The members of a part from where the walk stands, which goes on behind them; none where it did not lead there."""
+    """The members of a part from the walk's position, which moves behind them; none if it is no header of the part."""
     if walk.has_globals or part.has_globals or walk.position not in part.positions:
         return []
     first = part.positions.index(walk.position)
@@ -134,7 +132,7 @@ def _walk_ahead(uri: str, size: int, begin: int, end: int) -> _Part:
 
 
 def _first_header(uri: str, begin: int, end: int) -> int | None:
-    """Where the first block lies that looks like a header; blocks are 512 bytes from the archive's beginning."""
+    """Position of the first block that looks like a header; blocks have 512 bytes from the archive's beginning."""
     for start in range(-(-begin // 512) * 512, end, _SEARCH_REQUEST):
         data = storage.read_bytes(uri, start, min(start + _SEARCH_REQUEST, end))
         for at in range(0, len(data) - 511, 512):

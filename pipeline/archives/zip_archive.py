@@ -1,6 +1,6 @@
-"""Members of zip archives, from the central directory and by ranged requests (PKWARE APPNOTE 6.3.10).
+"""Members of zip archives, by ranged requests from the central directory (PKWARE APPNOTE 6.3.10).
 
-Python's zipfile is not used: it holds all members in memory, and one bad name costs it the archive.
+Python's zipfile is not used: it holds all members in memory, and one bad name makes it reject the archive.
 """
 
 import stat
@@ -20,7 +20,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")  # section 4.3.14
 _LOCATOR64 = struct.Struct("<4sLQL")  # section 4.3.15
 _TAIL = 65535 + _END.size + _LOCATOR64.size + _END64.size  # the longest comment and all end records before it
 _ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # general purpose bits, section 4.4.4
-# Section 4.4.5. Only the first two are read; the others keep their name in the index.
+# Section 4.4.5. Only the first two are read; for the others the index has their name.
 _METHODS = {0: "none", 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 99: "aes"}
 _UNIX = 3  # "version made by" of a writer whose attributes hold a Unix mode
 _LONGEST_ENTRY = _CENTRAL.size + 3 * 65535
@@ -39,23 +39,23 @@ class _Directory:
 
 
 def list_members(uri: str) -> Iterator[Member]:
-    """Members from the central directory alone; raises ArchiveError where the rest cannot be read."""
+    """Members from the central directory alone; raises ArchiveError if the rest cannot be read."""
     directory = _directory(uri)
     count = stored = 0
     for entry in _entries(uri, directory):
         member = _member(uri, entry, directory.shift)
         stored += member.stored_bytes
         if stored > directory.end:
-            words = f"its members take more bytes than it has, from {count + 1} on: they overlap (a bomb)"
+            words = f"from member {count + 1} on, members take more bytes than it has: they overlap (a bomb)"
             raise ArchiveError(f"{uri}: {words}; make the archive again", "too_compressed")
         yield member
         count += 1
-    if (count - directory.entries) % 65536:  # writers without zip64 let the number wrap
-        raise ArchiveError(f"{uri}: lists {count} members where its end record says {directory.entries}")
+    if (count - directory.entries) % 65536:  # without zip64 the number wraps
+        raise ArchiveError(f"{uri}: lists {count} members, but its end record says {directory.entries}")
 
 
 def read_member(uri: str, member: Member) -> bytes:
-    """One member in one ranged request (two when its local header is unusually long), CRC-32 checked."""
+    """One member in one ranged request (two if its local header is unusually long), with its CRC-32 checked."""
     guess = _LOCAL.size + len(member.path.encode()) + _LOCAL_EXTRA
     data = memoryview(storage.read_bytes(uri, member.offset, member.offset + guess + member.stored_bytes))
     what = f"{uri}: {member.path}"
@@ -73,7 +73,7 @@ def read_member(uri: str, member: Member) -> bytes:
 
 def _unpacked(what: str, member: Member, stored: memoryview) -> bytes:
     if len(stored) < member.stored_bytes:
-        raise ArchiveError(f"{what}: the archive ends in it; fetch the archive again", "archive_truncated")
+        raise ArchiveError(f"{what}: the archive ends within it; fetch the archive again", "archive_truncated")
     if member.compression == "none":
         data = bytes(stored)
     else:
@@ -87,7 +87,7 @@ def _unpacked(what: str, member: Member, stored: memoryview) -> bytes:
 
 
 def _entries(uri: str, directory: _Directory) -> Iterator[bytes]:
-    """The records of the central directory, a block of it in memory at a time."""
+    """The records of the central directory, with one block of it in memory at a time."""
     start, block, at = directory.start, b"", 0
     while start + at < directory.end:
         if len(block) < at + _LONGEST_ENTRY and start + len(block) < directory.end:
@@ -116,7 +116,7 @@ def _member(uri: str, entry: bytes, shift: int) -> Member:
 
 
 def _name(raw: bytes, flags: int) -> str:
-    """Section 4.4.17, appendix D: UTF-8 when the bit says so, else code page 437; but macOS omits the bit."""
+    """Section 4.4.17, appendix D: UTF-8 if the bit is set, else code page 437; but macOS omits the bit."""
     if flags & _UTF8:
         return raw.decode("utf-8", "surrogateescape")
     try:
@@ -171,12 +171,12 @@ def _directory(uri: str) -> _Directory:
         end, disk, entries, length, offset = _end_record64(uri, end - _LOCATOR64.size, locator)
     shift = end - length - offset
     if disk or shift < 0:
-        raise ArchiveError(f"{uri}: no central directory where it says: damaged, or a part of a split zip")
+        raise ArchiveError(f"{uri}: no central directory at the recorded place: damaged, or part of a split zip")
     return _Directory(end - length, end, shift, entries)
 
 
 def _end_record(tail: bytes) -> int:
-    """Where the end record begins: the last one whose comment ends the file, or fits into it. -1: there is none."""
+    """Where the end record begins: the last one whose comment ends the file, or fits into it; -1 if there is none."""
     found = []
     at = tail.rfind(b"PK\5\6")
     while at >= 0:
@@ -190,10 +190,10 @@ def _end_record(tail: bytes) -> int:
 
 
 def _end_record64(uri: str, locator_at: int, locator: bytes) -> tuple[int, int, int, int, int]:
-    """The zip64 end record: just before its locator, or where that says when it carries extra data."""
+    """The zip64 end record: just before its locator, or, if it has extra data, where the locator says."""
     for at in (locator_at - _END64.size, _LOCATOR64.unpack(locator)[2]):
         record = storage.read_bytes(uri, at, at + _END64.size) if 0 <= at < locator_at else b""
         if len(record) == _END64.size and record[:4] == b"PK\6\6":
             _, _, _, _, disk, _, _, entries, length, offset = _END64.unpack(record)
             return at, disk, entries, length, offset
-    raise ArchiveError(f"{uri}: no zip64 end record at its place; the archive is damaged")
+    raise ArchiveError(f"{uri}: no zip64 end record at the recorded place; the archive is damaged")

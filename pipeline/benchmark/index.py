@@ -1,4 +1,4 @@
-"""How fast archives are indexed, and how much of them is read for it."""
+"""How fast archives are indexed, and how much of them is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMATS = ("zip", "tar", "tar.gz")
 
 
 def measure(folder: str, members: int, member_bytes: int) -> Iterator[dict[str, Any]]:
-    """One row for each format: an archive of incompressible members is written to `folder` and indexed."""
+    """One row for each format: write an archive of incompressible members to `folder` and index it."""
     for format in FORMATS:
         uri = storage.join(folder, f"benchmark.{format}")
         size = len(data := built(format, members, member_bytes))

@@ -1,4 +1,4 @@
-"""A plain loop as scripts for single images have it: read, detect, align, restore one by one, paste, write.
+"""A plain loop, as in scripts for single images: read, detect, align, restore one by one, paste, write.
 
 python -m pipeline.benchmark.loop FOLDER OUTPUT [WEIGHTS]
 """

@@ -1,4 +1,4 @@
-"""How much memory a run takes while it streams many times what Ray's object store holds."""
+"""How much memory a run takes while it streams many times the size of Ray's object store."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pipeline.config.resources import Resources
 TENTHS = 10
 KINDS = ("driver", "fetch", "find", "restore", "publish", "sandbox")
 TASKS = {"MapBatches(fetch_open)": "fetch", "MapBatches(publish_open)": "publish", "MapWorker": "find or restore"}
-PAUSE = 4.0  # seconds between looks: each walks through the memory maps of all processes, which takes half a second
-SECONDS = 0.02  # that the stand-in model takes for a micro-batch: the rest of the chain is what keeps a run waiting
+PAUSE = 4.0  # seconds between samples: each reads the memory maps of all processes, which takes half a second
+SECONDS = 0.02  # of the stand-in model for a micro-batch: little, so that the rest of the chain limits the run
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment of a run: its seconds, the photos that are done, bytes in the object store and bytes spilled so far."""
+    """A moment of a run: its seconds, the photos done, bytes in the object store and bytes spilled so far."""
 
     seconds: float
     photos: int
@@ -37,7 +37,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Measured:
-    """Moments of one run, its processes as `Watch` saw them, each under its kind and number, and their CPU seconds."""
+    """Moments of one run, the samples of `Watch` by kind and number of process, and CPU seconds."""
 
     marks: list[Mark]
     samples: list[tuple[float, Counter[str]]]
@@ -45,13 +45,13 @@ class Measured:
 
 
 def photos_for(total: float, low: int, high: int) -> int:
-    """How many stand-in photos of `low` to `high` bytes have about `total` bytes together."""
-    mean = (high - low) / math.log(high / low) if high > low else low  # of sizes that are even on a logarithmic scale
+    """Number of stand-in photos of `low` to `high` bytes that have about `total` bytes together."""
+    mean = (high - low) / math.log(high / low) if high > low else low  # sizes are uniform on a logarithmic scale
     return max(TENTHS, math.ceil(total / mean))
 
 
 def measure(output: str, resources: Resources, size: int) -> Measured:
-    """Restore what the index of OUTPUT holds with stand-ins, crops of `size` px. Ray has to be running, from here."""
+    """Restore the index of OUTPUT with stand-ins and crops of `size` px. This process must have started Ray."""
     dataset, sheet = stand_in_run(output, resources, size, SECONDS)
     begun, photos = time.monotonic(), 0
     marks: list[Mark] = []
@@ -66,7 +66,7 @@ def measure(output: str, resources: Resources, size: int) -> Measured:
 
 
 def kind(process: psutil.Process) -> str:
-    """What a process of a run is there for, as its title says at this moment, and its number."""
+    """The role of a process of a run, by its present title, and its number."""
     title = " ".join(process.cmdline())
     if process.pid == os.getpid():
         name = "driver"
@@ -78,7 +78,7 @@ def kind(process: psutil.Process) -> str:
 
 
 def named(memory: Counter[str], restorers: set[str]) -> Counter[str]:
-    """Actors of both stages have the same title; those of the third kept a timesheet."""
+    """Tell apart the actors of both stages, whose titles are the same: those of the third kept a timesheet."""
     return Counter(
         {
             name.replace("find or restore", "restore" if name in restorers else "find"): size
@@ -88,7 +88,7 @@ def named(memory: Counter[str], restorers: set[str]) -> Counter[str]:
 
 
 def table(of: Measured, limit: int) -> list[dict[str, Any]]:
-    """One row for each tenth of the photos: the most that one process of each kind had, and the store's state.
+    """One row for each tenth of the photos: the peak memory of one process of each kind, and the store's state.
 
     limit: bytes that the object store may hold.
     """
@@ -117,9 +117,9 @@ def table(of: Measured, limit: int) -> list[dict[str, Any]]:
 
 
 def cost(of: Measured) -> dict[str, Any]:
-    """What a photo of a run costs, start-up counted in all but the pace of its last nine tenths.
+    """The cost of a photo, start-up included, and the pace of the last nine tenths, without it.
 
-    That pace is None where one block brought them all.
+    The pace is None if one block brought them all.
     """
     end = of.marks[-1]
     start = next(mark for mark in of.marks if place(mark.photos, end.photos) > 0)
@@ -134,5 +134,5 @@ def cost(of: Measured) -> dict[str, Any]:
 
 
 def place(photos: int, total: int) -> int:
-    """In which tenth of the run so many photos are the last one."""
+    """The tenth of the run in which this many photos were done."""
     return min(TENTHS - 1, (photos - 1) * TENTHS // total)

@@ -1,4 +1,4 @@
-"""How fast the model restores faces on this machine, what each measure brings, and what it costs in precision."""
+"""How fast the model restores faces on this machine, and what each optimisation gains and costs in precision."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from interlcm.model import InterLCM
 from interlcm.spatial_encoder import embed
 
 STEPS = 4
-GEMM = {"cpu": 1024, "cuda": 8192}  # side of the square matrices whose product shows what the device can do
-LONG = 1.0  # seconds after which one product is enough: processors without bfloat16 take several
-# Linux: writing 5 here sets the peak of the resident memory to what it is now (proc(5), clear_refs).
+GEMM = {"cpu": 1024, "cuda": 8192}  # side of the square matrices whose product shows the device's speed
+LONG = 1.0  # seconds after which one product is enough: it takes several on processors without bfloat16
+# Linux: writing 5 here resets the peak of the resident memory to its present size (proc(5), clear_refs).
 CLEAR_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
 class Size:
-    """An architecture: `width` times the published channels in UNet and VAE, crops of so many px, CLIP's layers."""
+    """An architecture: `width` times the published channels in UNet and VAE, side of the crops in px, CLIP's layers."""
 
     width: float
     pixels: int
@@ -73,7 +73,7 @@ def random_model(size: Size, device: torch.device) -> InterLCM:
 
 @torch.no_grad()
 def fill(name: str, tensor: Tensor, generator: torch.Generator) -> None:
-    """Normal numbers, of deviation fan_in ** -0.5 for kernels and matrices, so that signals keep their size."""
+    """Normal random numbers, of deviation fan_in ** -0.5 for kernels and matrices, so that signals keep their size."""
     if tensor.ndim > 1:
         tensor.normal_(0, tensor[0].numel() ** -0.5, generator=generator)
     else:
@@ -89,8 +89,8 @@ def faces(count: int, pixels: int) -> Tensor:
 
 
 def plain(model: InterLCM, lq: Tensor, seed: int) -> Tensor:
-    """One face (1, 3, S, S) through the modules one after another, each as its library calls it: nothing is shared
-    between steps, every number goes to the device when it is wanted. `InterLCM.restore` must give the same."""
+    """Restore one face (1, 3, S, S) by calling the modules one after another as their libraries do: nothing is shared
+    between steps, and each number is copied when needed. `InterLCM.restore` must give the same."""
     prompt, clean = model.prompt(lq), model.encode(lq)
     later = schedule.timesteps(model.scheduler, STEPS)[1:]
     for timestep, noise in zip(later, schedule.face_noise([seed], clean.shape[1:], len(later)), strict=True):
@@ -110,8 +110,8 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """One row for each way to restore the same `count` faces: seconds for each, memory, and PSNR to the plain loop.
 
-    flops: of one face. batch: faces in the micro-batches of the rows that have some, at most `count`. The model stays
-    as the last row has it.
+    flops: of one face. batch: faces in a micro-batch, at most `count`, for the rows with micro-batches. The changes of
+    the last row stay in the model.
     """
     lq, seeds, batch = faces(count, model.image_size), list(range(count)), min(batch, count)
 
@@ -156,7 +156,7 @@ def ways(
     loop: Callable[[], Tensor],
     restored: Callable[[int], Callable[[], Tensor]],
 ) -> Iterator[tuple[str, torch.dtype, Callable[[], Any], Callable[[], Tensor]]]:
-    """Name, dtype, what to do first, and the work. Each keeps what the ones before it did to the model."""
+    """Name, dtype, preparation and work of each row. Each keeps the changes that earlier rows made to the model."""
     single, half = torch.float32, torch.bfloat16
     yield "plain loop, float32, one face at a time", single, lambda: model.to(device, single), loop
     yield "crop embedded once, no copies between steps", single, lambda: None, restored(1)
@@ -171,7 +171,7 @@ def ways(
 
 
 def parts(size: Size) -> Iterator[dict[str, Any]]:
-    """One row for each part of the model: TFLOP for one face at four steps, counted on tensors without storage."""
+    """One row for each part of the model: TFLOP for one face at four steps, counted with tensors without storage."""
     device = torch.device("meta")
     model = random_model(size, device)
     lq = torch.empty((1, 3, size.pixels, size.pixels), device=device)
@@ -196,14 +196,14 @@ def parts(size: Size) -> Iterator[dict[str, Any]]:
 
 
 def counted(work: Callable[[], Any]) -> float:
-    """Floating-point operations: two for each multiplication with its addition."""
+    """Floating-point operations of `work`: two for each multiplication with its addition."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large square matrix product: about the most that this device does in this dtype."""
+    """FLOP/s of a large square matrix product: about the device's maximum in this dtype."""
     side = GEMM[device.type]
     one = torch.randn((side, side), device=device).to(dtype)
     rates = []
@@ -232,7 +232,7 @@ def restart_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> float | None:
-    """GB since `restart_peak`: of tensors on a GPU, of this process on a CPU; None where the system does not say."""
+    """Peak GB since `restart_peak`: of tensors on a GPU, of this process on a CPU; None if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
     if not CLEAR_PEAK.exists():
@@ -242,6 +242,6 @@ def peak(device: torch.device) -> float | None:
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """dB, of pictures in [-1, 1]; at most 150, which is float32's own rounding."""
+    """dB, of pictures in [-1, 1]; at most 150, the level of float32's rounding."""
     error = (one.clamp(-1, 1) - other.clamp(-1, 1)).double().square().mean()
     return float(10 * torch.log10(4 / error.clamp(min=4e-15)))

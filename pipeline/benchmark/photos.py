@@ -1,4 +1,4 @@
-"""Stand-in photos: uncompressed TIFFs of smooth noise, as heavy as scans are and quick to decode, in tar archives."""
+"""Stand-in photos in tar archives: uncompressed TIFFs of smooth noise, as large as scans and quick to decode."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyvips
 
 from pipeline import storage
 
-PER_ARCHIVE = 25  # photos; at most 500 MB with the largest, which an archive in memory may have
+PER_ARCHIVE = 25  # photos; at most 500 MB, because an archive is built in memory
 
 
 def photo(number: int, size: int) -> bytes:
-    """A square RGB TIFF of about `size` bytes, another one for each number."""
+    """A square RGB TIFF of about `size` bytes, different for each number."""
     side = max(64, round((size / 3) ** 0.5))
     coarse = np.random.default_rng(number).integers(40, 216, (16, 16, 3), np.uint8)
     pixels = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR)
@@ -23,13 +23,13 @@ def photo(number: int, size: int) -> bytes:
 
 
 def sizes(photos: int, low: int, high: int) -> list[int]:
-    """Bytes of each photo, from `low` to `high`, as many small as large on a logarithmic scale."""
+    """Bytes of each photo, from `low` to `high`, drawn uniformly on a logarithmic scale."""
     draw = np.random.default_rng(photos).uniform(np.log(low), np.log(high), photos)
     return [int(size) for size in np.exp(draw)]
 
 
 def write_archives(folder: str, photos: int, low: int, high: int) -> list[str]:
-    """Tars of stand-in photos below `folder`; their URIs."""
+    """Write tars of stand-in photos below `folder`; returns their URIs."""
     uris = []
     wanted = sizes(photos, low, high)
     for start in range(0, photos, PER_ARCHIVE):

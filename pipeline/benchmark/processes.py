@@ -1,4 +1,4 @@
-"""What a process and all that it started take: CPU seconds and memory, looked at now and then."""
+"""CPU seconds and memory of a process and all that it started, sampled now and then."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Self
 
 import psutil
 
-PAUSE = 0.5  # seconds between two looks
+PAUSE = 0.5  # seconds between two samples
 
 
 class Watch:
-    """`with Watch(pid) as watch:` looks at a process and its descendants until the block ends.
+    """`with Watch(pid) as watch:` samples a process and its descendants until the block ends.
 
-    samples: at each look the seconds since the first one and the memory (bytes) by kind of process. Memory that
-    processes share, such as Ray's object store, is counted once for all, as the kernel's PSS has it.
+    samples: the seconds since the first one, and the memory (bytes) by kind of process. Memory that processes
+    share, such as Ray's object store, is counted once, by the kernel's PSS.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Watch:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all processes that a look met, as far as it saw them."""
+        """Of all sampled processes, up to their last sample."""
         return sum(self._cpu.values())
 
     @property
     def peak(self) -> int:
-        """The most memory at one look, bytes."""
+        """The most memory of one sample, bytes."""
         return max((sum(memory.values()) for _, memory in self.samples), default=0)
 
     def _look_on(self) -> None:

@@ -1,4 +1,4 @@
-"""How long it takes to see what is left of a large run, and to ask about it, beside plain DuckDB on the same files."""
+"""How long it takes to resume and to query a large run, compared with plain DuckDB on the same files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 PER_FILE = 100_000  # rows; a compacted manifest and an index of large archives have such files
 DONE = 0.9  # share of the index that has a manifest row
 FACES = 2  # of each restored photo
-# What a plain reader does: every row counts, for the files of this run hold each photo once.
+# Views of a plain reader: every row counts, because the files of this run hold each photo once.
 PLAIN = """
 SET enable_progress_bar = false;
 CREATE VIEW photos AS SELECT * EXCLUDE (faces) FROM read_parquet('{folder}/manifest/*.parquet');
@@ -35,9 +35,9 @@ CREATE VIEW faces AS SELECT photo_id, source, member, page, restored_uri, face.*
 
 
 def measure(folder: str, photos: int, questions: Mapping[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The row of the resume table, and a row for each question, on a made-up run of so many photos below `folder`.
+    """The row of the resume table, and a row for each question, on a generated run of `photos` photos below `folder`.
 
-    Each is measured in a new process, so that its memory is its own.
+    Each is measured in a new process, so that its memory is counted alone.
     """
     write_run(folder, photos)
     seconds, memory, left = alone(_pending, folder)
@@ -78,7 +78,7 @@ def _ask_plain(folder: str, sql: str) -> int:
 
 
 def write_run(folder: str, photos: int) -> None:
-    """Index and manifest of a run that never was: nine of ten photos done, one of a hundred of these failed."""
+    """Write index and manifest of a made-up run: nine of ten photos done, one of a hundred of these failed."""
     for number, start in enumerate(range(0, photos, PER_FILE)):
         rows = np.arange(start, min(start + PER_FILE, photos))
         _write(f"{folder}/index/box-{number:016}.parquet", table(INDEX_SCHEMA, len(rows), index_columns(rows, number)))
@@ -88,7 +88,7 @@ def write_run(folder: str, photos: int) -> None:
 
 
 def names(rows: Any, number: int) -> dict[str, Any]:
-    """What names a photo: digests as hard to compress as real ones."""
+    """The columns that name a photo, with digests as hard to compress as real ones."""
     draw = np.random.default_rng(number).bytes(10 * PER_FILE).hex()
     return {
         "photo_id": [draw[20 * n : 20 * n + 20] for n in range(len(rows))],
@@ -139,7 +139,7 @@ def face_structs(draw: np.random.Generator, count: int) -> pa.StructArray:
 
 
 def table(schema: pa.Schema, count: int, known: dict[str, Any]) -> pa.Table:
-    """A table of the schema in which the columns that are not known are null."""
+    """A table of the schema; columns that are not in `known` are null."""
     return pa.Table.from_arrays([_column(field, count, known) for field in schema], schema=schema)
 
 

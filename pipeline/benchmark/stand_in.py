@@ -1,7 +1,7 @@
-"""Stand-ins for what needs a GPU: faces that are placed, not found, and a model that takes its time and does nothing.
+"""Stand-ins for what needs a GPU: faces that are placed, not found, and a model that waits and does nothing.
 
-All that happens around them is the real thing: decoding in the sandbox, aligning, batching, pasting, scoring,
-encoding, publishing.
+Everything around them is real: decoding in the sandbox, aligning, batching, pasting, scoring, encoding,
+publishing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops
 
-FACES = (2, 3)  # of one photo and the next
+FACES = (2, 3)  # of a photo
 
 
 class Placed:
@@ -59,7 +59,7 @@ class PlacedFaces(DetectFaces):
 
 @dataclass(frozen=True)
 class Call:
-    """A micro-batch, or a call of the stage: whose, from when to when (seconds of the clock), faces and places."""
+    """A micro-batch, or a call of the stage: its actor, start and end (seconds of the clock), faces and places."""
 
     actor: int
     begun: float
@@ -69,7 +69,7 @@ class Call:
 
 
 class Timesheet:
-    """Actor: what the stand-in models did: micro-batches, and the calls of the stage of which these are parts."""
+    """Actor: records the micro-batches of the stand-in models, and the calls of the stage around these."""
 
     def __init__(self) -> None:
         self._micro_batches: list[Call] = []
@@ -86,7 +86,7 @@ class Timesheet:
 
 
 class TimedRestore(RestoreFaces):
-    """The third stage with a model that gives each micro-batch back after `seconds`, as a GPU would."""
+    """The third stage with a model that returns each micro-batch after `seconds`, as a GPU would."""
 
     def __init__(self, job: Job, resources: Resources, seconds: float, sheet: Any) -> None:
         job.environment.use()

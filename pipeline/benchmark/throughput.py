@@ -1,4 +1,4 @@
-"""How near the chain of stages comes to what its restore actors could do, with stand-ins for what needs a GPU."""
+"""How near the chain of stages comes to the full speed of its restore actors, with stand-ins for what needs a GPU."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import chain
 from pipeline.storage import client as storage_client
 
-SETTLED = 40.0  # seconds in which the metrics of a run reach the nodes that export them; Ray sends them every ten
+SETTLED = 40.0  # seconds in which a run's metrics reach the nodes that export them; Ray sends them every ten
 
 
 @dataclass(frozen=True)
 class Measured:
     """One run over an index. Times are seconds of one clock.
 
-    begun, ended: from the question what is left to do to the last committed row. ideal: faces per second of actors that
-    never wait and have full micro-batches. calls: of the restore stage. counted: metrics that the run added to.
-    stats: what Ray Data says of its operators.
+    begun, ended: from working out what remains to the last committed row. ideal: faces per second of actors that never
+    wait and have full micro-batches. calls: of the restore stage. counted: what the run added to the metrics. stats:
+    Ray Data's account of its operators.
     """
 
     begun: float
@@ -62,13 +62,13 @@ class Measured:
 
     @property
     def window(self) -> tuple[float, float]:
-        """From the time when the last actor got its first photos to the time when the first one had done its last."""
+        """From the time when the last actor got its first photos to the time when the first actor finished its last."""
         first = [min(call.begun for call in self.calls if call.actor == actor) for actor in self.actors]
         last = [max(call.ended for call in self.calls if call.actor == actor) for actor in self.actors]
         return max(first), min(last)
 
     def share(self, calls: Sequence[Call]) -> float:
-        """How much of the window the actors spent in these."""
+        """The share of the window that the actors spent in these."""
         begin, end = self.window
         spent = sum(max(0.0, min(call.ended, end) - max(call.begun, begin)) for call in calls)
         return spent / ((end - begin) * len(self.actors))
@@ -79,7 +79,7 @@ class Measured:
         return self.faces / ((self.ended - self.begun) * self.ideal)
 
     def expected(self, photos: int) -> float:
-        """The same for a run of so many photos: start-up and end take as long, what is between them grows with it."""
+        """The same for a run of `photos` photos: start-up and end take as long, the time between them grows."""
         faces = self.faces * photos / self.photos
         fixed = (self.ended - self.begun) - self.faces / (self.ideal * self.steady)
         return faces / ((fixed + faces / (self.ideal * self.steady)) * self.ideal)
@@ -91,7 +91,7 @@ class Measured:
 
 
 def measure(output: str, resources: Resources, seconds: float, size: int) -> Measured:
-    """Restore what the index of OUTPUT holds with stand-in models that take `seconds` for each micro-batch.
+    """Restore the index of OUTPUT with stand-in models that take `seconds` for each micro-batch.
 
     size: of the crops, px. Ray has to be running.
     """
@@ -119,7 +119,7 @@ def stand_in_run(output: str, resources: Resources, size: int, seconds: float) -
 
 
 def counted(before: dict[str, float], photos: int) -> dict[str, float]:
-    """What the metrics have gained, once all photos are among them."""
+    """What the run added to the metrics, once they count all photos."""
     end = time.monotonic() + SETTLED
     while True:
         gained = {name: value - before.get(name, 0.0) for name, value in telemetry.totals().items()}
@@ -129,7 +129,7 @@ def counted(before: dict[str, float], photos: int) -> dict[str, float]:
 
 
 def stand_in_job(output: str) -> Job:
-    """A job that no weights folder belongs to."""
+    """A job without a weights folder."""
     return Job(
         settings=Settings(mask="ellipse", detector="placed"),
         output=storage.canonical(output),
@@ -141,7 +141,7 @@ def stand_in_job(output: str) -> Job:
 
 
 def row(of: Measured, resources: Resources) -> dict[str, Any]:
-    """What the table of shares says of one run."""
+    """The row of one run in the table of shares."""
     return {
         "actors": resources.max_actors,
         "photos": of.photos,
@@ -157,7 +157,7 @@ def row(of: Measured, resources: Resources) -> dict[str, Any]:
 
 
 def rest(of: Measured, resources: Resources) -> dict[str, Any]:
-    """Where the rest goes: the actors' time in the window, and what start and end take."""
+    """Where the rest of the time goes: the actors' time in the window, and start and end."""
     inside, calls = of.share(of.micro_batches), of.share(of.calls)
     return {
         "actors": resources.max_actors,
@@ -171,14 +171,14 @@ def rest(of: Measured, resources: Resources) -> dict[str, Any]:
     }
 
 
-# Of one operator: its name, how many tasks it ran, and if these were tasks of its own, their time.
+# One operator: its name and, if it ran tasks of its own, their number.
 _OPERATOR = re.compile(r"^Operator \d+ (.+?): (?:(\d+) tasks executed)?", re.MULTILINE)
 _TOTAL = r"\* Remote {} time: .* ([\d.]+)(us|ms|s) total"
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def operators(stats: str) -> list[dict[str, Any]]:
-    """Ray Data's account of its operators, as rows: tasks, and their seconds in all, waiting included, and of CPU."""
+    """Ray Data's account of its operators, as rows: tasks, their seconds with waiting, and their CPU seconds."""
     parts = _OPERATOR.split(stats)[1:]
     rows = []
     for name, tasks, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):

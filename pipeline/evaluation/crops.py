@@ -1,4 +1,4 @@
-"""Second stage of an evaluation: the pictures of a pair to aligned crops, one row for each face."""
+"""Second stage of an evaluation: cut the pictures of a pair into aligned crops, one row for each face."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pipeline.stages.row import Crops, Row
 if TYPE_CHECKING:
     from interlcm.degradation import Degradation
 
-ROUNDING = 1.0  # px by which pictures of the same proportions may miss them
+ROUNDING = 1.0  # px by which pictures of the same proportions may differ from them
 
 
 class CutFaces:
-    """Actor: decodes both pictures of a pair, finds the faces in the HQ one and cuts the same out of both.
+    """Actor: decodes both pictures of a pair, finds the faces in the HQ one and cuts the same faces out of both.
 
-    Where there is no LQ picture the HQ crop is degraded; where there is no HQ picture, faces are found in the LQ one.
+    Without an LQ picture it degrades the HQ crop; without an HQ picture it finds the faces in the LQ one.
     """
 
     def __init__(self, job: Job, degradations: tuple[Degradation, ...]) -> None:
@@ -41,7 +41,7 @@ class CutFaces:
 
     @cached_property
     def find(self) -> DetectFaces:
-        """Made at the first call: Ray wraps an error that it meets in a constructor in its own traceback."""
+        """Made at the first call: Ray wraps an error of a constructor in its own traceback."""
         self.job.environment.use()
         return DetectFaces(self.job)
 
@@ -50,7 +50,7 @@ class CutFaces:
             yield to_table(self.faces(current) if current["status"] is None else [current])
 
     def faces(self, current: Row) -> list[Row]:
-        """The rows of a pair's faces; one row that has ended where there is none."""
+        """The rows of a pair's faces; without faces, one row that has ended."""
         try:
             seen: dict[str, View] = {}
             for side in SIDES:
@@ -62,7 +62,7 @@ class CutFaces:
             return self.cut(current, seen) or [row.ended(current, "no_face")]
         except PhotoError as error:
             return [row.ended(current, "failed", error.error_type, str(error))]
-        except Exception as error:  # of a decoder, that nobody foresaw
+        except Exception as error:  # an unforeseen one, of a decoder
             return [row.unforeseen(current, error)]
 
     def look(self, data: bytes) -> View:
@@ -95,7 +95,7 @@ class CutFaces:
         return rows
 
     def same_face(self, lq: View, hq: View, matrix: Matrix) -> Crops:
-        """What `matrix` (2, 3) cuts out of the HQ picture, cut out of the LQ picture; it may be of another size."""
+        """Cut the LQ picture, which may have a different size, where `matrix` (2, 3) cuts the HQ picture."""
         assert lq.srgb is not None
         scale = lq.width / hq.width
         if abs(hq.height * scale - lq.height) > ROUNDING:
@@ -106,13 +106,13 @@ class CutFaces:
 
 
 def digest(current: Row) -> str:
-    """sha256 of the LQ file, by which `restore` seeds its faces, or of the HQ file that is degraded."""
+    """sha256 of the LQ file, from which `restore` seeds its faces, or of the HQ file to degrade."""
     return hashlib.sha256(current["lq"] if current["lq"] is not None else current["hq"]).hexdigest()
 
 
 def degraded(hq: Crops, task: str, degradations: tuple[Degradation, ...], seed: int) -> Crops:
-    """(S, S, 3) uint8, as training makes the input of a task; the same for the same seed."""
-    # Here, for they take seconds to import, and nothing else of this stage needs them.
+    """(S, S, 3) uint8: the input of a task, made as in training; the same for the same seed."""
+    # Here, because they take seconds to import, and nothing else in this stage needs them.
     import torch
 
     from interlcm.degradation import lq_for
@@ -122,6 +122,6 @@ def degraded(hq: Crops, task: str, degradations: tuple[Degradation, ...], seed: 
 
 
 def unreadable(current: Row, side: str, error: PhotoError) -> Row:
-    """As `restore` would end it; the words say which of the two pictures it is."""
+    """The row as `restore` would end it; the error names the picture."""
     ended = without_photo({**current, "data": current[side], "member": current[f"{side}_member"]}, error)
     return {**ended, "error": f"{side.upper()} picture: {ended['error']}"}

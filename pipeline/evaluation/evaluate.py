@@ -1,4 +1,4 @@
-"""A whole evaluation: pairs of pictures through the chain of its stages, to rows, sets of features and a grid."""
+"""A whole evaluation: its chain of stages turns pairs of pictures into rows, sets of features and a grid."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ def comparer() -> Work:
 
 @dataclass
 class Evaluation:
-    """What `measure` finds out.
+    """The results of `measure`.
 
     rows: one for each face, and for each file without one, in the order of the pairs.
     sets: features of all LQ, restored and HQ faces, empty without Inception's weights.
     """
 
     job: Job
-    degradations: tuple[Degradation, ...] | None  # of HQ faces without an LQ picture; None where none is made
+    degradations: tuple[Degradation, ...] | None  # of HQ faces without an LQ picture; None if there are none
     metric_weights: str  # URI of the weights folder with the metrics' networks
     rows: list[Row] = field(default_factory=list)
     sets: dict[str, Moments] = field(default_factory=lambda: {name: Moments() for name in COLUMNS})
-    pictures: list[bytes] = field(default_factory=list)  # PNGs, a row of the grid each
+    pictures: list[bytes] = field(default_factory=list)  # PNGs, one for each row of the grid
 
     def measure(self, pairs: Pairs, resources: Resources) -> Iterator[Progress]:
         """Restore and measure all pairs; yields after each batch that is done.
 
-        Raises RunError when pairs are missing in the end, StorageError when storage fails for all files alike.
+        Raises RunError if pairs are missing in the end, StorageError if storage fails for all files.
         """
         progress = Progress(total=pairs.pairs.num_rows)
         yield progress
@@ -93,7 +93,7 @@ class Evaluation:
         self.rows = [self.finished(row) for row in (*found, *pairs.ended)]
 
     def tables(self, pairs: pa.Table, resources: Resources) -> Iterator[Any]:
-        """What the last stage gives for these pairs: on Ray where it runs, else in this process."""
+        """The tables of the last stage for these pairs: on Ray if it runs, else in this process."""
         if not cluster.running():
             return Here(self.stages(resources), threading.Event()).together(one_by_one(pairs))
         dataset = self.on_ray(list(split(pairs, resources.max_actors)), resources)
@@ -121,7 +121,7 @@ class Evaluation:
         actors = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
         cutters = ActorPoolStrategy(min_size=1, max_size=max(1, cluster.cpus() // 2))
         arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
-        read: Any = fetch_pairs  # as Ray types a function, it takes a batch alone
+        read: Any = fetch_pairs  # by Ray's types, a function takes only a batch
         return (
             ray.data.from_arrow(units)
             .map_batches(read, batch_size=None, num_cpus=0.25, fn_kwargs={"job": self.job}, **arrow)
@@ -165,19 +165,19 @@ class Evaluation:
         return [row for row in self.rows if row["status"] == "measured"]
 
     def fid(self, name: str) -> float | None:
-        """Of the LQ or the restored faces to the HQ faces; None without weights, or with fewer than two faces."""
+        """FID of the LQ or the restored faces to the HQ faces; None without weights, or with fewer than two faces."""
         if min(self.sets[name].count, self.sets["hq"].count) < 2:
             return None
         return frechet_distance(self.sets[name], self.sets["hq"])
 
     def statistic(self, metric: Metric, name: str) -> tuple[float, float, float] | None:
-        """Mean and 95% interval of a metric of the LQ or the restored faces; None where no face has it."""
+        """Mean and 95% interval of a metric of the LQ or the restored faces; None if no face has it."""
         values = [row[f"{metric.name}_{name}"] for row in self.measured]
         known = [value for value in values if value is not None]
         return mean_interval(known) if known else None
 
     def write(self, output: str) -> str:
-        """OUTPUT/faces.parquet, which appears whole, over one that was there; its URI."""
+        """Write or replace OUTPUT/faces.parquet, whole or not at all; returns its URI."""
         sink = pa.BufferOutputStream()
         pyarrow.parquet.write_table(pa.Table.from_pylist(self.rows, schema=EVALUATION_SCHEMA), sink, compression="zstd")
         uri = storage.join(storage.canonical(output), FILE)
@@ -186,7 +186,7 @@ class Evaluation:
         return uri
 
     def grid(self) -> Image.Image | None:
-        """The faces of the marked pairs, LQ, restored and HQ; None where none was measured."""
+        """The faces of the marked pairs, LQ, restored and HQ; None if none was measured."""
         rows = []
         for data in self.pictures:
             with Image.open(io.BytesIO(data)) as strip:

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-HEADER = 1 / 8  # height of the names, of the width of a column
+HEADER = 1 / 8  # height of the names, as a share of a column's width
 GAP = 4  # px between faces
 PAPER, INK = (255, 255, 255), (0, 0, 0)
 
 
 def grid(names: Sequence[str], rows: Sequence[Sequence[npt.NDArray[np.uint8]]]) -> Image.Image:
-    """rows: of faces (S, S, 3) uint8 RGB, all of one size, as many in each row as there are names."""
+    """rows: faces (S, S, 3) uint8 RGB, all of one size, one for each name."""
     size = rows[0][0].shape[0]
     header = max(16, round(size * HEADER))
     step = size + GAP

@@ -1,4 +1,4 @@
-"""Third stage of an evaluation: crops to restored crops, and what networks say of them."""
+"""Third stage of an evaluation: restore crops and measure them with networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.storage.cache import local_folder
 
 
 class MeasureFaces:
-    """Actor: restores LQ crops, and asks the networks about them and their HQ crops. Holds all of these networks.
+    """Actor: restores LQ crops and measures them and their HQ crops. Holds all networks for this.
 
     metric_weights: URI of the weights folder that has the metrics' networks.
     """
@@ -61,7 +61,7 @@ class MeasureFaces:
         )
 
     def measured(self, current: Row, restored: Crops | None) -> Row:
-        """The row with the restored crop and what the networks make of it."""
+        """The row with the restored crop and the metrics from networks."""
         if restored is None:
             words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
             return row.ended(current, "failed", "out_of_memory", words)

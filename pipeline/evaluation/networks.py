@@ -19,7 +19,7 @@ from pipeline.networks.landmarks import LANDMARKS, Landmarks
 INCEPTION = "metrics/pt_inception-2015-12-05-6726825d.pth"  # of mseitzer/pytorch-fid, release fid_weights
 MUSIQ = "metrics/musiq_koniq_ckpt-e95806b9.pth"  # of chaofengc/IQA-PyTorch-Weights, for the extra "musiq"
 FOLDERS = ("face/", "metrics/")
-# What each metric that needs a network is called, and its files in a weights folder.
+# Names of the metrics that need a network, and their files in a weights folder.
 FILES = {
     "lpips": (TRUNK, HEADS),
     "identity_similarity": (f"face/{RECOGNISER}",),
@@ -31,7 +31,7 @@ FILES = {
 
 
 def missing(folder: Path) -> dict[str, str]:
-    """The metrics of FILES that cannot be had from a local weights folder, each with what is missing."""
+    """The metrics of FILES that a local weights folder cannot provide, each with what is missing."""
     lacking = {}
     for name, files in FILES.items():
         absent = [file for file in files if not (folder / file).is_file()]
@@ -43,7 +43,7 @@ def missing(folder: Path) -> dict[str, str]:
 
 
 def check(folder: Path) -> None:
-    """WeightsError when a metric's file is not the one that the folder's model_index.json lists."""
+    """WeightsError if a metric's file does not match the folder's model_index.json."""
     listed = {part["path"]: part for part in read_index(folder)["parts"] if part["path"].startswith(FOLDERS)}
     for file in (file for files in FILES.values() for file in files if (folder / file).is_file()):
         problem = part_problem(folder, listed[file]) if file in listed else "is not listed in model_index.json"
@@ -53,9 +53,9 @@ def check(folder: Path) -> None:
 
 
 class Networks:
-    """What a local weights folder has of them; a measure whose network has no weights is None.
+    """The networks of a local weights folder; a metric whose network has no weights is None.
 
-    Faces are (3, S, S) RGB in [-1, 1]; any S. WeightsError for a file that does not hold what its name says.
+    Faces are (3, S, S) RGB in [-1, 1]; any S. WeightsError for a file that does not hold its network's weights.
     """
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
@@ -96,7 +96,7 @@ class Networks:
 
 
 def load_musiq(path: Path) -> nn.Module:
-    """pyiqa's network from a local file. Its own loader would run code that a file holds, and download."""
+    """pyiqa's network from a local file. Its own loader would run code from the file, and download."""
     from pyiqa.archs.musiq_arch import MUSIQ as Architecture  # noqa: N811
 
     network: Any = Architecture(pretrained=False)

@@ -25,9 +25,9 @@ PAIR_SCHEMA = pa.schema(
     [
         ("pair", pa.int32()),
         ("shown", pa.bool_()),
-        ("lq", MEMBER),  # null: made from hq
-        ("hq", MEMBER),  # null: there is none
-        # What `pending.split` cuts by.
+        ("lq", MEMBER),  # null: to be made from hq
+        ("hq", MEMBER),  # null: none
+        # Columns by which `pending.split` cuts.
         ("source", pa.string()),
         ("archive_format", pa.string()),
         ("stored_bytes", pa.int64()),
@@ -37,18 +37,18 @@ PAIR_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Pairs:
-    """pairs: PAIR_SCHEMA, sorted so that an archive is read through once. ended: rows of what is in no pair."""
+    """pairs: PAIR_SCHEMA, sorted so that an archive is read through once. ended: rows of files in no pair."""
 
     pairs: pa.Table
     ended: list[Row] = field(default_factory=list)
 
 
 def pair_up(lq: pa.Table | None, hq: pa.Table | None, shown: int = 0) -> Pairs:
-    """Index rows of two sets to pairs; without one of the sets, each file of the other by itself.
+    """Turn the index rows of two sets into pairs; with only one set, each file stands alone.
 
-    Partners have the same name without folders and suffix; where that is not unique in both sets, the same path
-    without suffix. Files without a partner, and archives that cannot be read, end as failed rows. `shown` pairs,
-    spread evenly, are marked for the grid.
+    Partners have the same name without folders and suffix or, if such names are not unique in both sets, the same
+    path without suffix. Files without a partner, and unreadable archives, end as failed rows. `shown` pairs, spread
+    evenly, are marked for the grid.
     """
     found = {side: table.to_pylist() for side, table in zip(SIDES, (lq, hq), strict=True) if table is not None}
     ended = [unreadable(side, row) for side, rows in found.items() for row in rows if row["error_type"]]
@@ -68,7 +68,7 @@ def pair_up(lq: pa.Table | None, hq: pa.Table | None, shown: int = 0) -> Pairs:
 
 
 def matched(lq: list[Row], hq: list[Row]) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Pairs in the order of `lq`, and what is left over on each side."""
+    """Pairs in the order of `lq`, and the rest of each side."""
     key = name_of if unique(map(name_of, lq)) and unique(map(name_of, hq)) else path_of
     waiting: dict[str, deque[Row]] = defaultdict(deque)
     for row in hq:
@@ -96,7 +96,7 @@ def unique(names: Iterable[str]) -> bool:
 
 
 def cut_by(pair: Row) -> Row:
-    """Both sources as one; compressed where one of them is, for then all their pairs are read in one go."""
+    """Both sources as one; compressed if either is, because all their pairs are then read in one pass."""
     formats = [row["archive_format"] for row in pair.values()]
     return {
         "source": "\0".join(row["source"] for row in pair.values()),
@@ -120,7 +120,7 @@ def named(side: str, row: Row) -> Row:
 
 
 def fetch_pairs(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """Read the files of some pairs; one row out for each pair in, whether they could be read or not."""
+    """Read the files of some pairs; gives one row for each pair, whether they could be read or not."""
     job.environment.use()
     rows: list[Row] = []
     size = 0
@@ -134,7 +134,7 @@ def fetch_pairs(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
 
 
 def read(pairs: Sequence[Row], limits: Limits) -> Iterator[Row]:
-    """Both archives of a pair are read side by side; what comes first waits for its partner."""
+    """Read both archives of a pair side by side; the picture that comes first waits for its partner."""
     started = {pair["pair"]: opened(pair) for pair in pairs}
     sides = [[(pair["pair"], pair[side]) for pair in pairs if pair[side]] for side in SIDES]
     streams = [one_side(side, wanted, limits) for side, wanted in zip(SIDES, sides, strict=True)]
@@ -160,7 +160,7 @@ def opened(pair: Row) -> Row:
 
 
 def one_side(side: str, wanted: list[tuple[int, Row]], limits: Limits) -> Iterator[tuple[int, str, Row]]:
-    """The files of one side with their pair's number, in whatever order the archive has them."""
+    """The files of one side with the number of their pair, in the archive's order."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for number, row in wanted:
         numbers[row["photo_id"]].append(number)

@@ -14,7 +14,7 @@ COLUMNS = ("lq", "restored", "hq")  # of the grid, and of a row's features
 
 
 def compare(table: pa.Table) -> pa.Table:
-    """Rows of restored crops to measured rows, by the code that scores the faces of a run."""
+    """Measure restored crops, with the code that scores the faces of a run."""
     return to_table(
         current if current["status"] else row.guarded(current, compare_pixels) for current in table.to_pylist()
     )

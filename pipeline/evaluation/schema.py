@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, the columns of its Parquet file, and the row that its stages pass on."""
+"""The metrics of an evaluation, the columns of its Parquet file, and the row between its stages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Metric:
     """One number for a face.
 
     Attributes:
-        name: of its columns, to which `_lq` (the input) or `_restored` is added.
-        title: in the table.
-        meaning: for the documentation.
-        unit: of the number.
+        name: name of its columns, to which `_lq` (the input) or `_restored` is added.
+        title: its name in the table.
+        meaning: text for the documentation.
+        unit: unit of the number.
         higher: whether more is better.
-        paired: whether it compares with the HQ face.
+        paired: whether it is a comparison with the HQ face.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Metric:
     paired: bool = True
 
 
-# The order of the table: the HQ face's pixels, its perception, its person, then what needs no HQ face.
+# In the order of the table: comparisons with the HQ face by pixels, perception and identity, then the others.
 METRICS = (
-    Metric("psnr", "PSNR", "peak signal-to-noise ratio to the HQ face; null where they are equal", "dB"),
+    Metric("psnr", "PSNR", "peak signal-to-noise ratio to the HQ face; null if they are equal", "dB"),
     Metric("ssim", "SSIM", "structural similarity to the HQ face"),
     Metric("delta_e", "dE00", "mean colour difference to the HQ face", "CIEDE2000", higher=False),
     Metric("lpips", "LPIPS", "perceptual distance to the HQ face", higher=False),
@@ -48,9 +48,9 @@ STATUSES = ("measured", "no_face", "skipped", "failed")
 
 
 EVALUATION_SCHEMA = pa.schema([
-    column("lq_source", pa.string(), "URI of the archive or folder of the LQ picture; null where it was made from HQ"),
+    column("lq_source", pa.string(), "URI of the archive or folder of the LQ picture; null if it was made from HQ"),
     column("lq_member", pa.string(), "its path inside the source"),
-    column("hq_source", pa.string(), "URI of the archive or folder of the HQ picture; null where there is none"),
+    column("hq_source", pa.string(), "URI of the archive or folder of the HQ picture; null if there is none"),
     column("hq_member", pa.string(), "its path inside the source"),
     column("face_index", pa.int32(), "place among the picture's faces, by detector score, from 0; null without face"),
     column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
@@ -63,11 +63,11 @@ EVALUATION_SCHEMA = pa.schema([
         for suffix, words in SUFFIXES.items()
     ),
     column("weights_digest", pa.string(), "sha256 over the parts of the model"),
-    column("software_version", pa.string(), "of interlcm"),
+    column("software_version", pa.string(), "version of interlcm"),
     column("settings", pa.string(), "settings, degradation and weights of the metrics, as JSON"),
 ])  # fmt: skip
 
-# What travels between the stages besides: dropped once a row has a status.
+# Further columns between the stages: dropped once a row has a status.
 ON_THE_WAY = pa.schema(
     [
         ("lq", pa.large_binary()),  # the file's bytes
@@ -78,7 +78,7 @@ ON_THE_WAY = pa.schema(
         ("monochrome", pa.bool_()),
     ]
 )
-# What goes to the driver with a finished row, and no further.
+# Columns that a finished row takes to the driver only.
 FOR_THE_SET = pa.schema(
     [
         ("pair", pa.int32()),
@@ -92,5 +92,5 @@ NOTHING_MORE = dict.fromkeys(ON_THE_WAY.names)
 
 
 def to_table(rows: Iterable[Row]) -> pa.Table:
-    """The rows of a stage; what later stages do not need of rows that have ended is left out."""
+    """The rows of a stage, without what later stages do not need of rows that have ended."""
     return pa.Table.from_pylist([{**row, **NOTHING_MORE} if row["status"] else row for row in rows], schema=SCHEMA)

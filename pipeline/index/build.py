@@ -1,4 +1,4 @@
-"""The index: one row for each member of each archive. Nothing is restored that is not in it."""
+"""The index: one row for each member of each archive. Only what is in it is restored."""
 
 import hashlib
 import posixpath
@@ -31,7 +31,7 @@ _GROUP = 65536  # rows of a Parquet row group
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """What an index holds: archives, members (rows), photos (members that are files), their bytes, errors."""
+    """Counts of an index: archives, members (rows), photos (members that are files), their bytes, errors."""
 
     archives: int
     members: int
@@ -41,13 +41,13 @@ class IndexSummary:
 
 
 def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSummary:
-    """Write OUTPUT/index/, one Parquet file per archive, several archives at a time, and count what it then holds.
+    """Write OUTPUT/index/, one Parquet file per archive, several archives at a time, and count its content.
 
-    found: what `sources.expand` made of the sources that a user named.
+    found: the archives of the named sources, from `sources.expand`.
 
-    Archives indexed before stay as they are, but for those that could not be read, or not to their end: they may have
-    been mended. A folder is listed again, and what is new in it is added. Raises StorageError after all other archives
-    are indexed when storage failed for one.
+    Archives indexed before are kept, except those that could not be read to their end: they may have been repaired. A
+    folder is listed again, and its new files are added. If storage fails for one archive, the others are still indexed,
+    and then StorageError is raised.
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
@@ -60,9 +60,9 @@ def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSu
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
-    """The index rows of sources, in memory and in their archives' order, for a job that keeps no run.
+    """The index rows of sources, in memory and in their archives' order, for a job that keeps no index.
 
-    What lies below `output` is left out. Raises StorageError when a source is missing, or storage fails.
+    Files below `output` are left out. Raises StorageError if a source is missing, or storage fails.
     """
     found = expand(list(sources), output)
     rows = [_batches(_rows(source, source.name, output, set(), limits)) for source in found]
@@ -72,7 +72,7 @@ def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
 def _try_archive(
     source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str]
 ) -> storage.StorageError | None:
-    """`write_archive`; what storage raises is returned, so that other archives are indexed all the same."""
+    """`write_archive`; returns a StorageError instead of raising it, so that other archives are indexed."""
     storage_client.configure(environment)
     try:
         write_archive(source, name, target, output, limits)
@@ -91,7 +91,7 @@ def write_archive(source: Source, name: str, target: str, output: str, limits: L
             writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
             rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
     nothing_new = indexed and not rows
-    nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # what was listed before is worth more
+    nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # the earlier list is better
     if not nothing_new and not nothing_left:
         storage.write_bytes(target, sink.getvalue().to_pybytes())
 
@@ -107,7 +107,7 @@ def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.R
 
 
 def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Limits) -> Iterator[dict[str, Any]]:
-    """Rows of an archive, then one with an empty member where the archive, or the rest, cannot be read."""
+    """Rows of an archive, then one with an empty member if the archive, or its rest, cannot be read."""
     seen = Counter(map(_place_id, indexed))
     version = None
     format = "folder" if source.kind == "folder" else ""
@@ -124,7 +124,7 @@ def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Lim
         yield _error_row(source.uri, name, format, error)
     except storage.StorageError as error:
         if error.reason != "denied":
-            raise  # the network's trouble is not the archive's, and must not be recorded as such
+            raise  # the archive is not to blame, so it gets no error row
         yield _error_row(source.uri, name, format, ArchiveError(str(error)))
 
 
@@ -179,7 +179,7 @@ def _members(source: Source, format: str, output: str, limits: Limits) -> Iterat
 
 
 def _indexed_members(source: Source, output: str, target: str) -> set[str]:
-    """Members of a folder that are in other files of the index: it may have grown, or single photos were named."""
+    """Members of a folder in other files of the index: the folder may have grown, or single photos were named."""
     if source.kind != "folder":
         return set()
     files = [file for file in parquet_files(output) if Source.digest_in(file) == source.digest]
@@ -195,7 +195,7 @@ def _broken_files(output: str) -> set[str]:
 
 
 def summary(output: str) -> IndexSummary:
-    """Count what OUTPUT/index holds."""
+    """Count the content of OUTPUT/index."""
     files = parquet_files(output)
     members = photos = size = errors = 0
     for batch in _dataset(output, files).to_batches(["kind", "bytes"]):

@@ -8,16 +8,16 @@ from pipeline import storage
 from pipeline.index.sources import Source
 from pipeline.storage.output import Output
 
-_INDEX_NAME = 80  # characters of an archive's name in that of its index file, which may have 255 bytes
+_INDEX_NAME = 80  # characters of an archive's name in the name of its index file, which may have 255 bytes
 
 
 def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozenset()) -> list[tuple[Source, str, str]]:
-    """For each source that is to be indexed: the source, its archive name, the URI of its index file.
+    """For each source to index: the source, its archive name, the URI of its index file.
 
-    These are sources without an index file, those whose index files are in `broken`, and folders: what has been added
-    to one since goes into another file.
+    These are sources without an index file, sources whose index files are in `broken`, and folders, whose new files go
+    into a further index file.
 
-    The archive name is the source's own; where another source has it already, a piece of the digest follows.
+    The archive name is the source's own; if another source has it already, a part of the digest follows.
     """
     present = parquet_files(output)
     owners = {file.rsplit("-", 1)[0].casefold(): Source.digest_in(file) for file in present}
@@ -48,5 +48,5 @@ def parquet_files(output: str) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    """An archive's name for the name of its index file. The end is kept: the digest is there."""
+    """An archive's name, shortened for its index file. The end is kept, because it may hold the digest."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-_INDEX_NAME:]

@@ -28,8 +28,8 @@ INDEX_SCHEMA = pa.schema(
         column("bytes", pa.int64(), "size when unpacked", "byte"),
         column("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),
         column("stored_bytes", pa.int64(), "size in the archive", "byte"),
-        column("compression", pa.string(), "of the member: none, deflate, or one that cannot be read"),
-        column("crc32", pa.int64(), "CRC-32 of the data; null where the archive has none"),
+        column("compression", pa.string(), "of the member: none, deflate, or an unsupported method"),
+        column("crc32", pa.int64(), "CRC-32 of the data; null if the archive has none"),
         column("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
         column("error", pa.string(), "the same in words; else null"),
     ]
@@ -42,7 +42,7 @@ def photo_id(source: str, member: str, occurrence: int) -> str:
 
 
 def page_id(root: str, page: int) -> str:
-    """The photo_id of a member's page, from 1: the first page has that of the index row."""
+    """The photo_id of a member's page, from 1; the first page has that of the index row."""
     return root if page == 1 else f"{root}-p{page}"
 
 

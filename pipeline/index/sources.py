@@ -1,4 +1,4 @@
-"""Sources: what the user names, taken apart into archives, and the index file of each."""
+"""Sources: what the user names, and the archives in it."""
 
 import hashlib
 import posixpath
@@ -27,18 +27,18 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The last part of its URI: the name of a file, folder or bucket; never one that leads elsewhere."""
+        """The last part of its URI: the name of a file, folder or bucket; never a name like ".."."""
         name = posixpath.basename(self.uri.rstrip("/"))
         return "root" if name in ("", ".", "..") else name
 
     @property
     def digest(self) -> str:
-        """16 hex digits that stand for the URI in file names."""
+        """16 hex digits for the URI, for file names."""
         return hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     @property
     def part(self) -> str:
-        """What tells the index files of one folder apart when single photos of it were named."""
+        """Distinguishes the index files of one folder if single photos of it were named."""
         if self.only is None:
             return ""
         names = "\0".join(escape_name(name) for name, _ in self.only)
@@ -46,7 +46,7 @@ class Source:
 
     @staticmethod
     def digest_in(index_file: str) -> str:
-        """The digest of the source whose index file has this name."""
+        """The digest of the source of an index file."""
         return index_file.removesuffix(".parquet").rsplit("-", 1)[1].split(".")[0]
 
     def leaves_out(self, output: str, path: str) -> bool:
@@ -128,7 +128,7 @@ def _say_left_out(owners: set[str], say: Callable[[str], None]) -> None:
 
 
 def _kind(uri: str, kind: str, explicit: bool) -> str:
-    """folder, archive or photo. Matches of a pattern, perhaps 10^6, are told apart by name alone."""
+    """folder, archive or photo. For matches of a pattern, perhaps 10^6, the name alone decides."""
     if kind == "folder":
         return "folder"
     return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"

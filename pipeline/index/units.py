@@ -1,7 +1,7 @@
-"""What a run has to do, cut into units. One task reads one unit.
+"""The remaining work of a run, cut into units. One task reads one unit.
 
-For 10^7 photos the driver holds only the places of their index rows, some bytes each. The tasks read the rows from the
-index files.
+For 10^7 photos the driver holds only the places of their index rows, a few bytes each. The tasks read the rows from
+the index files.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pipeline.archives.compressed import COMPRESSIONS
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.storage.output import Output
 
-# Most members that one task reads from an archive with random access. 10^7 photos are then 39,063 units, of which the
-# driver keeps about 300 MB: the numbers of their rows, and what Ray Data keeps of each block.
+# The most members that one task reads from an archive with random access. 10^7 photos then make 39,063 units, for which
+# the driver needs about 300 MB: the numbers of their rows, and Ray Data's bookkeeping of each block.
 UNIT_PHOTOS = 256
-UNIT_BYTES = 2 << 30  # ... and most bytes, as the index has them: what is read again when a node goes away
+UNIT_BYTES = 2 << 30  # ... and the most bytes, by the index: what is read again if a node is lost
 
-# One index row: the number of its file among `Pending.files`, and its own in there.
+# One index row: the number of its file in `Pending.files`, and its own number in that file.
 PLACE = pa.schema(
     [
         ("photo_id", pa.string()),
         ("file", pa.int32()),
         ("row", pa.int32()),
         ("bytes", pa.int64()),  # stored_bytes of the index
-        ("streamed", pa.bool_()),  # in a compressed tar, which cannot be entered in the middle
+        ("streamed", pa.bool_()),  # in a compressed tar, which has to be read from its beginning
     ]
 )
 UNIT = pa.schema([("file", pa.string()), ("rows", pa.list_(pa.int32()))])
@@ -44,7 +44,7 @@ class Pending:
     """Index rows to work on.
 
     files: names in OUTPUT/index, one archive each. places: PLACE without photo_id, ordered by file and row, which is
-    the order in which members lie in their archive.
+    the members' order in their archive.
     """
 
     output: str
@@ -55,7 +55,7 @@ class Pending:
         return int(self.places.num_rows)
 
     def split(self, first: int) -> tuple[Pending, Pending]:
-        """The first so many rows, and the others."""
+        """The first `first` rows, and the others."""
         return replace(self, places=self.places.slice(0, first)), replace(self, places=self.places.slice(first))
 
     def units(self, actors: int) -> pa.Table:
@@ -67,7 +67,7 @@ class Pending:
 
 
 def split(rows: pa.Table, actors: int) -> Iterator[pa.Table]:
-    """Index rows, sorted by source, in units."""
+    """Cut index rows, sorted by source, into units."""
     source = rows["source"].combine_chunks().dictionary_encode().indices.to_numpy()
     for first, last in _cuts(source, _sizes(rows).to_numpy(), _streamed(rows).to_numpy(zero_copy_only=False), actors):
         yield rows.slice(first, last - first)
@@ -78,8 +78,8 @@ def _cuts(
 ) -> Iterator[tuple[int, int]]:
     """Where the units of rows begin and end.
 
-    A compressed tar cannot be entered in the middle: all its rows are one unit, read once. Other archives give units
-    small enough that every one of `actors` gets at least twenty, if there are that many photos.
+    A compressed tar has to be read from its beginning: all its rows are one unit, read once. Units of other archives
+    are so small that each of `actors` actors gets at least twenty, if there are that many photos.
     """
     limit = max(1, min(UNIT_PHOTOS, len(archive) // (20 * actors)))
     until = np.cumsum(size)
@@ -101,7 +101,7 @@ def _streamed(rows: pa.Table | pa.RecordBatch) -> Any:
 
 
 def places(output: str, files: list[str]) -> Iterator[pa.RecordBatch]:
-    """Every index row in batches of PLACE; of each file no more than three narrow columns is read."""
+    """Every index row in batches of PLACE; only three narrow columns of each file are read."""
     for number, name in enumerate(files):
         row = 0
         narrow = {"columns": ["photo_id", "archive_format", "stored_bytes"], "schema": INDEX_SCHEMA}
@@ -113,7 +113,7 @@ def places(output: str, files: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def load(unit: dict[str, Any], output: str) -> pa.Table:
-    """The index rows (`INDEX_SCHEMA`) of a row of UNIT. Of its file only the row groups are read that hold them."""
+    """The index rows (`INDEX_SCHEMA`) of a row of UNIT. Only the row groups with these rows are read."""
     fragment, rows = _fragment(output, unit["file"]), np.array(unit["rows"])
     counts = np.array([group.num_rows for group in fragment.row_groups])
     starts = np.cumsum(counts) - counts

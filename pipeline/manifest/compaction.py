@@ -1,9 +1,9 @@
-"""Compaction: the many small parts that a run commits become few large files that are quick to list, read and filter.
+"""Compaction: merge the many small parts of a run into few large files that are quick to list, read and filter.
 
-Its order makes it safe at every point: a merged file appears whole, and only then are the parts deleted whose rows it
-holds. Until then a row is in two files, and counts once (see `query.VIEWS`); a later compaction drops the second copy.
-Nothing else is ever dropped: the manifest stays a log with all its older rows. A file's name comes from its bytes, so
-two compactions at once write the same files. A compaction that finds a part gone leaves that group alone.
+It may be killed at any point: a merged file appears whole, and only then are the parts with its rows deleted. Until
+then a row is in two files, and counts once (see `query.VIEWS`); a later compaction drops the second copy. Nothing else
+is ever dropped: the manifest stays a log with all its older rows. A file's name comes from its bytes, so two
+compactions at once write the same files. A compaction that finds a part missing leaves that group alone.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pipeline.manifest.schema import MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.storage.output import Output
 
 FILE_ROWS = 200_000  # about 60 MB of photos with one face each
-FILE_BYTES = 256 << 20  # before compression, of one file: photos with many faces have long rows
-GROUP_ROWS = 10_000  # of a Parquet row group: what a filter on source or member reads at the least
-FEW = 64  # parts that a run leaves as they are: a reader opens them in a moment
-_AT_ONCE = 256  # files that are open together: a few rows take far more memory as a table of their own
+FILE_BYTES = 256 << 20  # of one file before compression: photos with many faces have long rows
+GROUP_ROWS = 10_000  # of a Parquet row group: the least that a filter on source or member reads
+FEW = 64  # parts that a run does not compact: a reader opens them quickly
+_AT_ONCE = 256  # files open together: a few rows take far more memory as a table of their own
 
 ORDER = [("source", "ascending"), ("member", "ascending"), ("page", "ascending"), ("finished_at", "ascending")]
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """What a compaction did: the manifest's files before and after it, and rows and bytes of those it wrote."""
+    """The result of a compaction: number of the manifest's files before and after, rows and bytes written."""
 
     parts_before: int
     parts_after: int
@@ -45,9 +45,9 @@ class Compacted:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of the manifest: its name and state, rows, bytes before compression, and the first row's place.
+    """A file of the manifest: name, state, rows, bytes before compression, and source and member of its first row.
 
-    old: of an earlier version of the schema.
+    old: whether it has an earlier version of the schema.
     """
 
     name: str
@@ -68,9 +68,9 @@ def compact_if_many(output: str) -> None:
 def compact(output: str) -> Compacted:
     """Merge the small parts of the manifest of a run into files of up to FILE_ROWS rows, sorted by source and member.
 
-    May run at any time, also while a run writes and twice at once. Takes the memory of one file. Files that are large
-    enough stay as they are, unless they are of an earlier version of the schema. Raises StorageError, also for a part
-    that is damaged or of a later version.
+    May run at any time, also during a run and several times at once. Needs the memory of one file. Files that are large
+    enough are kept, unless they have an earlier version of the schema. Raises StorageError, also for a part that is
+    damaged or has a later version.
     """
     folder = Output(output).manifest
     before = Output(output).manifest_files()
@@ -84,7 +84,7 @@ def compact(output: str) -> Compacted:
 
 
 def _part(folder: str, name: str, file_size: int) -> Part | None:
-    """A file that may be merged; None for one that is large, or gone."""
+    """A file to merge; None if it is large, or gone."""
     state = _state(folder, name)
     footer = manifest_files.footer(folder, name, file_size)
     if state is None or footer is None:
@@ -98,7 +98,7 @@ def _part(folder: str, name: str, file_size: int) -> Part | None:
 
 
 def _state(folder: str, name: str) -> str | None:
-    """What tells a file from one that takes its place; None when it is gone."""
+    """The state of a file, to see whether it was replaced; None if it is gone."""
     try:
         return storage.version(storage.join(folder, name))
     except storage.StorageError as error:
@@ -108,7 +108,7 @@ def _state(folder: str, name: str) -> str | None:
 
 
 def _first(footer: pq.FileMetaData, groups: list[pq.RowGroupMetaData]) -> tuple[str, str]:
-    """The least source and member of a part, by its statistics: where these lie close, so do the parts."""
+    """The least source and member of a part, from its statistics, by which parts are sorted."""
     places = {footer.schema.column(place).path: place for place in range(footer.num_columns)}
     found = []
     for name in ("source", "member"):
@@ -118,7 +118,7 @@ def _first(footer: pq.FileMetaData, groups: list[pq.RowGroupMetaData]) -> tuple[
 
 
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
-    """Neighbours that fit into one file together."""
+    """Groups of neighbours that fit into one file."""
     group: list[Part] = []
     rows = size = 0
     for part in sorted(parts, key=lambda part: (part.first, part.name)):
@@ -132,7 +132,7 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
 
 
 def _merge(folder: str, group: list[Part], threads: ThreadPoolExecutor) -> tuple[int, int]:
-    """One file in place of several; its rows and bytes. Nothing where another compaction has begun on one of them."""
+    """Replace several files by one; returns its rows and bytes. Does nothing if one of them is gone already."""
     if len(group) == 1 and not group[0].old:
         return 0, 0
     tables = []
@@ -174,13 +174,13 @@ def _rows(data: bytes, uri: str) -> pa.Table:
 
 
 def _unknown(field: pa.Field, length: int) -> pa.Array:
-    """What an earlier version did not write; in the first one every member was one photo."""
+    """Values of a column that an earlier version did not write; in the first one every member was one photo."""
     value = pa.scalar(1 if field.name in ("page", "pages") else None, field.type)
     return pa.repeat(value, length)
 
 
 def _sorted(table: pa.Table) -> pa.Table:
-    """Sorted for the statistics to prune by, each row once: a photo has one row of one moment."""
+    """Sorted so that statistics prune well, each row once: a photo has one row for one moment."""
     keys = table.select([name for name, _ in ORDER] + ["photo_id"])
     order = pc.sort_indices(keys, sort_keys=[*ORDER, ("photo_id", "ascending")])
     keys = keys.take(order)
@@ -189,7 +189,7 @@ def _sorted(table: pa.Table) -> pa.Table:
 
 
 def _as_before(column: pa.ChunkedArray) -> pa.Array:
-    """For each value whether it is that of the row before."""
+    """Whether each value equals that of the row before."""
     values = column.combine_chunks()
     same = pc.equal(values[1:], values[:-1])
     return pa.concat_arrays([pa.array([False] * min(1, len(values)), pa.bool_()), same])
@@ -202,6 +202,6 @@ def _encoded(table: pa.Table) -> pa.Buffer:
 
 
 def _remove(folder: str, part: Part, merged: str) -> None:
-    """Delete a part whose rows are in a merged file, unless a task wrote it anew or another compaction was faster."""
+    """Delete a part whose rows are in a merged file, unless a task rewrote it or another compaction was faster."""
     if part.name != merged and _state(folder, part.name) == part.state:
         storage.remove(storage.join(folder, part.name))

@@ -10,11 +10,11 @@ from pipeline.index.schema import ROOT_ID
 from pipeline.manifest import query
 from pipeline.manifest.schema import STATUSES
 
-MEMORY = "800MB"  # of DuckDB while it compares index and manifest, of 10^7 rows each; the rest goes to disk
-# The photo_id of the index row that a manifest row belongs to: that of a further page has its number at the end.
+MEMORY = "800MB"  # of DuckDB while it compares an index and a manifest of 10^7 rows; the rest goes to disk
+# The photo_id of a manifest row's index row: the photo_id of a further page ends with its number.
 ROOT = f"CASE WHEN page > 1 THEN {ROOT_ID} ELSE photo_id END"
-# The newest row of each photo that the index knows, narrow: no more is read than counting needs. The log keeps the row
-# of a broken archive that was mended and indexed anew; its index row is gone.
+# The newest row of each photo in the index, with only the columns that counting needs. The log keeps the row of a
+# broken archive that was repaired and indexed anew, but its index row is gone.
 RESULTS = f"""
 CREATE TEMP TABLE results AS
     SELECT * FROM (
@@ -24,9 +24,9 @@ CREATE TEMP TABLE results AS
         QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1)
     SEMI JOIN (SELECT photo_id AS root FROM index) USING (root);
 """
-# Members with several pages: how many the newest row says there are, and which of them have a row. An older row may
-# know of more: it stays a result, but nothing more of its kind is missing, or a file that lost a page would never be
-# complete.
+# Members with several pages: their number by the newest row, and which of them have a row. An older row may belong to
+# a page beyond that number. It stays a result, but such pages do not count as missing, or a file that lost a page
+# would never be complete.
 MEMBERS = """
 CREATE TEMP TABLE members AS
     SELECT root, max_by(pages, finished_at) AS pages, list(DISTINCT page) AS present
@@ -41,7 +41,7 @@ CREATE TEMP VIEW untouched AS
 
 @dataclass(frozen=True)
 class Counts:
-    """The equation of a run, each term counted by itself: photos, but for `faces`.
+    """The equation of a run, each term counted separately. All count photos, except `faces`.
 
     `indexed` counts index rows and the further pages that a row says its member has; the terms on the other side count
     rows by status, and the pages and index rows that have none. So the equation holds when each index row is there
@@ -78,15 +78,15 @@ GROUP BY source ORDER BY source
 
 
 def counts(output: str) -> Counts:
-    """Count the index, the newest results of what is in it and what has none.
+    """Count the index, the newest results of its photos, and the photos without one.
 
-    Raises `StorageError` when there is no run at OUTPUT.
+    Raises `StorageError` if there is no run at OUTPUT.
     """
     return query.reading(output, counted, decided=False, memory=MEMORY)
 
 
 def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
-    """`counts` on a connection of `query.connect`, which then also has the table `results`."""
+    """`counts` on a connection from `query.connect`, which then also has the table `results`."""
     connection.execute(RESULTS + MEMBERS)
 
     def number(sql: str) -> int:

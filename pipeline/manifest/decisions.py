@@ -1,4 +1,4 @@
-"""What curators decided: OUTPUT/decisions/*.csv and *.json, as the review report exports them."""
+"""Decisions of curators: OUTPUT/decisions/*.csv and *.json, exported by the review report."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MAX_BYTES = 256 << 20  # of one file: some 2 million decisions
 
 
 class DecisionError(InterLCMError):
-    """A file that holds something else than decisions: one line that names file and row."""
+    """A file that does not hold decisions: one line that names file and row."""
 
 
 def read(output: str) -> pa.Table:
-    """The newest decision on each photo and face (`DECISION_SCHEMA`); where two have one time, that of the later file.
+    """The newest decision on each photo and face (`DECISION_SCHEMA`); of two at the same time, that of the later file.
 
     Raises `DecisionError`, or `StorageError` when a file cannot be read.
     """
@@ -52,7 +52,7 @@ def _of_file(uri: str, size: int) -> list[dict[str, Any]]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
         words = f"no column {error}" if isinstance(error, KeyError) else one_line(error)[:200]
         row = f"row {number}: " if number else ""
-        raise DecisionError(f"{uri}: {row}{words}; mend or remove this file, or export it again") from error
+        raise DecisionError(f"{uri}: {row}{words}; repair or remove this file, or export it again") from error
 
 
 def _records(uri: str) -> Iterator[dict[str, Any]]:
@@ -71,7 +71,7 @@ def _records(uri: str) -> Iterator[dict[str, Any]]:
 
 
 def _decision(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with its values checked and in their types."""
+    """A record with its values checked and converted to their types."""
     if not isinstance(record, dict):
         raise ValueError("not a decision")
     face, decision, photo_id = record["face_index"], record["decision"], record["photo_id"]
@@ -86,14 +86,14 @@ def _decision(record: dict[str, Any]) -> dict[str, Any]:
         "comment": str(record["comment"] or ""),
         "decided_at": _time(record["decided_at"]),
     }
-    f"{photo_id}{row['comment']}".encode()  # half a character, which JSON can spell and Arrow cannot hold
+    f"{photo_id}{row['comment']}".encode()  # fails for half a character, which JSON can spell but Arrow cannot hold
     return row
 
 
 def _index(value: Any) -> int:
     number = int(value)
     if isinstance(value, bool) or number != float(value) or not 0 <= number < 1 << 31:
-        raise ValueError(f"face_index {value!r} is no face")
+        raise ValueError(f"face_index {value!r} is not a face")
     return number
 
 

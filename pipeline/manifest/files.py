@@ -1,4 +1,4 @@
-"""The files of a manifest: which there are, what their footers say, and whether this version can read them."""
+"""The files of a manifest: their list and footers, and whether this version can read them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline import storage
 from pipeline.manifest.schema import REQUIRED, SCHEMA_VERSION
 
 REQUESTS = 16  # files read at a time
-_SMALL = 1 << 20  # bytes of a file that is read whole for its footer
+_SMALL = 1 << 20  # bytes up to which a file is read whole for its footer
 
 
 def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
-    """What a file says of itself, of a small one in a single request; None when it is gone.
+    """The footer of a file, read in a single request if the file is small; None if it is gone.
 
-    Raises StorageError for a file that is damaged, or that a later version of this software wrote.
+    Raises StorageError for a file that is damaged or was written by a later version of this software.
     """
     uri = storage.join(folder, name)
     try:

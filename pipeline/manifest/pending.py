@@ -1,4 +1,4 @@
-"""The manifest: one row for each photo, the log of what was done and the checkpoint of what remains."""
+"""The remaining work of a run: the index compared with the manifest."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.manifest import query
 from pipeline.manifest.counts import MEMBERS, MEMORY, RESULTS, ROOT
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 
-# What --where sees: a row for each photo, the index row with its newest result; and one with status 'pending' for each
-# index row that misses results. error and error_type are in both, and the result's count.
+# The rows for --where: for each photo its index row with its newest result, and for each index row without all its
+# results one with status 'pending'. error and error_type are in both; those of the result win.
 CANDIDATES = """
 SELECT i.* EXCLUDE (photo_id, error, error_type), i.photo_id AS index_photo_id,
     p.photo_id, coalesce(p.error_type, i.error_type) AS error_type, coalesce(p.error, i.error) AS error,
@@ -33,12 +33,12 @@ FROM index AS i JOIN (
 def pending(output: str, where: str | None = None) -> Pending:
     """The index rows to work on.
 
-    Without `where`: those that have no manifest row yet, or not one for each of their pages. `where` is an SQL
-    condition on the columns of the index and of the view `photos`, with status 'pending' for rows that miss results.
-    One that names index columns only (`member LIKE 'box7/%'`) chooses among these, so that starting again continues.
-    One that asks about results (`status = 'failed'`) chooses among all rows, and those that match are to be done again.
+    Without `where`: rows without a manifest row, or without one for each of their pages. `where` is an SQL condition
+    on the columns of the index and of the view `photos`, with status 'pending' for rows that lack results. If it names
+    only index columns (`member LIKE 'box7/%'`), it chooses among pending rows, so that starting again continues. If it
+    asks about results (`status = 'failed'`), it chooses among all rows, and the matches are done again.
 
-    Raises `StorageError` when there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
+    Raises `StorageError` if there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
     """
     work = partial(_pending, output=output, where=where)
     return query.reading(output, work, decided=where is not None, memory=MEMORY)
@@ -60,8 +60,8 @@ def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | No
 
 
 def _asks_index_only(where: str) -> bool:
-    """Whether the condition has a meaning where there is an index and nothing else."""
-    # Which error is meant, the archive's or the photo's? The result's, where both have one: see CANDIDATES.
+    """Whether the condition needs only columns of the index."""
+    # error and error_type are in both index and results, and mean the result's if there is one: see CANDIDATES.
     index = pa.schema([column for column in INDEX_SCHEMA if column.name not in ("error", "error_type")])
     with duckdb.connect(config={"python_enable_replacements": False}) as connection:
         connection.register("index", index.empty_table())
@@ -69,6 +69,6 @@ def _asks_index_only(where: str) -> bool:
             query.run(connection, f"SELECT * FROM index WHERE (\n{where}\n)")
         except query.QueryError as error:
             if isinstance(error.__cause__, duckdb.BinderException | duckdb.CatalogException):
-                return False  # it names something else; whether that exists will show
+                return False  # it names other columns; the query will show whether they exist
             raise
     return True

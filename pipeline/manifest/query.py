@@ -1,4 +1,4 @@
-"""SQL over one run: DuckDB views on the Parquet files of its index and manifest, read-only, on any storage."""
+"""SQL on one run: read-only DuckDB views of the Parquet files of its index and manifest, on any storage."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from pipeline.manifest import files as manifest_files
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
 from pipeline.storage.output import Output
 
-# The manifest is a log: the newest row of a photo counts. row_number gives one row even where two have the same time,
-# as the same row has for a moment that is in a merged part and still in a small one. A photo_id stands for its source
-# and member; they are named beside it because DuckDB pushes conditions on these columns, and on no others, below the
-# window, into the statistics of the files. Parts of the first version have no pages.
+# The manifest is a log: the newest row of a photo counts. row_number gives one row even if two have the same time, such
+# as a row that is still in a small part and already in a merged one. A photo_id implies its source and member; they are
+# named too, because DuckDB pushes conditions on the columns of PARTITION BY, and on no others, below the window, into
+# the statistics of the files. Parts of the first version have no pages.
 NEWEST = """
 CREATE VIEW newest AS {rows}
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
 """
-# For a question about all photos. The window above holds all that it reads, faces too; most photos have one row.
+# For a query about all photos. The window above holds all that it reads, faces too; most photos have one row.
 NEWEST_OF_ALL = """
 CREATE TEMP TABLE repeated AS SELECT photo_id FROM manifest GROUP BY photo_id HAVING count(*) > 1;
 CREATE VIEW newest AS
@@ -48,8 +48,8 @@ CREATE VIEW faces AS
         SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest);
 """
 
-# After these the connection can reach no file, no network, no Python variable and no setting. What does not fit into
-# memory goes to the system's place for temporary files.
+# After these the connection can reach no file, no network, no Python variable and no setting. Data that does not fit
+# into memory goes to the system's folder for temporary files.
 LOCKS = """
 SET TimeZone = 'UTC';
 SET enable_progress_bar = false;
@@ -60,7 +60,7 @@ SET python_enable_replacements = false;
 SET lock_configuration = true;
 """
 
-# What a user may ask about: columns that unnesting or joining gave a view are described where they come from.
+# The views with their schemas; columns that a view has from unnesting or joining are described in their own view.
 DESCRIBED = {
     "photos": list(MANIFEST_SCHEMA),
     "faces": [*MANIFEST_SCHEMA, *FACE],
@@ -88,9 +88,9 @@ def reading(
     memory: str = "",
     whole: bool = False,
 ) -> Result:
-    """What `work` makes of a connection to the run (`connect`); once more where a part went away while it was read.
+    """The result of `work` on a connection to the run (`connect`), repeated if a part disappeared while it was read.
 
-    Compaction removes small parts once their rows are in a merged one, so a new look finds them there.
+    Compaction removes small parts once their rows are in a merged one, where a new connection finds them.
     """
     attempts = 0
     while True:
@@ -117,15 +117,15 @@ def _check_rows(output: str) -> None:
 
 
 def connect(output: str, decided: bool = True, memory: str = "", whole: bool = False) -> duckdb.DuckDBPyConnection:
-    """A connection with the tables of a run and nothing else: file access is closed.
+    """A connection with the tables of a run and nothing else: it cannot open files.
 
-    `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` the members
-    there are, `manifest` every row ever written, `decisions` what curators decided (not read when `decided` is false).
-    They are empty as long as nothing was written. memory: most that DuckDB holds, such as "1GB"; else most of what the
-    machine has. whole: what is asked is about all photos, not about some that a condition names; see `NEWEST_OF_ALL`.
+    `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
+    `manifest` every row ever written, `decisions` what curators decided (not read if `decided` is false). They are
+    empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the
+    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
 
-    Raises `storage.StorageError` when there is no run at OUTPUT, it cannot be read, or a later version of this software
-    wrote it, and `decisions.DecisionError`.
+    Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
+    of this software, and `decisions.DecisionError`.
     """
     place = Output(output)
     place.check_run()
@@ -136,7 +136,7 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     connection.register("manifest", _parquet(place.manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS) + VIEWS)
-    temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made when needed, gone in the end
+    temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
     return connection
 
@@ -151,10 +151,10 @@ def _parquet(folder: str, files: list[tuple[str, int]], schema: pa.Schema) -> py
 
 
 class _Files(pyarrow.dataset.FileSystemDataset):
-    """A dataset that DuckDB can scan twice at once, without a deadlock, and without keeping every footer (170 KB).
+    """A dataset that DuckDB can scan twice at once, without a deadlock and without keeping every footer (170 KB).
 
-    A fragment that lets its footer go at the end of a scan takes it from other scans as well (pyarrow 26 reads freed
-    memory then), so each scan has fragments of its own.
+    A fragment that frees its footer at the end of a scan frees it for other scans as well (pyarrow 26 then reads freed
+    memory), so each scan has its own fragments.
     """
 
     def scanner(self, **options: Any) -> _Scan:
@@ -165,11 +165,11 @@ class _Files(pyarrow.dataset.FileSystemDataset):
 
 @dataclass(frozen=True)
 class _Scan:
-    """What DuckDB asks a dataset for.
+    """The scanner that DuckDB requests from a dataset.
 
-    pyarrow's own `Scanner.to_reader` (26 and before) begins the scan while it holds the interpreter's lock, for which a
-    thread of Arrow's may wait in our file system, which is Python, while it holds what `to_reader` waits for.
-    `to_batches` gives the lock away first.
+    pyarrow's own `Scanner.to_reader` (26 and before) begins the scan while it holds the interpreter's lock. A thread
+    of Arrow may wait for that lock in our file system, which is Python, and hold what `to_reader` waits for.
+    `to_batches` releases the lock first.
     """
 
     scanner: pyarrow.dataset.Scanner
@@ -194,12 +194,12 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 
 def _words(error: duckdb.Error) -> str:
-    """DuckDB's message without the picture of the statement, or the frames of a file system, that it ends with."""
+    """DuckDB's message without the quoted statement, or the traceback of a file system, at its end."""
     return one_line(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0])
 
 
 def columns(output: str) -> pa.Table:
-    """Every column of every view: view, column, type (as SQL has it), unit, meaning; from the Arrow metadata."""
+    """Every column of every view: view, column, SQL type, unit, meaning; from the Arrow metadata."""
 
     def described(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         rows = []
@@ -209,7 +209,7 @@ def columns(output: str) -> pa.Table:
             }
             for name, kind in zip(*run(connection, f"DESCRIBE {view}").columns[:2], strict=True):
                 words = known[name.as_py()]
-                short = "STRUCT[]" if name.as_py() == "faces" else kind.as_py()  # its fields are the view faces
+                short = "STRUCT[]" if name.as_py() == "faces" else kind.as_py()  # its fields are in the view faces
                 rows.append((view, name.as_py(), short, words["unit"], words["description"]))
         return pa.table(list(zip(*rows, strict=True)), names=["view", "column", "type", "unit", "meaning"])
 

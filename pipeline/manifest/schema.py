@@ -1,9 +1,9 @@
 """The columns of the manifest, each with its unit and meaning in the metadata of its Arrow field.
 
-Columns are added, never renamed, retyped or removed, and `SCHEMA_VERSION`, which stands in the metadata of every part,
-counts these additions. A part of an earlier version reads as if it had the new columns with nulls, and the views fill
-in what is known; compaction rewrites it in the newest version. A part of a later version is refused: what it means is
-not known here.
+Columns are added, never renamed, retyped or removed. `SCHEMA_VERSION`, which is in the metadata of every part, counts
+these additions. A part of an earlier version reads as if its new columns were null, and the views fill in what is
+known; compaction rewrites it in the newest version. A part of a later version is refused, because its meaning is
+unknown.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
@@ -19,11 +19,11 @@ SCHEMA_VERSION = 2
 STATUSES = ("restored", "no_face", "skipped", "failed")
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")  # never null, and in every version
 DECISIONS = ("accept", "reject")
-STAGES = ("fetch", "detect", "restore", "compose")  # of a run: seconds_<stage> is the time that a photo took in it
+STAGES = ("fetch", "detect", "restore", "compose")  # of a run; seconds_<stage> is the time of a photo in it
 
 
 def _list(kind: pa.DataType, length: int = -1) -> pa.DataType:
-    """A list that reads back from Parquet with the type it was written with: the format calls the items element."""
+    """A list that keeps its type in Parquet, which names the items "element"."""
     return pa.list_(pa.field("element", kind), length)
 
 
@@ -46,16 +46,16 @@ FACE = pa.struct([
     column("sharpness_after", pa.float32(), "variance of the Laplacian of the restored face's luma"),
     column("delta_e", pa.float32(), "mean colour difference, restored against aligned input", "CIEDE2000"),
     column("needs_review", pa.bool_(), "whether a person should look at this face"),
-    column("review_reason", pa.string(), "why; null when needs_review is false"),
+    column("review_reason", pa.string(), "why; null if needs_review is false"),
 ])  # fmt: skip
 
 MANIFEST_SCHEMA = pa.schema([
-    column("photo_id", pa.string(), "of the index row, 20 hex digits; of a further page with -p and its number"),
+    column("photo_id", pa.string(), "that of the index row, 20 hex digits; a further page adds -p and its number"),
     column("source", pa.string(), "URI of the archive or folder"),
     column("member", pa.string(), "path inside the source; empty for the row of an unreadable archive"),
-    column("page", pa.int32(), "of a TIFF with several pictures the page, from 1; 1 for all others"),
-    column("pages", pa.int32(), "pictures in the member: each has its row"),
-    column("sha256", pa.string(), "digest of the member's bytes; null when they could not be read"),
+    column("page", pa.int32(), "page of a TIFF with several pictures, from 1; 1 for all other photos"),
+    column("pages", pa.int32(), "pictures in the member; each has its row"),
+    column("sha256", pa.string(), "digest of the member's bytes; null if they could not be read"),
     column("bytes", pa.int64(), "size of the member", "byte"),
     column("format", pa.string(), "image format by content: jpeg, png, tiff, webp, ..."),
     column("width", pa.int32(), "width of the upright photo", "px"),
@@ -65,10 +65,10 @@ MANIFEST_SCHEMA = pa.schema([
     column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),
-    column("restored_uri", pa.string(), "where the restored photo is; null when there is none"),
+    column("restored_uri", pa.string(), "where the restored photo is; null if there is none"),
     column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),
     column("face_count", pa.int32(), "number of faces restored in this photo"),
-    column("faces", _list(FACE), "one struct per face; empty when there is none"),
+    column("faces", _list(FACE), "one struct per face; empty if there is none"),
     column("detector", pa.string(), "the face detector that looked at this photo; null for aligned input"),
     column("mask", pa.string(), "how faces were pasted: parsenet, ellipse or square (aligned input)"),
     column("weights_digest", pa.string(), "sha256 over the parts of the weights folder in use"),
@@ -82,9 +82,9 @@ MANIFEST_SCHEMA = pa.schema([
 ], metadata={"schema_version": str(SCHEMA_VERSION)})  # fmt: skip
 
 DECISION_SCHEMA = pa.schema([
-    column("photo_id", pa.string(), "of the photo that was looked at"),
+    column("photo_id", pa.string(), "photo_id of the reviewed photo"),
     column("face_index", pa.int32(), "which of its faces; null: the photo as a whole"),
-    column("decision", pa.string(), f"{' or '.join(DECISIONS)}; null where only a comment was made"),
-    column("comment", pa.string(), "the curator's words; empty where there are none"),
-    column("decided_at", pa.timestamp("us", tz="UTC"), "when; the newest of a photo or face counts", "UTC"),
+    column("decision", pa.string(), f"{' or '.join(DECISIONS)}; null if there is only a comment"),
+    column("comment", pa.string(), "the curator's words; empty if there are none"),
+    column("decided_at", pa.timestamp("us", tz="UTC"), "time; the newest of a photo or face counts", "UTC"),
 ])  # fmt: skip

@@ -17,8 +17,8 @@ def write_part(rows: list[dict[str, Any]], output: str, attempt: str) -> str:
     """Append rows to the manifest as one Parquet file, whole or not at all, and return its URI.
 
     `rows` have the columns of `MANIFEST_SCHEMA` (absent ones become null; `box` and `landmarks` of a face are lists).
-    The file's name comes from `attempt` and the photo_ids, so a retried task overwrites its own file, while another
-    attempt at the same photos appends. Raises `ValueError` for rows that no manifest may hold.
+    The file's name comes from `attempt` and the photo_ids, so a retried task overwrites its own file, while a further
+    attempt at the same photos appends. Raises `ValueError` for invalid rows.
     """
     if not rows:
         raise ValueError("a manifest part needs at least one row")

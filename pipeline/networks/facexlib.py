@@ -1,7 +1,7 @@
-"""Second looks at a restored face, by facexlib's networks: what of the crop is face, whose face it is, how good it is.
+"""Second opinions on a restored face by facexlib's networks: which pixels are face, identity and quality.
 
-Each network looks at one face at a time, so that a face gets the same mask and numbers in whatever batch it was. The
-networks are built here, because facexlib's own init functions download what they do not find.
+Each network looks at one face at a time, so that mask and numbers of a face do not depend on its batch. The
+networks are built here, because facexlib's own init functions download missing files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ARCFACE_TEMPLATE = np.array(
 )
 
 # facexlib (inference/inference_hyperiqa.py) stretches the detector's box to 384 x 512 px and takes 224 x 224 patches.
-# In an aligned crop a face has its box about here: x0, y0, x1, y1 as fractions of the side, with that ratio.
+# The approximate box of a face in an aligned crop: x0, y0, x1, y1 as fractions of the side, with that ratio.
 FACE_BOX = (0.2, 0.16, 0.8, 0.96)
 BOX_HEIGHT, BOX_WIDTH, PATCH = 512, 384, 224
 # Corners and middle: top and left edge of each patch.
@@ -48,14 +48,14 @@ def has_parser(face_folder: Path) -> bool:
 
 
 class FaceNetworks:
-    """facexlib's networks for which the `face` folder has weights; what needs others is None.
+    """facexlib's networks whose weights are in the `face` folder; a method without its network returns None.
 
     Faces go in as (3, S, S) float, RGB, [-1, 1], aligned to the FFHQ template; any S. N of them may be one tensor.
-    Raises WeightsError for a file that does not hold what its name says.
+    Raises WeightsError for a file that does not hold its network's weights.
     """
 
     def __init__(self, face_folder: Path, device: torch.device | str = "cpu") -> None:
-        # Here: who only asks for `has_parser` does not wait for facexlib.
+        # Here, so that a caller of `has_parser` alone does not wait for facexlib.
         from facexlib.assessment.hyperiqa_net import HyperIQA
         from facexlib.parsing.parsenet import ParseNet
         from facexlib.recognition.arcface_arch import Backbone
@@ -79,7 +79,7 @@ class FaceNetworks:
     def masks(self, restored: Iterable[Tensor]) -> npt.NDArray[np.uint8] | None:
         """(N, S, S): 255 where the restored picture shows a face (with ears and hair), 0 elsewhere, hard edges.
 
-        As facexlib does it: the restored crop at 512 x 512, bilinear, [-1, 1]; the most likely class of each pixel.
+        As in facexlib: the restored crop at 512 x 512, bilinear, [-1, 1]; the most likely class of each pixel.
         """
         if self._parser is None:
             return None
@@ -103,7 +103,7 @@ class FaceNetworks:
 
     def _embedding(self, recogniser: nn.Module, crop: Tensor) -> Tensor:
         """(512,), of length 1. The network was trained on crops in the order BGR, [-1, 1] (TreB1eN/InsightFace_Pytorch,
-        where facexlib has the file from, stores what OpenCV reads; bytedance/InfiniteYou feeds facexlib's so too)."""
+        the source of facexlib's file, stores what OpenCV reads; bytedance/InfiniteYou feeds facexlib's so too)."""
         pixels = crop.clamp(-1, 1).permute(1, 2, 0).flip(2).cpu().numpy().astype(np.float32)
         small = torch.from_numpy(cut(pixels, arcface_matrix(len(pixels)), ARCFACE_SIZE))
         return recogniser(small.permute(2, 0, 1)[None].contiguous().to(self.device))[0]
@@ -118,7 +118,7 @@ class FaceNetworks:
 
 
 def load(network: nn.Module, path: Path) -> None:
-    """Fill a network from one of facexlib's files, running no code from it; WeightsError where it holds other keys."""
+    """Fill a network from one of facexlib's files, running no code from it; WeightsError if it holds other keys."""
     from interlcm.convert import read_checkpoint  # here, for the same reason
 
     try:

@@ -1,7 +1,7 @@
 """98 landmarks of an aligned face, by the adaptive wing loss network that facexlib ships (arXiv 1904.07399).
 
-facexlib's own way from heat maps to points, `calculate_points`, calls what NumPy no longer has, and reads neighbours
-of a peak at the edge from the other side of the map; so that is done here.
+The step from heat maps to points is done here. facexlib's own, `calculate_points`, uses a removed NumPy function, and
+reads the neighbours of a peak at the edge from the other side of the map.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from interlcm.weights_index import WeightsError
 LANDMARKS = "metrics/alignment_WFLW_4HG.pth"
 HOURGLASSES, POINTS = 4, 98
 INPUT_SIZE, MAP_SIZE = 256, 64
-# Distances are given in pixels of a crop of this size, that of the published weights, whatever the size of the crops.
+# Distances are in pixels of a crop of this size, that of the published weights, whatever the size of the crops.
 UNIT_SIZE = 512
 
 
 class Landmarks:
-    """The network, ready on a device. path: LANDMARKS of a weights folder; WeightsError where it holds other keys."""
+    """The network, ready on a device. path: LANDMARKS of a weights folder; WeightsError if it holds other keys."""
 
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -56,7 +56,7 @@ def peaks(maps: Tensor) -> Tensor:
     width = maps.shape[2]
     highest = maps.flatten(1).argmax(1)
     x, y = highest % width, highest // width
-    edged = F.pad(maps[None], (1, 1, 1, 1), mode="reflect")[0]  # at the edge both neighbours are one: no move
+    edged = F.pad(maps[None], (1, 1, 1, 1), mode="reflect")[0]  # at the edge both neighbours are the same: no move
     k = torch.arange(len(maps))
     dx = (edged[k, y + 1, x + 2] - edged[k, y + 1, x]).sign()
     dy = (edged[k, y + 2, x + 1] - edged[k, y, x + 1]).sign()

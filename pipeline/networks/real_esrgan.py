@@ -14,14 +14,14 @@ from interlcm.weights_index import WeightsError
 
 Pixels = npt.NDArray[np.uint8]
 
-# Side of a tile, and how much of the photo around it the network sees with it, px of the photo. Real-ESRGAN's own
-# script looks at 10 px around a tile; what lies further away than 32 has no visible say. Both are multiples of 4, the
-# squares that the x2 network reads its input in, so that a tile has the squares of the whole photo.
+# Side of a tile, and the width of the border around it that the network also sees, px of the photo. Real-ESRGAN's own
+# script uses 10 px; beyond 32 px there is no visible effect. Both are multiples of 4, the squares in which the x2
+# network reads its input, so that a tile has the squares of the whole photo.
 TILE, AROUND = 384, 32
 
 
 def weights_file(folder: Path, scale: int) -> Path:
-    """Where a weights folder has the network that enlarges `scale` (2 or 4) times; WeightsError if it has not."""
+    """The file of the network that enlarges `scale` (2 or 4) times; WeightsError if the weights folder lacks it."""
     path = folder / "background" / f"RealESRGAN_x{scale}plus.pth"
     if scale not in (2, 4):
         raise WeightsError(f"--background realesrgan enlarges 2 or 4 times, not {scale}: choose --upscale 2 or 4")
@@ -32,13 +32,13 @@ def weights_file(folder: Path, scale: int) -> Path:
 
 
 class Background:
-    """A Real-ESRGAN network, which spandrel recognises by its keys. path: its .pth. scale: what it has to enlarge by.
+    """A Real-ESRGAN network, which spandrel recognises by its keys. path: its .pth. scale: its enlargement.
 
     Raises WeightsError for a file that holds something else.
     """
 
     def __init__(self, path: Path, scale: int, device: torch.device | str = "cpu") -> None:
-        # Here: who only asks for `weights_file` does not wait for them. spandrel knows a hundred networks.
+        # Here, so that a caller of `weights_file` alone does not wait for them: spandrel knows a hundred networks.
         import spandrel
 
         from interlcm.convert import read_checkpoint
@@ -78,7 +78,7 @@ class Background:
 
 
 def spans(length: int, tile: int) -> Iterator[tuple[int, int, int, int]]:
-    """The tiles of a line: start, end, and start and end of what the network sees for it."""
+    """The tiles along one side: start, end, and start and end of what the network sees."""
     for start in range(0, length, tile):
         end = min(start + tile, length)
         yield start, end, max(start - AROUND, 0), min(end + AROUND, length)

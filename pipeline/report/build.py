@@ -25,17 +25,17 @@ SITE = Path(__file__).parent / "site"
 
 @dataclass
 class CopyProgress:
-    """How far the display copies are: photos in all, done by now (those made before among them), bytes written."""
+    """Progress of the display copies: photos in all, photos done (earlier ones included), bytes written."""
 
     total: int
     done: int = 0
     bytes: int = 0
-    failed: dict[str, str] = field(default_factory=dict)  # photo_id -> why it has no pictures
+    failed: dict[str, str] = field(default_factory=dict)  # photo_id -> the reason why it has no pictures
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a report holds. page: URI of its index.html."""
+    """Counts of a written report. page: URI of its index.html."""
 
     page: str
     photos: int
@@ -43,9 +43,9 @@ class Written:
 
 
 def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgress]:
-    """Make the display copies that are not there yet; yields after each batch of photos.
+    """Make the missing display copies; yields after each batch of photos.
 
-    choice: a key of `report_pictures.CHOICES`. max_side: px, beyond which whole photos are reduced.
+    choice: a key of `report_pictures.CHOICES`. max_side: px; larger whole photos are reduced to it.
     """
     report = Output(storage.canonical(output)).report
     rows = report_pictures.wanted(output, choice)
@@ -70,13 +70,13 @@ def ids(rows: Any) -> list[dict[str, Any]]:
 
 
 def limits(output: str) -> Limits:
-    """Those that the run was made with: what it could decode, the report can."""
+    """The run's own limits, so that the report can decode what the run could."""
     tried = attempts(output)
     return Limits(**tried[-1]["settings"].get("limits", {})) if tried else Limits()
 
 
 def write_report(output: str, pictures: Pictures, price: Price | None = None) -> Written:
-    """Write all of report/ but the pictures, index.html last. Raises StorageError when there is no run at OUTPUT."""
+    """Write all of report/ except the pictures, index.html last. Raises StorageError if there is no run at OUTPUT."""
     place = storage.canonical(output)
     report = Output(place).report
     made_at = datetime.now(UTC)
@@ -90,14 +90,14 @@ def write_report(output: str, pictures: Pictures, price: Price | None = None) ->
 
 
 def run_key(place: str) -> str:
-    """Under which a browser keeps decisions: the same for every report on a run, wherever it is opened from."""
+    """The key of a browser's decisions: the same for all reports on a run, wherever they are opened."""
     tried = attempts(place)
     name = tried[0]["attempt"] if tried else place
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def write_site(report: str, version: str) -> None:
-    """Copy the page's own files. The version on every address keeps a browser from mixing two reports."""
+    """Copy the page's own files. A version in every address keeps a browser from mixing two reports."""
     for file in sorted(SITE.iterdir(), key=lambda file: file.suffix == ".html"):
         data = file.read_bytes()
         if file.suffix == ".html":

@@ -23,8 +23,8 @@ from pipeline.report.pictures import CHOICES, NEWEST, ORDER, folder
 Numbers = npt.NDArray[np.float64]
 
 BATCH_ROWS = 10_000
-NAME_ROWS = 20_000  # of one file of names
-# What a photo shows, besides its faces; `seconds` is all that was spent on it.
+NAME_ROWS = 20_000  # in one file of names
+# Columns of a photo, besides its faces; `seconds` is the time of all stages.
 SHOWN = (
     *("photo_id", "member", "page", "pages", "format", "width", "height", "bit_depth", "bytes", "monochrome"),
     *("status", "error_type", "error", "detector", "mask", "seconds", "finished_at"),
@@ -47,10 +47,10 @@ SECONDS = " + ".join(f"coalesce(seconds_{stage}, 0)" for stage in ("fetch", "det
 
 @dataclass
 class Columns:
-    """What is kept of all photos while their pages are written.
+    """Columns of all photos, kept while their pages are written.
 
-    face: for each of FACE_METRICS and needs_review a value per face, NaN where there is none; photo: the same per
-    photo, with `status` (place in STATUSES) and `source` (place in `sources`).
+    face: for each of FACE_METRICS and needs_review a value per face, NaN if there is none; photo: the same per photo,
+    with `status` (place in STATUSES) and `source` (place in `sources`).
     """
 
     face: dict[str, Numbers]
@@ -69,7 +69,7 @@ class Pictures:
 def write_photos(output: str, files: DataFiles, pictures: Pictures) -> tuple[dict[str, Any], Columns]:
     """Write the pages, names and columns of all photos that have a result.
 
-    Returns what the page has to know of these files, and the columns.
+    Returns what the page needs to know about these files, and the columns.
     """
     return query.reading(
         output, lambda connection: _write_photos(connection, output, files, pictures), decided=False, whole=True
@@ -106,7 +106,7 @@ def _write_photos(
 
 
 def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.RecordBatch]:
-    """The newest rows in the order of their archives, a batch at a time; `pictured` says whether `choice` means one."""
+    """The newest rows in the order of their archives, in batches; `pictured`: whether `choice` includes the photo."""
     sql = f"SELECT *, {SECONDS} AS seconds, {CHOICES[choice]} AS pictured FROM ({NEWEST}) {ORDER}"
     yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
@@ -126,7 +126,7 @@ def page_rows(batch: pa.RecordBatch, sources: dict[str, int], output: str, pictu
 
 
 def cells(column: pa.Array) -> list[Any]:
-    """The values of a column as JSON has them: times as ISO 8601, no long tails of digits."""
+    """The values of a column for JSON: times as ISO 8601, numbers rounded."""
     if pa.types.is_timestamp(column.type):
         return [value.isoformat(timespec="seconds") for value in column.to_pylist()]
     if pa.types.is_floating(column.type):
@@ -158,7 +158,7 @@ def counts(faces: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def relative(uri: str | None, output: str) -> str | None:
-    """A link from report/index.html to a file of the run; the whole URI for one that lies elsewhere."""
+    """A link from report/index.html to a file of the run, or the whole URI of a file elsewhere."""
     inside = f"{storage.canonical(output)}/"
     if uri is None or not uri.startswith(inside):
         return uri
@@ -166,7 +166,7 @@ def relative(uri: str | None, output: str) -> str | None:
 
 
 def numbers_of(batch: pa.RecordBatch, sources: dict[str, int]) -> dict[str, Numbers]:
-    """The columns of a batch as float64, those of faces by the name "face.<name>"."""
+    """The columns of a batch as float64; those of faces are named "face.<name>"."""
     flat = batch["faces"].flatten()
     found = {f"face.{name}": numbers(pc.struct_field(flat, name)) for name in (*FACE_METRICS, "needs_review")}
     found |= {f"photo.{name}": numbers(batch[name]) for name in PHOTO_METRICS if name != "face_count"}
@@ -192,7 +192,7 @@ def joined(collected: list[dict[str, Numbers]]) -> Columns:
 
 
 def write_columns(columns: Columns, files: DataFiles) -> dict[str, Any]:
-    """Write the columns; returns how many files each has, and the metrics that have any value, with their meaning."""
+    """Write the columns; returns the number of files of each, and the metrics with any value, with their meaning."""
     chunks = {}
     metrics = []
     face_units = {field.name: field for field in FACE}
@@ -211,7 +211,7 @@ def write_columns(columns: Columns, files: DataFiles) -> dict[str, Any]:
 
 
 def meaning(name: str, field: pa.Field | None) -> dict[str, str]:
-    """Unit and description of a metric, as the manifest's schema has them."""
+    """Unit and description of a metric, from the manifest's schema."""
     if name == "seconds":
         return {"unit": "s", "description": "time of all stages together"}
     field = field or MANIFEST_SCHEMA.field(name)

@@ -1,4 +1,4 @@
-"""Display copies of a photo for the report: JPEGs in sRGB that every browser shows, whatever format the photo has."""
+"""Display copies of a photo for the report: JPEGs in sRGB, which every browser shows."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Pixels = npt.NDArray[np.uint8]
 THUMBNAIL_SIDE = 360  # px: a card of the gallery is 180 px wide, and screens have two pixels to each
 PHOTO_QUALITY = 88  # from 90 on libvips keeps the chroma at full resolution, for half as many bytes again
 FACE_QUALITY = 92
-# A crop is as large as the face is in the photo, but for these bounds: one that cannot be seen, one that is all blur.
+# A crop is as large as the face in the photo, within these limits: not too small to see, not enlarged to mere blur.
 FACE_SIDES = (256, 1024)
 
 
 def display_copies(
     before: bytes, page: int, after: bytes | None, landmarks: list[list[list[float]]], max_side: int, limits: Limits
 ) -> dict[str, bytes]:
-    """JPEG files by name: thumbnail.jpg, and where there is a restored photo before.jpg, after.jpg and for each face
-    <n>_before.jpg and <n>_after.jpg, cut out upright at its resolution.
+    """JPEG files by name: thumbnail.jpg and, if there is a restored photo, before.jpg, after.jpg and for each face
+    <n>_before.jpg and <n>_after.jpg, cut out upright at the photo's resolution.
 
-    before: the member. page: of the member, from 1. after: the restored photo, or None. landmarks: (5, 2) px in the
-    photo before, of each face. max_side: px, beyond which a whole photo is reduced. Raises PhotoError.
+    before: the member. page: of the member, from 1. after: the restored photo, or None. landmarks: of each face, (5, 2)
+    px in the photo before. max_side: px; a larger whole photo is reduced to it. Raises PhotoError.
     """
     pages = photo_decoder.pages(before, limits)
     source = eight_bit_srgb(before if pages == [0] else photo_decoder.extract(before, pages[page - 1]), limits)
@@ -47,12 +47,12 @@ def display_copies(
 
 
 def eight_bit_srgb(data: bytes, limits: Limits) -> Pixels:
-    """(H, W, 3) uint8 of an image file."""
+    """(H, W, 3) uint8 sRGB of an image file."""
     return eight_bit(photo_decoder.decode(data, limits).srgb())
 
 
 def face_copies(source: Pixels, restored: Pixels, points: npt.NDArray[np.float64]) -> tuple[bytes, bytes]:
-    """One face cut out of both photos in the same way; the restored one may be larger than its source."""
+    """Cut one face out of both photos in the same way; the restored one may be larger than its source."""
     scale = restored.shape[1] / source.shape[1]
     larger = (points + 0.5) * scale - 0.5  # pixel centres
     side = crop_side(larger)
@@ -61,14 +61,14 @@ def face_copies(source: Pixels, restored: Pixels, points: npt.NDArray[np.float64
 
 
 def crop_side(points: npt.NDArray[np.float64]) -> int:
-    """px of a crop in which the face is about as large as in the photo."""
+    """px of a crop that shows the face about as large as in the photo."""
     eyes = np.linalg.norm(alignment.TEMPLATE[1] - alignment.TEMPLATE[0])
     natural = round(float(np.linalg.norm(points[1] - points[0]) / eyes) * alignment.TEMPLATE_SIZE)
     return min(max(natural, FACE_SIDES[0]), FACE_SIDES[1])
 
 
 def fitted(pixels: Pixels, side: int) -> Pixels:
-    """The photo, reduced where a side is longer than `side` px."""
+    """The photo, reduced if a side is longer than `side` px."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:

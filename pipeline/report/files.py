@@ -1,6 +1,6 @@
-"""The files of the report: scripts that hold data, none of them large, and how files reach their place.
+"""The files of the report: small scripts that hold data, and how files are published.
 
-A page that was opened from a disk may not fetch a file, but it may load a script: so each data file is one call,
+A page that was opened from a disk may not fetch a file, but it may load a script. So each data file is one call,
 `Report.receive("name", value)`.
 """
 
@@ -19,15 +19,15 @@ from pipeline import storage
 from pipeline.storage import client as storage_client
 from pipeline.storage.errors import storage_errors
 
-CHUNK_BYTES = 2 << 20  # of a data file, about: a phone reads one in a moment
+CHUNK_BYTES = 2 << 20  # of a data file, about: a phone reads one quickly
 PAGE_ROWS = 1000
 COLUMN_VALUES = CHUNK_BYTES * 3 // 4 // 4  # float32 values that make CHUNK_BYTES in base64
 
 
 def publish(uri: str, data: bytes) -> None:
-    """Write a file with the content type that its name says: a browser takes no style sheet without one.
+    """Write a file with the content type of its name: browsers refuse a style sheet without one.
 
-    On a disk, and from most other stores, servers tell it from the name; S3 hands out what it was told.
+    For a disk and most other stores, servers derive the type from the name; S3 needs to be told.
     """
     fs, path = storage_client.filesystem(uri)
     if "s3" not in fs.protocol:
@@ -44,12 +44,12 @@ class DataFiles:
         self.report = report
 
     def write(self, name: str, value: Any) -> None:
-        """One data file. `value`: what JSON can hold."""
+        """Write one data file. `value`: anything that JSON can hold."""
         script = f"Report.receive({json.dumps(name)}, {dump(value)});\n"
         publish(storage.join(self.report, "data", f"{name}.js"), script.encode())
 
     def write_column(self, name: str, values: npt.NDArray[Any]) -> int:
-        """A column as base64 of little-endian float32, NaN where there is no value; returns the number of files."""
+        """Write a column as base64 of little-endian float32, NaN if there is no value; returns the number of files."""
         chunks = [values[start : start + COLUMN_VALUES] for start in range(0, len(values), COLUMN_VALUES)]
         for place, chunk in enumerate(chunks):
             self.write(f"{name}-{place}", base64.b64encode(chunk.astype("<f4").tobytes()).decode())
@@ -59,7 +59,7 @@ class DataFiles:
 class Parts:
     """Collects values of one kind and cuts them into data files.
 
-    `starts` is the place of each file's first value; `count` of the next value.
+    `starts` has the place of each file's first value; `count` is that of the next value.
     """
 
     def __init__(self, files: DataFiles, name: str, most: int) -> None:
@@ -83,7 +83,7 @@ class Parts:
             self.add(value)
 
     def close(self) -> None:
-        """Write what is still open."""
+        """Write the values that are left."""
         if self._open:
             name = f"{self.name}-{len(self.starts)}"
             lines = ",\n".join(self._open)
@@ -98,5 +98,5 @@ def dump(value: Any) -> str:
 
 
 def rounded(values: npt.NDArray[Any]) -> list[float | None]:
-    """Numbers for a page: four decimals, None where there is none or no finite one."""
+    """Numbers for a page: four decimals; None for those that are missing or not finite."""
     return [value if np.isfinite(value) else None for value in np.round(values.astype(np.float64), 4).tolist()]

@@ -23,7 +23,7 @@ from pipeline.report.files import publish
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row
 
-# The newest row of each photo that is in the index, with what it takes to read its member again.
+# The newest row of each photo in the index, with what is needed to read its member again.
 NEWEST = """
 SELECT p.* EXCLUDE (index_id, source, member, bytes), i.* EXCLUDE (photo_id, error, error_type)
 FROM newest AS p JOIN index AS i ON i.photo_id = p.index_id
@@ -40,9 +40,9 @@ DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa
 
 @dataclass(frozen=True)
 class Task:
-    """What every worker needs to make copies.
+    """The settings of every worker that makes copies.
 
-    report: URI of the report folder. max_side: px of a whole photo.
+    report: URI of the report folder. max_side: greatest side of a whole photo, px.
     """
 
     report: str
@@ -52,13 +52,13 @@ class Task:
 
 
 def folder(photo_id: str, version: str | None, max_side: int) -> str:
-    """Where the copies of a photo lie below report/: another place for another result, so that none is ever stale."""
+    """The folder of a photo's copies below report/: a different one for each result, so that copies are never stale."""
     digest = hashlib.sha256(f"{version}/{max_side}".encode()).hexdigest()[:8]
     return f"pictures/{photo_id[:2]}/{photo_id}-{digest}"
 
 
 def wanted(output: str, choice: str) -> pa.Table:
-    """The rows of the photos that `choice`, a key of CHOICES, names: in the order of their archives."""
+    """The rows of the photos of `choice`, a key of CHOICES, in the order of their archives."""
     sql = f"SELECT * FROM ({NEWEST}) WHERE {CHOICES[choice]} {ORDER}"
     return query.reading(output, lambda connection: query.run(connection, sql), decided=False, whole=True)
 
@@ -68,26 +68,26 @@ def row_folder(row: Row, max_side: int) -> str:
 
 
 def existing(report: str) -> set[str]:
-    """The folders whose copies are all there: the thumbnail is written last."""
+    """The folders with all their copies: the thumbnail is written last."""
     pictures = storage.join(report, "pictures")
     names = [name for name, _ in storage.list_files(pictures)] if storage.exists(pictures) else []
     return {f"pictures/{name.removesuffix('/thumbnail.jpg')}" for name in names if name.endswith("/thumbnail.jpg")}
 
 
 def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
-    """Make the copies of these rows of `wanted`; yields tables of DONE, one row per photo."""
+    """Make the copies for these rows of `wanted`; yields tables of DONE, one row per photo."""
     yield from spread(copy_unit, ((unit, task) for unit in split(rows, cluster.cpus())))
 
 
 def copy_unit(unit: pa.Table, task: Task) -> pa.Table:
-    """The photos of one archive, or of a part of it: each member is read once, however many pages it has."""
+    """Copy the photos of one archive, or of a part of it; each member is read once, however many pages it has."""
     task.environment.use()
     done = [copy_photo(row, data, task) for row, data in read_rows(unit.to_pylist(), task.limits)]
     return pa.Table.from_pylist(done, schema=DONE)
 
 
 def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
-    """Make and write the copies of one photo. What cannot be shown is a result with its error and costs no other."""
+    """Make and write the copies of one photo. An error is its result, and does not affect other photos."""
     if isinstance(data, ArchiveError):
         return result(row, error=str(data))
     if hashlib.sha256(data).hexdigest() != row["sha256"]:

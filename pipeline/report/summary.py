@@ -26,14 +26,14 @@ SELECT coalesce(error_type, 'unknown'), count(*) FROM ({NEWEST}) WHERE status = 
 
 @dataclass(frozen=True)
 class Price:
-    """What one hour of all machines of a run costs."""
+    """The price of one hour of all machines of a run."""
 
     per_hour: float
     currency: str
 
 
 def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any]:
-    """Counts, times, cost, failures and plots, as the page shows them."""
+    """Counts, times, cost, failures and plots of the page."""
     found = manifest_counts.counts(output)
     tried = attempts(output)
     reasons, stage_seconds, finished = query.reading(output, asked, decided=False, whole=True)
@@ -73,7 +73,7 @@ def isoformat(epoch: float) -> str:
 
 
 def wall_seconds(finished: Numbers, tried: list[dict[str, Any]]) -> float:
-    """Time in which the run worked: for each attempt from its start to the last row before the next one started."""
+    """Time in which the run worked: for each attempt, from its start to its last row before the next one started."""
     starts = [datetime.fromisoformat(one["started_at"]).timestamp() for one in tried]
     total = 0.0
     for start, end in pairwise([*starts, np.inf]):
@@ -83,14 +83,14 @@ def wall_seconds(finished: Numbers, tried: list[dict[str, Any]]) -> float:
 
 
 def cost(price: Price | None, wall: float, done: int) -> dict[str, Any] | None:
-    """Of 1,000 photos, whatever became of them; None where price or time are not known."""
+    """Cost of 1,000 photos, whatever their status; None if price or time are not known."""
     if price is None or not done or not wall:
         return None
     return {"per_1000": price.per_hour * wall / 3600 / done * 1000, **asdict(price)}
 
 
 def plots(columns: Columns, finished: Numbers, tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Histograms, those that have anything to show, in the order of the page."""
+    """The histograms that are not empty, in the order of the page."""
     face = columns.face
     review = {**asdict(Review()), **(tried[-1]["settings"].get("review", {}) if tried else {})}
     count = columns.photo["face_count"]
@@ -114,7 +114,7 @@ def before_after(face: dict[str, Numbers], name: str) -> dict[str, Numbers]:
 def histogram(
     name: str, series: dict[str, Numbers], logarithmic: bool = False, limit: float | None = None
 ) -> dict[str, Any] | None:
-    """Counts of the values of each series in equal bins (of the logarithm: those above zero); None without values.
+    """Counts of the values of each series in equal bins (logarithmic: only values above zero); None without values.
 
     `limit` is the review threshold, which the plot marks.
     """
@@ -122,7 +122,7 @@ def histogram(
     values = np.concatenate(list(kept.values()))
     if not len(values):
         return None
-    bins = int(np.clip(2 * np.sqrt(len(values)), 8, MOST_BINS))  # few faces in many bins would show gaps alone
+    bins = int(np.clip(2 * np.sqrt(len(values)), 8, MOST_BINS))  # few faces in many bins would show mostly gaps
     low, high = float(values.min()), float(values.max())
     if low == high:
         low, high = (low * 0.9, high * 1.1) if low > 0 else (low - 1, high + 1)
@@ -138,7 +138,7 @@ def histogram(
 
 
 def faces_per_photo(count: Numbers) -> dict[str, Any] | None:
-    """Bars 1, 2, 3, ... of photos with that many faces; the last one takes in all that have more."""
+    """Bars 1, 2, 3, ... of photos with that many faces; the last one includes all with more."""
     if not len(count):
         return None
     most = int(np.clip(count.max(), 5, 20))
@@ -149,7 +149,7 @@ def faces_per_photo(count: Numbers) -> dict[str, Any] | None:
 
 
 def throughput(finished: Numbers) -> dict[str, Any] | None:
-    """Photos per minute from the first row to the last; None for a run too short to have a course."""
+    """Photos per minute from the first row to the last; None if the run is too short for this."""
     if len(finished) < 16 or finished[0] == finished[-1]:
         return None
     counts, edges = np.histogram(finished, min(60, len(finished) // 4))

@@ -1,4 +1,4 @@
-"""Folders of object storage as folders of this machine: weights, which libraries read from a disk."""
+"""Local copies of folders in object storage, for weights, which libraries read from a disk."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ from pipeline.storage.files import VERSIONS
 
 
 def local_folder(uri: str) -> Path:
-    """A folder on this machine with the content of `uri`: itself when local, else a copy made once per node.
+    """A folder on this machine with the content of `uri`: itself if local, else a copy made once per node.
 
     The copy is ~/.cache/interlcm/<digest of the listing>: a changed folder is copied anew. It appears whole.
     """
@@ -42,7 +42,7 @@ def _listing_digest(listing: dict[str, dict[str, Any]]) -> str:
 
 def _copy_folder(uri: str, sizes: dict[str, int], copy: Path) -> None:
     unfinished = copy.with_name(f"{copy.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that was killed; the lock is ours
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed worker; the lock is ours
     for name, size in sizes.items():
         if ".." in PurePosixPath(name).parts:
             raise storage.StorageError(f"{storage.join(uri, name)}: leads out of its folder; remove this file")
@@ -57,4 +57,4 @@ def _copy(uri: str, target: Path, size: int) -> None:
     fs, path = storage_client.filesystem(uri)
     fs.get_file(path, str(target))
     if target.stat().st_size != size:
-        raise storage.ShortReadError(f"{target.stat().st_size} bytes came where the listing says {size}")
+        raise storage.ShortReadError(f"{target.stat().st_size} bytes came, but the listing says {size}")

@@ -1,4 +1,4 @@
-"""The clients of file systems: made from a URI, with retries, settings from the environment and plain errors."""
+"""Clients of file systems, made from a URI, with retries, settings from the environment and plain errors."""
 
 import os
 import random
@@ -15,13 +15,13 @@ from fsspec.implementations.local import LocalFileSystem
 from interlcm.errors import one_line
 from pipeline.storage.errors import StorageError, check_no_secret, storage_errors
 
-# A scheme as RFC 3986 section 3.1 has it. Anything else before "://" belongs to a file name: a member's, say.
+# A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
-# Two layers of retries. The client sends a request again that was refused or reset: exponential backoff with full
-# jitter (botocore's "standard" mode). What it takes for an answer and is none, a body that broke off or is short, is
-# asked for again by `retried`, in the same manner.
-_REQUESTS = 6  # of the client for one answer, unless AWS_MAX_ATTEMPTS says otherwise
+# Two layers of retries. The client repeats a request that was refused or reset, with exponential backoff and full
+# jitter (botocore's "standard" mode). `retried` does the same after answers that the client accepts although their
+# body broke off or is short.
+_REQUESTS = 6  # of the client for one answer; AWS_MAX_ATTEMPTS overrides it
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds
 
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     """The file system of a URI and the path in it. A plain path is local and becomes absolute.
 
-    Chains ("zip://a::s3://b") are not understood on purpose: a member's name could hold one.
+    Chains ("zip://a::s3://b") are deliberately not supported: a member's name could hold one.
     """
     check_no_secret(uri)
     match = _SCHEME.match(uri)
@@ -46,7 +46,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         return kind(), os.path.abspath(os.path.expanduser(uri[match.end() :] if match else uri))
     options = {"config_kwargs": {"retries": _retries_of_s3()}} if "s3" in kind.protocol else {}
     with storage_errors(uri):
-        # Workers write while the driver lists, so a cached listing is a wrong one.
+        # Workers write while the driver lists, so a cached listing would be wrong.
         fs = kind(use_listings_cache=False, **options, **kind._get_kwargs_from_urls(uri))
     if "s3" in kind.protocol:
         fs.split_path = partial(_literal_key, fs)
@@ -60,9 +60,9 @@ def _retries_of_s3() -> dict[str, Any]:
 
 
 def retried(uri: str, work: Callable[[], Result], writing: bool = False) -> Result:
-    """What `work` gives, tried again with backoff and full jitter while the server is in trouble.
+    """The result of `work`, retried with backoff and full jitter while the server cannot be reached.
 
-    A StorageError in the end; one that no longer stops the run when the server answers to something else meanwhile.
+    Raises StorageError after the last try. It does not stop the run if the server answers another request by then.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -80,19 +80,19 @@ def retried(uri: str, work: Callable[[], Result], writing: bool = False) -> Resu
 
 
 def _answers(uri: str) -> bool:
-    """Whether the bucket of a file that cannot be had still answers."""
+    """Whether the bucket of an unreachable file still answers."""
     fs, path = filesystem(uri)
     if "s3" not in fs.protocol:
         return False
     try:
         fs.call_s3("list_objects_v2", Bucket=fs.split_path(path)[0], MaxKeys=1)
-    except Exception:  # whatever the client raises, it says no
+    except Exception:  # whatever the client raises, it means no
         return False
     return True
 
 
 def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | None]:
-    """s3fs cuts "?versionId=..." off a key, so that a member of such a name would be written over another one."""
+    """The key with its "?versionId=...", which s3fs would cut off: a member of that name would overwrite another."""
     bucket, key, _ = type(fs).split_path(fs, path.replace("?", "\0"))
     return bucket, key.replace("\0", "?"), None
 
@@ -103,9 +103,9 @@ def environment() -> dict[str, str]:
 
 
 def configure(environment: dict[str, str]) -> None:
-    """Take the storage settings of another process. Clients made with other settings are forgotten."""
+    """Use the storage settings of another process. Clients with other settings are dropped."""
     if environment.items() <= os.environ.items():
         return
     os.environ.update(environment)
-    for kind in fsspec.registry.values():  # fsspec keeps clients by their arguments, which these are not
+    for kind in fsspec.registry.values():  # fsspec keeps clients by their arguments, not by these
         kind.clear_instance_cache()

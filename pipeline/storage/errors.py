@@ -1,4 +1,4 @@
-"""One kind of error for all storage, in words a user can act on."""
+"""One kind of error for all storage, in words that a user can act on."""
 
 import errno
 import re
@@ -9,10 +9,10 @@ import fsspec
 
 from interlcm.errors import InterLCMError, one_line
 
-# Exceptions of the clients (botocore, aiohttp, socket, gcsfs), by class name: none of them is imported here.
+# Exceptions of the clients (botocore, aiohttp, socket, gcsfs) by class name, so that none of these is imported here.
 _UNREACHABLE = {
     *("ConnectionError", "ClientConnectionError", "HTTPClientError", "TimeoutError", "gaierror"),
-    # Broken off in the middle of an answer, or shorter than the file.
+    # An answer that broke off, or that is shorter than the file.
     *("ClientPayloadError", "IncompleteReadError", "IncompleteRead", "ResponseParserError", "ShortReadError"),
 }
 _CREDENTIALS = {
@@ -26,9 +26,9 @@ _REFUSED = {
 }
 _THROTTLED = {"503", "429", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
 _BROKEN = {"500", "502", "504", "InternalError", "BadGateway", "GatewayTimeout", "RequestTimeout"}
-# What every other write to the same disk meets too.
+# Errors that every other write to the same disk meets too.
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
-# In the authority a password, in an HTTP query the signature or token of a presigned URL.
+# A password in the authority, or the signature or token of a presigned URL in an HTTP query.
 _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/?#]*:[^/?#]*@|https?://[^/?#]*@", re.IGNORECASE)
 _SIGNED = re.compile(
     r"https?://.*[?&](X-(Amz|Goog)-(Signature|Credential|Security-Token)|sig|signature|\w*token|"
@@ -38,7 +38,7 @@ _SIGNED = re.compile(
 
 
 class StorageError(InterLCMError):
-    """Storage could not do it: one line that names the URI, what happened and the remedy.
+    """A failure of storage: one line that names the URI, what happened and the remedy.
 
     `reason`: "missing", "denied" (this file or folder is closed to us), "credentials" (they are refused, or there are
     none), "unreachable" (also: the server asks to slow down), "full" (no space, over the quota, read-only), "source" (a
@@ -51,9 +51,9 @@ class StorageError(InterLCMError):
 
     @property
     def stops_run(self) -> bool:
-        """Whether every other photo would meet it too, and no change to any of them makes it go away.
+        """Whether every other photo would meet this error too.
 
-        A member that is missing or closed to us is that member's trouble. An OUTPUT that is, is everybody's.
+        A missing or forbidden member concerns that member alone; a missing or forbidden OUTPUT concerns all photos.
         """
         if self.reason in ("unreachable", "credentials", "full", "source"):
             return True
@@ -62,7 +62,7 @@ class StorageError(InterLCMError):
 
 @contextmanager
 def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
-    """Turn what a client raises into a StorageError. All of Exception: each client has classes of its own."""
+    """Turn a client's exception into a StorageError. It catches all of Exception: each client has its own classes."""
     try:
         yield
     except StorageError:
@@ -100,7 +100,7 @@ def _reason(uri: str, error: Exception) -> tuple[str, str]:
 
 
 def error_code(error: BaseException | None) -> str:
-    """The error code in the server's answer; empty where the client gives none."""
+    """The error code in the server's answer; empty if the client gives none."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict) and "Error" in response:
@@ -110,7 +110,7 @@ def error_code(error: BaseException | None) -> str:
 
 
 def _code_of_listing(uri: str) -> str:
-    """The answer to HEAD has no body, hence only the number 403. The answer to GET says why."""
+    """The error code behind a 403: the answer to HEAD has no body, the answer to GET says why."""
     try:
         fsspec.filesystem("s3").call_s3("list_objects_v2", Bucket=uri.split("/")[2], MaxKeys=1)
     except OSError as error:
@@ -119,7 +119,7 @@ def _code_of_listing(uri: str) -> str:
 
 
 def _missing(uri: str) -> str:
-    """What exactly is not there. S3 answers 404 to both, so the bucket is asked for."""
+    """What is missing, file or bucket. S3 answers 404 to both, so the bucket is requested."""
     if uri.startswith(("s3://", "s3a://")):
         bucket = uri.split("/")[2]
         try:

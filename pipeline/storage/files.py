@@ -23,18 +23,18 @@ from pipeline.storage import local_disk, traffic
 from pipeline.storage.client import filesystem, retried
 from pipeline.storage.errors import StorageError, error_code, storage_errors
 
-# What says that a file is another one than before, the best first: digests, then times. Clients differ in the names.
+# Keys that show that a file changed, the best first: digests, then times. Clients differ in the names.
 VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
 def canonical(uri: str) -> str:
-    """One spelling per place: an absolute path for local files, else protocol://path, no slash at the end."""
+    """One spelling for each place: an absolute path for local files, else protocol://path, without a final slash."""
     fs, path = filesystem(uri)
     return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path)).rstrip("/")
 
 
 def join(uri: str, *parts: str) -> str:
-    """The URI of something below another. Slashes around the parts do not matter."""
+    """The URI of something below another one. Slashes around the parts do not matter."""
     base = uri if uri.endswith("://") else uri.rstrip("/") + "/"
     return base + "/".join(part.strip("/") for part in parts)
 
@@ -63,7 +63,7 @@ def check_open(uri: str) -> None:
 
 
 def version(uri: str) -> str:
-    """The state of a file: its size and, as the client gives it, its digest or the time of its last change."""
+    """The state of a file: its size and its digest or the time of its last change, whichever the client gives."""
     fs, path = filesystem(uri)
     info = retried(uri, lambda: fs.info(path))
     return f"{info.get('size')} {next((info[key] for key in VERSIONS if info.get(key)), '')}"
@@ -85,7 +85,7 @@ class ShortReadError(OSError):
 
 
 def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
-    """Bytes start to end of a file in one ranged request; fewer only when the file ends before."""
+    """Bytes start to end of a file in one ranged request; fewer only if the file ends before."""
     fs, path = filesystem(uri)
     if end is not None and end <= start:
         return b""
@@ -97,15 +97,15 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
-    """One read. What comes back shorter than asked for must be so because the file is: its size is asked for."""
+    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short."""
     try:
         if start == 0 and end is None:
-            whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs asks for the size, too
+            whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs requests the size, too
             data = traffic.read.add(bytes(fs.cat_file(path, **whole)))
         else:
             data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
     except OSError as error:
-        # S3 refuses a range that begins behind the end (416); a local file just has no bytes there.
+        # S3 refuses a range that begins after the end (416); a local file has no bytes there.
         if error.errno != errno.EINVAL or start < int(fs.info(path)["size"]):
             raise
         return b""
@@ -113,13 +113,13 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
         size = int(fs.info(path)["size"])
         expected = max(0, (size if end is None else min(size, end)) - start)
         if len(data) != expected:
-            raise ShortReadError(f"{len(data)} bytes came where {expected} were asked for")
+            raise ShortReadError(f"{len(data)} bytes came instead of {expected}")
     return data
 
 
 @contextlib.contextmanager
 def open_stream(uri: str, block: int = 4 << 20) -> Iterator[IO[bytes]]:
-    """A file to be read from its beginning to its end, `block` bytes at a time."""
+    """A file for reading from beginning to end, `block` bytes at a time."""
     kind, size = describe(uri)
     if kind != "file":
         raise StorageError(f"{uri}: a {kind}, not a file")
@@ -128,7 +128,7 @@ def open_stream(uri: str, block: int = 4 << 20) -> Iterator[IO[bytes]]:
 
 
 class _RangedFile(io.RawIOBase):
-    """A file by ranged reads, so that one that breaks off is asked for again at its place."""
+    """A file by ranged reads, so that a read that breaks off can be repeated."""
 
     def __init__(self, uri: str, size: int) -> None:
         self._uri, self._size, self._position = uri, size, 0
@@ -155,7 +155,7 @@ class _RangedFile(io.RawIOBase):
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file whole or not at all, over what was there; folders above it are made."""
+    """Write or overwrite a file whole or not at all; creates the folders above it."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
         retried(
@@ -167,7 +167,7 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def put_file(uri: str, source: Path) -> None:
-    """Write a file whole or not at all from a local one, which may be larger than memory."""
+    """Copy a local file, which may be larger than memory; whole or not at all."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
         retried(uri, lambda: fs.put_file(str(source), path), writing=True)
@@ -177,9 +177,9 @@ def put_file(uri: str, source: Path) -> None:
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
-    """Write a file where there is none; False, and nothing written, where there is one.
+    """Write a file if there is none; if there is one, return False and write nothing.
 
-    On S3 a conditional PUT (If-None-Match). A server that knows none of it overwrites: read back what is there.
+    On S3 a conditional PUT (If-None-Match). A server without those overwrites, so read back what is there.
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
@@ -195,7 +195,7 @@ def create_bytes(uri: str, data: bytes) -> bool:
 
 
 def remove(uri: str) -> None:
-    """Delete a file. One that is gone already is no error."""
+    """Delete a file, if it is still there."""
     fs, path = filesystem(uri)
     try:
         retried(uri, lambda: os.unlink(path) if isinstance(fs, LocalFileSystem) else fs.rm_file(path))
@@ -213,7 +213,7 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         with storage_errors(uri):
-            os.scandir(path).close()  # a folder that is missing or closed to us must not look empty
+            os.scandir(path).close()  # a missing or forbidden folder must not look empty
         yield from local_disk.entries(path)
         return
     seen = False
@@ -223,14 +223,14 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
         if relative:
             yield relative, "file", size
     if not seen:
-        describe(uri)  # an empty folder may be empty, a missing one may not
+        describe(uri)  # raises if the folder is missing, not empty
 
 
 def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, int]]:
     """Paths and bytes of the files below a folder of a remote file system, in order.
 
-    Of S3 page by page, for 10^7 objects fit no memory: in the order of UTF-8, as Python sorts. A key that ends in a
-    slash is a console's mark of an empty folder, and no file.
+    S3 is listed page by page, because 10^7 objects do not fit in memory; its order is that of UTF-8, as Python sorts.
+    A key that ends in a slash is not a file: consoles mark an empty folder with it.
     """
     if "s3" not in fs.protocol:
         listing = retried(uri, lambda: fs.find(path, detail=True))
@@ -254,20 +254,20 @@ def list_files(uri: str) -> list[tuple[str, int]]:
 
 
 def glob(uri: str) -> list[tuple[str, str, int]]:
-    """What matches a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
+    """The matches of a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
     fs, path = filesystem(uri)
     found = retried(uri, lambda: fs.glob(path, detail=True))
     return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The file system of a URI as Arrow sees it, and the path in it."""
+    """Arrow's file system for a URI, and the path in it."""
     fs, path = filesystem(uri)
     return pyarrow.fs.PyFileSystem(_Handler(fs)), path
 
 
 class _Handler(pyarrow.fs.FSSpecHandler):
-    """Arrow's reads of remote files by `read_bytes`, for what s3fs opens itself is not asked for again."""
+    """Reads remote files for Arrow with `read_bytes`, because reads of files that s3fs opens are not retried."""
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         if isinstance(self.fs, LocalFileSystem):

@@ -1,4 +1,4 @@
-"""Files on a local disk: a write that appears whole, a walk that follows no links, and what a killed writer left."""
+"""Files on a local disk: atomic writes, a walk that follows no links, and removal of what a killed writer left."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
 
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` once its bytes are on the disk."""
+    """A temporary path in the same folder, which replaces `path` once its bytes are on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex}.part"
     try:
@@ -27,7 +27,7 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Write a file whole where there is none; False where there is one."""
+    """Write a file whole if there is none; return False if there is one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex}.part"
     try:
@@ -41,9 +41,9 @@ def create(path: Path, data: bytes) -> bool:
 
 
 def remove_temporaries(folder: str, before: float) -> int:
-    """Delete what writers that were killed left below a folder, and count it.
+    """Delete the temporary files of killed writers below a folder; returns their number.
 
-    before: seconds since the epoch, as the folder's file system counts them; what was touched later has a writer.
+    before: seconds since the epoch, by the folder's file system; files touched later still have a writer.
     """
     removed = 0
     for parent, _, names in os.walk(folder):

@@ -1,4 +1,4 @@
-"""Where things lie in an OUTPUT."""
+"""Places in an OUTPUT."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Output:
 
     @property
     def index(self) -> str:
-        """Folder of the index: one Parquet file for each archive, or more."""
+        """Folder of the index: one or more Parquet files for each archive."""
         return join(self.uri, "index")
 
     @property
@@ -57,7 +57,7 @@ class Output:
 
     @property
     def lease(self) -> str:
-        """The file that says which process works on this run."""
+        """The file that names the process working on this run."""
         return join(self.uri, "run.lock.json")
 
     def index_files(self) -> list[tuple[str, int]]:
@@ -69,9 +69,9 @@ class Output:
         return _tables(self.manifest, MANIFEST_NAME)
 
     def check_run(self) -> None:
-        """Raises StorageError when there is no run here."""
+        """Raises StorageError if there is no run here."""
         if not exists(self.index):
-            words = "no run there (it has no index); name the OUTPUT of an index or restore"
+            words = "no run there (it has no index); name the OUTPUT of interlcm index or restore"
             raise StorageError(f"{self.uri}: {words}", "missing")
 
 

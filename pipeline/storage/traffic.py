@@ -1,4 +1,4 @@
-"""What this process has read from storage so far: benchmarks and metrics take differences."""
+"""Count of what this process has read from storage so far; benchmarks and metrics take differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Traffic:
-    """Reads and their bytes, of what was asked for again too."""
+    """Reads and their bytes, retries included."""
 
     requests: int = 0
     size: int = 0  # bytes

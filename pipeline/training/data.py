@@ -1,8 +1,8 @@
-"""Crops for training, from the same sources as a run's photos, streamed by Ray Data in an order that a seed decides.
+"""Crops for training, from the same kinds of sources as a run's photos, streamed by Ray Data in an order set by a seed.
 
-A training takes places 0, 1, 2, ... of an endless order: all crops once, shuffled, then again in another order. What a
-place gives (crop, flip, degradation, noise) depends on the seed and the place alone, so neither the number of workers
-nor a stop changes what an iteration sees.
+A training takes places 0, 1, 2, ... of an endless order: all crops once, shuffled, then again in a different order. The
+crop, flip, degradation and noise of a place depend only on it and the seed, so neither the number of workers nor a
+stop changes what an iteration sees.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ COLUMNS += ["stored_bytes", "compression", "crc32", "error_type"]
 
 @dataclass(frozen=True)
 class CropList:
-    """Crops as index rows in the order of photo_id; the first `held_out` of them are not trained on."""
+    """Crops as index rows in the order of photo_id; the first `held_out` of them are not used for training."""
 
     rows: pa.Table
     held_out: int
 
     @property
     def digest(self) -> str:
-        """Changes with what the crops are: another order of training, which a stopped one cannot go on with."""
+        """Digest of the list: a changed list gives a different order, with which a stopped training cannot continue."""
         names = zip(self.rows["photo_id"].to_pylist(), self.rows["source_version"].to_pylist(), strict=True)
         return hashlib.sha256("\n".join(f"{name} {version}" for name, version in names).encode()).hexdigest()
 
@@ -76,7 +76,7 @@ def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 
 
 def crop_list(output: str, held_out: int) -> CropList:
-    """What the index of a training has to offer. TrainingError where that is not enough."""
+    """The crops in the index of a training. TrainingError if they are too few or cannot be used."""
     tables = [
         pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(Output(output).index, file))), columns=COLUMNS)
         for file in parquet_files(output)
@@ -84,7 +84,7 @@ def crop_list(output: str, held_out: int) -> CropList:
     rows = pa.concat_tables(tables)
     broken = rows.filter(pc.equal(rows["kind"], "archive"))
     if broken.num_rows:
-        raise TrainingError(f"{broken['source'][0]} cannot be read to its end ({broken['error_type'][0]}); mend it")
+        raise TrainingError(f"{broken['source'][0]} cannot be read to its end ({broken['error_type'][0]}); repair it")
     streams = rows.filter(pc.is_in(rows["archive_format"], pa.array(sorted(COMPRESSIONS))))
     if streams.num_rows:
         words = "is compressed as a whole, so its crops cannot be read in random order; pack it as .tar or .zip"
@@ -97,19 +97,19 @@ def crop_list(output: str, held_out: int) -> CropList:
 
 
 def place_seed(seed: int, place: int | str) -> int:
-    """63 bits for what is random about one place."""
+    """A seed of 63 bits for all random choices at one place."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{place}".encode()).digest()[:8], "big") >> 1
 
 
 class CropReader:
-    """Index rows to pairs of crops; in a task of Ray Data, or wherever else it is called."""
+    """Turns index rows into pairs of crops, in a task of Ray Data or elsewhere."""
 
     def __init__(self, crops: CropList, settings: TrainingSettings, size: int) -> None:
         self.crops, self.settings, self.size = crops, settings, size
         self._checked: set[str] = set()
 
     def training(self, place: int) -> dict[str, Any]:
-        """hq and lq, (size, size, 3) uint8, seed of the noise, and left_out: why photos before it were not used."""
+        """hq and lq, (size, size, 3) uint8, seed of the noise, and left_out: why photos were skipped."""
         left_out: list[str] = []
         for offset in range(self.crops.rows.num_rows - self.crops.held_out):
             row = self.crops.place(self.settings.seed, place, offset)
@@ -122,7 +122,7 @@ class CropReader:
         raise TrainingError(f"none of the photos can be used; the first: {left_out[0]}")
 
     def held_out(self) -> list[dict[str, Any]]:
-        """The pairs that are never trained on; the same LQ every time."""
+        """The pairs that training never uses; their LQ is the same every time."""
         pairs: list[dict[str, Any]] = []
         left_out: list[str] = []
         for number in range(self.crops.held_out):
@@ -145,7 +145,7 @@ class CropReader:
 
     def crop(self, row: dict[str, Any]) -> Crop:
         """(size, size, 3) uint8 of one member. Raises PhotoError or ArchiveError for one that cannot be used."""
-        # Whether the archive is the one that was indexed is asked once, not for each of its crops.
+        # Whether the archive has changed since it was indexed is checked once, not for each of its crops.
         version = None if row["source"] in self._checked else row["source_version"]
         ((_, data),) = read_rows([{**row, "source_version": version}], DEFAULTS)
         if isinstance(data, ArchiveError):
@@ -167,8 +167,8 @@ def batches(
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """One worker's part of each iteration after the one given: hq, lq (n, size, size, 3) uint8, seed, left_out.
 
-    crops: a CropList in Ray's object store. Tasks anywhere in the cluster read, decode and degrade ahead of what is
-    asked for.
+    crops: a CropList in Ray's object store. Tasks anywhere in the cluster read, decode and degrade crops ahead of
+    demand.
     """
     ray_data.quiet().execution_options.preserve_order = True
     count = settings.recipe.iterations - after
@@ -176,7 +176,7 @@ def batches(
         read_iteration, crops=crops, settings=settings, size=size, after=after, rank=rank, workers=workers,
         environment=environment,
     )  # fmt: skip
-    # A block is an iteration: small, so that many tasks work side by side on those that come next.
+    # A block is one iteration: small, so that many tasks prepare the next ones side by side.
     stream = ray.data.range(count, override_num_blocks=count).map_batches(read, batch_size=1)
     yield from stream.iter_batches(batch_size=settings.recipe.batch // workers, prefetch_batches=2)
 

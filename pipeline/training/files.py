@@ -1,4 +1,4 @@
-"""What a training writes: checkpoints, logs for TensorBoard, sample grids, and in the end a weights folder.
+"""The files of a training: checkpoints, logs for TensorBoard, sample grids, and in the end a weights folder.
 
 OUTPUT/
   train.json               settings, sources, digests of the weights and of the crops
@@ -26,7 +26,7 @@ from PIL import Image
 from interlcm.errors import TrainingError
 from pipeline import storage
 
-KEPT = 2  # checkpoints: the newest, and one before it should that be of no use
+KEPT = 2  # checkpoints: the newest, and the one before it in case the newest is unusable
 
 
 def checkpoint_uri(output: str, iteration: int) -> str:
@@ -34,14 +34,14 @@ def checkpoint_uri(output: str, iteration: int) -> str:
 
 
 def checkpoints(output: str) -> list[int]:
-    """The iterations of which there are checkpoints, in their order."""
+    """The iterations with checkpoints, in their order."""
     folder = storage.join(output, "checkpoints")
     names = storage.list_files(folder) if storage.exists(folder) else []
     return sorted(int(name.removesuffix(".pt")) for name, _ in names if name.endswith(".pt"))
 
 
 def save_checkpoint(output: str, state: Mapping[str, Any]) -> None:
-    """Write what a training goes on from, whole or not at all, and drop those that it makes needless."""
+    """Write a checkpoint, whole or not at all, and delete those that are no longer needed."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     storage.write_bytes(checkpoint_uri(output, state["iteration"]), buffer.getvalue())
@@ -50,7 +50,7 @@ def save_checkpoint(output: str, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(output: str) -> dict[str, Any] | None:
-    """The newest checkpoint, on the CPU; None where there is none."""
+    """The newest checkpoint, on the CPU; None if there is none."""
     found = checkpoints(output)
     if not found:
         return None
@@ -60,14 +60,14 @@ def load_checkpoint(output: str) -> dict[str, Any] | None:
 
 
 def write_samples(output: str, iteration: int, columns: list[npt.NDArray[np.uint8]]) -> None:
-    """A PNG with a row for each crop and the columns (N, S, S, 3) side by side."""
+    """Write a PNG with a row for each crop and the columns (N, S, S, 3) side by side."""
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(list(np.concatenate(columns, axis=2)))).save(buffer, "PNG")
     storage.write_bytes(storage.join(output, "samples", f"{iteration:07d}.png"), buffer.getvalue())
 
 
 def publish_folder(local: Path, uri: str, last: str) -> None:
-    """Put a local folder at a URI, file by file; `last` comes last, and what is there without it is not complete."""
+    """Copy a local folder to a URI, file by file; a copy without the file `last` is not complete."""
     paths = sorted(path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file())
     for path in [*(path for path in paths if path != last), last]:
         storage.put_file(storage.join(uri, path), local / path)
@@ -81,7 +81,7 @@ class EventLog:
 
         self._folder = TemporaryDirectory(prefix="interlcm-events-")
         self._output = output
-        # What an attempt before this one logged after its last checkpoint is not shown twice.
+        # Entries that an earlier attempt logged after its last checkpoint are not shown twice.
         self._writer = SummaryWriter(self._folder.name, purge_step=after + 1 if after else None)
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
@@ -100,7 +100,7 @@ class EventLog:
 
 
 def record(output: str, about: dict[str, Any]) -> None:
-    """Write train.json; TrainingError where OUTPUT holds a training that is not this one."""
+    """Write train.json; TrainingError if OUTPUT holds a different training."""
     uri = storage.join(output, "train.json")
     about = json.loads(json.dumps(about))  # as it will be read: tuples are lists
     if not storage.exists(uri):
@@ -110,4 +110,4 @@ def record(output: str, about: dict[str, Any]) -> None:
     changed = sorted(name for name in {*about, *before} if about.get(name) != before.get(name))
     if changed:
         words = f"was begun with other {', '.join(changed)}"
-        raise TrainingError(f"{output} {words}; name a new --output, or give what it was begun with")
+        raise TrainingError(f"{output} {words}; name a new --output, or use the original ones")

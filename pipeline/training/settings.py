@@ -1,4 +1,4 @@
-"""What a training of the encoders is asked to do: the content of its preset, checked."""
+"""The settings of a training of the encoders: the content of its preset, checked."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class TrainingSettings:
 
     Attributes:
         variant: name of the result in its weights folder.
-        licence, origin: of the result, for its index.
+        licence, origin: those of the result, for its index.
         recipe: losses, optimiser, length.
         degradations: how HQ becomes LQ; none for a task that needs none.
         task: restore, colorize or inpaint.
         start: new encoders (the spatial one begins as the UNet), or those of the variant in the weights folder.
         size: side of the crops, px; 0: what the weights were made for.
         flip: how likely a crop is mirrored.
-        held_out: photos that are not trained on and that PSNR and sample grids are made from.
+        held_out: number of photos kept from training, for PSNR and sample grids.
         log_every, samples_every, checkpoint_every: iterations between log entries, sample grids with PSNR, checkpoints.
-        seed: of the encoders' start, the order of the crops, degradations and noise.
+        seed: seed of the encoders' initial weights, the order of the crops, degradations and noise.
     """
 
     variant: str
@@ -49,7 +49,7 @@ class TrainingSettings:
 
     @staticmethod
     def from_preset(name: str, values: dict[str, Any]) -> TrainingSettings:
-        """The settings in a preset; TrainingError in one line for what is missing, unknown or cannot be."""
+        """The settings in a preset; TrainingError in one line for what is missing, unknown or impossible."""
         recipe = made(Recipe, f"{name}: recipe", values.get("recipe"))
         listed = values.get("degradations")
         if not isinstance(listed, list):
@@ -74,7 +74,7 @@ class TrainingSettings:
         return asdict(self)
 
     def check_workers(self, workers: int) -> None:
-        """TrainingError unless a batch can be shared among workers and cut into micro-batches."""
+        """Raise TrainingError unless a batch can be shared among workers and cut into micro-batches."""
         recipe = self.recipe
         if recipe.batch % (workers * recipe.micro_batch):
             each = f"{workers} workers with micro_batch {recipe.micro_batch}"

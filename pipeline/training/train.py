@@ -1,4 +1,4 @@
-"""A whole training of the encoders on Ray Train: what it starts from, its workers, and what they tell."""
+"""A whole training of the encoders on Ray Train: preparation, workers, and their reports."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from pipeline.training.settings import TrainingSettings
 from pipeline.training.worker import Place, TrainingJob, work
 from pipeline.weights.local import weights_folder
 
-POLL = 0.5  # seconds between looks at what the workers reported
+POLL = 0.5  # seconds between checks for new reports of the workers
 
 
 def prepare(
     sources: Sequence[str], output: str, weights: str, settings: TrainingSettings, unet: str | None = None
 ) -> TrainingJob:
-    """Index the sources, unless OUTPUT did before, and check that all a training needs is there. Ray has to be running.
+    """Index the sources, unless OUTPUT has an index, and check that nothing needed is missing. Ray has to be running.
 
     Raises TrainingError, WeightsError or StorageError in one line; `check` finds most of it before Ray starts.
     """
@@ -55,7 +55,7 @@ def prepare(
 
 
 def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
-    """What can be known without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
+    """Check what can be checked without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
     if find_spec("tensorboard") is None:
         raise TrainingError("training logs for TensorBoard, which is not installed; pip install 'interlcm[train]'")
     check_weights(weights, settings)
@@ -65,7 +65,7 @@ def check(sources: Sequence[str], output: str, weights: str, settings: TrainingS
 
 
 def names_of(sources: Sequence[str], output: str) -> tuple[list[str], bool]:
-    """The sources of a training, those of its first start where none are named now; and whether it was started."""
+    """The sources of a training (those of its first start if none are named now), and whether it was started before."""
     begun = json.loads(storage.read_bytes(storage.join(output, "train.json"))) if exists(output) else {}
     names = [storage.canonical(source) for source in sources] or begun.get("sources", [])
     if not names:
@@ -78,7 +78,7 @@ def exists(output: str) -> bool:
 
 
 def check_weights(weights: str, settings: TrainingSettings) -> None:
-    """WeightsError when the weights folder is damaged or lacks what the training needs."""
+    """Raise WeightsError if the weights folder is damaged or lacks what the training needs."""
     folder = weights_folder(Settings(weights=weights))
     variant = settings.variant if settings.start == "variant" else None
     problems = weights_index.verify(folder, variant)
@@ -93,20 +93,20 @@ def check_weights(weights: str, settings: TrainingSettings) -> None:
 
 
 def digest(weights: str) -> str:
-    """sha256 of the list of a weights folder, which has those of its files."""
+    """sha256 of a weights folder's model_index.json, which lists the sha256 of its files."""
     return weights_index.file_sha256(weights_folder(Settings(weights=weights)) / weights_index.INDEX)
 
 
 def train(job: TrainingJob, workers: int, gpus: bool) -> Iterator[dict[str, Any]]:
-    """Train to the end; yields what the first worker last reported (see `training_worker.Desk.after`), now and then.
+    """Train to the end; yields the first worker's newest report (see `training_worker.Desk.after`) now and then.
 
     Start it again to continue. Raises TrainingError, StorageError or WeightsError of a worker, in one line.
     """
     job.settings.check_workers(workers)
     job = replace(job, threads=max(1, cluster.cores() // workers))
     reports: Any = Reports.remote()  # type: ignore[attr-defined]
-    # Ray Train asks Ray's state API about its own actors without saying of which cluster, which with another one on
-    # this machine takes them for dead and ends the training. What runs under the task inherits the address.
+    # Ray Train asks Ray's state API about its own actors without naming the cluster. If this machine has a second one,
+    # the API takes them for dead and ends the training. Everything started by the task inherits the address.
     here = {"env_vars": {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}}
     outcome = fitted.options(runtime_env=here).remote(job, workers, gpus, reports)
     done: list[Any] = []
@@ -135,10 +135,10 @@ class Reports:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def fitted(job: TrainingJob, workers: int, gpus: bool, reports: Any) -> BaseException | None:
-    """Run the workers to their end; None, or what stopped them."""
+    """Run the workers to their end; returns None, or the error that stopped them."""
     from ray.train.torch import TorchTrainer
 
-    # Ray Train's own books. Nothing is kept there: checkpoints are files of OUTPUT that appear whole.
+    # A folder for Ray Train's own records, which are not kept: checkpoints are files of OUTPUT that appear whole.
     with TemporaryDirectory(prefix="interlcm-train-") as books:
         trainer = TorchTrainer(
             train_loop,
@@ -154,7 +154,7 @@ def fitted(job: TrainingJob, workers: int, gpus: bool, reports: Any) -> BaseExce
 
 
 def reason(error: TrainingFailedError) -> BaseException:
-    """The worker's own error, where it is one of this project's; else one line of what Ray says of it."""
+    """The worker's own error if this project raised it; else Ray's, in one line if a worker was lost."""
     failures = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
     causes = [getattr(failure, "_base_exc", None) or getattr(failure, "cause", None) or failure for failure in failures]
     for cause in causes:
@@ -167,7 +167,7 @@ def reason(error: TrainingFailedError) -> BaseException:
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """In every worker of Ray Train."""
+    """Runs in every worker of Ray Train."""
     import torch
     from ray.train.torch import get_device
     from torch import nn
@@ -181,4 +181,4 @@ def train_loop(config: dict[str, Any]) -> None:
         return DistributedDataParallel(module, [place.device] if place.device.type == "cuda" else None)
 
     work(job, place, lambda report: ray.get(reports.put.remote(report)), wrap)
-    torch.distributed.barrier()  # none leaves while the first one still writes the result
+    torch.distributed.barrier()  # no worker leaves while the first one still writes the result

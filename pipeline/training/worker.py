@@ -1,4 +1,4 @@
-"""What one worker of a training does: its part of every iteration; the first one also logs, judges and saves."""
+"""One worker of a training: it does its part of every iteration; the first one also logs, evaluates and saves."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class TrainingJob:
     """One attempt at a training, as every worker gets it.
 
     Attributes:
-        weights: URI of the weights folder that it begins with, or "demo".
-        unet: URI of the UNet that a new spatial encoder begins as; None for the LCM's own.
+        weights: URI of the weights folder to start from, or "demo".
+        unet: URI of the UNet to initialise a new spatial encoder from; None for the LCM's own.
         crops: a `CropList` in Ray's object store.
         threads: CPU threads of a worker without a GPU.
     """
@@ -58,7 +58,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Place:
-    """Which worker this is, of how many, and where it computes."""
+    """This worker's number, the number of workers, and its device."""
 
     rank: int = 0
     workers: int = 1
@@ -69,7 +69,7 @@ def work(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Modu
     """Train from the newest checkpoint, or the beginning, to the end.
 
     Args:
-        report: of the first worker: gets what there is to say of an iteration.
+        report: takes the first worker's report of an iteration.
         wrap: makes a module distributed.
     """
     job.environment.use()
@@ -105,7 +105,7 @@ def _train(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Mo
 
 
 def begin(job: TrainingJob, folder: Path) -> InterLCM:
-    """The model as its training begins."""
+    """The model at the start of its training."""
     if job.settings.start == "variant":
         return encoder_weights.variant_encoders(folder, job.settings.variant)
     unet = None if job.unet is None else local_folder(job.unet)
@@ -124,7 +124,7 @@ def _micro_batches(batch: dict[str, Any], size: int, device: torch.device) -> It
 
 
 class Desk:
-    """The first worker's books: logs, held-out PSNR and grids, checkpoints, and the result."""
+    """The first worker's records: logs, held-out PSNR and grids, checkpoints, and the result."""
 
     def __init__(self, job: TrainingJob, training: EncoderTraining, folder: Path, report: Report) -> None:
         self._job, self._training, self._folder, self._report = job, training, folder, report
@@ -136,11 +136,11 @@ class Desk:
         self._left_out: dict[str, None] = {}  # a set in the order of arrival
         self._begun, self._done = time.monotonic(), 0
         if training.iteration == 0:
-            self._judge()  # where it starts from
+            self._judge()  # before any training
             self._log.publish()
 
     def after(self, losses: dict[str, float], left_out: Sequence[str]) -> None:
-        """Keep the books of one iteration that is done."""
+        """Record one finished iteration."""
         settings, iteration = self._job.settings, self._training.iteration
         last = iteration == settings.recipe.iterations
         self._done += 1
@@ -152,7 +152,7 @@ class Desk:
         if last or iteration % settings.samples_every == 0:
             self._judge()
         if last or iteration % settings.checkpoint_every == 0:
-            self._log.publish()  # first: what is logged twice is shown once, what is missing stays so
+            self._log.publish()  # before the checkpoint: entries logged twice are shown once, missing ones stay missing
             training_files.save_checkpoint(self._job.output, self._training.state_dict())
         self._report({
             "iteration": iteration, "losses": losses, "psnr": self._psnr, "seconds": self._seconds(),
@@ -160,12 +160,12 @@ class Desk:
         })  # fmt: skip
 
     def _seconds(self) -> float:
-        """For each iteration of this attempt."""
+        """Mean seconds for an iteration of this attempt."""
         return (time.monotonic() - self._begun) / max(1, self._done)
 
     @torch.no_grad()
     def _judge(self) -> None:
-        """Restore the held-out crops with the averaged weights; their mean PSNR, and a grid of the first ones."""
+        """Restore the held-out crops with the averaged weights; log their mean PSNR, write a grid of the first ones."""
         if not self._held_out:
             return
         recipe, iteration = self._job.settings.recipe, self._training.iteration

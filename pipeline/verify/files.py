@@ -1,4 +1,4 @@
-"""Whether the restored files of a run are still what its manifest says."""
+"""Whether the restored files of a run still match its manifest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.storage.errors import StorageError, storage_errors
 from pipeline.storage.output import Output
 
 CHUNK = 32  # files that one task reads
-READ = 4 << 20  # bytes of a file that are in memory at once
-SHOWN = 20  # photo_ids that fit into a line
+READ = 4 << 20  # bytes of a file in memory at once
+SHOWN = 20  # photo_ids in one line
 
-# The newest row of each photo, in the order of the files. A further page has its member's index row.
+# The newest row of each photo, in the order of the files. Further pages use their member's index row.
 RESTORED = """
 SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name
 FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
@@ -29,12 +29,12 @@ WHERE p.status = 'restored' ORDER BY p.restored_uri, p.photo_id
 
 
 class VerifyError(InterLCMError):
-    """Files or photos are not as the manifest says: one line with the remedy."""
+    """Files or photos do not match the manifest: one line with the remedy."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A restored file as the manifest has it; uri: where it lies now."""
+    """A restored file of the manifest; uri: where it is now."""
 
     photo_id: str
     uri: str
@@ -52,10 +52,10 @@ class Problem:
 
 @dataclass
 class Verified:
-    """How far the check is, and what it found, in the order of the files.
+    """The progress of the check and its findings, in the order of the files.
 
-    unlisted: files below restored/ that no newest row of a restored photo names. They contradict nothing: a worker that
-    was killed between file and row leaves one, and so does a photo that was done again in another format.
+    unlisted: files below restored/ that no newest row of a restored photo names. They are no error: a worker that was
+    killed between file and row leaves one, and so does a photo that was restored again in a different format.
     """
 
     total: int
@@ -67,20 +67,20 @@ class Verified:
         return sum(problem.kind == kind for problem in self.problems)
 
     def check(self, output: str) -> None:
-        """Raises VerifyError when there are problems."""
+        """Raises VerifyError if there are problems."""
         if not self.problems:
             return
         ids = sorted({root_id(problem.listed.photo_id) for problem in self.problems})
         which = f" AND photo_id IN ({', '.join(map(repr, ids))})" if len(ids) <= SHOWN else ""
         again = f"interlcm restore SOURCE... --output {output} --where \"status = 'restored'{which}\""
-        wrong = f"{output}: {len(self.problems)} of {self.total} restored files are not as the manifest says"
+        wrong = f"{output}: {len(self.problems)} of {self.total} restored files do not match the manifest"
         raise VerifyError(f"{wrong}; bring them back from a copy, or restore these photos again: {again}")
 
 
 def verify(output: str) -> Iterator[Verified]:
     """Read every restored file and compare its digest, several at a time; yields the same `Verified` as it fills.
 
-    Raises StorageError when there is no run at OUTPUT, or storage fails for all files alike.
+    Raises StorageError if there is no run at OUTPUT, or storage fails for all files.
     """
     output = storage.canonical(output)
     listed = restored(output)
@@ -102,7 +102,7 @@ def restored(output: str) -> list[Listed]:
 
 
 def uri_now(uri: str, archive_name: str | None, output: str) -> str:
-    """Where a file lies when the run was copied to OUTPUT since it was made."""
+    """Where a file is now, also after the run was copied to OUTPUT."""
     if archive_name is None or uri.startswith(Output(output).restored + "/"):
         return uri
     _, found, path = uri.partition(f"/restored/{archive_name}/")
@@ -110,7 +110,7 @@ def uri_now(uri: str, archive_name: str | None, output: str) -> str:
 
 
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
-    """Chunks of files, in their order: how many, and the problems among them."""
+    """For each chunk of files, in their order, its length and the problems found."""
     environment = Environment(storage_client.environment())
     chunks = [listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK)]
     found = spread(problems_of, ((chunk, environment) for chunk in chunks), cpus=0.5)
@@ -118,7 +118,7 @@ def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
 
 
 def problems_of(listed: list[Listed], environment: Environment) -> list[Problem]:
-    """What is wrong with these files."""
+    """The problems of these files."""
     environment.use()
     return [problem for one in listed if (problem := problem_of(one)) is not None]
 
@@ -135,7 +135,7 @@ def problem_of(listed: Listed) -> Problem | None:
 
 
 def digest(uri: str) -> str:
-    """sha256 of a file, which is never in memory as a whole."""
+    """sha256 of a file, without holding all of it in memory."""
     sha256 = hashlib.sha256()
     with storage.open_stream(uri) as file, storage_errors(uri):
         while piece := file.read(READ):

@@ -1,4 +1,4 @@
-"""What the sandbox does for a replay: whether a published photo shows the same as the one that was made again."""
+"""Comparison of a published photo with the one that a replay made; runs in the sandbox."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pipeline.photos import photo
 from pipeline.provenance.regions import Box
 
 # Root mean square of the difference that rounding may make, in levels of 255. Measured with the demo weights on two CPU
-# cores: another thread count or batch size moves the model's output by at most 5e-5 of its range of 2, one 8-bit value
-# in 1,000 by one level, and restored photos by at most 0.06; another seed or colour fix moves them by 1.2 or more.
+# cores: a different thread count or batch size moves the model's output by at most 5e-5 of its range of 2, one 8-bit
+# value in 1,000 by one level, and restored photos by at most 0.06; a different seed or colour fix, by 1.2 or more.
 ROUNDING = 0.5
-# How much more a lossy encoder may lose of the same picture with such values in it.
+# How much more of such a picture a lossy encoder may lose.
 LOSS = 1.25
 
 
 def difference(published: bytes, again: bytes, exact: bytes, boxes: Sequence[Box], limits: Limits) -> float:
-    """How far a published photo is from the one made again, beyond what its format loses; same up to ROUNDING.
+    """Difference of a published photo to the one made again, beyond its format's loss; up to ROUNDING they are equal.
 
     again: the photo made again, in the format of the published one; exact: the same without loss. boxes: the faces, px.
-    A lossy encoder turns one level in the input into many in the output, so two of its files are not compared with
-    each other but each with the exact picture: the published one must be as near to it as the other. Gives levels of
-    255, for the worst of the boxes and the whole photo; infinite for another size. Raises PhotoError.
+    A lossy encoder turns one level in the input into many in the output, so its files are not compared with each
+    other, but each with the exact picture: the published one must be as near to it as the other. Gives levels of 255,
+    for the worst of the boxes and the whole photo; infinite if the sizes differ. Raises PhotoError.
     """
     pictures = [levels(photo_decoder.decode(data, limits)) for data in (published, again, exact)]
     shown, made, meant = pictures

@@ -1,4 +1,4 @@
-"""Photos of a run restored again, in this process, to see whether they come out as they were published."""
+"""Restore photos of a run again, in this process, and compare them with the published ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pipeline.verify.files import VerifyError, uri_now
 from pipeline.verify.likeness import ROUNDING, difference
 
 MADE_WITH = ("settings_digest", "weights_digest", "software_version")
-# The newest row of each photo, faces and all, and which index row it comes from.
+# The newest row of each photo with its faces, and its index row.
 ROWS = """
 SELECT newest.*, i.archive_name FROM newest JOIN index i ON i.photo_id = newest.index_id
 WHERE newest.status = 'restored' ORDER BY newest.photo_id
@@ -41,7 +41,7 @@ WHERE newest.status = 'restored' ORDER BY newest.photo_id
 
 @dataclass(frozen=True)
 class Replayed:
-    """outcome: "same bytes", "same pixels" (but for rounding), "differs" or "not replayed"; words: by how much, why."""
+    """outcome: "same bytes", "same pixels" (but for rounding), "differs" or "not replayed"; words: how much, or why."""
 
     uri: str
     outcome: str
@@ -53,9 +53,9 @@ class Replayed:
 
 
 def replay(output: str, count: int, seed: int) -> Iterator[Replayed]:
-    """Restore `count` restored photos again, chosen by `seed`, with the settings that they were made with.
+    """Restore `count` restored photos, chosen by `seed`, again with their own settings.
 
-    Nothing is written. Raises StorageError when there is no run at OUTPUT.
+    Nothing is written. Raises StorageError if there is no run at OUTPUT.
     """
     output = storage.canonical(output)
     for _, group in groupby(sorted(chosen(output, count, seed), key=made_with), key=made_with):
@@ -71,7 +71,7 @@ def replay(output: str, count: int, seed: int) -> Iterator[Replayed]:
 
 
 def chosen(output: str, count: int, seed: int) -> list[Row]:
-    """The manifest rows of so many photos."""
+    """The manifest rows of `count` photos."""
     with query.connect(output) as connection:
         rows = query.run(connection, ROWS).to_pylist()
     return random.Random(seed).sample(rows, min(count, len(rows)))
@@ -82,7 +82,7 @@ def made_with(made: Row) -> tuple[str, ...]:
 
 
 def job_of(output: str, made: Row) -> tuple[Job, Resources]:
-    """The attempt that made a row, as run.json has it. Raises VerifyError or AttemptsError."""
+    """The attempt that made a row, from run.json. Raises VerifyError or AttemptsError."""
     attempt = attempt_with(output, made["settings_digest"], made["weights_digest"])
     if attempt is None:
         raise VerifyError(f"{output}/run.json: no attempt with settings {made['settings_digest'][:12]}")
@@ -95,7 +95,7 @@ def job_of(output: str, made: Row) -> tuple[Job, Resources]:
         environment=Environment(storage_client.environment()),
     )
     then, gpus = attempt["resources"], 1.0 if torch.cuda.is_available() else 0.0
-    found = min(gpus, then.get("find_gpus", 0.0))  # faces lie in the same place to the bit on the same kind of device
+    found = min(gpus, then.get("find_gpus", 0.0))  # face positions repeat exactly only on one kind of device
     return job, Resources(
         gpus_per_actor=gpus, batch_faces=then["batch_faces"], threads=cluster.cores(), find_gpus=found
     )
@@ -135,7 +135,7 @@ def again(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Row:
 
 
 def check(replays: list[Replayed], output: str) -> None:
-    """Raises VerifyError when a photo did not come out as it was published."""
+    """Raises VerifyError if a photo did not come out as it was published."""
     bad = [one for one in replays if not one.good]
     if bad:
         words = "compare versions and settings in run.json; sources and weights must be those of the run"

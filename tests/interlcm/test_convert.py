@@ -116,7 +116,7 @@ def test_wrong_checkpoints_are_one_line_and_change_nothing(folder: Path, tmp_pat
         "list.pth": "no table of tensors",
         "number.pth": "more than tensors",
         "foreign.pth": r"lacks \d+ keys .* unexpected keys",
-        "large.pth": "lacks|of another shape",
+        "large.pth": "lacks|of a different shape",
     }.items():
         with pytest.raises(WeightsError, match=words) as caught:
             convert(tmp_path / name, folder, "visual_encoder", "1step")

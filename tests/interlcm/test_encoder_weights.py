@@ -43,7 +43,7 @@ def test_another_unet_may_be_what_the_spatial_encoder_begins_as(folder: Path, tm
     assert not torch.equal(model.unet.conv_in.weight, donor.conv_in.weight)
     small = UNet2DConditionModel.from_config({**donor.config, "cross_attention_dim": 8})
     small.save_pretrained(tmp_path / "small")
-    with pytest.raises(WeightsError, match=r"small: cross_attention_dim is 8, that of the LCM 32; name a UNet"):
+    with pytest.raises(WeightsError, match=r"small: cross_attention_dim is 8, but 32 in the LCM; name a UNet"):
         encoder_weights.new_encoders(folder, 0, tmp_path / "small")
 
 
@@ -55,7 +55,7 @@ def test_weights_of_another_shape_are_one_line(folder: Path) -> None:
     entry = describe(folder / path, path, "test", "test", "3step")
     write_index(folder, merge_index(read_index(folder), [entry], {}))
     with pytest.raises(
-        WeightsError, match=r"1 key \(blocks.0.weight\) of another shape \(\(2, 2, 3\), wanted \(32, 5, 3\)\)"
+        WeightsError, match=r"1 key \(blocks.0.weight\) of a different shape \(\(2, 2, 3\), wanted \(32, 5, 3\)\)"
     ) as caught:
         encoder_weights.variant_encoders(folder, "3step")
     assert "\n" not in str(caught.value)

@@ -83,7 +83,7 @@ def test_steps_out_of_range_are_refused(model: InterLCM, steps: int) -> None:
 def test_other_shapes_are_refused(model: InterLCM, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError) as caught:
         model.restore(torch.zeros(shape))
-    message = f"lq is {shape}; restore wants (N, 3, H, W), H and W multiples of 2"
+    message = f"lq is {shape}; restore needs (N, 3, H, W), H and W multiples of 2"
     assert message in str(caught.value)
 
 

@@ -170,7 +170,7 @@ def test_file_that_nobody_listed_is_refused(folder: Path) -> None:
 
 
 def test_unknown_variant_names_those_there(saved: tuple[Path, dict[str, Any]]) -> None:
-    with pytest.raises(WeightsError, match=r"no variant '1step' \(there: 3step\)"):
+    with pytest.raises(WeightsError, match=r"no variant '1step' \(they have: 3step\)"):
         load_components(saved[0], "1step")
 
 
@@ -219,7 +219,7 @@ def test_two_variants_share_a_folder_only_with_equal_shared_parts(
     assert read_index(folder)["variants"]["1step"] == {"steps": [2], "task": "restore"}
     assert digest(folder, "3step") == before != digest(folder, "1step")
     assert tiny.same_weights(load_components(folder, "1step")["visual_encoder"], other["visual_encoder"])
-    with pytest.raises(WeightsError, match=r"holds 1step with another lcm/unet/.*another folder"):
+    with pytest.raises(WeightsError, match=r"holds 1step with a different lcm/unet/.*another folder"):
         save_components(folder, "3step", other, image_size=tiny.IMAGE_SIZE)
     assert verify(folder) == []
     assert not list(folder.glob(".*"))

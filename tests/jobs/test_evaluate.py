@@ -141,7 +141,7 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
     code, line = refused(capsys, one, *weights, "--grid", str(tmp_path / "nowhere" / "grid.png"))
     assert code == 2 and "there is no folder" in line
     code, line = refused(capsys, "--grid", "grid.text")
-    assert code == 2 and "name it after a format of pictures" in line
+    assert code == 2 and "give it the suffix of a picture format" in line
     code, line = refused(capsys, "--output", str(tmp_path / "out"))
     assert code == 2 and "name HQ sources or --lq" in line
     code, line = refused(capsys, one, "--task", "colorize", *weights)

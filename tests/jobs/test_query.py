@@ -135,7 +135,7 @@ def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.Ca
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
-    assert "decisions/mine.csv: " in line and "mend or remove this file" in line
+    assert "decisions/mine.csv: " in line and "repair or remove this file" in line
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.Ca
         (["SELECT nothing FROM photos"], 1, "nothing"),
         (["DROP VIEW photos"], 1, "reads"),
         (["SELECT * FROM read_csv('/etc/passwd')"], 1, "disabled"),
-        ([], 2, "nothing to ask: give one of SQL, --worst, --failures, --review, --summary, --describe"),
-        ([""], 2, "nothing to ask"),
-        (["FROM photos", "--failures"], 2, "SQL and --failures to ask: give one"),
-        (["--review", "--worst", "3", "--describe"], 2, "--worst and --review and --describe to ask"),
+        ([], 2, "nothing given: give exactly one of SQL, --worst, --failures, --review, --summary, --describe"),
+        ([""], 2, "nothing given"),
+        (["FROM photos", "--failures"], 2, "SQL and --failures given: give exactly one"),
+        (["--review", "--worst", "3", "--describe"], 2, "--worst and --review and --describe given"),
         (["--worst", "0"], 2, "--worst"),
         (["--worst", "many"], 2, "--worst"),
     ],

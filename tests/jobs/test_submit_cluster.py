@@ -73,7 +73,7 @@ def test_the_exit_code_and_the_log_of_a_job_come_back(submitted: subprocess.Comp
     assert "restore: 0/0 photos" in submitted.stdout
     assert "indexed = restored + no_face + skipped + failed + pending\n" in submitted.stdout
     assert "storage settings sent, encrypted: AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION" in submitted.stdout
-    assert "not sent, they are about this machine: " in submitted.stdout and "AWS_PROFILE" in submitted.stdout
+    assert "not sent because they concern this machine: " in submitted.stdout and "AWS_PROFILE" in submitted.stdout
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_a_run_as_the_manifest_says(restored: Run) -> None:
         0,
         [
             "restored files: 3 in the manifest, 3 unchanged, 0 missing, 0 differs, 0 unreadable",
-            f"{output}: all is as the manifest says",
+            f"{output}: all files match the manifest",
         ],
         [],
     )
@@ -131,7 +131,7 @@ def test_a_run_that_is_not(restored: Run) -> None:
         f"note: not in the manifest: {restored.file('a.tar/stray.jpg')}",
     ]
     (line,) = err
-    assert line.startswith(f"interlcm: {restored.output}: 2 of 3 restored files are not as the manifest says; ")
+    assert line.startswith(f"interlcm: {restored.output}: 2 of 3 restored files do not match the manifest; ")
     assert "interlcm restore SOURCE... --output" in line
 
 

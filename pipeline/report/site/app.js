@@ -1,5 +1,5 @@
 "use strict";
-// Start, and what the address says: #/ is the overview, #/gallery?... the gallery, #/photo/3?... its fourth photo.
+// Start, and views by address: #/ is the overview, #/gallery?... the gallery, #/photo/3?... its fourth photo.
 
 const App = {
   start() {
@@ -14,7 +14,7 @@ const App = {
     this.themeButton();
     byId("exchange-open").addEventListener("click", () => Exchange.open());
     document.querySelector(".skip")?.addEventListener("click", (event) => {
-      event.preventDefault(); // the address is taken: it says which view is shown
+      event.preventDefault(); // the address names the view
       byId("main").focus();
     });
     window.addEventListener("hashchange", () => this.route());

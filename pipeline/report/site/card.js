@@ -24,7 +24,7 @@ const Card = {
     );
   },
 
-  /** The measure that is sorted by, or what the photo is. @param {Photo} photo */
+  /** The measure of the sort order, or the photo's status. @param {Photo} photo */
   detail(photo) {
     const metric = Report.summary.metrics.find((/** @type {Metric} */ one) => one.name === Filters.choice.sort);
     if (!metric || metric.name === "face_count") return this.what(photo);
@@ -46,7 +46,7 @@ const Card = {
   },
 
   /**
-   * What the badges show, for those who do not see them.
+   * The badges in words, for those who do not see them.
    * @param {Photo} photo @param {boolean} flagged @param {string} state
    */
   said(photo, flagged, state) {
@@ -59,7 +59,7 @@ const Card = {
   },
 };
 
-/** What was decided on a photo: its own decision, else "some" where a face has one, else "". @param {Photo} photo */
+/** The decision on a photo: its own, else "some" if a face has one, else "". @param {Photo} photo */
 function stateOf(photo) {
   const own = Decisions.of(photo.photo_id, null)?.decision;
   if (own) return own;
@@ -68,7 +68,7 @@ function stateOf(photo) {
     : "";
 }
 
-/** Single keys, which some people need to be able to switch off (WCAG 2.1.4). */
+/** Single keys, which some people need to switch off (WCAG 2.1.4). */
 const Shortcuts = {
   /** @type {Record<string, Decision["decision"]>} */
   decisions: { a: "accept", r: "reject", u: "" },

@@ -1,5 +1,5 @@
 "use strict";
-// Before and after on top of each other, with a line between them that moves.
+// Before and after on top of each other, with a movable line between them.
 
 /**
  * @typedef {{before: string, after: string, label: string, width: number, height: number,
@@ -96,7 +96,7 @@ class Compare {
     this.split(50);
   }
 
-  /** Put the line at so many percent of the width: the restored photo is to its right. @param {number} percent */
+  /** Put the line at a percentage of the width: the restored photo is to its right. @param {number} percent */
   split(percent) {
     this.range.value = String(percent);
     this.range.setAttribute(
@@ -119,7 +119,7 @@ class Compare {
     this.zoomed = zoomed;
     this.zoom.setAttribute("aria-pressed", String(zoomed));
     this.view.classList.toggle("zoomed", zoomed);
-    // What scrolls has to be reachable by keyboard.
+    // A scrolling region must be reachable by keyboard.
     if (zoomed) set(this.view, { tabindex: 0, role: "region", "aria-label": "Photo in full size, scrolls" });
     else for (const name of ["tabindex", "role", "aria-label"]) this.view.removeAttribute(name);
     this.fit();
@@ -146,7 +146,7 @@ class Compare {
   }
 
   /**
-   * The line follows mouse, pen or finger. In full size only its grip does: elsewhere a finger scrolls.
+   * The line follows mouse, pen or finger. In full size only its grip can be dragged: elsewhere a finger scrolls.
    * @param {PointerEvent} event
    */
   drag(event) {

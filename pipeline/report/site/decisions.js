@@ -14,7 +14,7 @@ const Decisions = {
     return `interlcm:${Report.summary.run}:`;
   },
 
-  /** Read what this browser has, and follow what other windows of it change. */
+  /** Read this browser's decisions, and follow changes of its other windows. */
   open() {
     for (const key of Object.keys(localStorage)) this.take(key, localStorage.getItem(key));
     window.addEventListener("storage", (event) => {
@@ -59,7 +59,7 @@ const Decisions = {
     this.write({ photo_id, face_index, decision, comment, decided_at: now() });
   },
 
-  /** Keep one; nothing decided and nothing said is no entry. @param {Decision} given */
+  /** Keep a decision; one without decision and comment is removed. @param {Decision} given */
   write(given) {
     const subject = subjectOf(given.photo_id, given.face_index);
     try {
@@ -75,7 +75,7 @@ const Decisions = {
   },
 
   /**
-   * Take others in; of two on the same subject the later one stays.
+   * Add other decisions; of two on the same subject the later one stays.
    * @param {Decision[]} others @returns {number} taken
    */
   merge(others) {
@@ -92,7 +92,7 @@ const Decisions = {
     this.all.clear();
   },
 
-  /** All, in the order of photo and face. @returns {Decision[]} */
+  /** All decisions, in the order of photo and face. @returns {Decision[]} */
   sorted() {
     return [...this.all.values()].sort(
       (one, other) => compareText(one.photo_id, other.photo_id) || (one.face_index ?? -1) - (other.face_index ?? -1),
@@ -110,7 +110,7 @@ function compareText(one, other) {
   return one < other ? -1 : one > other ? 1 : 0;
 }
 
-/** Seconds are enough, and compare as text. */
+/** Time in seconds, which compares as text. */
 function now() {
   return `${new Date().toISOString().slice(0, 19)}Z`;
 }

@@ -1,5 +1,5 @@
 "use strict";
-// What stands beside a photo under review: decision, measures, reasons, facts, keys.
+// The column beside a photo under review: decision, measures, reasons, facts, keys.
 
 const Describe = {
   /**
@@ -29,7 +29,7 @@ const Describe = {
     ];
   },
 
-  /** What stands where there is nothing to compare. @param {Photo} photo @returns {Node[]} */
+  /** The text in place of a comparison. @param {Photo} photo @returns {Node[]} */
   instead(photo) {
     const words =
       photo.picture_error ??
@@ -43,7 +43,7 @@ const Describe = {
     return [...picture, element("span", {}, photo.error_type ? `${photo.error_type}: ${words}` : words)];
   },
 
-  /** What was measured of a face. @param {Face} one */
+  /** The measures of a face. @param {Face} one */
   measures(one) {
     const metrics = Report.summary.metrics.filter((/** @type {Metric} */ { level }) => level === "face");
     const rows = metrics.flatMap((/** @type {Metric} */ { name, label, unit, description }) => [
@@ -54,7 +54,7 @@ const Describe = {
     return element("section", {}, element("h3", {}, "Measures"), reason, element("dl", { class: "facts" }, ...rows));
   },
 
-  /** Which faces want a look, and why. @param {Photo} photo @param {(face: number) => void} select */
+  /** The faces that need review, and why. @param {Photo} photo @param {(face: number) => void} select */
   reasons(photo, select) {
     const flagged = photo.faces.filter((/** @type {Face} */ one) => one.needs_review);
     if (!flagged.length) return element("section", {});
@@ -81,7 +81,7 @@ const Describe = {
     );
   },
 
-  /** What is known of the file. @param {Photo} photo */
+  /** Facts about the file. @param {Photo} photo */
   facts(photo) {
     const rows = [
       ["Status", Numbers.words(photo.status)],
@@ -109,7 +109,7 @@ const Describe = {
     );
   },
 
-  /** Of a restored file; one that lies in no place that a page may link to is only named. @param {string} address */
+  /** A link to a restored file, or only its name if a page may not link to its place. @param {string} address */
   link(address) {
     return address.startsWith("../")
       ? element("a", { href: address, target: "_blank", rel: "noopener" }, "open the file")

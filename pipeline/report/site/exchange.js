@@ -1,10 +1,10 @@
 "use strict";
-// Decisions out of this browser as a file, and into it from one.
+// Export of this browser's decisions to a file, and import from one.
 
 const COLUMNS = /** @type {const} */ (["photo_id", "face_index", "decision", "comment", "decided_at"]);
 
 const Exchange = {
-  /** RFC 4180: a cell with a comma, quote or line break stands in quotes. @param {Decision[]} decisions */
+  /** RFC 4180: a cell with a comma, quote or line break is in quotes. @param {Decision[]} decisions */
   csv(decisions) {
     const cell = (/** @type {any} */ value) =>
       /[",\r\n]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? "");
@@ -17,7 +17,7 @@ const Exchange = {
     return `${JSON.stringify(decisions, COLUMNS.slice(), 1)}\n`;
   },
 
-  /** What either of these wrote. Throws an Error that says what is wrong. @param {string} text @returns {Decision[]} */
+  /** Decisions from such a file. Throws an Error that says what is wrong. @param {string} text @returns {Decision[]} */
   parse(text) {
     const rows = text.trimStart().startsWith("[") ? JSON.parse(text) : this.records(text);
     return rows.map((/** @type {any} */ row, /** @type {number} */ place) => this.checked(row, place + 1));
@@ -71,7 +71,7 @@ const Exchange = {
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   },
 
-  /** The dialog: how many there are, export, import, clear. */
+  /** The dialog: counts, export, import, clear. */
   open() {
     const dialog = byId("exchange");
     const count = element("p", {});
@@ -103,7 +103,7 @@ const Exchange = {
       element(
         "label",
         { class: "field" },
-        "Import an export, of another browser or a colleague",
+        "Import an export from another browser or a colleague",
         element("input", {
           type: "file",
           accept: ".csv,.json",
@@ -150,7 +150,7 @@ const Exchange = {
 
   /** @param {HTMLElement} state @param {() => void} tell */
   clear(state, tell) {
-    if (!confirm("Clear all decisions on this run in this browser? Export them first, if they are to be kept.")) return;
+    if (!confirm("Clear all decisions on this run in this browser? Export them first to keep them.")) return;
     Decisions.clear();
     Gallery.refresh();
     tell();

@@ -83,7 +83,7 @@ const Filters = {
     this.form.replaceChildren(...controls.filter((control) => control !== null));
   },
 
-  /** The archives by name; of very many the first, for the search finds the others. */
+  /** The archives by name; of very many only the first, because the search finds the others. */
   sourceOptions() {
     const places = [...this.sources.keys()].sort((one, other) => compareText(this.sources[one], this.sources[other]));
     return [

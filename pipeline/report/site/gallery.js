@@ -1,5 +1,5 @@
 "use strict";
-// The gallery: cards of the chosen photos, of which only those near the window exist.
+// The gallery: cards of the chosen photos. Only cards near the window exist.
 
 const CARD = { least: 168, gap: 14, text: 62 }; // px
 const TALLEST = 15_000_000; // px of a page, which browsers still place exactly
@@ -111,7 +111,7 @@ const Gallery = {
     for (let place = first; place < last; place++) this.card(place);
   },
 
-  /** Another width of the window is another grid. @param {number} room */
+  /** Lay out the grid for a new width of the window. @param {number} room */
   measure(room) {
     const columns = Math.max(2, Math.floor((room + CARD.gap) / (CARD.least + CARD.gap)));
     const width = (room - (columns - 1) * CARD.gap) / columns;
@@ -127,7 +127,7 @@ const Gallery = {
     this.cards.delete(place);
   },
 
-  /** The card at a place, made where there is none. @param {number} place */
+  /** The card at a place, made if there is none. @param {number} place */
   card(place) {
     const known = this.cards.get(place);
     if (known) return known;
@@ -184,7 +184,7 @@ const Gallery = {
     }
   },
 
-  /** On the photo that has the focus. @param {Decision["decision"]} decision */
+  /** Decide on the photo with the focus. @param {Decision["decision"]} decision */
   async decide(decision) {
     const place = this.focused;
     const photo = await Photos.at(this.rows[place]);
@@ -195,7 +195,7 @@ const Gallery = {
     );
   },
 
-  /** Show the card of a photo that was looked at, with its decisions as they are now. @param {number} place */
+  /** Show the card of a reviewed photo with its present decisions. @param {number} place */
   back(place) {
     if (place >= this.rows.length) return;
     this.refresh();

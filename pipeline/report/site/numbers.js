@@ -1,5 +1,5 @@
 "use strict";
-// Numbers, times and names as people read them.
+// Numbers, times and names for people.
 
 const Numbers = {
   /** @param {number} value */
@@ -7,7 +7,7 @@ const Numbers = {
     return Math.round(value).toLocaleString("en");
   },
 
-  /** A measure with as many digits as say something. @param {number|null} value @param {string} [unit] */
+  /** A measure with its significant digits. @param {number|null} value @param {string} [unit] */
   measure(value, unit = "") {
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
     if (unit === "byte") return this.bytes(value);

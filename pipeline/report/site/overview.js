@@ -1,5 +1,5 @@
 "use strict";
-// The first page: what became of the photos, what it took, what failed, how the restored faces measure.
+// The first page: counts, time and cost, failures, and measures of the restored faces.
 
 const Overview = {
   /** @param {HTMLElement} place */
@@ -139,7 +139,7 @@ const Overview = {
     );
   },
 
-  /** With what: the settings of the last attempt. */
+  /** The settings of the last attempt. */
   made() {
     const { settings, output, made_at } = Report.summary;
     const given = settings.settings ?? {};

@@ -1,8 +1,8 @@
 "use strict";
-// The photos: pages of rows for what is shown, columns of all photos for sorting and filtering.
+// The photos: pages of rows to show, and columns of all photos for sorting and filtering.
 
 const STATUSES = ["restored", "no_face", "skipped", "failed"];
-const MOST_PAGES = 40; // kept in memory, of about half a megabyte each
+const MOST_PAGES = 40; // kept in memory, about half a megabyte each
 
 const Photos = {
   /** @type {Map<number, Promise<Photo[]>>} the page used last comes last */
@@ -71,7 +71,7 @@ const Photos = {
     });
   },
 
-  /** The first face of each photo in the columns of faces, and the end. @returns {Promise<Uint32Array>} */
+  /** The place of each photo's first face in the columns of faces, and the end. @returns {Promise<Uint32Array>} */
   firstFaces() {
     return this.once("first faces", async () => {
       const counts = await this.column("photo", "face_count");

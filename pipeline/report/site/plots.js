@@ -10,9 +10,9 @@ const PLOTS = /** @type {Record<string, {title: string, note: string, unit?: str
   delta_e: { title: "Colour difference", note: "Mean CIEDE2000 of restored face and input. High: colours moved." },
   sharpness: { title: "Sharpness", note: "Variance of the Laplacian of the luma, which grain raises too." },
   quality: { title: "Quality", note: "A no-reference measure: higher looks better to people." },
-  eye_distance: { title: "Face size", note: "Distance of the eyes in the photo.", unit: "px" },
-  face_count: { title: "Faces in a photo", note: "Of the restored photos; the last bar takes in all that have more." },
-  throughput: { title: "Throughput", note: "Photos finished in a minute, from the first to the last." },
+  eye_distance: { title: "Face size", note: "Distance between the eyes in the photo.", unit: "px" },
+  face_count: { title: "Faces in a photo", note: "Restored photos; the last bar includes all that have more faces." },
+  throughput: { title: "Throughput", note: "Photos finished per minute, from the first to the last." },
 });
 
 const SIZE = { width: 360, height: 190, left: 42, right: 10, top: 14, bottom: 30 };
@@ -87,7 +87,7 @@ const Plots = {
       );
       const address = count ? this.address(plot, place) : null;
       if (!address) return bar;
-      // For the mouse alone: by keyboard the links in the table lead to the same photos.
+      // For the mouse only: the links in the table lead to the same photos by keyboard.
       set(bar, { class: "leads", onclick: () => (location.hash = address) });
       return bar;
     });
@@ -131,7 +131,7 @@ const Plots = {
     return values.filter((value) => value >= low && value <= high);
   },
 
-  /** The review threshold, where the values reach it. @param {Plot} plot @param {(value: number) => number} x */
+  /** The review threshold, if the values reach it. @param {Plot} plot @param {(value: number) => number} x */
   threshold(plot, x) {
     const { limit, edges } = plot;
     if (limit === null || limit <= edges[0] || limit >= edges[edges.length - 1]) return [];
@@ -161,7 +161,7 @@ const Plots = {
   },
 
   /**
-   * Of the gallery with the photos of one bar; null where no single measure says which.
+   * Address of the gallery with the photos of one bar; null if no single measure selects them.
    * @param {Plot} plot @param {number} place
    */
   address({ name, edges }, place) {
@@ -181,7 +181,7 @@ const Plots = {
 
   /** @param {Plot} plot */
   table(plot) {
-    const what = plot.name === "throughput" ? "Photos a minute" : plot.name === "face_count" ? "Photos" : "Faces";
+    const what = plot.name === "throughput" ? "Photos per minute" : plot.name === "face_count" ? "Photos" : "Faces";
     const heads = ["Value", ...plot.series.map(({ name }) => (name ? `${what} ${name}` : what))];
     const rows = plot.series[0].counts.map((_, place) => {
       const address = this.address(plot, place);
@@ -206,7 +206,7 @@ const Plots = {
   },
 };
 
-/** 1, 2 or 5 times a power of ten, not below. @param {number} value */
+/** Round up to 1, 2 or 5 times a power of ten. @param {number} value */
 function niceStep(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return power * ([1, 2, 5].find((factor) => factor * power >= value) ?? 10);

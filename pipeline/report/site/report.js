@@ -1,5 +1,5 @@
 "use strict";
-// The ground that the other scripts stand on: data files, elements, announcements.
+// What all other scripts use: data files, elements, announcements.
 
 /**
  * @typedef {{name: string, level: "face"|"photo", label: string, unit: string, description: string}} Metric
@@ -15,7 +15,7 @@ const Report = {
   /** @type {Map<string, (value: any) => void>} data files that are on their way */
   waiting: new Map(),
 
-  /** Every data file is one call of this. @param {string} name @param {any} value */
+  /** Every data file is one call of this function. @param {string} name @param {any} value */
   receive(name, value) {
     if (name === "summary") this.summary = value;
     else this.waiting.get(name)?.(value);
@@ -46,7 +46,7 @@ const Report = {
 /**
  * A new element. Strings become text, never markup: they may come from an untrusted archive.
  * @param {string} tag
- * @param {Record<string, any>} [attributes]  on<event> is a listener, false and null leave an attribute away
+ * @param {Record<string, any>} [attributes]  on<event> is a listener, false and null leave an attribute out
  * @param {...(Node|string|null)} children
  * @returns {any}
  */
@@ -84,7 +84,7 @@ function announce(text) {
   byId("announce").textContent = text;
 }
 
-/** Show what went wrong, above everything else. @param {string} text */
+/** Show an error, above everything else. @param {string} text */
 function trouble(text) {
   byId("trouble").textContent = text;
   byId("trouble").hidden = false;

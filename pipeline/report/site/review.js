@@ -1,5 +1,5 @@
 "use strict";
-// One photo: before and after, its faces, what was measured, and what the curator decides.
+// One photo: before and after, its faces, its measures, and the curator's decision.
 
 const Review = {
   /** @type {Photo} */
@@ -180,7 +180,7 @@ const Review = {
     this.parts.strip.hidden = tiles.length === 0;
   },
 
-  /** Accept, reject, comment: on what is looked at; and marks in the strip. */
+  /** Accept, reject or comment on the photo or face on show, and update the marks in the strip. */
   drawDecision() {
     this.parts.decision.replaceChildren(...Describe.decision(this.photo, this.face, (one) => this.decide(one)));
     for (const tile of this.parts.strip.querySelectorAll("button")) {

@@ -1,11 +1,11 @@
 "use strict";
-// Which photos the gallery shows, and in which order; as an object, and as the part of the address that says so.
+// Which photos the gallery shows, and in which order: as an object, and as a part of the address.
 
 /**
  * @typedef {{search: string, status: string, source: string, review: string, decision: string, sort: string,
  *            descending: boolean, ranges: Record<string, [number|null, number|null]>}} Choice
  *   status: a status or "any". source: its place or "". review: "", "yes" or "no". decision: "", "open", "accept",
- *   "reject" or "comment". sort: a metric, "status", "review", "name" or "" (sources by name, photos as they lie in them).
+ *   "reject" or "comment". sort: a metric, "status", "review", "name" or "" (sources by name, photos in archive order).
  */
 
 const Choices = {
@@ -37,7 +37,7 @@ const Choices = {
     return [low ?? null, high ?? null];
   },
 
-  /** The address's part; what is as usual is left out. @param {Choice} choice */
+  /** The part of the address, without defaults. @param {Choice} choice */
   write(choice) {
     const query = new URLSearchParams();
     const standard = this.standard();
@@ -50,7 +50,7 @@ const Choices = {
   },
 };
 
-/** The rows that a choice means, in its order. @param {Choice} choice @returns {Promise<Uint32Array>} */
+/** The rows of a choice, in its order. @param {Choice} choice @returns {Promise<Uint32Array>} */
 async function chosen(choice) {
   const tests = await photoTests(choice);
   const suits = await faceTest(choice);
@@ -108,7 +108,7 @@ async function searchTest(search) {
   };
 }
 
-/** Photos that have, themselves or in a face, such a decision. @param {string} wanted */
+/** Photos with such a decision, on themselves or on a face. @param {string} wanted */
 async function decisionTest(wanted) {
   const ids = await Photos.texts("ids");
   const found = new Set();
@@ -120,7 +120,7 @@ async function decisionTest(wanted) {
   return (/** @type {number} */ row) => found.has(ids[row]) === (wanted !== "open");
 }
 
-/** Whether one face is what the choice asks of faces; null when it asks nothing. @param {Choice} choice */
+/** Whether a face meets the choice's conditions on faces; null without such conditions. @param {Choice} choice */
 async function faceTest(choice) {
   /** @type {((face: number) => boolean)[]} */
   const tests = [];

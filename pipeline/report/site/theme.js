@@ -1,7 +1,7 @@
 "use strict";
 // Runs before anything is drawn, so that a dark page never flashes white.
 
-/** Light, dark, or what the system says ("auto"); kept in the browser for all reports. */
+/** Light, dark, or the system's choice ("auto"); kept in the browser for all reports. */
 const Theme = {
   names: ["auto", "light", "dark"],
 

@@ -92,7 +92,7 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
     [
         ("a.csv", f"{HEADER}\np1,,maybe,,2026-03-01T00:00:00Z\n".encode(), "row 1: decision 'maybe' is not one of"),
         ("a.csv", f"{HEADER}\np1,,accept,,2026-03-01T00:00:00Z\n,,accept,,x\n".encode(), "row 2: a decision"),
-        ("a.csv", f"{HEADER}\np1,-1,accept,,2026-03-01T00:00:00Z\n".encode(), "face_index '-1' is no face"),
+        ("a.csv", f"{HEADER}\np1,-1,accept,,2026-03-01T00:00:00Z\n".encode(), "face_index '-1' is not a face"),
         ("a.csv", f"{HEADER}\np1,1e9999,accept,,2026-03-01T00:00:00Z\n".encode(), "row 1: "),
         ("a.csv", f"{HEADER}\np1,{'9' * 5000},accept,,2026-03-01T00:00:00Z\n".encode(), "row 1: "),
         ("a.csv", f"{HEADER}\np1,,accept,,yesterday\n".encode(), "row 1: Invalid isoformat"),
@@ -108,7 +108,7 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
         ("a.json", b"[1]", "row 1: not a decision"),
         ("a.json", b'[{"photo_id": "p"}]', "row 1: no column 'face_index'"),
         ("a.json", record(photo_id={}), "needs a photo_id"),
-        ("a.json", record(face_index=True), "is no face"),
+        ("a.json", record(face_index=True), "is not a face"),
         ("a.json", record(decision=[]), "row 1: decision [] is not one of"),
         ("a.json", record(decided_at=7), "row 1: "),
         ("a.json", record(comment="\ud800"), "surrogates"),
@@ -121,7 +121,7 @@ def test_a_file_that_holds_something_else_is_one_line(output: Path, name: str, c
     message = str(error.value)
     assert words in message
     assert message.startswith(f"{output}/decisions/{name}: ")
-    assert message.endswith("; mend or remove this file, or export it again")
+    assert message.endswith("; repair or remove this file, or export it again")
     assert "\n" not in message and len(message) < 500
 
 

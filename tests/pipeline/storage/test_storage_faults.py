@@ -96,9 +96,9 @@ def test_a_file_that_is_always_short_is_never_whole(
 ) -> None:
     storage.write_bytes(f"{bucket}/a.bin", DATA)
     proxied(rule=lambda method, path: "short" if method == "GET" and "a.bin" in path else None)
-    with pytest.raises(StorageError, match="99999 bytes came where 100000"):
+    with pytest.raises(StorageError, match="99999 bytes came instead of 100000"):
         storage.read_bytes(f"{bucket}/a.bin")
-    with pytest.raises(StorageError, match="9 bytes came where 10"):
+    with pytest.raises(StorageError, match="9 bytes came instead of 10"):
         storage.read_bytes(f"{bucket}/a.bin", 10, 20)
 
 

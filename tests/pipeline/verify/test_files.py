@@ -84,7 +84,7 @@ def test_every_kind_of_change_is_found_in_the_order_of_the_files(output: str) ->
     ]
     assert found.problems[1].words.startswith(str(folder))
     assert [found.count(kind) for kind in ("differs", "unreadable", "missing")] == [2, 1, 1]
-    with pytest.raises(VerifyError, match="4 of 69 restored files are not as the manifest says") as stopped:
+    with pytest.raises(VerifyError, match="4 of 69 restored files do not match the manifest") as stopped:
         found.check(output)
     ids = "'id-box/03.jpg', 'id-box/39.jpg', 'id-box/40.jpg', 'id-box/68.jpg'"
     assert str(stopped.value).endswith(f"--where \"status = 'restored' AND photo_id IN ({ids})\"")
