@@ -86,6 +86,9 @@ def lines(output: str, pace: "Status") -> list[str]:
     if found.failures:
         shown.append("failed: " + ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items()))
         shown.append(f"  which: interlcm query {output} --failures")
+    if found.warnings:
+        shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
+        shown.append(f"  which: interlcm query {output} --warnings")
     return [*shown, *next_step(output, pace)]
 
 

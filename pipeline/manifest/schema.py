@@ -7,6 +7,7 @@ not known here.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
+    3  warnings
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.index.schema import column
+from pipeline.photos.warning import KINDS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STATUSES = ("restored", "no_face", "skipped", "failed")
 DECISIONS = ("accept", "reject")
 STAGES = ("fetch", "detect", "restore", "compose")  # of a run: seconds_<stage> is the time that a photo took in it
@@ -48,6 +50,11 @@ FACE = pa.struct([
     column("review_reason", pa.string(), "why; null when needs_review is false"),
 ])  # fmt: skip
 
+WARNING = pa.struct([
+    column("kind", pa.string(), f"one of {', '.join(KINDS)}"),
+    column("words", pa.string(), "what it is, in one line"),
+])  # fmt: skip
+
 MANIFEST_SCHEMA = pa.schema([
     column("photo_id", pa.string(), "of the index row, 20 hex digits; of a further page with -p and its number"),
     column("source", pa.string(), "URI of the archive or folder"),
@@ -64,6 +71,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),
+    column("warnings", _list(WARNING), "what was lost of the photo, or is not sure; null or empty when nothing"),
     column("restored_uri", pa.string(), "where the restored photo is; null when there is none"),
     column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),
     column("face_count", pa.int32(), "number of faces restored in this photo"),
