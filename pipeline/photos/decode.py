@@ -12,7 +12,7 @@ import pyvips
 
 from pipeline.config.limits import Limits
 from pipeline.photos import bit_depth as photos_bit_depth
-from pipeline.photos import bmp, colour_space, jpeg2000, tiff, tiff_pages
+from pipeline.photos import bmp, colour_space, jpeg, jpeg2000, tiff, tiff_pages
 from pipeline.photos import metadata as photos_metadata
 from pipeline.photos.bit_depth import Native
 from pipeline.photos.bmp import is_bmp
@@ -104,7 +104,7 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
         raise PhotoError(
             "unsupported_format", f"{format} files of {kind} samples are not restored: convert to 8 or 16 bits, RGB"
         )
-    native = colour_space.array(image)
+    native, warnings = jpeg.pixels(data) if format == "jpeg" else (colour_space.array(image), ())
     bit_depth = int(image.get("bits-per-sample")) if format == "avif" else _bit_depth(image, colours)
     if bit_depth > 8 and format == "avif":
         native = photos_bit_depth.full_range(native, bit_depth, 16 - bit_depth)
@@ -119,6 +119,7 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
         lossless=format == "webp" and any(name == b"VP8L" for name, _ in riff_chunks(data)),
         orientation=turn if turn in range(1, 9) else 1,
         extra_samples=extra,
+        warnings=warnings,
     )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.config.limits import Limits
 from pipeline.photos import decode as photo_decoder
 from pipeline.photos import monochrome as photos_monochrome
+from pipeline.photos.warning import PhotoWarning
 
 
 @dataclass
@@ -27,6 +28,7 @@ class View:
     height: int = 0
     bit_depth: int = 8
     monochrome: bool = False
+    warnings: tuple[PhotoWarning, ...] = ()
     srgb: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None
 
 
@@ -45,5 +47,6 @@ def view_of(data: bytes, limits: Limits) -> View:
         height=decoded.height,
         bit_depth=decoded.bit_depth,
         monochrome=photos_monochrome.is_monochrome(srgb),
+        warnings=decoded.warnings,
         srgb=srgb,
     )

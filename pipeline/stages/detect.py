@@ -87,7 +87,7 @@ class DetectFaces:
         """Adds format, size, faces and crops; `no_face` where it ends here."""
         assert seen.srgb is not None
         found, aligned = self.located(seen.srgb)
-        current = current | {
+        current = row.warned(current, seen.warnings) | {
             "format": seen.format,
             "width": seen.width,
             "height": seen.height,

@@ -64,6 +64,18 @@ def composed(this_job: Job, *rows: Row) -> list[Row]:
     return [made for made in manifest(this_job) if made["photo_id"] not in before]
 
 
+def test_the_faces_of_a_damaged_photo_need_review(this_job: Job, found: Callable[..., Row]) -> None:
+    whole = encoded(hopper(320), "JPEG")
+    cut = len(whole) * 9 // 10
+    damaged = whole[:cut] + bytes(len(whole) - cut - 2) + whole[-2:]
+    (made,) = composed(this_job, found("a.jpg", damaged))
+    (warning,) = made["warnings"]
+    assert made["status"] == "restored" and warning["kind"] == "rows_lost" and "rows" in warning["words"]
+    assert all(one["needs_review"] and warning["words"] in one["review_reason"] for one in made["faces"])
+    (sound,) = composed(this_job, found("b.jpg", whole))
+    assert not sound["warnings"] and "damaged" not in (sound["faces"][0]["review_reason"] or "")
+
+
 def test_a_restored_photo_and_its_row(this_job: Job, found: Callable[..., Row]) -> None:
     (made,) = composed(this_job, found("box 1/both.png", BOTH, "PNG"))
     assert made["status"] == "restored"
