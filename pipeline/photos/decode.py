@@ -12,7 +12,7 @@ import pyvips
 
 from pipeline.config.limits import Limits
 from pipeline.photos import bit_depth as photos_bit_depth
-from pipeline.photos import bmp, colour_space, jpeg, jpeg2000, tiff, tiff_pages
+from pipeline.photos import bmp, colour_space, jpeg, jpeg2000, read_metadata, tiff, tiff_pages
 from pipeline.photos import metadata as photos_metadata
 from pipeline.photos.bit_depth import Native
 from pipeline.photos.bmp import is_bmp
@@ -21,7 +21,10 @@ from pipeline.photos.container import riff_chunks
 from pipeline.photos.diagnosis import diagnose
 from pipeline.photos.errors import PhotoError
 from pipeline.photos.jpeg2000 import is_jpeg2000
+from pipeline.photos.jpeg_appendix import appendix
+from pipeline.photos.metadata import Metadata
 from pipeline.photos.photo import Photo
+from pipeline.photos.warning import PhotoWarning
 
 LIMITS = Limits()  # the defaults
 
@@ -104,22 +107,32 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
         raise PhotoError(
             "unsupported_format", f"{format} files of {kind} samples are not restored: convert to 8 or 16 bits, RGB"
         )
-    native, warnings = jpeg.pixels(data) if format == "jpeg" else (colour_space.array(image), ())
+    if format == "jpeg":
+        native, warnings = jpeg.pixels(data)
+        warnings += tuple(appendix(data))
+    else:
+        native, warnings = colour_space.array(image), ()
     bit_depth = int(image.get("bits-per-sample")) if format == "avif" else _bit_depth(image, colours)
     if bit_depth > 8 and format == "avif":
         native = photos_bit_depth.full_range(native, bit_depth, 16 - bit_depth)
+    metadata = read_metadata.of_image(data, image, format)
+    if format == "tiff":  # one for each channel behind the colours, whether the file says it or not
+        extra = (*extra, *[tiff_pages.UNSPECIFIED] * image.bands)[: image.bands - colours]
     turn = image.get("orientation") if image.get_typeof("orientation") else 1
+    if format in ("jpeg", "png"):  # libvips does not see each place that has it
+        turn = photos_metadata.orientation(metadata.exif)
     profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
+    turn = turn if turn in range(1, 9) else 1
     return Photo(
         native=upright(native, turn),
         space=Space(colours, _peak(native), profile),
         format=format,
         bit_depth=bit_depth,
-        metadata=photos_metadata.of_image(data, image, format),
+        metadata=metadata,
         lossless=format == "webp" and any(name == b"VP8L" for name, _ in riff_chunks(data)),
-        orientation=turn if turn in range(1, 9) else 1,
+        orientation=turn,
         extra_samples=extra,
-        warnings=warnings,
+        warnings=(*warnings, *left_out(metadata)),
     )
 
 
@@ -140,7 +153,23 @@ def _of_jpeg2000(data: bytes, limits: Limits) -> Photo:
     turn = photos_metadata.orientation(header.metadata.exif)
     native = upright(native, turn)
     space = Space(1 if native.shape[2] < 3 else 3, _peak(native), header.profile)
-    return Photo(native, space, "jp2", header.bits, header.metadata, orientation=turn)
+    warnings = left_out(header.metadata)
+    return Photo(
+        native,
+        space,
+        "jp2",
+        header.bits,
+        header.metadata,
+        orientation=turn,
+        extra_samples=header.extra,
+        warnings=warnings,
+    )
+
+
+def left_out(metadata: Metadata) -> tuple[PhotoWarning, ...]:
+    """What a file says that no other file is given."""
+    words = ", ".join(metadata.left_out)
+    return (PhotoWarning("not_carried", f"not carried over: {words}"),) if words else ()
 
 
 def _refuse_raw(data: bytes) -> None:

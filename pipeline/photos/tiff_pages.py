@@ -11,7 +11,10 @@ DATA = (TILES, STRIPS) = ((324, 325), (273, 279))  # offsets and byte counts of 
 EXTRA_SAMPLES, SUBDIRECTORIES, DNG = 338, 330, 50706
 REDUCED = 1  # bit of SUBFILE: a thumbnail or a pyramid's level of another picture
 OLD_JPEG = 6  # a COMPRESSION whose data lie where other fields say
-ASSOCIATED, UNASSOCIATED = 1, 2  # values of EXTRA_SAMPLES: alpha that the colours are, or are not, multiplied by
+# Values of EXTRA_SAMPLES: no alpha (a film scanner's infrared, for one), and alpha that the colours are, or are not,
+# multiplied by.
+UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
+ALPHA = (ASSOCIATED, UNASSOCIATED)
 
 
 def pictures(data: bytes, limit: int) -> list[int]:

@@ -15,7 +15,11 @@ from pipeline.faces.mask import SQUARE
 from pipeline.photos import decode as photo_decoder
 from pipeline.photos import encode as photos_encode
 from pipeline.photos import photo
-from pipeline.provenance.packet import xmp_packet
+from pipeline.photos.losses import losses
+from pipeline.photos.metadata import Metadata
+from pipeline.photos.warning import PhotoWarning
+from pipeline.provenance.extended import in_two_parts
+from pipeline.provenance.packet import source_packet, xmp_packet
 from pipeline.provenance.record import Provenance
 from pipeline.stages.row import Crops
 
@@ -49,10 +53,11 @@ class PasteRequest:
 
 @dataclass
 class PastedFile:
-    """The file and its format, a key of photo.EXTENSIONS."""
+    """The file, its format, a key of photo.EXTENSIONS, and what of the source it does not say."""
 
     data: bytes
     format: str
+    warnings: tuple[PhotoWarning, ...] = ()
 
 
 def paste_faces(order: PasteRequest) -> PastedFile:
@@ -72,8 +77,17 @@ def paste_faces(order: PasteRequest) -> PastedFile:
         pasting.paste(colours, crop, matrix, mask)
     format = photos_encode.output_format(decoded, order.format)
     record = order.record.at(native.shape[1], native.shape[0], order.upscale)
-    packet = xmp_packet(decoded.existing_xmp, record, decoded.orientation, format)
-    return PastedFile(photos_encode.encode(decoded, native, format, order.quality, packet), format)
+    known = decoded.metadata
+    packet = xmp_packet(known.xmp, record, decoded.orientation, known.extended_xmp)
+    parts = in_two_parts(packet) if format == "jpeg" else (packet, None)
+    data = photos_encode.encode(decoded, native, format, order.quality, *parts)
+    return PastedFile(data, format, tuple(losses(decoded, format)) + packet_lost(known))
+
+
+def packet_lost(known: Metadata) -> tuple[PhotoWarning, ...]:
+    """Of a source whose XMP cannot be read."""
+    _, problem = source_packet(known.xmp, known.extended_xmp)
+    return (PhotoWarning("not_carried", f"XMP {problem}"),) if problem else ()
 
 
 def changed_crop(decoded: photo.Photo, order: PasteRequest, n: int) -> Native:

@@ -73,7 +73,7 @@ def publish_photo(current: Row, job: Job) -> Row:
     )
     faces = [describe(n, one, aligned[n], restored[n], job) for n, one in enumerate(current["faces"])]
     faces = [to_review(one, damage(current)) for one in faces]
-    return row.ended(current, "restored") | {
+    return row.warned(row.ended(current, "restored"), built.warnings) | {
         "faces": faces,
         "mask": "square" if job.settings.aligned else job.settings.mask,
         "restored_uri": uri,
@@ -94,7 +94,7 @@ def composed(current: Row, job: Job) -> PastedFile:
         scale = job.settings.upscale
         record = provenance(current, job).at(current["width"] * scale, current["height"] * scale, scale)
         signed = sign(built.data, built.format, current["data"], current["format"], record, job.signing, limits=limits)
-        return PastedFile(signed, built.format)
+        return replace(built, data=signed)
     return built
 
 
