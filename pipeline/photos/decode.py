@@ -65,30 +65,6 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Photo:
         raise PhotoError(*diagnose(data, str(error))) from error
 
 
-def pages(data: bytes, limits: Limits = LIMITS) -> list[int]:
-    """Which pages of a file are pictures of their own, from 0, as `extract` takes them; [0] for all but TIFF.
-
-    Reduced copies of another picture, a scanner's thumbnail or a pyramid's levels, are not. Raises PhotoError.
-    """
-    if not tiff.is_tiff(data):
-        return [0]
-    _refuse_raw(data)
-    try:
-        if len(tiff.Tiff(data).chain(limits.pages + 1)) > limits.pages:
-            raise PhotoError("too_many_pages", f"the tiff file has more pages than the limit of {limits.pages}")
-        return tiff_pages.pictures(data, limits.pages)
-    except ValueError as error:
-        raise PhotoError(*diagnose(data, str(error))) from error
-
-
-def extract(data: bytes, page: int) -> bytes:
-    """One page of a TIFF as a TIFF of its own: the same compressed pixels and fields. Raises PhotoError."""
-    try:
-        return tiff_pages.extract(data, page)
-    except ValueError as error:
-        raise PhotoError(*diagnose(data, str(error))) from error
-
-
 def _of_vips(data: bytes, limits: Limits) -> Photo:
     extra = tiff_pages.extra_samples(data)
     if tiff_pages.ASSOCIATED in extra:  # libvips would divide by alpha, and round
@@ -100,7 +76,7 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
     format = str(image.get("vips-loader")).removesuffix("_buffer").removesuffix("load")
     format = FORMATS.get(format, format)
     if format == "tiff":
-        _refuse_raw(data)
+        refuse_raw(data)
     colours = COLOURS.get(image.interpretation, 0)
     if image.format not in ("uchar", "ushort") or not colours or image.bands < colours:
         kind = f"{image.format} {image.interpretation}"
@@ -172,7 +148,7 @@ def left_out(metadata: Metadata) -> tuple[PhotoWarning, ...]:
     return (PhotoWarning("not_carried", f"not carried over: {words}"),) if words else ()
 
 
-def _refuse_raw(data: bytes) -> None:
+def refuse_raw(data: bytes) -> None:
     if tiff_pages.is_camera_raw(data):
         raise PhotoError(*diagnose(data, "a camera's raw file"))
 

@@ -17,7 +17,7 @@ from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.face import Face
 from pipeline.index.schema import page_id
-from pipeline.photos import decode as photo_decoder
+from pipeline.photos import pages as photo_pages
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.diagnosis import APPLE_DOUBLE
 from pipeline.photos.errors import PhotoError
@@ -79,7 +79,7 @@ class DetectFaces:
     def page(self, current: Row, page: int) -> Row:
         """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
         begun = time.perf_counter()
-        data = sandbox.run(photo_decoder.extract, current["data"], page, limits=self.limits)
+        data = sandbox.run(photo_pages.extract, current["data"], page, limits=self.limits)
         seen = self.look(data)
         return self.find({**current, "data": data}, seen, begun)
 
