@@ -60,11 +60,11 @@ AVIF_EFFORT = 2
 
 
 def output_format(photo: Photo, wanted: str) -> str:
-    """A key of EXTENSIONS. wanted: one, or "source": the photo's own format where that can be written, else png, or
-    tiff for what png cannot hold (CMYK, channels besides the colours and one alpha)."""
+    """A key of EXTENSIONS. wanted: one, or "source": the photo's own format where that can be written at its depth, or
+    png, or tiff for what png cannot hold (CMYK, channels besides the colours and one alpha)."""
     if wanted != "source":
         return wanted
-    if photo.format in EXTENSIONS:
+    if photo.format in EXTENSIONS and (photo.bit_depth <= 8 or photo.format not in EIGHT_BIT):
         return photo.format
     extra = photo.native.shape[2] - photo.space.colours
     return "png" if photo.space.colours in HOLDS["png"] and extra == len(alpha_channels(photo)[:1]) else "tiff"

@@ -4,6 +4,7 @@ at all."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pyvips
@@ -86,17 +87,20 @@ def _no_end(data: bytes) -> PhotoWarning:
 
 
 def _damage(data: bytes, native: Native, hole: int, complaint: str) -> PhotoWarning:
-    lost = _made_up(native)
+    lost = made_up(native, MID_GREY)
     if hole:  # what follows it stands in the wrong place, if there is anything
-        lost = max(lost, _made_up(_read(data[:hole] + END, "none")))
+        lost = max(lost, made_up(_read(data[:hole] + END, "none"), MID_GREY))
     if not lost:
         return PhotoWarning("rows_lost", f"damaged ({complaint}): which rows are made up cannot be told")
-    rows = len(native)
+    return rows_lost(lost, len(native))
+
+
+def rows_lost(lost: int, rows: int) -> PhotoWarning:
     words = f"damaged: the last {lost} of {rows} rows ({100 * lost / rows:.0f} %) are made up or out of place"
     return PhotoWarning("rows_lost", words)
 
 
-def _made_up(native: Native) -> int:
-    """How many rows at the end are nothing but mid-grey."""
-    real = np.flatnonzero(~np.isin(native, MID_GREY).all(axis=(1, 2)))
+def made_up(native: Native, grey: Sequence[int]) -> int:
+    """How many rows at the end are nothing but this mid-grey."""
+    real = np.flatnonzero(~np.isin(native, grey).all(axis=(1, 2)))
     return len(native) - 1 - int(real[-1]) if len(real) else len(native)

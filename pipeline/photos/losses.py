@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.photos import image_resources
 from pipeline.photos.container import EXIF_MARK, SEGMENT
-from pipeline.photos.metadata import COLOUR_CHUNKS
+from pipeline.photos.metadata import COLOUR_CHUNKS, Metadata
 from pipeline.photos.tiff_pages import ALPHA
 from pipeline.photos.warning import PhotoWarning
 
@@ -70,3 +70,9 @@ def alpha_channels(photo: Photo) -> list[int]:
     if photo.format not in ("tiff", "jp2"):
         return list(range(extra))
     return [n for n, kind in enumerate(photo.extra_samples[:extra]) if kind in ALPHA]
+
+
+def left_out(metadata: Metadata) -> tuple[PhotoWarning, ...]:
+    """What a file says that no other file is given."""
+    words = ", ".join(metadata.left_out)
+    return (PhotoWarning("not_carried", f"not carried over: {words}"),) if words else ()

@@ -19,18 +19,17 @@ ALPHA = (ASSOCIATED, UNASSOCIATED)
 
 
 def pictures(data: bytes, limit: int) -> dict[int, tuple[int, int]]:
-    """Which of a TIFF's first `limit` directories are pictures of their own, from 0, and width and height of each: those
-    that are, as they say, no reduced copies and no masks.
+    """Which of a TIFF's first `limit` directories are pictures of their own, from 0, with width and height of each.
 
-    A file with nothing else gives its first. Raises ValueError for a broken chain of directories.
+    Those are left out that say that they are a reduced copy or a mask. A file with nothing else gives its first. Raises
+    ValueError for a broken chain of directories.
     """
     source = Tiff(data)
     wanted = (SUBFILE, OLD_SUBFILE, WIDTH, LENGTH)
     fields = [source.read(offset, wanted) for offset in source.chain(limit)]
     sizes = {n: (_number(one, WIDTH), _number(one, LENGTH)) for n, one in enumerate(fields)}
-    return {n: sizes[n] for n, one in enumerate(fields) if not _reduced(one) and not _mask(one)} or {
-        0: sizes.get(0, (0, 0))
-    }
+    own = [n for n, one in enumerate(fields) if not _reduced(one) and not _mask(one)]
+    return {n: sizes.get(n, (0, 0)) for n in own or [0]}
 
 
 def masks(data: bytes, limit: int) -> int:
