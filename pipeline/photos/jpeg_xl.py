@@ -81,6 +81,17 @@ def pixels(data: bytes, known: JxlFile) -> npt.NDArray[Any]:
     return np.ascontiguousarray(read[..., :bands])
 
 
+def profile(data: bytes) -> bytes | None:
+    """The ICC profile in the codestream. imagecodecs does not give it; this decodes once more. Raises ValueError."""
+    import pylibjxl
+
+    try:
+        _, found = pylibjxl.decode(data, metadata=True)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the content is damaged: {error}") from error
+    return found.get("icc")
+
+
 def _unpacked(data: bytes) -> bytes:
     from imagecodecs import brotli_decode
 

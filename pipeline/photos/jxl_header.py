@@ -20,7 +20,8 @@ RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # wi
 @dataclass
 class JxlHeader:
     """width, height: px, before the picture is turned. bits: of a channel. alpha: whether the colours are multiplied by
-    it; None: there is none. colour: SRGB or P3. problem: why the pixels cannot be shown in their own colours.
+    it; None: there is none. colour: SRGB or P3. has_profile: whether an ICC profile says it instead. problem: why the
+    pixels cannot be shown in their own colours.
     """
 
     width: int = 0
@@ -29,6 +30,7 @@ class JxlHeader:
     colours: int = 3
     alpha: bool | None = None
     colour: str = SRGB
+    has_profile: bool = False
     problem: str | None = None
 
 
@@ -133,10 +135,10 @@ def _extra(bits: _Bits) -> tuple[int, bool]:
 def _colours(bits: _Bits, found: JxlHeader, is_xyb: bool) -> None:
     if bits.u(1):
         return
-    has_profile, space = bits.u(1), bits.enum()
+    found.has_profile, space = bool(bits.u(1)), bits.enum()
     found.colours = 1 if space == GREY else 3
-    if has_profile:
-        found.problem = "an ICC profile" if not is_xyb else "an ICC profile, packed with loss"
+    if found.has_profile:  # without a converter of colours libjxl gives other numbers than the profile is for
+        found.problem = "an ICC profile, packed with loss," if is_xyb else None
         return
     if space in (XYB, UNKNOWN):
         found.problem = "colours that are not said"

@@ -82,6 +82,8 @@ def _of_jpeg_xl(data: bytes, limits: Limits) -> Photo:
     check_size(header.width, header.height, limits)
     native = spread(jpeg_xl.pixels(data, file), header.bits)
     profile = bytes(pyvips.Operation.call("profile_load", "p3")) if header.colour == P3 else None
+    if header.has_profile:
+        profile = jpeg_xl.profile(data)
     space = Space(header.colours, peak(native), profile)
     return Photo(native, space, "jxl", header.bits, file.metadata, extra_samples=file.extra)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import md5
+from xml.dom import minidom
 
 from pipeline.provenance.xmp import NAMESPACES, Element, Packet, children
 
@@ -16,18 +17,18 @@ XMLNS = "http://www.w3.org/2000/xmlns/"
 def merged(main: Packet, extended: bytes) -> Packet:
     """The packet with the properties of its second part. Raises XmpError where that is no XMP."""
     other = Packet(extended)
-    for description in list(children(other.rdf, "rdf:Description")):
-        for node in [one for one in description.childNodes if isinstance(one, Element)]:
-            main.own.appendChild(self_contained(node, main))
-        for attribute in list(description.attributes.values()):
-            if attribute.namespaceURI not in (XMLNS, NAMESPACES["rdf"], None):
-                declare(main.own, attribute.prefix, attribute.namespaceURI)
-                main.own.setAttributeNS(attribute.namespaceURI, attribute.name, attribute.value)
+    for node in properties(other):
+        main.own.appendChild(self_contained(node, main))
+    for _, attribute in short_properties(other):
+        copy_attribute(attribute, main.own)
     return main
 
 
 def in_two_parts(packet: bytes) -> tuple[bytes, bytes | None]:
-    """The packet as a JPEG holds it: whole, or without its longest properties, and these as the second part."""
+    """The packet as a JPEG holds it: whole, or without its longest properties, and these as the second part.
+
+    The first part is longer than MAIN_BYTES where something else in it is, such as a comment.
+    """
     if len(packet) <= MAIN_BYTES:
         return packet, None
     main, rest = Packet(packet), Packet()
@@ -41,6 +42,9 @@ def in_two_parts(packet: bytes) -> tuple[bytes, bytes | None]:
         assert parent is not None
         parent.removeChild(node)
         rest.own.appendChild(moved)
+    for description, attribute in short_properties(main) if size > MAIN_BYTES else ():
+        copy_attribute(attribute, rest.own)
+        description.removeAttributeNode(attribute)
     second = rest.bare()
     main.replace(NOTE, md5(second, usedforsecurity=False).hexdigest().upper())
     return main.to_bytes(), second
@@ -50,6 +54,21 @@ def properties(packet: Packet) -> list[Element]:
     """The properties that are elements."""
     descriptions = children(packet.rdf, "rdf:Description")
     return [node for one in descriptions for node in one.childNodes if isinstance(node, Element)]
+
+
+def short_properties(packet: Packet) -> list[tuple[Element, minidom.Attr]]:
+    """The properties that are attributes, with the element that has each."""
+    return [
+        (one, attribute)
+        for one in children(packet.rdf, "rdf:Description")
+        for attribute in one.attributes.values()
+        if attribute.namespaceURI not in (XMLNS, NAMESPACES["rdf"], None)
+    ]
+
+
+def copy_attribute(attribute: minidom.Attr, node: Element) -> None:
+    declare(node, attribute.prefix, attribute.namespaceURI)
+    node.setAttributeNS(attribute.namespaceURI, attribute.name, attribute.value)
 
 
 def self_contained(node: Element, packet: Packet) -> Element:

@@ -16,9 +16,8 @@ from pipeline.photos import decode as photo_decoder
 from pipeline.photos import encode as photos_encode
 from pipeline.photos import photo
 from pipeline.photos.losses import losses
-from pipeline.photos.metadata import Metadata
 from pipeline.photos.warning import PhotoWarning
-from pipeline.provenance.extended import in_two_parts
+from pipeline.provenance.extended import MAIN_BYTES, in_two_parts
 from pipeline.provenance.packet import source_packet, xmp_packet
 from pipeline.provenance.record import Provenance
 from pipeline.stages.row import Crops
@@ -77,17 +76,24 @@ def paste_faces(order: PasteRequest) -> PastedFile:
         pasting.paste(colours, crop, matrix, mask)
     format = photos_encode.output_format(decoded, order.format)
     record = order.record.at(native.shape[1], native.shape[0], order.upscale)
-    known = decoded.metadata
-    packet = xmp_packet(known.xmp, record, decoded.orientation, known.extended_xmp)
-    parts = in_two_parts(packet) if format == "jpeg" else (packet, None)
+    *parts, problem = packets(decoded, record, format)
     data = photos_encode.encode(decoded, native, format, order.quality, *parts)
-    return PastedFile(data, format, tuple(losses(decoded, format)) + packet_lost(known))
+    lost = [PhotoWarning("not_carried", f"XMP {problem}")] if problem else []
+    return PastedFile(data, format, (*losses(decoded, format), *lost))
 
 
-def packet_lost(known: Metadata) -> tuple[PhotoWarning, ...]:
-    """Of a source whose XMP cannot be read."""
+def packets(decoded: photo.Photo, record: Provenance, format: str) -> tuple[bytes, bytes | None, str | None]:
+    """The XMP of a restored file, of a JPEG its second part, and what of the source's is not in them."""
+    known = decoded.metadata
     _, problem = source_packet(known.xmp, known.extended_xmp)
-    return (PhotoWarning("not_carried", f"XMP {problem}"),) if problem else ()
+    packet = xmp_packet(known.xmp, record, decoded.orientation, known.extended_xmp)
+    if format != "jpeg":
+        return packet, None, problem
+    main, rest = in_two_parts(packet)
+    if len(main) <= MAIN_BYTES:
+        return main, rest, problem
+    main, rest = in_two_parts(xmp_packet(None, record, decoded.orientation))
+    return main, rest, "left out: it is too long for a JPEG"
 
 
 def changed_crop(decoded: photo.Photo, order: PasteRequest, n: int) -> Native:

@@ -186,7 +186,10 @@ def test_jpeg_xl_in_its_own_colours_or_not_at_all(tmp_path: Path) -> None:
         error = refused(made("cjxl", source, tmp_path / "b.jxl", "-d", "0", "-x", f"color_space={colours}"))
         assert error.error_type == "unsupported_format" and "djxl" in str(error)
     source.write_bytes(file("png", icc_profile=PROFILE))
-    assert "with an ICC profile" in str(refused(made("cjxl", source, tmp_path / "c.jxl", "-d", "0")))
+    photo = decode(made("cjxl", source, tmp_path / "c.jxl", "-d", "0"))
+    assert photo.space.profile == PROFILE and np.array_equal(photo.native, PIXELS)
+    error = refused(made("cjxl", source, tmp_path / "c.jxl", "-d", "1"))
+    assert "an ICC profile, packed with loss" in str(error) and error.error_type == "unsupported_format"
 
 
 def test_metadata_of_jpeg_xl(tmp_path: Path) -> None:

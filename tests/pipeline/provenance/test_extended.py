@@ -11,6 +11,7 @@ from pipeline.photos.decode import decode
 from pipeline.photos.encode import encode
 from pipeline.provenance.extended import MAIN_BYTES, in_two_parts
 from pipeline.provenance.packet import source_packet, xmp_packet
+from pipeline.stages.paste import packets
 from tests.support import exiftool
 from tests.support.picture_files import file
 from tests.support.provenance import RECORD
@@ -51,6 +52,24 @@ def test_a_crowd_of_faces_fits_into_a_jpeg(tmp_path: Path) -> None:
     path.write_bytes(encode(photo, photo.native, "jpeg", 90, *in_two_parts(packet)))
     tags = exiftool.tags(path)
     assert len(tags["XMP-mwg-rs:RegionInfo"]["RegionList"]) == 400 and tags["XMP-interlcm:RestoredFaces"] == 400
+
+
+def test_long_attributes_move_too_and_a_comment_does_not(tmp_path: Path) -> None:
+    head = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+    text = b"<rdf:Description xmlns:d='http://purl.org/dc/elements/1.1/' d:source='%s'/>" % (b"S" * 80_000)
+    packet = xmp_packet(head + text + b"</rdf:RDF></x:xmpmeta>", RECORD)
+    main, rest = in_two_parts(packet)
+    assert len(main) <= MAIN_BYTES
+    photo = decode(file("jpeg"))
+    path = tmp_path / "restored.jpg"
+    path.write_bytes(encode(photo, photo.native, "jpeg", 90, main, rest))
+    assert exiftool.tags(path)["XMP-dc:Source"] == "S" * 80_000
+    again = decode(path.read_bytes()).metadata
+    assert b"S" * 80_000 in xmp_packet(again.xmp, RECORD, 1, again.extended_xmp)
+    comment = head + b"<!--" + b"c" * 80_000 + b"--></rdf:RDF></x:xmpmeta>"
+    photo.metadata = replace(photo.metadata, xmp=comment)
+    main, rest, problem = packets(photo, RECORD, "jpeg")
+    assert len(main) <= MAIN_BYTES and rest is None and problem == "left out: it is too long for a JPEG"
 
 
 def test_a_second_part_that_does_not_fit_is_told(tmp_path: Path) -> None:
