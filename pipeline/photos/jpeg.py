@@ -11,10 +11,10 @@ import pyvips
 
 from pipeline.photos.bit_depth import Native
 from pipeline.photos.colour_space import array
-from pipeline.photos.container import jpeg_segments
+from pipeline.photos.container import jpeg_scan, jpeg_segments
 from pipeline.photos.warning import PhotoWarning
 
-START, END, SCAN = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"
+START, END = b"\xff\xd8\xff", b"\xff\xd9"
 TABLES, PROGRESSIVE = 0xC4, 0xC2  # markers of Huffman tables and of a progressive frame
 AC, END_OF_BLOCK = 0x10, 0
 # Some cameras write a few bytes more than a scan needs; libjpeg leaves them out.
@@ -59,12 +59,18 @@ def _hole(data: bytes) -> int:
     Zeros are the shortest code of a table. A plain picture gives many of them, but only where that is the code for the
     end of a block in each table.
     """
-    scan = data.find(SCAN)
-    hole = data.find(ZEROS, max(scan, 0), data.find(END, scan) if END in data[scan:] else len(data))
-    if scan < 0 or hole < 0 or _is_progressive(data):
+    scan = jpeg_scan(data)
+    hole = data.find(ZEROS, scan, scan_end(data))
+    if hole < 0 or _is_progressive(data):
         return 0
     shortest = {symbol for marker, body in jpeg_segments(data) if marker == TABLES for symbol in _shortest_codes(body)}
     return 0 if shortest <= {END_OF_BLOCK} else hole
+
+
+def scan_end(data: bytes) -> int:
+    """Where the picture's end marker stands; the end of the data where there is none."""
+    end = data.find(END, jpeg_scan(data))
+    return end if end >= 0 else len(data)
 
 
 def _shortest_codes(tables: bytes) -> list[int]:

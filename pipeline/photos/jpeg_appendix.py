@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from pipeline.photos.container import APP2, jpeg_segments
-from pipeline.photos.jpeg import END, SCAN
+from pipeline.photos.jpeg import scan_end
 from pipeline.photos.tiff import Tiff
 from pipeline.photos.warning import PhotoWarning
 
@@ -24,7 +24,7 @@ def appendix(data: bytes) -> list[PhotoWarning]:
         named = sorted({TYPES.get(kind, "its kind is not said") for kind in kinds})
         words = f"{len(kinds)} further picture{'s' * (len(kinds) > 1)} in the file ({', '.join(named)}) not restored"
         return [PhotoWarning("more_pictures", words)]
-    rest = data[data.find(END, max(data.find(SCAN), 0)) + 2 :].rstrip(b"\0") if END in data else b""
+    rest = data[scan_end(data) + 2 :].rstrip(b"\0")
     if MARK in data[: len(data) - len(rest)] or len(rest) <= PADDING:
         return []
     what = " (a video)" if b"ftyp" in rest[:32] else ""

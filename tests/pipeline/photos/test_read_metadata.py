@@ -176,7 +176,12 @@ def test_the_second_picture_of_a_stereo_camera_is_told() -> None:
     assert warning.kind == "more_pictures" and warning.words.startswith("1 further picture in the file")
 
 
-def test_a_file_that_says_nothing_gives_no_warning() -> None:
+def test_a_file_that_says_nothing_gives_no_warning(tmp_path: Path) -> None:
+    small, path = tmp_path / "small.jpg", tmp_path / "a.jpg"
+    small.write_bytes(file("jpeg", quality=30))
+    path.write_bytes(file("jpeg"))
+    with_thumbnail = exiftool.write(path, f"-ThumbnailImage<={small}")
+    assert small.read_bytes() in with_thumbnail and told(with_thumbnail, "jpeg") == ""
     for format in ("jpeg", "png", "tiff", "webp", "avif", "gif", "bmp", "jpeg2000"):
         assert told(file(format), "png") == ""
     assert told(file("jpeg", exif=exif(), xmp=XMP), "jpeg") == ""
