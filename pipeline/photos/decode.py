@@ -22,6 +22,7 @@ from pipeline.photos.jpeg_appendix import appendix
 from pipeline.photos.losses import left_out
 from pipeline.photos.photo import Photo
 from pipeline.photos.upright import check_size, peak, upright
+from pipeline.photos.warning import PhotoWarning
 
 LIMITS = Limits()  # the defaults
 
@@ -84,6 +85,7 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
         warnings += tuple(appendix(data))
     else:
         native, warnings = colour_space.array(image), ()
+    warnings += _frames(image, format)
     bit_depth = int(image.get("bits-per-sample")) if format == "avif" else _bit_depth(image, colours)
     if bit_depth > 8 and format == "avif":
         native = photos_bit_depth.full_range(native, bit_depth, 16 - bit_depth)
@@ -106,6 +108,12 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
         extra_samples=extra,
         warnings=(*warnings, *left_out(metadata)),
     )
+
+
+def _frames(image: pyvips.Image, format: str) -> tuple[PhotoWarning, ...]:
+    """Of an animation: the pages of a TIFF are photos of their own."""
+    count = image.get("n-pages") if format != "tiff" and image.get_typeof("n-pages") else 1
+    return (PhotoWarning("more_pictures", f"the first of {count} frames is restored"),) if count > 1 else ()
 
 
 def refuse_raw(data: bytes) -> None:

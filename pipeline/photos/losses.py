@@ -52,7 +52,7 @@ def _notes(notes: tuple[tuple[bytes, bytes], ...]) -> list[str]:
     names = {
         "comment" if kind == b"COM" else f"text {body.partition(bytes(1))[0].decode('latin-1')!r}"
         for kind, body in notes
-        if kind not in COLOUR_CHUNKS
+        if kind not in COLOUR_CHUNKS and kind != b"tIME"
     }
     return sorted(names)
 

@@ -42,8 +42,15 @@ KNOWN_SEGMENTS = (
 )
 
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+CHANGED = b"tIME"
+# Chunks that say how a PNG is built or shown, frames of an animation, and what ImageMagick writes of its canvas.
+KNOWN_CHUNKS = {
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"sPLT", b"pHYs", b"eXIf"),
+    *(b"acTL", b"fcTL", b"fdAT", b"mDCV", b"cLLI", b"vpAg", b"caNv", b"orNT"),
+}
 PNG_XMP = b"XML:com.adobe.xmp\0"
 RAW_PROFILE = b"Raw profile type "  # how ImageMagick and ExifTool keep what PNG had no chunk for: hexadecimal text
+DAMAGED_EXIF = "EXIF, which is damaged"
 TEXT_BYTES = 16 << 20  # of a chunk that is inflated
 
 
@@ -66,7 +73,9 @@ def of_jpeg(data: bytes) -> Metadata:
     extended, problem = _extended(segments, xmp or b"")
     marked = [body for marker, body in segments if marker == APP13 and body.startswith(image_resources.MARK)]
     resources = b"".join(body[len(image_resources.MARK) :] for body in marked)  # one list may be cut over several
-    strange = {f"APP{marker - APP0} {_name(body)}" for marker, body in segments if _is_strange(marker, body)}
+    strange = {f"segment APP{marker - APP0} {_name(body)}" for marker, body in segments if _is_strange(marker, body)}
+    strange |= {DAMAGED_EXIF} if _first(segments, APP1, EXIF_MARK) and not exif else set()
+    strange |= {problem} if problem else set()
     return Metadata(
         exif=exif,
         xmp=xmp,
@@ -75,7 +84,7 @@ def of_jpeg(data: bytes) -> Metadata:
         notes=tuple((b"COM", body) for marker, body in segments if marker == COMMENT),
         extended_xmp=extended,
         resources=resources or None,
-        left_out=(*([problem] if problem else []), *(f"segment {name}" for name in sorted(strange))),
+        left_out=tuple(sorted(strange)),
     )
 
 
@@ -83,6 +92,7 @@ def of_png(data: bytes) -> Metadata:
     """The chunks before the pixels and behind them."""
     found = Metadata()
     profiles: dict[str, bytes] = {}
+    strange: set[str] = set()
     for name, body in png_chunks(data):
         if name == b"pHYs" and len(body) == 9 and body[8] == 1:  # per metre
             across, down = struct.unpack_from(">II", body)
@@ -96,9 +106,15 @@ def of_png(data: bytes) -> Metadata:
             kind = body[len(RAW_PROFILE) :].partition(b"\0")[0].decode("latin-1").lower()
             if kind not in profiles:
                 profiles[kind] = from_raw_profile(_text(name, body))
-        elif name in COLOUR_CHUNKS or name in TEXTS:
+        elif name in COLOUR_CHUNKS or name in TEXTS or name == CHANGED:
             found = replace(found, notes=(*found.notes, (name, body)))
-    return _with_profiles(found, profiles)
+        elif name == b"acTL" and int.from_bytes(body[:4], "big") > 1:
+            strange.add(f"{int.from_bytes(body[:4], 'big') - 1} further frames")
+        elif name not in KNOWN_CHUNKS:
+            strange.add(f"chunk {name.decode('latin-1')!r}")
+    broken = any(name == b"eXIf" for name, _ in png_chunks(data)) and not found.exif
+    strange |= {DAMAGED_EXIF} if broken else set()
+    return _with_profiles(replace(found, left_out=tuple(sorted(strange))), profiles)
 
 
 def _with_profiles(found: Metadata, profiles: dict[str, bytes]) -> Metadata:
@@ -112,7 +128,7 @@ def _with_profiles(found: Metadata, profiles: dict[str, bytes]) -> Metadata:
     iptc = image_resources.iptc_of(resources) or (None if _is_resource(bare) else bare)
     dpi = found.dpi or dpi_of(fields_of(exif))
     known = ("exif", "app1", "xmp", "8bim", "iptc")
-    left_out = tuple(f"raw profile {kind}" for kind in profiles if kind not in known)
+    left_out = (*found.left_out, *(f"raw profile {kind}" for kind in profiles if kind not in known))
     return replace(
         found, exif=exif, xmp=xmp, iptc=iptc or None, resources=resources or None, dpi=dpi, left_out=left_out
     )

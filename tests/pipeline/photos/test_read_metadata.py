@@ -163,6 +163,20 @@ def test_what_no_other_file_is_given_is_told() -> None:
     assert "EXIF of 7" in told(file("png", exif=big), "jpeg") and told(file("png", exif=big), "webp") == ""
 
 
+def test_damaged_exif_and_strange_chunks_are_told() -> None:
+    broken = with_segment(file("jpeg"), 0xE1, b"Exif\0\0" + b"no directory")
+    assert told(broken, "jpeg") == "not carried over: EXIF, which is damaged"
+    png = file("png")
+    strange = png[:33] + chunk(b"juNk", b"1") + chunk(b"tIME", b"\x07\x87\x0a\x1d\x0b\0\0") + png[33:]
+    assert told(strange, "png") == "not carried over: chunk 'juNk'"
+    photo = decode(strange)
+    assert b"tIME" in encode(photo, photo.native, "png", 90)
+    frames = [Image.fromarray(PIXELS[::-1]), Image.fromarray(PIXELS[:, ::-1])]
+    assert told(file("png", save_all=True, append_images=frames), "png") == "not carried over: 2 further frames"
+    for format in ("gif", "webp"):
+        assert told(file(format, save_all=True, append_images=frames), format) == "the first of 3 frames is restored"
+
+
 def with_text() -> bytes:
     png = file("png")
     return png[:33] + chunk(b"tEXt", b"Author\0somebody") + png[33:]
