@@ -93,7 +93,7 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
     if format == "tiff":  # one for each channel behind the colours, whether the file says it or not
         extra = (*extra, *[tiff_pages.UNSPECIFIED] * image.bands)[: image.bands - colours]
     turn = image.get("orientation") if image.get_typeof("orientation") else 1
-    if format in ("jpeg", "png"):  # libvips does not see each place that has it
+    if format in ("jpeg", "png") and metadata.exif:  # libvips does not see each place that has it
         turn = photos_metadata.orientation(metadata.exif)
     profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
     turn = turn if turn in range(1, 9) else 1

@@ -30,7 +30,8 @@ from pipeline.weights.local import checked_weights
 # A member with such a name is meant to be a photo. If its content is not an image, it was damaged.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
-    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".avif", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw",
+    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".hif", ".avif", ".mpo", ".psd", ".dng", ".nef",
+    ".cr2", ".cr3", ".arw",
 )  # fmt: skip
 
 
