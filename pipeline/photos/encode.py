@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
-from hashlib import md5
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +32,6 @@ from pipeline.photos.metadata import (
     without_fields,
 )
 from pipeline.photos.read_metadata import (
-    EXTENSION_MARK,
     ICC,
     PNG_XMP,
     RAW_PROFILE,
@@ -51,7 +49,6 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "tiff": "tif", "webp": "webp", "avif"
 # How many colour channels each of them holds.
 HOLDS = {"jpeg": (1, 3, 4), "png": (1, 3), "tiff": (1, 3, 4), "webp": (3,), "avif": (3,)}
 EIGHT_BIT = ("jpeg", "webp")
-EXTENDED_PART = 65_400  # bytes of extended XMP in one JPEG segment, as Adobe's toolkit writes them
 # A classic TIFF ends at 4 GiB; deflate makes noise a little longer than it was.
 BIG = (1 << 32) - (1 << 27)
 
@@ -177,7 +174,7 @@ def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: byt
         segments.append((container.APP1, container.EXIF_MARK + metadata.exif))
     if metadata.xmp:
         segments.append((container.APP1, container.XMP_MARK + metadata.xmp))
-    segments += [(container.APP1, body) for body in _extension(metadata.extended_xmp or b"")]
+    segments += container.extension_segments(metadata.extended_xmp or b"")
     if profile:
         segments += container.icc_segments(profile)
     segments += [(container.APP13, body) for body in image_resources.segments(metadata.iptc, metadata.resources)]
@@ -186,15 +183,6 @@ def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: byt
     small = image.width * image.height < 1 << 26
     bare = image.jpegsave_buffer(Q=quality, optimize_coding=small, keep="none")
     return container.into_jpeg(bare, segments)
-
-
-def _extension(packet: bytes) -> list[bytes]:
-    """The second part of a packet as JPEG segments (XMP part 3, section 1.1.3.1)."""
-    digest = md5(packet, usedforsecurity=False).hexdigest().upper().encode()
-    return [
-        EXTENSION_MARK + digest + struct.pack(">II", len(packet), start) + packet[start : start + EXTENDED_PART]
-        for start in range(0, len(packet), EXTENDED_PART)
-    ]
 
 
 def _as_png(image: pyvips.Image, metadata: Metadata, profile: bytes | None) -> bytes:

@@ -11,7 +11,17 @@ from hashlib import md5
 import pyvips
 
 from pipeline.photos import image_resources
-from pipeline.photos.container import APP0, APP1, APP13, COMMENT, EXIF_MARK, XMP_MARK, jpeg_segments, png_chunks
+from pipeline.photos.container import (
+    APP0,
+    APP1,
+    APP13,
+    COMMENT,
+    EXIF_MARK,
+    EXTENSION_MARK,
+    XMP_MARK,
+    jpeg_segments,
+    png_chunks,
+)
 from pipeline.photos.metadata import (
     COLOUR_CHUNKS,
     DESCRIPTIVE,
@@ -32,8 +42,7 @@ STRUCTURE = {
     *(*range(254, 269), *range(273, 285), *range(288, 294), 296, 301, 317, *range(320, 348), *range(512, 522)),
     *(*range(529, 533), 37724, ICC, XMP, RESOURCES, IPTC, EXIF, GPS, 50341, 59932, 59933),
 }
-# The second part of a packet (XMP part 3, section 1.1.3.1): digest, length and place, then the bytes.
-EXTENSION_MARK = b"http://ns.adobe.com/xmp/extension/\0"
+# The digest of the packet's second part, in the first.
 EXTENDED = re.compile(rb"HasExtendedXMP\s*(?:=\s*[\"']|>)\s*([0-9A-Fa-f]{32})")
 # JPEG segments whose content is the output's own business, or carried: of other segments their names are told.
 KNOWN_SEGMENTS = (

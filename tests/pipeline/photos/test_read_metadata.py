@@ -73,6 +73,17 @@ def test_the_orientation_in_a_raw_profile_is_applied(tmp_path: Path) -> None:
     assert restored(path.read_bytes(), "png", tmp_path)["IFD0:ImageDescription"] == "Class of 1927"
 
 
+def test_exif_and_xmp_in_chunks_behind_the_pixels(tmp_path: Path) -> None:
+    """Where ImageMagick and older ExifTools put them."""
+    png = file("png")
+    packet = XMP.replace(b"/>", b" x:xmptk='behind'/>")
+    late = chunk(b"eXIf", exif(6).tobytes()[6:]) + chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + packet)
+    photo = decode(png[:-12] + late + png[-12:])
+    assert photo.orientation == 6 and photo.existing_xmp == packet
+    tags = restored(png[:-12] + late + png[-12:], "jpeg", tmp_path)
+    assert tags["IFD0:ImageDescription"] == "Class of 1927" and tags["XMP-x:XMPToolkit"] == "behind"
+
+
 def chunk(name: bytes, body: bytes) -> bytes:
     import zlib
 
