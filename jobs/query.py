@@ -29,6 +29,11 @@ QUESTIONS = {
         SELECT source, member, page, error_type, error FROM photos WHERE status = 'failed'
         ORDER BY error_type, source, member, page
     """,
+    "--warnings": """
+        SELECT source, member, page, status, warning.kind, warning.words FROM (
+            SELECT source, member, page, status, unnest(warnings) AS warning FROM photos)
+        ORDER BY warning.kind, source, member, page
+    """,
     "--review": """
         SELECT member, page, face_index, review_reason, decision, comment, restored_uri, photo_id
         FROM faces LEFT JOIN decisions USING (photo_id, face_index) WHERE needs_review
@@ -63,6 +68,9 @@ def query(
     failures: Annotated[
         bool, typer.Option("--failures", help="Built-in query: photos that failed, with the reason.")
     ] = False,
+    warnings: Annotated[
+        bool, typer.Option("--warnings", help="Built-in query: what was lost of photos, or is not sure.")
+    ] = False,
     review: Annotated[
         bool, typer.Option("--review", help="Built-in query: faces that need review, with decisions.")
     ] = False,
@@ -90,7 +98,8 @@ def query(
     """
     if format is Format.parquet and not to:
         raise typer.BadParameter("parquet is not for the screen; name a file with --to", param_hint="--format")
-    ready = {"--worst": worst is not None, "--failures": failures, "--review": review, "--summary": summary}
+    ready = {"--worst": worst is not None, "--failures": failures, "--warnings": warnings}
+    ready |= {"--review": review, "--summary": summary}
     asked = [name for name, given in {"SQL": bool(sql), **ready, "--describe": describe}.items() if given]
     if len(asked) != 1:
         given = " and ".join(asked) or "nothing"

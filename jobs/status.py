@@ -89,6 +89,9 @@ def lines(output: str, pace: "Status") -> list[str]:
     for source, photos in found.lost.items():
         again = f"interlcm index {source} --output {output}"
         shown.append(f"not in the index: {source}, with {photos} results; bring its index file back, or {again}")
+    if found.warnings:
+        shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
+        shown.append(f"  which: interlcm query {output} --warnings")
     return [*shown, *next_step(output, pace)]
 
 

@@ -22,6 +22,7 @@ from pipeline.config.settings import Review
 from pipeline.evaluation.schema import EVALUATION_SCHEMA
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+from pipeline.photos.warning import KINDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -103,6 +104,9 @@ def filled(text: str) -> str:
         "faces": lambda: columns(FACE),
         "index": lambda: columns(INDEX_SCHEMA),
         "evaluation": lambda: columns(EVALUATION_SCHEMA),
+        "warnings": lambda: "".join(
+            ["| kind | meaning |\n| --- | --- |\n", *(f"| `{k}` | {v} |\n" for k, v in KINDS.items())]
+        ),
         "limits": lambda: thresholds(Limits),
         "review": lambda: thresholds(Review),
         "decisions": lambda: columns(DECISION_SCHEMA),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -19,7 +19,8 @@ RESULTS = f"""
 CREATE TEMP TABLE results AS
     SELECT * FROM (
         SELECT {ROOT} AS root, coalesce(page, 1) AS page, coalesce(pages, 1) AS pages,
-            status, error_type, face_count, finished_at
+            status, error_type, face_count, finished_at,
+            list_distinct(list_transform(warnings, lambda one: one.kind)) AS kinds
         FROM manifest
         QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1)
     SEMI JOIN (SELECT photo_id AS root FROM index) USING (root);
@@ -58,6 +59,7 @@ class Counts:
     faces: int
     failures: dict[str, int]  # error_type -> failed photos, most frequent first
     lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has
+    warnings: dict[str, int] = field(default_factory=dict)  # kind -> photos with such a warning, most frequent first
 
     @property
     def adds_up(self) -> bool:
@@ -75,6 +77,7 @@ LOST = """
 SELECT source, count(DISTINCT photo_id) FROM manifest ANTI JOIN (SELECT DISTINCT source FROM index) USING (source)
 GROUP BY source ORDER BY source
 """
+WARNINGS = "SELECT kind, count(*) FROM (SELECT unnest(kinds) AS kind FROM results) GROUP BY 1 ORDER BY 2 DESC, 1"
 
 
 def counts(output: str) -> Counts:
@@ -100,6 +103,7 @@ def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
         faces=number("SELECT sum(face_count) FROM results"),
         failures=_pairs(connection, FAILURES),
         lost=_pairs(connection, LOST),
+        warnings=_pairs(connection, WARNINGS),
     )
 
 

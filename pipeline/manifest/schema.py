@@ -7,6 +7,7 @@ unknown.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
+    3  warnings
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.index.schema import column
+from pipeline.photos.warning import KINDS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STATUSES = ("restored", "no_face", "skipped", "failed")
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")  # never null, and in every version
 DECISIONS = ("accept", "reject")
@@ -49,6 +51,11 @@ FACE = pa.struct([
     column("review_reason", pa.string(), "why; null if needs_review is false"),
 ])  # fmt: skip
 
+WARNING = pa.struct([
+    column("kind", pa.string(), f"one of {', '.join(KINDS)}"),
+    column("words", pa.string(), "what it is, in one line"),
+])  # fmt: skip
+
 MANIFEST_SCHEMA = pa.schema([
     column("photo_id", pa.string(), "that of the index row, 20 hex digits; a further page adds -p and its number"),
     column("source", pa.string(), "URI of the archive or folder"),
@@ -65,6 +72,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),
+    column("warnings", _list(WARNING), "what was lost of the photo, or is uncertain; null or empty if nothing"),
     column("restored_uri", pa.string(), "where the restored photo is; null if there is none"),
     column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),
     column("face_count", pa.int32(), "number of faces restored in this photo"),

@@ -28,3 +28,10 @@ def full_range(native: Native, bits: int, shift: int = 0) -> Native:
     """Samples of 9 to 16 bits, standing `shift` bits to the left, over all of uint16: an exact way in for `levels`."""
     table = np.rint((np.arange(65536) >> shift).clip(0, (1 << bits) - 1) * (65535 / ((1 << bits) - 1)))
     return table.astype(np.uint16)[native]
+
+
+def spread(native: Native, bits: int) -> Native:
+    """Samples of so many bits over all of their type."""
+    if native.dtype == np.uint16:
+        return full_range(native, bits)
+    return native if bits >= 8 else np.rint(native * (255 / ((1 << bits) - 1))).astype(np.uint8)

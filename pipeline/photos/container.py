@@ -9,29 +9,45 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from hashlib import md5
 
 Chunk = tuple[bytes, bytes]
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 SEGMENT = 65533  # bytes that a JPEG segment holds
 ICC_MARK, EXIF_MARK, XMP_MARK = b"ICC_PROFILE\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+# The second part of a packet (XMP part 3, section 1.1.3.1): digest, length and place, then the bytes.
+EXTENSION_MARK = b"http://ns.adobe.com/xmp/extension/\0"
+EXTENDED_PART = 65_400  # bytes of it in one segment, as Adobe's toolkit writes them
 ICC_PART = SEGMENT - len(ICC_MARK) - 2  # ICC.1:2022, annex B.4: parts are numbered
-APP0, APP1, APP2, APP13, COMMENT = 0xE0, 0xE1, 0xE2, 0xED, 0xFE
+APP0, APP1, APP2, APP13, COMMENT, SCAN = 0xE0, 0xE1, 0xE2, 0xED, 0xFE, 0xDA
 # VP8X flags (WebP Container Specification, Extended File Format)
 WEBP_ICC, WEBP_ALPHA, WEBP_EXIF, WEBP_XMP = 0x20, 0x10, 0x08, 0x04
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and content of each segment before the first scan."""
+    return ((marker, data[place + 4 : end]) for marker, place, end in _jpeg_places(data) if marker != SCAN)
+
+
+def jpeg_scan(data: bytes) -> int:
+    """Where the first scan begins; the end of the data where there is none. A thumbnail's does not count."""
+    return next((place for marker, place, _ in _jpeg_places(data) if marker == SCAN), len(data))
+
+
+def _jpeg_places(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, beginning and end of each segment up to the first scan."""
     place = 2
     while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
         marker, size = struct.unpack_from(">BH", data, place + 1)
         if marker == 0xFF:  # fill byte
             place += 1
             continue
-        if marker == 0xDA or size < 2:
+        if size < 2:
             return
-        yield marker, data[place + 4 : place + 2 + size]
+        yield marker, place, place + 2 + size
+        if marker == SCAN:
+            return
         place += 2 + size
 
 
@@ -48,6 +64,15 @@ def into_jpeg(data: bytes, segments: Iterable[tuple[int, bytes]]) -> bytes:
 def icc_segments(profile: bytes) -> list[tuple[int, bytes]]:
     parts = [profile[start : start + ICC_PART] for start in range(0, len(profile), ICC_PART)]
     return [(APP2, ICC_MARK + bytes((number, len(parts))) + part) for number, part in enumerate(parts, 1)]
+
+
+def extension_segments(packet: bytes) -> list[tuple[int, bytes]]:
+    """The second part of an XMP packet; none of an empty one."""
+    digest = md5(packet, usedforsecurity=False).hexdigest().upper().encode()
+    return [
+        (APP1, EXTENSION_MARK + digest + struct.pack(">II", len(packet), start) + packet[start : start + EXTENDED_PART])
+        for start in range(0, len(packet), EXTENDED_PART)
+    ]
 
 
 def png_chunks(data: bytes) -> Iterator[Chunk]:

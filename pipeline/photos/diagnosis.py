@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import struct
 
-from pipeline.photos import tiff, tiff_pages
+from pipeline.photos import heic, tiff, tiff_pages
 from pipeline.photos.bmp import is_bmp
 from pipeline.photos.jpeg2000 import boxes_end, is_jpeg2000
 from pipeline.photos.tiff_pages import DATA
 
 # First bytes of image formats that nothing here decodes.
 UNSUPPORTED = {
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\xff\x0a": "JPEG XL",
     b"II\xbc": "JPEG XR",
     b"8BPS": "Photoshop",
     b"gimp xcf": "GIMP",
@@ -23,13 +21,14 @@ UNSUPPORTED = {
     b"IIU\0": "Panasonic raw",
 }
 # Brands of an ISO base media file (ISO/IEC 14496-12, 4.3; 23008-12, annex B) that announce a picture coded otherwise
-# than AVIF, which is decoded.
-BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"crx ": "Canon raw"}
+# than AVIF and HEIC, which are decoded.
+BRANDS = {b"crx ": "Canon raw", b"avci": "HEIF with AVC", b"j2ki": "HEIF with JPEG 2000", b"vvic": "HEIF with VVC"}
 
 # How a macOS archive keeps a file's extended attributes: "._a.jpg" beside "a.jpg" (RFC 1740).
 APPLE_DOUBLE = b"\0\x05\x16\x07"
 
-
+# What decoders say of a kind that they do not read.
+NOT_DECODED = ("not supported", "not configured", "nsupported")
 # What libvips and OpenCV say where an allocation fails.
 OUT_OF_MEMORY = ("out of memory", "Insufficient memory", "Failed to allocate")
 
@@ -48,17 +47,16 @@ def diagnose(data: bytes, reason: str) -> tuple[str, str]:
         return "truncated", f"the {format} file ends too early, after {len(data)} bytes"
     # libvips appends: the last line belongs to this call.
     last = [line.strip() for line in reason.splitlines() if line.strip()][-1]
-    if "not supported" in last:
-        return "unsupported_format", f"this kind of {format or 'image'} file is not decoded: {last}"
+    if any(words in last for words in NOT_DECODED):
+        kind = f"this kind of {format or 'image'} file is not decoded ({last})"
+        return "unsupported_format", f"{kind}: convert it to an uncompressed TIFF or a PNG"
     return "decode_error", f"the {format or 'image'} file cannot be decoded: {last}"
 
 
 def _foreign(data: bytes) -> str | None:
     """The name of the format, if it is an image format that is not decoded."""
     if data[4:8] == b"ftyp":
-        box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
-        brands = [box[place : place + 4] for place in range(0, len(box), 4)]
-        return next((BRANDS[brand] for brand in brands if brand in BRANDS), None)
+        return next((BRANDS[brand] for brand in heic.brands(data) if brand in BRANDS), None)
     if tiff_pages.is_camera_raw(data):
         return "Camera raw"
     if data[128:132] == b"DICM":
@@ -74,12 +72,14 @@ def _magic(data: bytes) -> str | None:
         return "webp"
     if is_bmp(data):
         return "bmp"
+    if data.startswith((b"\0\0\0\x0cJXL ", b"\xff\x0a")):
+        return "jxl"
     if is_jpeg2000(data):
         return "jp2"
     if tiff.is_tiff(data):
         return "tiff"
     if data[4:8] == b"ftyp":
-        return "avif"
+        return "heic" if heic.is_heic(data) else "avif"
     starts = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif"}
     return next((format for start, format in starts.items() if data.startswith(start)), None)
 
@@ -95,7 +95,9 @@ def _cut_off(data: bytes, format: str) -> bool:
         return True
     if format == "tiff":
         return _tiff_end(data) > len(data)
-    if format == "avif":
+    if format == "jxl" and data[:1] == b"\xff":  # a codestream alone does not say where it ends
+        return False
+    if format in ("avif", "heic", "jxl"):
         return boxes_end(data) > len(data)
     end = {"jpeg": b"\xff\xd9", "jp2": b"\xff\xd9", "png": b"IEND", "gif": b"\x00\x3b"}[format]
     return end not in data[-64:]

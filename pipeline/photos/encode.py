@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyvips
 
-from pipeline.photos import container, tiff, tiff_pages
+from pipeline.photos import container, image_resources, tiff, tiff_pages
 from pipeline.photos.bit_depth import Native, eight_bit, levels
 from pipeline.photos.colour_space import DEEP, NAMES, Space, array
 from pipeline.photos.errors import PhotoError
+from pipeline.photos.losses import JPEG_EXIF, alpha_channels, kept_channels
 from pipeline.photos.metadata import (
     COLOUR_CHUNKS,
+    COLOUR_FIELDS,
     INCH,
-    PNG_IPTC,
-    PNG_XMP,
     UNIT,
     X_RESOLUTION,
     Y_RESOLUTION,
@@ -26,11 +26,18 @@ from pipeline.photos.metadata import (
     block_of,
     descriptive,
     fields_of,
-    photoshop,
-    raw_profile,
     resolution_fields,
     upright,
     without_colour,
+    without_fields,
+)
+from pipeline.photos.read_metadata import (
+    ICC,
+    PNG_XMP,
+    RAW_PROFILE,
+    RESOURCES,
+    XMP,
+    raw_profile,
 )
 from pipeline.photos.tiff import BYTE, IPTC, SHORT, UNDEFINED, Field
 
@@ -42,7 +49,6 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "tiff": "tif", "webp": "webp", "avif"
 # How many colour channels each of them holds.
 HOLDS = {"jpeg": (1, 3, 4), "png": (1, 3), "tiff": (1, 3, 4), "webp": (3,), "avif": (3,)}
 EIGHT_BIT = ("jpeg", "webp")
-ICC, XMP = 34675, 700  # TIFF tags
 # A classic TIFF ends at 4 GiB; deflate makes noise a little longer than it was.
 BIG = (1 << 32) - (1 << 27)
 
@@ -51,24 +57,32 @@ AVIF_EFFORT = 2
 
 
 def output_format(photo: Photo, wanted: str) -> str:
-    """A key of EXTENSIONS. wanted: one, or "source": the photo's own format where that can be written, else png, or
-    tiff for what png cannot hold (CMYK, more than one channel besides the colours)."""
+    """A key of EXTENSIONS. wanted: one, or "source": the photo's own format where that can be written at its depth, or
+    png, or tiff for what png cannot hold (CMYK, channels besides the colours and one alpha)."""
     if wanted != "source":
         return wanted
-    if photo.format in EXTENSIONS:
+    if photo.format in EXTENSIONS and (photo.bit_depth <= 8 or photo.format not in EIGHT_BIT):
         return photo.format
     extra = photo.native.shape[2] - photo.space.colours
-    return "png" if photo.space.colours in HOLDS["png"] and extra <= 1 else "tiff"
+    return "png" if photo.space.colours in HOLDS["png"] and extra == len(alpha_channels(photo)[:1]) else "tiff"
 
 
-def encode(photo: Photo, native: Native, format: str, quality: int, xmp: bytes | None = None) -> bytes:
+def encode(
+    photo: Photo,
+    native: Native,
+    format: str,
+    quality: int,
+    xmp: bytes | None = None,
+    extended_xmp: bytes | None = None,
+) -> bytes:
     """An image file with these channels and the photo's own metadata, profile, resolution and alpha; upright.
 
     native: (H', W', B) as in photo.native, of any size. format: a key of EXTENSIONS. quality: 1 to 100, for jpeg, avif
     and webp; a photo from a lossless webp is written lossless. xmp: the packet to write instead of the source's.
+    extended_xmp: its second part, for jpeg alone.
 
     CMYK becomes sRGB in png, webp and avif, and grey in webp and avif; more than 8 bits become 8 in jpeg and webp and
-    at most 12 in avif. jpeg has no alpha: on white paper. IPTC has no place in webp and avif.
+    at most 12 in avif. jpeg has no alpha: on white paper. `losses` tells what else a format has no place for.
 
     Raises ValueError for another format or other channels, PhotoError where the format cannot hold the picture.
     """
@@ -76,10 +90,13 @@ def encode(photo: Photo, native: Native, format: str, quality: int, xmp: bytes |
         raise ValueError(f"cannot write {format!r}: choose one of {', '.join(EXTENSIONS)}")
     if native.ndim != 3 or native.shape[2] != photo.native.shape[2] or native.dtype != photo.native.dtype:
         raise ValueError(f"{native.dtype} {native.shape} are not the channels of {photo.native.shape}")
-    if tiff_pages.ASSOCIATED in photo.extra_samples and format != "tiff":
+    extra = kept_channels(photo, format)
+    if len(extra) < native.shape[2] - photo.space.colours:
+        native = native[..., [*range(photo.space.colours), *(photo.space.colours + n for n in extra)]]
+    if format != "tiff" and extra and photo.extra_samples[extra[0] : extra[0] + 1] == (tiff_pages.ASSOCIATED,):
         native = _divided(photo.space, native)
     space, channels = _fitting(photo.space, native, format)
-    metadata = _for_output(photo, space, native, xmp, format)
+    metadata = replace(_for_output(photo, space, native, xmp, format), extended_xmp=extended_xmp)
     try:
         return _written(photo, space, channels, format, quality, metadata)
     except (pyvips.Error, ValueError) as error:
@@ -90,8 +107,6 @@ def encode(photo: Photo, native: Native, format: str, quality: int, xmp: bytes |
 def _fitting(space: Space, native: Native, format: str) -> tuple[Space, Native]:
     """The channels as this format can hold them."""
     extra = native.shape[2] - space.colours
-    if extra > 1 and format != "tiff":
-        raise PhotoError("not_encoded", f"{format} cannot hold {extra} channels besides the colours: choose tiff")
     if space.colours not in HOLDS[format]:
         space, native = srgb_channels(space, native)
     if format == "jpeg" and extra:
@@ -141,8 +156,14 @@ def _for_output(photo: Photo, space: Space, native: Native, xmp: bytes | None, f
     if known.dpi and format in ("webp", "avif") and X_RESOLUTION not in fields_of(exif):
         # These formats have no other place for it.
         exif = block_of(fields_of(exif) | resolution_fields(known.dpi))
+    if space != photo.space:
+        exif = without_fields(exif, COLOUR_FIELDS)
+    if format == "jpeg" and len(exif or b"") > JPEG_EXIF:
+        exif = None
     notes = () if photo.format != format else known.notes if space == photo.space else without_colour(known.notes)
-    return replace(known, exif=exif, xmp=known.xmp if xmp is None else xmp, notes=notes)
+    resources = image_resources.descriptive(known.resources or b"", photo.orientation == 1)
+    xmp = known.xmp if xmp is None else xmp
+    return replace(known, exif=exif, xmp=xmp, notes=notes, resources=resources)
 
 
 def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: bytes | None) -> bytes:
@@ -153,10 +174,10 @@ def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: byt
         segments.append((container.APP1, container.EXIF_MARK + metadata.exif))
     if metadata.xmp:
         segments.append((container.APP1, container.XMP_MARK + metadata.xmp))
+    segments += container.extension_segments(metadata.extended_xmp or b"")
     if profile:
         segments += container.icc_segments(profile)
-    if metadata.iptc:
-        segments.append((container.APP13, photoshop(metadata.iptc)))
+    segments += [(container.APP13, body) for body in image_resources.segments(metadata.iptc, metadata.resources)]
     segments += [(container.COMMENT, body) for _, body in metadata.notes]
     # To fit its codes to the picture, libjpeg keeps all of it as coefficients: twice the pixels' bytes.
     small = image.width * image.height < 1 << 26
@@ -175,8 +196,9 @@ def _as_png(image: pyvips.Image, metadata: Metadata, profile: bytes | None) -> b
         chunks.append((b"eXIf", metadata.exif))
     if metadata.xmp:
         chunks.append((b"iTXt", PNG_XMP + bytes(4) + metadata.xmp))
-    if metadata.iptc:
-        chunks.append((b"zTXt", PNG_IPTC + b"\0" + zlib.compress(raw_profile(metadata.iptc))))
+    resources = image_resources.joined(metadata.iptc, metadata.resources)
+    if resources:
+        chunks.append((b"zTXt", RAW_PROFILE + b"iptc\0\0" + zlib.compress(raw_profile(resources))))
     chunks += [note for note in metadata.notes if note[0] not in COLOUR_CHUNKS]
     return container.into_png(image.pngsave_buffer(keep="none"), chunks)
 
@@ -189,9 +211,10 @@ def _as_tiff(image: pyvips.Image, extra: tuple[int, ...], metadata: Metadata, pr
         fields[tiff_pages.EXTRA_SAMPLES] = Field(SHORT, len(extra), struct.pack(f"<{len(extra)}H", *extra))
     if metadata.dpi:
         fields |= resolution_fields(metadata.dpi)
-    for tag, kind, value in ((XMP, BYTE, metadata.xmp), (IPTC, BYTE, metadata.iptc), (ICC, UNDEFINED, profile)):
+    values = {XMP: metadata.xmp, IPTC: metadata.iptc, RESOURCES: metadata.resources, ICC: profile}
+    for tag, value in values.items():
         if value:
-            fields[tag] = Field(kind, len(value), value)
+            fields[tag] = Field(UNDEFINED if tag == ICC else BYTE, len(value), value)
     return tiff.with_fields(bare, fields, without=(X_RESOLUTION, Y_RESOLUTION, UNIT))
 
 

@@ -1,4 +1,4 @@
-"""JPEG 2000 (ISO/IEC 15444-1), which libvips' wheel leaves out: the boxes around the picture; OpenCV decodes it."""
+"""JPEG 2000 (ISO/IEC 15444-1), which libvips' wheel leaves out: the boxes around the picture; OpenJPEG decodes it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.photos.errors import PhotoError
 from pipeline.photos.metadata import Metadata, dpi_of, exif_block, fields_of, whole_dpi
+from pipeline.photos.tiff_pages import ASSOCIATED, UNASSOCIATED, UNSPECIFIED
 
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, annex A
@@ -20,14 +20,19 @@ END = b"\xff\xd9"
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 EXIF = b"JpgTiffExif->JP2"
 IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
-# What OpenCV makes of a colr box's enumerated spaces: grey or sRGB. 16 sRGB, 17 grey, 18 YCC (annex I.5.3.3).
+# The colr box's enumerated spaces that come out as grey or sRGB. 16 sRGB, 17 grey, 18 YCC (annex I.5.3.3).
 SPACES = (16, 17, 18)
 ANY_ICC = (2, 3)  # methods of the colr box that carry a profile
+# What the cdef box says of a channel (annex I.5.3.6), as TIFF would.
+KINDS = {1: UNASSOCIATED, 2: ASSOCIATED}
+# Boxes that say how the file is built.
+BUILD = (b"jP  ", b"ftyp", b"ihdr", b"bpcc", b"colr", b"cdef", b"pclr", b"cmap", b"resc", b"resd", b"jp2c", b"free")
 
 
 @dataclass
 class Header:
-    """width, height: px. channels: 1 to 4. bits: of each channel."""
+    """width, height: px. channels: 1 to 4. bits: of each channel. extra: of the channels behind the colours, what they
+    are, as in tiff_pages."""
 
     width: int
     height: int
@@ -35,6 +40,7 @@ class Header:
     bits: int
     profile: bytes | None
     metadata: Metadata
+    extra: tuple[int, ...] = ()
 
 
 def is_jpeg2000(data: bytes) -> bool:
@@ -44,6 +50,8 @@ def is_jpeg2000(data: bytes) -> bool:
 def header(data: bytes) -> Header:
     """Everything but the pixels. Raises PhotoError, ValueError for a broken file."""
     profile, found, dpi, stream = None, {}, None, data if data.startswith(CODESTREAM) else b""
+    kinds: dict[int, int] = {}
+    strange = set()
     for name, body in boxes(data) if not stream else ():
         if name == b"colr" and body[:1] and body[0] in ANY_ICC:
             profile = bytes(body[3:])
@@ -53,8 +61,13 @@ def header(data: bytes) -> Header:
             raise _unsupported("with a palette")
         elif name in (b"resc", b"resd"):
             dpi = _resolution(body) or dpi
+        elif name == b"cdef":
+            entries = struct.iter_unpack(">3H", body[2 : 2 + (len(body) - 2) // 6 * 6])
+            kinds = {channel: kind for channel, kind, _ in entries}
         elif name == b"uuid":
             found[bytes(body[:16])] = bytes(body[16:])
+        elif name not in BUILD:
+            strange.add(f"box {name.decode('latin-1').strip()!r}")
         elif name == b"jp2c" and not stream:
             stream = body
     width, height, channels, bits = _size(stream)
@@ -63,19 +76,22 @@ def header(data: bytes) -> Header:
     if END not in stream[-64:]:
         raise PhotoError("truncated", f"the JPEG 2000 file ends too early, after {len(data)} bytes")
     exif = exif_block(found.get(EXIF))
-    metadata = Metadata(exif, found.get(XMP), found.get(IPTC), dpi or dpi_of(fields_of(exif)))
-    return Header(width, height, channels, bits, profile, metadata)
+    strange |= {f"box 'uuid' {uuid.hex()}" for uuid in found.keys() - {EXIF, XMP, IPTC}}
+    dpi = dpi or dpi_of(fields_of(exif))
+    metadata = Metadata(exif, found.get(XMP), found.get(IPTC), dpi, left_out=tuple(sorted(strange)))
+    extra = tuple(KINDS.get(kinds.get(n, 0), UNSPECIFIED) for n in range(1 if channels < 3 else 3, channels))
+    return Header(width, height, channels, bits, profile, metadata, extra)
 
 
 def pixels(data: bytes, known: Header) -> npt.NDArray[Any]:
-    """(H, W, channels) uint8, or uint16 over its full range, as grey, RGB or RGBA. Raises ValueError."""
-    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if read is None or read.shape[:2] != (known.height, known.width):
-        raise ValueError("the content is damaged")
-    read = read.reshape(known.height, known.width, -1)
-    if read.shape[2] > 2:  # OpenCV has blue first
-        cv2.cvtColor(read, cv2.COLOR_BGR2RGB if read.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=read)
-    return read
+    """(H, W, channels) uint8, or uint16 of known.bits, as grey or RGB and what is behind. Raises ValueError."""
+    from imagecodecs import jpeg2k_decode
+
+    try:
+        read = np.asarray(jpeg2k_decode(data)).reshape(known.height, known.width, known.channels)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError("the content is damaged") from error
+    return np.ascontiguousarray(read)
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -117,7 +133,7 @@ def _size(stream: bytes) -> tuple[int, int, int, int]:
     channels = int.from_bytes(stream[40:42], "big")
     bits = {one & 127 for one in stream[42 : 42 + 3 * min(channels, 4) : 3]}
     signed = any(one & 128 for one in stream[42 : 42 + 3 * min(channels, 4) : 3])
-    if channels not in (1, 3, 4) or len(bits) != 1 or signed or not 7 <= max(bits) <= 15:
+    if channels not in (1, 2, 3, 4) or len(bits) != 1 or signed or not 7 <= max(bits) <= 15:
         kind = (
             f"with {channels} channels of {' or '.join(str(one + 1) for one in sorted(bits))} {'signed ' * signed}bits"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.photos.bit_depth import Native
 from pipeline.photos.colour_space import Space
 from pipeline.photos.metadata import Metadata
+from pipeline.photos.warning import PhotoWarning
 
 
 @dataclass
@@ -17,7 +18,7 @@ class Photo:
     alpha; a palette is expanded, and of two levels the samples are 0 and 255. format: jpeg, png, tiff, webp, gif, avif,
     bmp or jp2. bit_depth: bits of each channel in the file. lossless: from a lossless WebP. orientation: EXIF's, which
     was applied, 1 to 8. extra_samples: what a TIFF says of the channels after the colours; where it is
-    tiff_pages.ASSOCIATED, the colours are multiplied by them, as in the file.
+    tiff_pages.ASSOCIATED, the colours are multiplied by them, as in the file. warnings: what is wrong with the file.
     """
 
     native: Native
@@ -28,6 +29,7 @@ class Photo:
     lossless: bool = False
     orientation: int = 1
     extra_samples: tuple[int, ...] = ()
+    warnings: tuple[PhotoWarning, ...] = ()
 
     @property
     def width(self) -> int:

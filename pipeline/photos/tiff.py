@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-BYTE, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, IFD, LONG8, IFD8 = 1, 3, 4, 5, 7, 10, 13, 16, 18
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL = 1, 2, 3, 4, 5, 7, 10
+FLOAT, DOUBLE, IFD, LONG8, IFD8 = 11, 12, 13, 16, 18
 WORDS = {SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q", BYTE: "B"}
 
 ORIENTATION, IPTC, EXIF, GPS, INTEROP = 274, 33723, 34665, 34853, 40965

@@ -6,22 +6,41 @@ import struct
 
 from pipeline.photos.tiff import IFD, IFD8, LONG, SHORT, Field, Fields, Tiff, written
 
-SUBFILE, COMPRESSION = 254, 259
+SUBFILE, OLD_SUBFILE, WIDTH, LENGTH, COMPRESSION = 254, 255, 256, 257, 259
 DATA = (TILES, STRIPS) = ((324, 325), (273, 279))  # offsets and byte counts of a picture's tiles or strips
 EXTRA_SAMPLES, SUBDIRECTORIES, DNG = 338, 330, 50706
-REDUCED = 1  # bit of SUBFILE: a thumbnail or a pyramid's level of another picture
+REDUCED, MASK = 1, 4  # bits of SUBFILE: a thumbnail or a pyramid's level of another picture; which of its pixels count
+OLD_REDUCED = 2  # the same in OLD_SUBFILE, which is a number
 OLD_JPEG = 6  # a COMPRESSION whose data lie where other fields say
-ASSOCIATED, UNASSOCIATED = 1, 2  # values of EXTRA_SAMPLES: alpha that the colours are, or are not, multiplied by
+# Values of EXTRA_SAMPLES: no alpha (a film scanner's infrared, for one), and alpha that the colours are, or are not,
+# multiplied by.
+UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
+ALPHA = (ASSOCIATED, UNASSOCIATED)
 
 
-def pictures(data: bytes, limit: int) -> list[int]:
-    """Which of a TIFF's first `limit` directories are pictures of their own, from 0: those that are no reduced copies.
+def pictures(data: bytes, limit: int) -> dict[int, tuple[int, int]]:
+    """Which of a TIFF's first `limit` directories are pictures of their own, from 0, with width and height of each.
 
-    A file with nothing but reduced copies gives its first. Raises ValueError for a broken chain of directories.
+    Those are left out that say that they are a reduced copy or a mask. A file with nothing else gives its first. Raises
+    ValueError for a broken chain of directories.
     """
     source = Tiff(data)
-    fields = [source.read(offset, (SUBFILE,)) for offset in source.chain(limit)]
-    return [n for n, one in enumerate(fields) if not _reduced(one)] or [0]
+    wanted = (SUBFILE, OLD_SUBFILE, WIDTH, LENGTH)
+    fields = [source.read(offset, wanted) for offset in source.chain(limit)]
+    sizes = {n: (_number(one, WIDTH), _number(one, LENGTH)) for n, one in enumerate(fields)}
+    own = [n for n, one in enumerate(fields) if not _reduced(one) and not _mask(one)]
+    return {n: sizes.get(n, (0, 0)) for n in own or [0]}
+
+
+def masks(data: bytes, limit: int) -> int:
+    """How many masks there are among a TIFF's first `limit` directories."""
+    source = Tiff(data)
+    return sum(_mask(source.read(offset, (SUBFILE,))) for offset in source.chain(limit))
+
+
+def halved(size: tuple[int, int], larger: tuple[int, int]) -> bool:
+    """Whether a picture has half the sides of another, as a level of a pyramid has: rounded up or down."""
+    return all(small in (side // 2, (side + 1) // 2) and small for small, side in zip(size, larger, strict=True))
 
 
 def is_camera_raw(data: bytes) -> bool:
@@ -34,8 +53,16 @@ def is_camera_raw(data: bytes) -> bool:
     return data[8:10] == b"CR" or DNG in fields or (_reduced(fields) and SUBDIRECTORIES in fields)
 
 
+def _number(fields: Fields, tag: int) -> int:
+    return sum(fields[tag].numbers()[:1]) if tag in fields else 0
+
+
 def _reduced(fields: Fields) -> bool:
-    return SUBFILE in fields and bool(sum(fields[SUBFILE].numbers()) & REDUCED)
+    return bool(_number(fields, SUBFILE) & REDUCED) or _number(fields, OLD_SUBFILE) == OLD_REDUCED
+
+
+def _mask(fields: Fields) -> bool:
+    return bool(_number(fields, SUBFILE) & MASK)
 
 
 def extra_samples(data: bytes) -> tuple[int, ...]:
@@ -65,7 +92,7 @@ def extract(data: bytes, page: int) -> bytes:
         raise ValueError(f"there is no page {page}")
     offset = chain[page]
     fields = {tag: field for tag, field in source.read(offset).items() if field.kind not in (IFD, IFD8)}
-    for tag in (SUBFILE, SUBDIRECTORIES):
+    for tag in (SUBFILE, OLD_SUBFILE, SUBDIRECTORIES):
         fields.pop(tag, None)
     places, sizes = TILES if TILES[0] in fields else STRIPS
     starts = fields[places].numbers() if places in fields else ()

@@ -10,13 +10,15 @@ import numpy.typing as npt
 from pipeline.config.limits import Limits
 from pipeline.photos import decode as photo_decoder
 from pipeline.photos import monochrome as photos_monochrome
+from pipeline.photos import pages as photo_pages
+from pipeline.photos.warning import PhotoWarning
 
 
 @dataclass
 class View:
     """A decoded photo, upright, or the list of its pages.
 
-    pages: numbers of the pictures in the file, as `photo.extract` takes them. The rest describes the first of them,
+    pages: numbers of the pictures in the file, as `pages.extract` takes them. The rest describes the first of them,
     and is missing where there are several: each is looked at by itself.
     srgb: (H, W, 3) uint8, or uint16 where bit_depth > 8. width and height: px, after the EXIF orientation.
     """
@@ -27,16 +29,17 @@ class View:
     height: int = 0
     bit_depth: int = 8
     monochrome: bool = False
+    warnings: tuple[PhotoWarning, ...] = ()
     srgb: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None
 
 
 def view_of(data: bytes, limits: Limits) -> View:
     """Decode a member. Raises PhotoError."""
-    pages = photo_decoder.pages(data, limits) if data else [0]
+    pages = photo_pages.pages(data, limits) if data else [0]
     if len(pages) > 1:
         return View(pages)
     # A TIFF whose only picture of its own is not its first directory is looked at like a page of many.
-    decoded = photo_decoder.decode(data if pages == [0] else photo_decoder.extract(data, pages[0]), limits)
+    decoded = photo_decoder.decode(data if pages == [0] else photo_pages.extract(data, pages[0]), limits)
     srgb = decoded.srgb()
     return View(
         pages=pages,
@@ -45,5 +48,6 @@ def view_of(data: bytes, limits: Limits) -> View:
         height=decoded.height,
         bit_depth=decoded.bit_depth,
         monochrome=photos_monochrome.is_monochrome(srgb),
+        warnings=(*decoded.warnings, *photo_pages.left_behind(data, limits)),
         srgb=srgb,
     )

@@ -110,11 +110,15 @@ class Packet:
 
     def to_bytes(self) -> bytes:
         """UTF-8, wrapped as section 7.3 has it, without padding."""
+        return HEAD.encode() + self.bare() + TAIL.encode()
+
+    def bare(self) -> bytes:
+        """UTF-8 without the wrapping."""
         root = self.document.documentElement
         body = root.toxml() if root is not None else ""
         if root is self.rdf:
             body = f'<x:xmpmeta xmlns:x="{NAMESPACES["x"]}">{body}</x:xmpmeta>'
-        return (HEAD + body + TAIL).encode()
+        return body.encode()
 
 
 def _check(data: bytes) -> None:

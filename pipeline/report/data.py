@@ -27,19 +27,19 @@ NAME_ROWS = 20_000  # in one file of names
 # Columns of a photo, besides its faces; `seconds` is the time of all stages.
 SHOWN = (
     *("photo_id", "member", "page", "pages", "format", "width", "height", "bit_depth", "bytes", "monochrome"),
-    *("status", "error_type", "error", "detector", "mask", "seconds", "finished_at"),
+    *("status", "error_type", "error", "warnings", "detector", "mask", "seconds", "finished_at"),
 )
 FACE_METRICS = (
     *("identity_similarity", "psnr", "ssim", "delta_e", "eye_distance", "score"),
     *("sharpness_before", "sharpness_after", "quality_before", "quality_after"),
 )
-PHOTO_METRICS = ("face_count", "width", "height", "bytes", "bit_depth", "seconds")
+PHOTO_METRICS = ("face_count", "width", "height", "bytes", "bit_depth", "seconds", "warning_count")
 LABELS = {
     "identity_similarity": "Identity similarity", "psnr": "PSNR", "ssim": "SSIM", "delta_e": "Colour difference",
     "eye_distance": "Eye distance", "score": "Detector score", "sharpness_before": "Sharpness before",
     "sharpness_after": "Sharpness after", "quality_before": "Quality before", "quality_after": "Quality after",
     "face_count": "Faces", "width": "Width", "height": "Height", "bytes": "File size", "bit_depth": "Bit depth",
-    "seconds": "Time spent",
+    "seconds": "Time spent", "warning_count": "Warnings",
 }  # fmt: skip
 
 SECONDS = " + ".join(f"coalesce(seconds_{stage}, 0)" for stage in ("fetch", "detect", "restore", "compose"))
@@ -152,8 +152,8 @@ def face_rows(faces: pa.Array) -> list[list[list[Any]]]:
     return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def counts(faces: pa.Array) -> npt.NDArray[np.int64]:
-    lengths = pc.fill_null(pc.list_value_length(faces), 0)
+def counts(lists: pa.Array) -> npt.NDArray[np.int64]:
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
     return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
 
 
@@ -169,8 +169,9 @@ def numbers_of(batch: pa.RecordBatch, sources: dict[str, int]) -> dict[str, Numb
     """The columns of a batch as float64; those of faces are named "face.<name>"."""
     flat = batch["faces"].flatten()
     found = {f"face.{name}": numbers(pc.struct_field(flat, name)) for name in (*FACE_METRICS, "needs_review")}
-    found |= {f"photo.{name}": numbers(batch[name]) for name in PHOTO_METRICS if name != "face_count"}
+    found |= {f"photo.{name}": numbers(batch[name]) for name in PHOTO_METRICS if not name.endswith("_count")}
     found["photo.face_count"] = counts(batch["faces"]).astype(np.float64)
+    found["photo.warning_count"] = counts(batch["warnings"]).astype(np.float64)
     found["photo.status"] = np.array([STATUSES.index(status) for status in batch["status"].to_pylist()], np.float64)
     found["photo.source"] = np.array([sources[source] for source in batch["source"].to_pylist()], np.float64)
     return found
@@ -214,5 +215,7 @@ def meaning(name: str, field: pa.Field | None) -> dict[str, str]:
     """Unit and description of a metric, from the manifest's schema."""
     if name == "seconds":
         return {"unit": "s", "description": "time of all stages together"}
+    if name == "warning_count":
+        return {"unit": "", "description": "how many warnings the photo has"}
     field = field or MANIFEST_SCHEMA.field(name)
     return {key: field.metadata[key.encode()].decode() for key in ("unit", "description")}

@@ -12,6 +12,7 @@ import pyvips
 from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.photos import decode as photo_decoder
+from pipeline.photos import pages as photo_pages
 from pipeline.photos.bit_depth import eight_bit
 
 Pixels = npt.NDArray[np.uint8]
@@ -32,8 +33,8 @@ def display_copies(
     before: the member. page: of the member, from 1. after: the restored photo, or None. landmarks: of each face, (5, 2)
     px in the photo before. max_side: px; a larger whole photo is reduced to it. Raises PhotoError.
     """
-    pages = photo_decoder.pages(before, limits)
-    source = eight_bit_srgb(before if pages == [0] else photo_decoder.extract(before, pages[page - 1]), limits)
+    pages = photo_pages.pages(before, limits)
+    source = eight_bit_srgb(before if pages == [0] else photo_pages.extract(before, pages[page - 1]), limits)
     if after is None:
         return {"thumbnail.jpg": jpeg(fitted(source, THUMBNAIL_SIDE), PHOTO_QUALITY)}
     restored = eight_bit_srgb(after, limits)

@@ -17,7 +17,7 @@ from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.face import Face
 from pipeline.index.schema import page_id
-from pipeline.photos import decode as photo_decoder
+from pipeline.photos import pages as photo_pages
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.diagnosis import APPLE_DOUBLE
 from pipeline.photos.errors import PhotoError
@@ -30,7 +30,8 @@ from pipeline.weights.local import checked_weights
 # A member with such a name is meant to be a photo. If its content is not an image, it was damaged.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
-    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".avif", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw",
+    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".hif", ".avif", ".mpo", ".psd", ".dng", ".nef",
+    ".cr2", ".cr3", ".arw",
 )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ class DetectFaces:
     def page(self, current: Row, page: int) -> Row:
         """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
         begun = time.perf_counter()
-        data = sandbox.run(photo_decoder.extract, current["data"], page, limits=self.limits)
+        data = sandbox.run(photo_pages.extract, current["data"], page, limits=self.limits)
         seen = self.look(data)
         return self.find({**current, "data": data}, seen, begun)
 
@@ -87,7 +88,7 @@ class DetectFaces:
         """Adds format, size, faces and crops; `no_face` where it ends here."""
         assert seen.srgb is not None
         found, aligned = self.located(seen.srgb)
-        current = current | {
+        current = row.warned(current, seen.warnings) | {
             "format": seen.format,
             "width": seen.width,
             "height": seen.height,

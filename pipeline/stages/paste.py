@@ -15,7 +15,10 @@ from pipeline.faces.mask import SQUARE
 from pipeline.photos import decode as photo_decoder
 from pipeline.photos import encode as photos_encode
 from pipeline.photos import photo
-from pipeline.provenance.packet import xmp_packet
+from pipeline.photos.losses import losses
+from pipeline.photos.warning import PhotoWarning
+from pipeline.provenance.extended import MAIN_BYTES, in_two_parts
+from pipeline.provenance.packet import source_packet, xmp_packet
 from pipeline.provenance.record import Provenance
 from pipeline.stages.row import Crops
 
@@ -49,10 +52,11 @@ class PasteRequest:
 
 @dataclass
 class PastedFile:
-    """The file and its format, a key of photo.EXTENSIONS."""
+    """The file, its format, a key of photo.EXTENSIONS, and what of the source it does not say."""
 
     data: bytes
     format: str
+    warnings: tuple[PhotoWarning, ...] = ()
 
 
 def paste_faces(order: PasteRequest) -> PastedFile:
@@ -72,8 +76,24 @@ def paste_faces(order: PasteRequest) -> PastedFile:
         pasting.paste(colours, crop, matrix, mask)
     format = photos_encode.output_format(decoded, order.format)
     record = order.record.at(native.shape[1], native.shape[0], order.upscale)
-    packet = xmp_packet(decoded.existing_xmp, record, decoded.orientation, format)
-    return PastedFile(photos_encode.encode(decoded, native, format, order.quality, packet), format)
+    *parts, problem = packets(decoded, record, format)
+    data = photos_encode.encode(decoded, native, format, order.quality, *parts)
+    lost = [PhotoWarning("not_carried", f"XMP {problem}")] if problem else []
+    return PastedFile(data, format, (*losses(decoded, format), *lost))
+
+
+def packets(decoded: photo.Photo, record: Provenance, format: str) -> tuple[bytes, bytes | None, str | None]:
+    """The XMP of a restored file, of a JPEG its second part, and what of the source's is not in them."""
+    known = decoded.metadata
+    _, problem = source_packet(known.xmp, known.extended_xmp)
+    packet = xmp_packet(known.xmp, record, decoded.orientation, known.extended_xmp)
+    if format != "jpeg":
+        return packet, None, problem
+    main, rest = in_two_parts(packet)
+    if len(main) <= MAIN_BYTES:
+        return main, rest, problem
+    main, rest = in_two_parts(xmp_packet(None, record, decoded.orientation))
+    return main, rest, "left out: it is too long for a JPEG"
 
 
 def changed_crop(decoded: photo.Photo, order: PasteRequest, n: int) -> Native:

@@ -72,7 +72,8 @@ def publish_photo(current: Row, job: Job) -> Row:
         bit_depth.eight_bit(crops_of(current, "restored_crops")),
     )
     faces = [describe(n, one, aligned[n], restored[n], job) for n, one in enumerate(current["faces"])]
-    return row.ended(current, "restored") | {
+    faces = [to_review(one, damage(current)) for one in faces]
+    return row.warned(row.ended(current, "restored"), built.warnings) | {
         "faces": faces,
         "mask": "square" if job.settings.aligned else job.settings.mask,
         "restored_uri": uri,
@@ -93,7 +94,7 @@ def composed(current: Row, job: Job) -> PastedFile:
         scale = job.settings.upscale
         record = provenance(current, job).at(current["width"] * scale, current["height"] * scale, scale)
         signed = sign(built.data, built.format, current["data"], current["format"], record, job.signing, limits=limits)
-        return PastedFile(signed, built.format)
+        return replace(built, data=signed)
     return built
 
 
@@ -167,6 +168,19 @@ def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops, jo
         "seed": found["seed"],
         **score_face(aligned, restored, found, review_of(job)),
     }
+
+
+def damage(current: Row) -> list[str]:
+    """Why every face of a photo needs review: rows of it are made up."""
+    return [one["words"] for one in current["warnings"] or [] if one["kind"] == "rows_lost"]
+
+
+def to_review(face: Row, reasons: list[str]) -> Row:
+    """The face with these reasons before its own."""
+    if not reasons:
+        return face
+    own = [face["review_reason"]] if face["review_reason"] else []
+    return {**face, "needs_review": True, "review_reason": "; ".join(reasons + own)}
 
 
 def review_of(job: Job) -> Review:

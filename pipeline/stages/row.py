@@ -4,7 +4,8 @@ Between stages travel encoded bytes and aligned crops, never decoded photos. Eve
 fixed type, so that a block in which some column is all null has the type of every other block.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.photos.errors import PhotoError
+from pipeline.photos.warning import PhotoWarning
 
 Row = dict[str, Any]
 Crops = npt.NDArray[Any]  # uint8, or uint16 where bit_depth > 8
@@ -30,6 +32,8 @@ FOUND_FACE = pa.struct(
     ]
 )
 
+WARNING = pa.struct([("kind", pa.string()), ("words", pa.string())])  # as photos.warning.PhotoWarning
+
 # `status` is null while a photo is on its way; a stage leaves rows that have one as they are.
 SCHEMA = pa.schema(
     [
@@ -44,6 +48,7 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("error_type", pa.string()),
         ("error", pa.string()),
+        ("warnings", pa.list_(WARNING)),  # null or empty: none
         ("data", pa.large_binary()),  # the member's bytes; of a TIFF with several pages this page alone, as a TIFF
         ("sha256", pa.string()),
         ("format", pa.string()),
@@ -104,6 +109,11 @@ def ended(row: Row, status: str, error_type: str | None = None, error: str | Non
         "crops": None,
         "masks": None,
     }
+
+
+def warned(row: Row, found: Iterable[PhotoWarning]) -> Row:
+    """The row with these warnings after those that it has."""
+    return {**row, "warnings": [*(row.get("warnings") or []), *map(asdict, found)]}
 
 
 def to_table(rows: list[Row]) -> pa.Table:

@@ -12,7 +12,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Page
-from tests.support.review_run import FLAGGED, HOSTILE
+from tests.support.review_run import FLAGGED, HOSTILE, WARNED
 
 ALL = "#/gallery?status=any"
 
@@ -124,6 +124,7 @@ def test_compare_moves_the_line(page: Page) -> None:
 def test_a_face_is_compared_in_its_own_pixels(page: Page) -> None:
     open_photo(page, "pair.png")
     page.until("document.querySelectorAll('.box').length === 2")
+    assert WARNED in page.text(".aside")
     page.shot("faces")
     page.click(".box.flagged")
     page.until("Review.compare.after.src.endsWith('/1_after.jpg') && Review.compare.after.naturalWidth > 0")

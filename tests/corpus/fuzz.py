@@ -32,6 +32,17 @@ from pipeline.sandbox import parent as sandbox
 from tests.corpus.hostile_archives import Entry, raw_zip
 from tests.corpus.hostile_tars import COMPRESS, END, block, filled, member, record
 from tests.support.archives import tar_bytes, zip_bytes
+from tests.support.coded_pictures import (
+    HEIC,
+    JPEG_IN_JPEG_XL,
+    JPEG_XL,
+    JPEG_XL_WITH_PROFILE,
+    jpeg_of_12_bits,
+    lossless_jpeg,
+    old_jpeg,
+    planar_tiles,
+)
+from tests.support.picture_files import DEEP, PIXELS
 from tests.support.pictures import coffee
 
 SEED = 20261124
@@ -122,6 +133,11 @@ def originals() -> dict[str, list[bytes]]:
         "bmp": [saved(image, "BMP") for image in (rgb, grey, few, bits)],
         "gif": [saved(few, "GIF"), saved(grey, "GIF", save_all=True, append_images=[grey.rotate(90)])],
         "avif": [saved(rgb, "AVIF", exif=exif), saved(alpha, "AVIF")],
+        "heic": [HEIC],
+        "jxl": [JPEG_XL, JPEG_XL_WITH_PROFILE, JPEG_IN_JPEG_XL],
+        "jpeg, 12 bits or lossless": [jpeg_of_12_bits(DEEP[:36, :48] >> 4), lossless_jpeg(DEEP[:36, :48], 16)],
+        "tiff, by libtiff": [planar_tiles(PIXELS[:36, :48], kind) for kind in ("lzw", "zstd")]
+        + [old_jpeg(saved(rgb, "JPEG"), rgb.width, rgb.height)],
         "jp2": [saved(rgb, "JPEG2000"), saved(grey, "JPEG2000"), saved(rgb, "JPEG2000", irreversible=True)],
     }
 

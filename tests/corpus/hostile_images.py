@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from tests.corpus.hostile import Case
+from tests.support import coded_pictures
 from tests.support.pictures import Pixels, coffee
 
 FORMATS = {
     "jpg": "JPEG", "png": "PNG", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "avif": "AVIF",
     "jp2": "JPEG2000",
 }  # fmt: skip
+CODED = {"heic": coded_pictures.HEIC, "jxl": coded_pictures.JPEG_XL}  # which Pillow does not write
 DAMAGED = "truncated|decode_error|not_an_image|unsupported_format|too_large|out_of_memory|too_slow|decoder_crashed"
 HUGE = 60_000
 
@@ -26,6 +28,8 @@ def picture(extension: str, pixels: Pixels | None = None, **options: Any) -> byt
     """A photo of 64 x 42 px without a face, unless another is given."""
     from PIL import Image
 
+    if extension in CODED:
+        return CODED[extension]
     sink = io.BytesIO()
     Image.fromarray(coffee(64) if pixels is None else pixels).save(sink, FORMATS[extension], **options)
     return sink.getvalue()
@@ -90,6 +94,11 @@ def _bombs() -> Iterator[Case]:
     frame = jpeg.index(b"\xff\xc0")
     bombs["jpg"] = patched(jpeg, frame + 5, struct.pack(">2H", HUGE, HUGE))
     avif = picture("avif")
+    heic = picture("heic")
+    bombs["heic"] = patched(heic, heic.index(b"ispe") + 8, side * 2)
+    # Size header of ISO/IEC 18181-1, annex D.2: 18 bits for each side, then "all else is as usual".
+    sides = 2 << 1 | (HUGE - 1) << 3 | 2 << 24 | (HUGE - 1) << 26
+    bombs["jxl"] = b"\xff\x0a" + (sides | 1 << 44).to_bytes(60, "little")
     bombs["avif"] = patched(avif, avif.index(b"ispe") + 8, side * 2)
     jp2 = picture("jp2")
     size = jp2.index(b"\xff\x51")
@@ -134,7 +143,7 @@ def _progressive_bomb() -> bytes:
 
 
 def _damaged() -> Iterator[Case]:
-    for extension in FORMATS:
+    for extension in (*FORMATS, *CODED):
         whole = picture(extension)
         file = f"a.{extension}"
         # A cut picture may still decode where the last bytes are no pixels.
@@ -174,8 +183,8 @@ def _names() -> Iterator[Case]:
         yield one(f"{name} named a.jpg", "a.jpg", data, "failed", "not_an_image|unsupported_format")
         yield one(f"{name} named a.dat", "a.dat", data, "skipped|failed", "not_an_image|unsupported_format")
     yield one("an empty file", "a.jpg", b"", "failed", "empty_file")
-    foreign = {"psd": b"8BPS" + bytes(50), "exr": b"\x76\x2f\x31\x01" + bytes(50), "jxl": b"\xff\x0a" + bytes(50)}
-    foreign |= {"heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "ppm": b"P6\n60000 60000\n255\n" + bytes(9)}
+    foreign = {"psd": b"8BPS" + bytes(50), "exr": b"\x76\x2f\x31\x01" + bytes(50)}
+    foreign |= {"ppm": b"P6\n60000 60000\n255\n" + bytes(9)}
     for name, data in foreign.items():
         yield one(f"{name}, which is not decoded", f"a.{name}", data, "failed", "unsupported_format")
 

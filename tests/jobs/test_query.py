@@ -107,6 +107,14 @@ def test_the_failures(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes])
     }  # fmt: skip
 
 
+def test_the_warnings(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    found = [{"kind": "rows_lost", "words": "38 %"}, {"kind": "not_carried", "words": "a path"}]
+    write_part([result_row("a.jpg", minute=1, page=1, warnings=found)], output, "2")
+    first, second = answer(output, capsysbinary, "--warnings")
+    assert (first["kind"], first["words"], first["member"], first["page"]) == ("not_carried", "a path", "a.jpg", 1)
+    assert (second["kind"], second["words"], second["status"]) == ("rows_lost", "38 %", "restored")
+
+
 def test_the_faces_to_review_and_what_was_decided(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     found = answer(reviewed, capsysbinary, "--review")
     assert [(row["member"], row["review_reason"], row["decision"], row["comment"]) for row in found] == [
@@ -146,7 +154,11 @@ def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.Ca
         (["SELECT nothing FROM photos"], 1, "nothing"),
         (["DROP VIEW photos"], 1, "reads"),
         (["SELECT * FROM read_csv('/etc/passwd')"], 1, "disabled"),
-        ([], 2, "nothing given: give exactly one of SQL, --worst, --failures, --review, --summary, --describe"),
+        (
+            [],
+            2,
+            "nothing given: give exactly one of SQL, --worst, --failures, --warnings, --review, --summary, --describe",
+        ),
         ([""], 2, "nothing given"),
         (["FROM photos", "--failures"], 2, "SQL and --failures given: give exactly one"),
         (["--review", "--worst", "3", "--describe"], 2, "--worst and --review and --describe given"),

@@ -64,6 +64,17 @@ def test_a_complete_run_needs_nothing_more(tmp_path: Path, capsys: pytest.Captur
     ]
 
 
+def test_warnings_are_counted_by_kind_and_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path)
+    write_index(output, [index_row(f"{n}.jpg") for n in range(4)])
+    lost, dropped = {"kind": "rows_lost", "words": "38 %"}, {"kind": "not_carried", "words": "a path"}
+    found = [[lost, dropped, dropped], [dropped], [], None]
+    write_part([result_row(f"{n}.jpg", warnings=one) for n, one in enumerate(found)], output, "1")
+    assert interlcm("status", output) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3:5] == ["warnings: 2 not_carried, 1 rows_lost", f"  which: interlcm query {output} --warnings"]
+
+
 def test_numbers_that_do_not_add_up_are_an_error(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_index(output, [index_row("5.jpg")], name="again")  # one photo in two files of the index
     assert not counts(output).adds_up

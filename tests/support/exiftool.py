@@ -14,11 +14,23 @@ import pytest
 
 def tags(path: Path, *options: str) -> dict[str, Any]:
     """All tags of a file, named GROUP:TAG, structures nested, numbers as numbers. Skips the test without ExifTool."""
-    if shutil.which("exiftool") is None:
-        if os.environ.get("CI"):
-            pytest.fail("exiftool not found; .ci/run installs it")
-        pytest.skip("needs exiftool (Debian: libimage-exiftool-perl)")
+    needed("exiftool", "libimage-exiftool-perl")
     command = ["exiftool", "-j", "-struct", "-n", "-G1", *options, str(path)]
     done = subprocess.run(command, capture_output=True, check=True)
     (found,) = json.loads(done.stdout)
     return dict(found)
+
+
+def write(path: Path, *options: str) -> bytes:
+    """Change a file as ExifTool does; what is in it then."""
+    needed("exiftool", "libimage-exiftool-perl")
+    subprocess.run(["exiftool", "-q", "-overwrite_original", *options, str(path)], check=True)
+    return path.read_bytes()
+
+
+def needed(program: str, package: str) -> None:
+    """Skips the test without this program; fails it where `CI` is set."""
+    if shutil.which(program) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{program} not found; .ci/run installs it")
+        pytest.skip(f"needs {program} (Debian: {package})")

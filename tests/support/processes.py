@@ -6,6 +6,7 @@ from __future__ import annotations
 HEAVY = {
     *("ray", "ray.data", "torch", "torchvision", "diffusers", "transformers", "facexlib", "spandrel"),
     *("cv2", "pyvips", "scipy", "skimage", "c2pa", "cryptography", "duckdb", "pyarrow", "fsspec", "rich"),
+    *("imagecodecs", "pi_heif", "pylibjxl", "PIL"),
 }
 STORAGE = {"pyarrow", "fsspec"}
 STAGE = {"ray", *STORAGE}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task

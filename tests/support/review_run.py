@@ -25,6 +25,7 @@ from tests.support.pictures import Pixels
 from tests.support.rows import face, result_row
 
 HOSTILE = "box2/<img src=x onerror=document.title='owned'>.jpg"  # a member's name, as an archive may have it
+WARNED = "webp has no place for IPTC"
 FLAGGED = "changed much: psnr 16.0 dB is below 18"
 
 
@@ -91,6 +92,8 @@ def finished(row: dict[str, Any], data: bytes, output: str, minute: int) -> dict
     storage.write_bytes(uri, restored)
     faces = [described(n, *place, flagged=len(where) == 2 and n == 1) for n, place in enumerate(where)]
     known |= {"restored_uri": uri, "restored_sha256": hashlib.sha256(restored).hexdigest(), "seconds_restore": 2.0}
+    if len(where) == 2:
+        known["warnings"] = [{"kind": "not_carried", "words": WARNED}]
     known |= {"width": pixels.shape[1], "height": pixels.shape[0], "bit_depth": 8, "format": "jpeg", "mask": "ellipse"}
     return result_row(status="restored", faces=faces, face_count=len(faces), **known)
 

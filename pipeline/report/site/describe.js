@@ -81,6 +81,13 @@ const Describe = {
     );
   },
 
+  /** What was lost of the photo, or is not sure. @param {Photo} photo */
+  warnings(photo) {
+    if (!photo.warnings?.length) return element("section", {});
+    const lines = photo.warnings.map((/** @type {{words: string}} */ { words }) => element("li", {}, words));
+    return element("section", {}, element("h3", {}, "Warnings"), element("ul", { class: "reasons" }, ...lines));
+  },
+
   /** Facts about the file. @param {Photo} photo */
   facts(photo) {
     const rows = [

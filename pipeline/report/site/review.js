@@ -92,7 +92,7 @@ const Review = {
         ? `${photo.source} / ${photo.member}, page ${photo.page} of ${photo.pages}`
         : `${photo.source} / ${photo.member}`;
     position.textContent = `${Numbers.whole(this.place + 1)} of ${Numbers.whole(Gallery.rows.length)}`;
-    facts.replaceChildren(Describe.facts(photo));
+    facts.replaceChildren(Describe.warnings(photo), Describe.facts(photo));
     this.strip();
     this.select(null);
     if (!byId("review").open) byId("review").showModal();

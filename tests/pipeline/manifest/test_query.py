@@ -19,7 +19,7 @@ from pipeline.manifest import compaction
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
 from pipeline.manifest.query import QueryError, columns, connect, reading, run
-from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA
+from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.manifest.write import write_part
 from pipeline.run.status import read_status
 from pipeline.storage.output import check_not_in_run
@@ -196,7 +196,10 @@ def test_a_manifest_of_a_later_version_is_refused_in_one_line(output: str) -> No
     for ask in (lambda: rows(output, "FROM photos"), lambda: read_status(output), lambda: pending(output)):
         with pytest.raises(storage.StorageError) as error:
             ask()
-        assert "part-later.parquet: written by a later version of interlcm (schema_version 3," in str(error.value)
+        assert (
+            f"part-later.parquet: written by a later version of interlcm (schema_version {SCHEMA_VERSION + 1},"
+            in str(error.value)
+        )
         assert "\n" not in str(error.value)
 
 

@@ -86,10 +86,7 @@ def test_what_is_no_photo_says_why(data: bytes, error_type: str) -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
-        (b"\xff\x0a" + bytes(99), "JPEG XL"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "HEIC"),
+        (b"\0\0\0\x18ftypavci\0\0\0\0mif1avci" + bytes(99), "HEIF with AVC"),
         (b"8BPS\0\1" + bytes(99), "Photoshop"),
         (bytes(128) + b"DICM" + bytes(99), "DICOM"),
         (tiff(PIXELS, RGB, fields={50706: (1, b"\1\4\0\0")}), "Camera raw"),

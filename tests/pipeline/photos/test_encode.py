@@ -1,11 +1,14 @@
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.photos.decode import decode
 from pipeline.photos.encode import EXTENSIONS, encode, in_srgb, output_format
 from pipeline.photos.errors import PhotoError
+from pipeline.photos.losses import losses
 from tests.support import icc
 from tests.support.picture_files import ALPHA, DEEP, DEEP_ALPHA, PIXELS, by_opencv, file, read_by_pillow, tiff
 
@@ -79,9 +82,29 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
     with pytest.raises(PhotoError, match="webp cannot hold") as caught:
         encode(photo, wide, "webp", 90)
     assert caught.value.error_type == "not_encoded"
-    five = decode(tiff(np.dstack([PIXELS, ALPHA, ALPHA]), RGB, extra=(2, 0)))
-    with pytest.raises(PhotoError, match="png cannot hold 2 channels .* choose tiff"):
-        encode(five, five.native, "png", 90)
+
+
+@pytest.mark.parametrize("extra", [(0,), ()])
+def test_only_what_a_tiff_calls_alpha_is_alpha(extra: tuple[int, ...]) -> None:
+    """A film scanner's infrared is the usual fourth channel (ExtraSamples 0), or one that nothing is said of."""
+    scan = decode(tiff(np.dstack([PIXELS, ALPHA]), RGB, extra=extra))
+    for format in ("jpeg", "png", "webp", "avif"):
+        assert [one.kind for one in losses(scan, format)] == ["channel_dropped"]
+        shown = np.asarray(Image.open(io.BytesIO(encode(scan, scan.native, format, 95))))
+        assert shown.shape == PIXELS.shape and np.abs(shown.astype(int) - PIXELS).mean() < 3
+    assert output_format(scan, "source") == "tiff" and losses(scan, "tiff") == []
+    again = decode(encode(scan, scan.native, "tiff", 90))
+    assert np.array_equal(again.native, scan.native) and not set(again.extra_samples) & {1, 2}
+
+
+@pytest.mark.parametrize(("extra", "alpha"), [((2, 0), 3), ((0, 2), 4), ((0, 1), 4)])
+def test_of_several_channels_alpha_is_kept(extra: tuple[int, ...], alpha: int) -> None:
+    five = decode(tiff(np.dstack([PIXELS, ALPHA, 255 - ALPHA]), RGB, extra=extra))
+    shown = np.asarray(Image.open(io.BytesIO(encode(five, five.native, "png", 90))))
+    assert shown.shape[2] == 4 and np.array_equal(shown[..., 3], five.native[..., alpha])
+    assert np.array_equal(shown[..., :3], PIXELS) or extra[1] == 1  # colours multiplied by alpha are divided again
+    assert [one.kind for one in losses(five, "png")] == ["channel_dropped"]
+    assert "alpha" in losses(five, "jpeg")[0].words
 
 
 def test_encode_refuses_other_formats_and_channels() -> None:

@@ -13,8 +13,9 @@ import pytest
 import pyvips
 from PIL import Image
 
-from pipeline.photos.decode import decode, extract, pages
+from pipeline.photos.decode import decode
 from pipeline.photos.encode import encode, output_format
+from pipeline.photos.pages import extract, pages
 from tests.support.metadata_files import PROFILE
 from tests.support.picture_files import (
     ALPHA,

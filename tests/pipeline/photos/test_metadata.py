@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.photos.decode import decode, extract
+from pipeline.photos.decode import decode
 from pipeline.photos.encode import EXTENSIONS, encode, in_srgb
 from pipeline.photos.errors import PhotoError
+from pipeline.photos.pages import extract
 from tests.support import exiftool, icc
 from tests.support.metadata_files import IPTC, OTHER_XMP, PROFILE, XMP, source, with_chunk
 from tests.support.picture_files import DEEP, ORDERS, PIXELS, Order, file, tiff, tiff_fields

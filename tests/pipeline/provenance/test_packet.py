@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.provenance.packet import PACKET_BYTES, xmp_packet
+from pipeline.provenance.packet import xmp_packet
 from pipeline.provenance.record import DIGITAL_SOURCE_TYPE
 from tests.support.exiftool import tags
 from tests.support.provenance import OWN, RECORD
@@ -216,48 +216,16 @@ def test_exiftool_reads_the_note_about_a_left_out_packet(tmp_path: Path) -> None
     assert own(found)["SourcePacket"].startswith("left out: not well-formed")
 
 
-def with_title(length: int) -> bytes:
-    return SOURCE.replace(b">Solvay", b">" + b"S" * length)
-
-
-def test_what_a_jpeg_cannot_hold(tmp_path: Path) -> None:
-    limit = PACKET_BYTES["jpeg"]
-    crowd = replace(RECORD, regions=[(n, n, n + 9, n + 9) for n in range(90)])
-    sizes = {
-        "regions of MWG": (SOURCE, crowd),
-        "no regions": (with_title(50_000), crowd),
-        "own": (with_title(60_000), crowd),
-    }
-    found = {}
-    for name, (source, record) in sizes.items():
-        packet = xmp_packet(source, record, format="jpeg")
-        assert len(packet) <= limit < len(xmp_packet(source, record, format="tiff"))
-        found[name] = read(packet, tmp_path)
-        assert found[name]["XMP-interlcm:RestoredFaces"] == 90 and "XMP-iptcExt:ImageRegion" not in found[name]
-    counts = [len(one.get("XMP-mwg-rs:RegionInfo", {}).get("RegionList", [])) for one in found.values()]
-    assert counts == [90, 0, 90]
-    assert ["XMP-xmp:CreatorTool" in one for one in found.values()] == [True, True, False]
-    assert found["own"]["XMP-interlcm:SourcePacket"] == "left out: with it more than 60000 bytes, the limit of jpeg"
-    endless = replace(RECORD, regions=[(0, 0, 9, 9)] * 1000)
-    assert len(xmp_packet(with_title(60_000), endless, format="jpeg")) < 4000
-
-
 def with_packet(packet: bytes, extension: str) -> bytes:
     image = pyvips.Image.black(100, 200, bands=3).copy(interpretation="srgb")
     image.set_type(pyvips.GValue.blob_type, "xmp-data", packet)
     return bytes(image.write_to_buffer(extension))
 
 
-def test_the_limit_of_a_jpeg_is_that_of_libvips() -> None:
-    for length, there in ((PACKET_BYTES["jpeg"], True), (PACKET_BYTES["jpeg"] + 1, False)):
-        image = pyvips.Image.new_from_buffer(with_packet(b"x" * length, ".jpg"), "")
-        assert (image.get_typeof("xmp-data") != 0) == there
-
-
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".webp", ".avif"])
 def test_every_format_carries_the_packet(extension: str, tmp_path: Path) -> None:
     path = tmp_path / f"restored{extension}"
-    packet = xmp_packet(SOURCE, RECORD, format="jpeg" if extension == ".jpg" else "")
+    packet = xmp_packet(SOURCE, RECORD)
     path.write_bytes(with_packet(packet, extension))
     found = tags(path)
     assert own(found) == OWN | {

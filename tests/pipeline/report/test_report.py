@@ -31,7 +31,7 @@ from tests.support import many_photos
 from tests.support import pictures as support_pictures
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
-from tests.support.review_run import HOSTILE, encoded, write_run
+from tests.support.review_run import HOSTILE, WARNED, encoded, write_run
 from tests.support.rows import index_row, result_row, write_index
 
 NO_PICTURES = Pictures("none", 4096, {})
@@ -72,6 +72,8 @@ def test_the_page_gets_every_photo_and_face(reviewed: str) -> None:
     assert [face["needs_review"] for face in pair] == [False, True]
     assert column(report, "photo-face_count") == [1, 1, 2, 1, 0, 0, 0]
     assert column(report, "face-psnr") == pytest.approx([31, 32.4, 31, 16, 27.5])
+    assert rows[2]["warnings"] == [{"kind": "not_carried", "words": WARNED}] and rows[0]["warnings"] is None
+    assert column(report, "photo-warning_count") == [0, 0, 1, 0, 0, 0, 0]
     assert received(report, "names-0") == [row["member"] for row in rows]
     assert received(report, "ids-0") == [row["photo_id"] for row in rows]
     names = {metric["name"] for metric in about["metrics"]}

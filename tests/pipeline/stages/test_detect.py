@@ -75,14 +75,14 @@ def test_what_is_no_photo_ends_here(finder: DetectFaces) -> None:
 
 
 def test_what_is_named_like_an_image_and_is_none_has_failed(finder: DetectFaces) -> None:
-    foreign = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99)
+    foreign = b"8BPS\0\1" + bytes(99)
     expected = {
         "zeros.jpg": (bytes(5000), "failed", "not_an_image"),
         "page.TIFF": (b"<html>404 Not Found</html>", "failed", "not_an_image"),
         "zeros.bin": (bytes(5000), "skipped", "not_an_image"),
         "jpg": (bytes(5000), "skipped", "not_an_image"),
         "__MACOSX/._scan.jpg": (b"\0\x05\x16\x07\0\2\0\0" + bytes(99), "skipped", "not_an_image"),
-        "master.jxl": (foreign, "failed", "unsupported_format"),
+        "master.psd": (foreign, "failed", "unsupported_format"),
         "master.dat": (foreign, "failed", "unsupported_format"),
     }
     rows = rows_of(finder, [photo_row(member, data) for member, (data, _, _) in expected.items()])

@@ -23,6 +23,7 @@ from pipeline.stages.publish import DONE, publish, restored_path
 from pipeline.stages.row import Row
 from pipeline.storage.errors import storage_errors
 from tests.support.archives import put
+from tests.support.metadata_files import IPTC, photoshop, with_segment
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 from tests.support.stages import ended_row, indexed, job, photo_row, rows_of
 
@@ -62,6 +63,26 @@ def composed(this_job: Job, *rows: Row) -> list[Row]:
     assert done.schema.equals(DONE)
     assert done["photo_id"].to_pylist() == [one["photo_id"] for one in rows]
     return [made for made in manifest(this_job) if made["photo_id"] not in before]
+
+
+def test_the_faces_of_a_damaged_photo_need_review(this_job: Job, found: Callable[..., Row]) -> None:
+    whole = encoded(hopper(320), "JPEG")
+    cut = len(whole) * 9 // 10
+    damaged = whole[:cut] + bytes(len(whole) - cut - 2) + whole[-2:]
+    (made,) = composed(this_job, found("a.jpg", damaged))
+    (warning,) = made["warnings"]
+    assert made["status"] == "restored" and warning["kind"] == "rows_lost" and "rows" in warning["words"]
+    assert all(one["needs_review"] and warning["words"] in one["review_reason"] for one in made["faces"])
+    (sound,) = composed(this_job, found("b.jpg", whole))
+    assert not sound["warnings"] and "damaged" not in (sound["faces"][0]["review_reason"] or "")
+
+
+def test_what_is_not_carried_over_is_in_the_row(tmp_path: Path, tiny_weights: str, found: Callable[..., Row]) -> None:
+    other = job(tmp_path / "webp", tiny_weights, format="webp")
+    data = with_segment(encoded(hopper(), "JPEG"), 0xED, photoshop(IPTC))
+    (made,) = composed(other, found("a.jpg", with_segment(data, 0xE5, b"RMETA\0")))
+    words = ["not carried over: segment APP5 RMETA", "not carried over to webp: IPTC"]
+    assert made["warnings"] == [{"kind": "not_carried", "words": one} for one in words]
 
 
 def test_a_restored_photo_and_its_row(this_job: Job, found: Callable[..., Row]) -> None:

@@ -1,0 +1,78 @@
+"""What a format has no place for: told of each photo, so that nothing is lost without a word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.photos import image_resources
+from pipeline.photos.container import EXIF_MARK, SEGMENT
+from pipeline.photos.metadata import COLOUR_CHUNKS, Metadata
+from pipeline.photos.tiff_pages import ALPHA
+from pipeline.photos.warning import PhotoWarning
+
+if TYPE_CHECKING:
+    from pipeline.photos.photo import Photo
+
+WITHOUT_IPTC = ("webp", "avif")
+JPEG_EXIF = SEGMENT - len(EXIF_MARK)
+
+
+def losses(photo: Photo, format: str) -> list[PhotoWarning]:
+    """What of a photo a file of this format does not say, or show."""
+    said = _said(photo, format)
+    found = [PhotoWarning("not_carried", f"not carried over to {format}: {', '.join(said)}")] if said else []
+    channels = photo.native.shape[2] - photo.space.colours - len(kept_channels(photo, format))
+    if channels:
+        plural = "channels" if channels > 1 else "channel"
+        words = f"{channels} {plural} besides the colours and their alpha dropped: {format} has no place for it"
+        found.append(PhotoWarning("channel_dropped", words))
+    return found
+
+
+def _said(photo: Photo, format: str) -> list[str]:
+    known, found = photo.metadata, []
+    if format in WITHOUT_IPTC and known.iptc:
+        found.append("IPTC")
+    resources = known.resources or b""
+    if image_resources.has_paths(resources) and (format in WITHOUT_IPTC or photo.orientation != 1):
+        found.append("saved paths")
+    if format in WITHOUT_IPTC and image_resources.has_rights(resources):
+        found.append("copyright flag or address")
+    if photo.format != format:
+        found += _notes(known.notes)
+    if format == "jpeg" and alpha_channels(photo):
+        found.append("alpha (the picture is put on white)")
+    if format == "jpeg" and len(known.exif or b"") > JPEG_EXIF:
+        found.append(f"EXIF of {len(known.exif or b'')} bytes")
+    return found
+
+
+def _notes(notes: tuple[tuple[bytes, bytes], ...]) -> list[str]:
+    """JPEG comments, and texts of a PNG by their names; its colour chunks say how its own numbers are to be shown."""
+    names = {
+        "comment" if kind == b"COM" else f"text {body.partition(bytes(1))[0].decode('latin-1')!r}"
+        for kind, body in notes
+        if kind not in COLOUR_CHUNKS and kind != b"tIME"
+    }
+    return sorted(names)
+
+
+def kept_channels(photo: Photo, format: str) -> list[int]:
+    """Which channels behind the colours a format can show, from 0: a TIFF all, others the first alpha, which a JPEG
+    shows on white."""
+    extra = photo.native.shape[2] - photo.space.colours
+    return list(range(extra)) if format == "tiff" else alpha_channels(photo)[:1]
+
+
+def alpha_channels(photo: Photo) -> list[int]:
+    """Which channels behind the colours are alpha: those of a TIFF that it says of, in other formats each."""
+    extra = photo.native.shape[2] - photo.space.colours
+    if photo.format not in ("tiff", "jp2"):
+        return list(range(extra))
+    return [n for n, kind in enumerate(photo.extra_samples[:extra]) if kind in ALPHA]
+
+
+def left_out(metadata: Metadata) -> tuple[PhotoWarning, ...]:
+    """What a file says that no other file is given."""
+    words = ", ".join(metadata.left_out)
+    return (PhotoWarning("not_carried", f"not carried over: {words}"),) if words else ()
