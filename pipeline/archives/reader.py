@@ -163,8 +163,8 @@ def source_trouble(uri: str) -> Iterator[None]:
     except (ArchiveError, storage.StorageError) as error:
         if isinstance(error, storage.StorageError) and error.stops_run:
             raise
-        remedy = f"bring it back, or leave it out with --where \"source <> '{uri}'\""
-        raise storage.StorageError(f"{error}; nothing was recorded about its photos: {remedy}", "source") from error
+        remedy = f"bring it back; a run leaves it out with --where \"source <> '{uri}'\""
+        raise storage.StorageError(f"{error}; nothing was recorded about its photos; {remedy}", "source") from error
 
 
 def check_unchanged(uri: str, version: str | None) -> None:

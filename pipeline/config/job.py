@@ -17,3 +17,4 @@ class Job:
     software_version: str
     environment: Environment
     signing: Signing | None = None
+    number: int = 0  # of the attempt, from 1; 0 before it has begun

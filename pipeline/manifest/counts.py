@@ -8,7 +8,7 @@ import duckdb
 
 from pipeline.index.schema import ROOT_ID
 from pipeline.manifest import query
-from pipeline.manifest.schema import STATUSES
+from pipeline.manifest.schema import NEWEST_FIRST, STATUSES
 
 MEMORY = "800MB"  # of DuckDB while it compares an index and a manifest of 10^7 rows; the rest goes to disk
 # The photo_id of a manifest row's index row: the photo_id of a further page ends with its number.
@@ -19,10 +19,10 @@ RESULTS = f"""
 CREATE TEMP TABLE results AS
     SELECT * FROM (
         SELECT {ROOT} AS root, coalesce(page, 1) AS page, coalesce(pages, 1) AS pages,
-            status, error_type, face_count, finished_at,
+            status, error_type, face_count, attempt, finished_at,
             list_distinct(list_transform(warnings, lambda one: one.kind)) AS kinds
         FROM manifest
-        QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY finished_at DESC) = 1)
+        QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY {NEWEST_FIRST}) = 1)
     SEMI JOIN (SELECT photo_id AS root FROM index) USING (root);
 """
 # Members with several pages: their number by the newest row, and which of them have a row. An older row may belong to
@@ -30,7 +30,7 @@ CREATE TEMP TABLE results AS
 # would never be complete.
 MEMBERS = """
 CREATE TEMP TABLE members AS
-    SELECT root, max_by(pages, finished_at) AS pages, list(DISTINCT page) AS present
+    SELECT root, max_by(pages, (coalesce(attempt, 0), finished_at)) AS pages, list(DISTINCT page) AS present
     FROM results WHERE root IN (SELECT root FROM results WHERE pages > 1) GROUP BY root;
 CREATE TEMP VIEW incomplete AS
     SELECT root, unnest(list_filter(range(1, pages + 1), lambda page: NOT list_contains(present, page))) AS page

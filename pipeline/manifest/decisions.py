@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pipeline import storage
 from pipeline.manifest.schema import DECISION_SCHEMA, DECISIONS
 from pipeline.storage.output import Output
 
+CLOCKS = timedelta(days=1)  # by which a reviewer's clock may be ahead
 MAX_BYTES = 256 << 20  # of one file: some 2 million decisions
 
 
@@ -100,4 +101,7 @@ def _index(value: Any) -> int:
 def _time(value: Any) -> datetime:
     """ISO 8601; without a zone it is UTC."""
     time = datetime.fromisoformat(value)
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    if time > datetime.now(UTC) + CLOCKS:
+        raise ValueError(f"decided_at {value} is in the future, so it would win for ever; correct the date")
+    return time

@@ -18,7 +18,7 @@ from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
 from pipeline.manifest import decisions
 from pipeline.manifest import files as manifest_files
-from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
 from pipeline.storage.output import Output
 
 # The manifest is a log: the newest row of a photo counts. row_number gives one row even if two have the same time, such
@@ -27,7 +27,7 @@ from pipeline.storage.output import Output
 # the statistics of the files. Parts of the first version have no pages.
 NEWEST = """
 CREATE VIEW newest AS {rows}
-    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
 # For a query about all photos. The window above holds all that it reads, faces too; most photos have one row.
 NEWEST_OF_ALL = """
@@ -36,7 +36,7 @@ CREATE VIEW newest AS
     {rows} ANTI JOIN repeated USING (photo_id)
     UNION ALL
     {rows} SEMI JOIN repeated USING (photo_id)
-    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY finished_at DESC) = 1;
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
 ROWS = f"""
 SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM manifest
@@ -135,7 +135,7 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     connection.register("index", _parquet(place.index, place.index_files(), INDEX_SCHEMA))
     connection.register("manifest", _parquet(place.manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
-    connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS) + VIEWS)
+    connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS, order=NEWEST_FIRST) + VIEWS)
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
     return connection

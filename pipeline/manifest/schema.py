@@ -7,7 +7,7 @@ unknown.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
-    3  warnings
+    3  warnings, attempt
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pipeline.photos.warning import KINDS
 
 SCHEMA_VERSION = 3
 STATUSES = ("restored", "no_face", "skipped", "failed")
+# The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
+# a worker died, the result counts and not the failure. Rows of earlier versions have nothing but their time.
+NEWEST_FIRST = "coalesce(attempt, 0) DESC, attempt IS NOT NULL AND status = 'failed', finished_at DESC"
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")  # never null, and in every version
 DECISIONS = ("accept", "reject")
 STAGES = ("fetch", "detect", "restore", "compose")  # of a run; seconds_<stage> is the time of a photo in it
@@ -86,7 +89,8 @@ MANIFEST_SCHEMA = pa.schema([
     column("seconds_detect", pa.float32(), "time to decode, detect and align", "s"),
     column("seconds_restore", pa.float32(), "this photo's share of the model's time", "s"),
     column("seconds_compose", pa.float32(), "time to paste, score, encode and publish", "s"),
-    column("finished_at", pa.timestamp("us", tz="UTC"), "when this row was made", "UTC"),
+    column("attempt", pa.int32(), "number of the attempt that made this row, from 1; null before version 3"),
+    column("finished_at", pa.timestamp("us", tz="UTC"), "when this row was made, by its machine's clock", "UTC"),
 ], metadata={"schema_version": str(SCHEMA_VERSION)})  # fmt: skip
 
 DECISION_SCHEMA = pa.schema([

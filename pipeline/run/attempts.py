@@ -12,6 +12,7 @@ from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.manifest import query
 from pipeline.storage.output import Output
 
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
@@ -71,12 +72,20 @@ def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict
     return fitting[-1] if fitting else None
 
 
+def next_number(output: str) -> int:
+    """The number of an attempt that begins now: above all that run.json and the manifest know, should one be lost."""
+    with query.connect(output, decided=False) as connection:
+        (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
+    return 1 + max(len(attempts(output)), newest)
+
+
 def record(job: Job, resources: Resources) -> None:
     """Add this attempt to OUTPUT/run.json: settings, versions, digests. Secrets are not among them."""
     listed = attempts(job.output)
     listed.append(
         {
             "attempt": job.attempt,
+            "number": job.number,
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": asdict(job.settings),
             "settings_digest": job.settings.digest(),

@@ -54,6 +54,7 @@ def finished(current: Row, job: Job) -> Row:
         "weights_digest": job.weights_digest,
         "settings_digest": job.settings.digest(),
         "software_version": job.software_version,
+        "attempt": job.number or None,
         "finished_at": datetime.now(UTC),
     }
     return {name: current.get(name) for name in MANIFEST_SCHEMA.names}

@@ -213,7 +213,7 @@ def test_a_source_that_is_gone_or_another(made: Run, tmp_path: Path) -> None:
     source.write_bytes(tar_bytes({"h.png": encoded(astronaut(), "PNG")}))
     os.utime(source, (1, 1))
     code, (line,), _ = replays(made)
-    assert code == 1 and line.startswith("replay: not replayed") and "index it" in line
+    assert code == 1 and line.startswith("replay: not replayed") and "a.tar: changed since it was indexed" in line
     source.unlink()
     assert "no such file" in replays(made)[1][0]
 

@@ -95,6 +95,7 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
         ("a.csv", f"{HEADER}\np1,-1,accept,,2026-03-01T00:00:00Z\n".encode(), "face_index '-1' is not a face"),
         ("a.csv", f"{HEADER}\np1,1e9999,accept,,2026-03-01T00:00:00Z\n".encode(), "row 1: "),
         ("a.csv", f"{HEADER}\np1,{'9' * 5000},accept,,2026-03-01T00:00:00Z\n".encode(), "row 1: "),
+        ("a.csv", f"{HEADER}\np1,,accept,,9999-01-01T00:00:00Z\n".encode(), "row 1: decided_at 9999-01"),
         ("a.csv", f"{HEADER}\np1,,accept,,yesterday\n".encode(), "row 1: Invalid isoformat"),
         ("a.csv", f"{HEADER}\np1,,accept,,0001-01-01T00:00:00+23:00\n".encode(), "row 1: "),
         ("a.csv", f"{HEADER}\np1\n".encode(), "row 1: "),

@@ -21,6 +21,7 @@ from pipeline.manifest.pending import pending
 from pipeline.manifest.query import QueryError, columns, connect, reading, run
 from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.manifest.write import write_part
+from pipeline.run.attempts import next_number
 from pipeline.run.status import read_status
 from pipeline.storage.output import check_not_in_run
 from tests.support.rows import face, index_row, result_row, write_index, write_later_part, write_old_part
@@ -347,3 +348,27 @@ def test_results_of_a_source_that_the_index_lost_do_not_add_up(output: str) -> N
     write_part([result_row("z.jpg", source="lost.tar"), result_row("y.jpg", source="lost.tar")], output, "9")
     found = counts(output)
     assert (found.lost, found.adds_up) == ({"lost.tar": 2}, False)
+
+
+def test_the_newest_row_is_that_of_the_latest_attempt_whatever_the_clocks_say(output: str) -> None:
+    """A worker whose clock is two hours ahead fails; the next attempt succeeds."""
+    write_part([result_row("c.jpg", "failed", minute=120, attempt=1)], output, "1")
+    write_part([result_row("c.jpg", "no_face", minute=1, attempt=2)], output, "2")
+    asked = "SELECT status FROM photos WHERE member = 'c.jpg'"
+    assert rows(output, asked) == [{"status": "no_face"}]
+    assert counts(output).no_face == 1
+    assert len(pending(output, "status = 'failed'")) == 1  # b.jpg alone
+    write_part([result_row("c.jpg", "restored", minute=0, attempt=2)], output, "2b")
+    write_part([result_row("c.jpg", "failed", minute=9, attempt=2)], output, "2c")
+    assert rows(output, asked) == [{"status": "no_face"}]  # of one attempt the later result, and no failure
+    compaction.compact(output)
+    assert rows(output, asked) == [{"status": "no_face"}]
+    assert next_number(output) == 3
+
+
+def test_rows_of_earlier_versions_go_by_their_time_and_before_all_attempts(output: str) -> None:
+    write_part([result_row("c.jpg", "restored", minute=1), result_row("c.jpg", "failed", minute=2)], output, "old")
+    asked = "SELECT status FROM photos WHERE member = 'c.jpg'"
+    assert rows(output, asked) == [{"status": "failed"}]
+    write_part([result_row("c.jpg", "no_face", minute=-60, attempt=1)], output, "new")
+    assert rows(output, asked) == [{"status": "no_face"}]
