@@ -32,7 +32,7 @@ def restore(
     steps: Annotated[
         int | None, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")
     ] = None,
-    color_fix: ColorFix = "wavelet",
+    color_fix: ColorFix = "auto",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
     detector: Annotated[
         Detector,

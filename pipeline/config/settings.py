@@ -42,7 +42,7 @@ class Settings:
         task: restore, colorize or inpaint.
         variant: which of the folder's variants; empty: the first that serves the task and the steps.
         steps: 2, 3 or 4 timesteps; 0: the most that the variant serves.
-        color_fix: wavelet, adain or none.
+        color_fix: wavelet, adain or none; "auto", which is the task's own, is settled before the run starts.
         aligned: every photo is a face crop already, so nothing is detected.
         detector: a name of `detect.DETECTORS`; "auto" is settled before the run starts.
         min_face: faces narrower than this are left alone, px.
@@ -64,7 +64,7 @@ class Settings:
     task: str = "restore"
     variant: str = ""
     steps: int = 0
-    color_fix: str = "wavelet"
+    color_fix: str = "auto"
     aligned: bool = False
     detector: str = "auto"
     min_face: int = 24

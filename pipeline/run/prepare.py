@@ -7,6 +7,7 @@ from pathlib import Path
 
 from interlcm import weights_index
 from interlcm.errors import InterLCMError
+from interlcm.tasks import color_fix_for
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
@@ -54,7 +55,7 @@ def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
         mask = "parsenet" if facexlib_networks.has_parser(folder / "face") else "ellipse"
     if settings.background == "realesrgan":
         real_esrgan.weights_file(folder, settings.upscale)  # raises where it is missing
-    color_fix = "none" if settings.task == "colorize" else settings.color_fix  # the input has no colour to give back
+    color_fix = color_fix_for(settings.task, settings.color_fix)
     return replace(
         settings, variant=variant, steps=steps, detector=detector, mask=mask, color_fix=color_fix, signed=signed
     )
