@@ -42,6 +42,7 @@ class Settings:
         task: restore, colorize or inpaint.
         variant: which of the folder's variants; empty: the first that serves the task and the steps.
         steps: 2, 3 or 4 timesteps; 0: the most that the variant serves.
+        trained_steps: for how many timesteps the variant was trained; 0 until it is settled before the run starts.
         color_fix: wavelet, adain or none; "auto", which is the task's own, is settled before the run starts.
         aligned: every photo is a face crop already, so nothing is detected.
         detector: a name of `detect.DETECTORS`; "auto" is settled before the run starts.
@@ -64,6 +65,7 @@ class Settings:
     task: str = "restore"
     variant: str = ""
     steps: int = 0
+    trained_steps: int = 0
     color_fix: str = "auto"
     aligned: bool = False
     detector: str = "auto"
@@ -89,6 +91,6 @@ class Settings:
         return Settings(**{**values, **nested})
 
     def digest(self) -> str:
-        """sha256 of the settings; where the weights lie does not count, their own digest says what they are."""
-        counted = {key: value for key, value in asdict(self).items() if key != "weights"}
+        """sha256 of the settings; what depends on the weights does not count, their own digest says what they are."""
+        counted = {key: value for key, value in asdict(self).items() if key not in ("weights", "trained_steps")}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

@@ -158,6 +158,16 @@ def test_inpaint_is_restored_like_any_other(stage: Any, tiny_weights: str, tmp_p
     assert same(restored(rows_of(inpainting, ROWS[:1])), restored(rows_of(stage(color_fix="none"), ROWS[:1])))
 
 
+def test_steps_that_the_weights_were_not_trained_for_are_said_and_recorded(
+    tiny_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = job(tmp_path, tiny_weights).settings
+    assert (usual.steps, usual.trained_steps) == (4, 4) and capsys.readouterr().err == ""
+    fewer = job(tmp_path, tiny_weights, steps=2).settings
+    assert (fewer.steps, fewer.trained_steps) == (2, 4)
+    assert capsys.readouterr().err.startswith("warning: --steps 2: the weights (3step) were trained for 4;")
+
+
 @pytest.mark.parametrize(("task", "color_fix"), [("restore", "wavelet"), ("colorize", "none"), ("inpaint", "none")])
 def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
     task: str, color_fix: str, tiny_weights: str, tmp_path: Path
