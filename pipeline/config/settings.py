@@ -21,7 +21,8 @@ class Review:
             beyond 18 the colours moved.
         min_identity: cosine of the ArcFace embeddings. LFW's genuine pairs lie above about 0.3 for such networks.
         min_eye_distance: px in the photo. Below about 16 there are too few pixels to tell whose face it was.
-        min_score: of the detector, 0 to 1. Haar's is 0.5 at its threshold.
+        min_score: of the detector, 0 to 1. YuNet's is 0.6 at its threshold and 0.85 or more for a plain face; Haar's is
+            0.5 at its threshold and 0.77 for a plain face.
         min_sharpness: variance of the Laplacian of the restored face: a blank or smeared face is below.
     """
 
@@ -29,7 +30,7 @@ class Review:
     max_delta_e: float = 18.0
     min_identity: float = 0.3
     min_eye_distance: float = 16.0
-    min_score: float = 0.6
+    min_score: float = 0.75
     min_sharpness: float = 5.0
 
 

@@ -7,6 +7,7 @@ not known here.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
+    3  rotation
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.index.schema import column
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STATUSES = ("restored", "no_face", "skipped", "failed")
 DECISIONS = ("accept", "reject")
 STAGES = ("fetch", "detect", "restore", "compose")  # of a run: seconds_<stage> is the time that a photo took in it
@@ -69,6 +70,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("face_count", pa.int32(), "number of faces restored in this photo"),
     column("faces", _list(FACE), "one struct per face; empty when there is none"),
     column("detector", pa.string(), "the face detector that looked at this photo; null for aligned input"),
+    column("rotation", pa.int32(), "how far to turn the photo clockwise for its faces to stand upright", "degree"),
     column("mask", pa.string(), "how faces were pasted: parsenet, ellipse or square (aligned input)"),
     column("weights_digest", pa.string(), "sha256 over the parts of the weights folder in use"),
     column("settings_digest", pa.string(), "sha256 over the settings that change the result"),

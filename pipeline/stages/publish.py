@@ -71,7 +71,10 @@ def publish_photo(current: Row, job: Job) -> Row:
         bit_depth.eight_bit(crops_of(current, "crops")),
         bit_depth.eight_bit(crops_of(current, "restored_crops")),
     )
-    faces = [describe(n, one, aligned[n], restored[n], job) for n, one in enumerate(current["faces"])]
+    turned = current["rotation"]
+    faces = [
+        describe(n, {**f, "rotation": turned}, aligned[n], restored[n], job) for n, f in enumerate(current["faces"])
+    ]
     return row.ended(current, "restored") | {
         "faces": faces,
         "mask": "square" if job.settings.aligned else job.settings.mask,

@@ -7,6 +7,7 @@ state; where no sha256 is known, the one computed after the download is what the
 from dataclasses import dataclass
 
 from interlcm.weights_index import ENCODERS, PUBLISHED_VARIANTS
+from pipeline.faces.yunet import YUNET_FILE
 
 HUB = "https://huggingface.co"
 # Commits: what they hold never changes.
@@ -14,7 +15,6 @@ LCM_REPO, LCM_REVISION = "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd
 CLIP_REPO, CLIP_REVISION = "openai/clip-vit-base-patch16", "57c216476eefef5ab752ec549e440a49ae4ae5f3"
 INTERLCM = "https://github.com/sen-mao/InterLCM/releases"
 INTERLCM_TAG = "v0.1.0"
-YUNET = "face_detection_yunet_2023mar.onnx"
 YUNET_REPO, YUNET_REVISION = "opencv/face_detection_yunet", "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases"
 REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases"
@@ -139,12 +139,12 @@ PUBLISHED = (
         "ff9277bcc68ecc10e77d88b6d0a32825ec3c85562095542734ec6212eaaf6d81",
     ),
     Published(
-        path=f"face/{YUNET}",
+        path=f"face/{YUNET_FILE}",
         page=f"{HUB}/{YUNET_REPO}",
         licence="MIT",
         repo=YUNET_REPO,
         revision=YUNET_REVISION,
-        file=YUNET,
+        file=YUNET_FILE,
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     ),
     background(

@@ -193,7 +193,7 @@ def test_a_manifest_of_a_later_version_is_refused_in_one_line(output: str) -> No
     for ask in (lambda: rows(output, "FROM photos"), lambda: read_status(output), lambda: pending(output)):
         with pytest.raises(storage.StorageError) as error:
             ask()
-        assert "part-later.parquet: written by a later version of interlcm (schema_version 3," in str(error.value)
+        assert "part-later.parquet: written by a later version of interlcm (schema_version 4," in str(error.value)
         assert "\n" not in str(error.value)
 
 
