@@ -31,7 +31,9 @@ AROUND, AGAIN = 2.0, 320
 MIRRORED = [1, 0, 2, 4, 3]
 # The network sees about two thirds of a face's tilt and puts the landmarks accordingly. So the crop is turned by what
 # it sees, and more, until the face is upright in it.
-SEEN_TILT, LOOKS, UPRIGHT = 2 / 3, 5, math.radians(1.5)
+SEEN_TILT, LOOKS, UPRIGHT = 2 / 3, 4, math.radians(1.5)
+# Of a photo on its side a few faces are found all the same, with landmarks that are neither upright nor lying.
+TILTED = math.radians(25)
 # Levels of luma (of 255) between two percentiles: less is a faded or dark print, far less an empty page.
 FULL_RANGE, EMPTY_RANGE = 128, 8
 # Percentiles of a copy with this long side, px, in which grain and dust average out. They are this far out because a
@@ -67,11 +69,11 @@ def search(detector: Detector, pixels: Eight, min_face: int, most_pixels: int) -
 
 
 def stands_upright(faces: list[Face], sure: float) -> bool:
-    """Whether there are faces, most of them beyond doubt, and most of them nearer to upright than to lying."""
+    """Whether there are faces, most of them beyond doubt and tilted by less than TILTED."""
     if not faces:
         return False
     score, tilt = np.median([(face.score, abs(face.tilt)) for face in faces], axis=0)
-    return bool(score >= sure and tilt < math.pi / 4)
+    return bool(score >= sure and tilt < TILTED)
 
 
 def turned(detector: Detector, seen: Eight, min_face: int, budget: float, quarters: int) -> Found:
