@@ -34,6 +34,13 @@ from interlcm.weights_index import (
 
 CONVERTIBLE = (*ENCODERS, "clip")
 LICENCES = {"visual_encoder": "CC-BY-NC-4.0", "spatial_encoder": "CC-BY-NC-4.0", "clip": "MIT"}
+# Of the published modules, what differs from the defaults of their classes: the spatial encoder is what
+# ControlNetModel.from_unet makes of SD 1.5's UNet, CLIP is ViT-B/16.
+PUBLISHED_SIZES: dict[str, dict[str, Any]] = {
+    "visual_encoder": {},
+    "spatial_encoder": {"cross_attention_dim": 768},
+    "clip": {"patch_size": 16},
+}
 VISION = "vision_model."  # prefix of the vision tower in a checkpoint of the whole CLIP
 
 
@@ -139,12 +146,12 @@ def module_for(folder: Path, part: str) -> nn.Module:
 
 
 def build(part: str, config: dict[str, Any] | None) -> Any:
+    sizes = config or PUBLISHED_SIZES[part]
     if part == "visual_encoder":
-        return VisualEncoder(**(config or {}))
+        return VisualEncoder(**sizes)
     if part == "spatial_encoder":
-        # What ControlNetModel.from_unet makes of SD 1.5's UNet: its defaults, except for the prompt's width.
-        return ControlNetModel.from_config(config) if config else ControlNetModel(cross_attention_dim=768)
-    return CLIPVisionModel(CLIPVisionConfig(**(config or {"patch_size": 16})))  # else the defaults: ViT-B
+        return ControlNetModel.from_config(sizes)
+    return CLIPVisionModel(CLIPVisionConfig(**sizes))
 
 
 def write_part(module: Any, state: dict[str, Tensor], stage: Path, variant: str | None) -> tuple[Path, Path]:

@@ -13,8 +13,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from interlcm.color_fix import LUMA
 from interlcm.pixels import to_pixels, to_tensor
-
-TASKS = ("restore", "colorize", "inpaint")
+from interlcm.tasks import TASKS
 
 
 @dataclass(frozen=True)

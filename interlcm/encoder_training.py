@@ -40,7 +40,8 @@ class Recipe:
         iterations: optimiser steps.
         batch: crops of one iteration, over all workers and micro-batches.
         micro_batch: crops that one worker holds at a time; it accumulates the gradients of several.
-        learning_rate, final_learning_rate: Adam's first and last; a cosine leads from one to the other.
+        learning_rate, final_learning_rate: Adam's first and last; half a cosine leads from one to the other.
+        learning_rate_period: iterations that it takes to get there; a shorter training ends on the way.
         betas: Adam's.
         ema: decay of the moving average of the weights, which is the result.
         pixel_weight, perceptual_weight, adversarial_weight: weights of L1, LPIPS and the hinge loss.
@@ -51,11 +52,12 @@ class Recipe:
     """
 
     steps: int = 4
-    iterations: int = 15_000
+    iterations: int = 15_001
     batch: int = 16
     micro_batch: int = 1
     learning_rate: float = 5e-5
     final_learning_rate: float = 2e-5
+    learning_rate_period: int = 150_000
     betas: tuple[float, float] = (0.9, 0.99)
     ema: float = 0.997
     pixel_weight: float = 1.0
@@ -69,7 +71,7 @@ class Recipe:
 
     def learning_rate_at(self, iteration: int) -> float:
         """Cosine annealing (arXiv 1608.03983, equation 5, without restarts); iterations count from 1."""
-        share = (iteration - 1) / max(1, self.iterations - 1)
+        share = min(1.0, (iteration - 1) / max(1, self.learning_rate_period))
         span = self.learning_rate - self.final_learning_rate
         return self.final_learning_rate + span * (1 + math.cos(math.pi * share)) / 2
 

@@ -18,6 +18,7 @@ from interlcm import schedule, weights
 from interlcm.device import upload
 from interlcm.image_tokens import image_tokens
 from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
+from interlcm.tasks import AUTO, TASKS, color_fix_for
 from interlcm.visual_encoder import VisualEncoder
 
 GUIDANCE = 8.0
@@ -47,6 +48,7 @@ class InterLCM(nn.Module):
         visual_encoder: CLIP tokens to prompt embedding.
         clip: CLIP vision tower.
         image_size: side of the crops the weights were trained on, px.
+        task: restore, colorize or inpaint: which defaults `restore` takes.
     """
 
     def __init__(
@@ -58,12 +60,13 @@ class InterLCM(nn.Module):
         clip: CLIPVisionModel,
         scheduler: LCMScheduler,
         image_size: int = 512,
+        task: str = "restore",
     ) -> None:
         super().__init__()
         self.unet, self.vae, self.clip = unet, vae, clip
         self.spatial_encoder, self.visual_encoder = spatial_encoder, visual_encoder
         self.scheduler = scheduler
-        self.image_size = image_size
+        self.image_size, self.task = image_size, task
 
     @classmethod
     def untrained(cls, configs: dict[str, dict[str, Any]], image_size: int) -> InterLCM:
@@ -85,12 +88,13 @@ class InterLCM(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path, variant: str = "3step") -> InterLCM:
         """Load one variant from a local weights folder; WeightsError names what is missing, damaged or unexpected."""
-        parts = weights.load_components(Path(folder), variant)
-        return cls(**parts, image_size=weights.read_index(Path(folder))["image_size"]).eval()
+        parts, index = weights.load_components(Path(folder), variant), weights.read_index(Path(folder))
+        return cls(**parts, image_size=index["image_size"], task=index["variants"][variant]["task"]).eval()
 
     def save_pretrained(self, folder: str | Path, variant: str = "3step", **about: Any) -> None:
         """Write the weights folder of one variant, with digests; `about` goes to `weights.save_components`."""
-        weights.save_components(Path(folder), variant, self.components(), image_size=self.image_size, **about)
+        about = {"image_size": self.image_size, "task": self.task, **about}
+        weights.save_components(Path(folder), variant, self.components(), **about)
 
     def components(self) -> dict[str, Any]:
         names = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip", "scheduler")
@@ -179,8 +183,8 @@ class InterLCM(nn.Module):
         lq: Tensor,
         steps: int = 4,
         seeds: Sequence[int] | None = None,
-        color_fix: str = "wavelet",
-        keep_monochrome: bool = True,
+        color_fix: str = AUTO,
+        keep_monochrome: bool | None = None,
     ) -> Tensor:
         """Restore aligned faces.
 
@@ -188,8 +192,8 @@ class InterLCM(nn.Module):
             lq: (N, 3, H, W) float, RGB, [-1, 1].
             steps: 2, 3 or 4, counting the first, where no network runs.
             seeds: one for each face; 0 for all when None.
-            color_fix: "wavelet", "adain" or "none".
-            keep_monochrome: a monochrome input stays monochrome.
+            color_fix: "wavelet", "adain" or "none"; "auto": what the task needs (`tasks.TASKS`).
+            keep_monochrome: whether a monochrome input stays monochrome; None: what the task needs.
 
         Returns:
             (N, 3, H, W) float32, RGB, about [-1, 1], not clamped, on the device of `lq`.
@@ -199,5 +203,6 @@ class InterLCM(nn.Module):
             raise ValueError(f"lq is {tuple(lq.shape)}; restore needs (N, 3, H, W), H and W multiples of {f}")
         lq = lq.float()
         restored = self.decode(self.unroll(lq, steps, seeds if seeds is not None else [0] * len(lq)))
-        restored = interlcm_color_fix.fix_color(restored, lq, color_fix)
-        return interlcm_color_fix.keep_monochrome(restored, lq) if keep_monochrome else restored
+        restored = interlcm_color_fix.fix_color(restored, lq, color_fix_for(self.task, color_fix))
+        keep = TASKS[self.task].keep_monochrome if keep_monochrome is None else keep_monochrome
+        return interlcm_color_fix.keep_monochrome(restored, lq) if keep else restored

@@ -46,7 +46,7 @@ def evaluate(
     steps: Annotated[
         int | None, typer.Option(min=2, max=4, help="Timesteps. Default: the most that the weights support.")
     ] = None,
-    color_fix: ColorFix = "wavelet",
+    color_fix: ColorFix = "auto",
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Pictures are square face crops, as in test sets; skip detection.")
     ] = False,

@@ -22,7 +22,10 @@ Output = Annotated[
 Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URI of a run, as given to --output.")]
 Weights = Annotated[str, typer.Option(help="Weights folder, a path or URI; demo: the small built-in weights.")]
 ColorFix = Annotated[
-    Literal["wavelet", "adain", "none"], typer.Option(help="How a restored face gets its input's colours back.")
+    Literal["auto", "wavelet", "adain", "none"],
+    typer.Option(
+        help="How a restored face gets its input's colours back; auto: wavelet to restore, none to colorize or inpaint."
+    ),
 ]
 
 Limit = Annotated[

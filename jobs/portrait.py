@@ -57,7 +57,7 @@ def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
 
 
 def measure(
-    model: "InterLCM", noise: tuple[float, float], steps: int = 4, color_fix: str = "wavelet", grid: Path | None = None
+    model: "InterLCM", noise: tuple[float, float], steps: int = 4, color_fix: str = "auto", grid: Path | None = None
 ) -> Result:
     """Restore the held-out crops at one noise level; the same degradation every time."""
     import numpy as np

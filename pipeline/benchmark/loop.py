@@ -15,8 +15,10 @@ import torch
 from interlcm.model import InterLCM
 from interlcm.pixels import to_pixels, to_tensor
 from interlcm.weights_index import DEMO_WEIGHTS, read_index
+from pipeline.config.limits import DEFAULTS
 from pipeline.faces import alignment, pasting
 from pipeline.faces.detectors import load_detector
+from pipeline.faces.search import search
 
 
 def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
@@ -27,7 +29,7 @@ def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
     Path(output).mkdir(parents=True, exist_ok=True)
     for path in sorted(Path(source).iterdir()):
         photo: Any = cv2.cvtColor(cast(Any, cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
-        for found in detector.detect(photo, 24):
+        for found in search(detector, photo, 24, DEFAULTS.detect_pixels).faces:
             crop, matrix = alignment.align(photo, found.landmarks, size)
             restored = model.restore(to_tensor(crop, device)[None])[0]
             pasting.paste(photo, to_pixels(restored), matrix)

@@ -23,6 +23,7 @@ from pipeline.config.resources import Resources
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Pixels
 from pipeline.faces.face import Face
+from pipeline.faces.search import Found
 from pipeline.networks.facexlib import FaceNetworks
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
@@ -55,6 +56,9 @@ class PlacedFaces(DetectFaces):
         job.environment.use()
         self.size, self.settings, self.limits = size, job.settings, job.settings.limits
         self.detector = cast(Any, Placed())
+
+    def seen(self, pixels: Pixels) -> Found:
+        return Found(Placed().detect(pixels, self.settings.min_face))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ class Limits:
         ratio: unpacked bytes for each stored byte, of one member and of a compressed tar up to any place in it, once
             RATIO_COUNTS_FROM are unpacked. Deflate reaches 1032; an uncompressed bilevel scan about 50.
         depth: folders in a member's path.
+        detect_pixels: that a detector looks at in one photo, all scales together; a larger photo is searched smaller,
+            and its smallest faces are missed. The default suffices for a scan of 12,000 x 9,000 px and faces of 24 px.
+            Slow detectors (Haar, RetinaFace) get an eighth.
         pages: pictures in one TIFF.
         seconds: that decoding, or composing and encoding, one photo may take. A PNG of `pixels` needs about 4.
         memory_bytes: address space of a process that decodes. A 16-bit RGB TIFF of `pixels` takes 5.3 GiB to look at
@@ -30,6 +33,7 @@ class Limits:
     members: int = 10_000_000
     ratio: int = 500
     depth: int = 64
+    detect_pixels: int = 64 << 20
     pages: int = 2000
     seconds: int = 60
     memory_bytes: int = 12 << 30

@@ -21,7 +21,8 @@ class Review:
             beyond 18 the colours moved.
         min_identity: cosine of the ArcFace embeddings. LFW's genuine pairs lie above about 0.3 for such networks.
         min_eye_distance: px in the photo. Below about 16 there are too few pixels to tell whose face it was.
-        min_score: of the detector, 0 to 1. Haar's is 0.5 at its threshold.
+        min_score: of the detector, 0 to 1. YuNet's is 0.6 at its threshold and 0.85 or more for a plain face; Haar's is
+            0.5 at its threshold and 0.77 for a plain face.
         min_sharpness: variance of the Laplacian of the restored face: a blank or smeared face is below.
     """
 
@@ -29,7 +30,7 @@ class Review:
     max_delta_e: float = 18.0
     min_identity: float = 0.3
     min_eye_distance: float = 16.0
-    min_score: float = 0.6
+    min_score: float = 0.75
     min_sharpness: float = 5.0
 
 
@@ -42,7 +43,8 @@ class Settings:
         task: restore, colorize or inpaint.
         variant: which of the folder's variants; empty: the first that serves the task and the steps.
         steps: 2, 3 or 4 timesteps; 0: the most that the variant serves.
-        color_fix: wavelet, adain or none.
+        trained_steps: for how many timesteps the variant was trained; 0 until it is settled before the run starts.
+        color_fix: wavelet, adain or none; "auto", which is the task's own, is settled before the run starts.
         aligned: every photo is a face crop already, so nothing is detected.
         detector: a name of `detect.DETECTORS`; "auto" is settled before the run starts.
         min_face: faces narrower than this are left alone, px.
@@ -64,7 +66,8 @@ class Settings:
     task: str = "restore"
     variant: str = ""
     steps: int = 0
-    color_fix: str = "wavelet"
+    trained_steps: int = 0
+    color_fix: str = "auto"
     aligned: bool = False
     detector: str = "auto"
     min_face: int = 24
@@ -89,6 +92,6 @@ class Settings:
         return Settings(**{**values, **nested})
 
     def digest(self) -> str:
-        """sha256 of the settings; where the weights lie does not count, their own digest says what they are."""
-        counted = {key: value for key, value in asdict(self).items() if key != "weights"}
+        """sha256 of the settings; what depends on the weights does not count, their own digest says what they are."""
+        counted = {key: value for key, value in asdict(self).items() if key not in ("weights", "trained_steps")}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

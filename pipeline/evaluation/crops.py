@@ -76,7 +76,7 @@ class CutFaces:
         """One row for each face, with its crops and its seed."""
         found = seen.get("hq") or seen["lq"]
         assert found.srgb is not None
-        _, aligned = self.find.located(found.srgb)
+        _, aligned, _ = self.find.located(found.srgb)
         rows = []
         for n, (crop, matrix) in enumerate(aligned):
             seed = face_seed(digest(current), 1, n, self.job.settings.seed)

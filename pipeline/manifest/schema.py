@@ -7,7 +7,7 @@ unknown.
 
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
-    3  warnings, attempt
+    3  warnings, attempt, rotation
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("face_count", pa.int32(), "number of faces restored in this photo"),
     column("faces", _list(FACE), "one struct per face; empty if there is none"),
     column("detector", pa.string(), "the face detector that looked at this photo; null for aligned input"),
+    column("rotation", pa.int32(), "how far to turn the photo clockwise for its faces to stand upright", "degree"),
     column("mask", pa.string(), "how faces were pasted: parsenet, ellipse or square (aligned input)"),
     column("weights_digest", pa.string(), "sha256 over the parts of the weights folder in use"),
     column("settings_digest", pa.string(), "sha256 over the settings that change the result"),

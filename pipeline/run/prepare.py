@@ -1,5 +1,6 @@
 """Before a run: check weights and settings, and decide every "auto"."""
 
+import sys
 import uuid
 from dataclasses import replace
 from importlib.metadata import version
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from interlcm import weights_index
 from interlcm.errors import InterLCMError
+from interlcm.tasks import color_fix_for
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
@@ -48,15 +50,27 @@ def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
     from pipeline.networks import real_esrgan  # here: they bring torch, which takes seconds
 
     variant, steps = chosen_variant(settings, folder)
+    # Training goes through all of a variant's steps; it serves fewer, untried by its authors.
+    trained = max(weights_index.read_index(folder)["variants"][variant]["steps"])
+    if steps != trained:
+        words = f"--steps {steps}: the weights ({variant}) were trained for {trained}; compare a few faces first"
+        print(f"warning: {words}", file=sys.stderr, flush=True)
     detector = "none" if settings.aligned else load_detector(settings.detector, folder / "face").name
     mask = settings.mask
     if mask == "auto":
         mask = "parsenet" if facexlib_networks.has_parser(folder / "face") else "ellipse"
     if settings.background == "realesrgan":
         real_esrgan.weights_file(folder, settings.upscale)  # raises where it is missing
-    color_fix = "none" if settings.task == "colorize" else settings.color_fix  # the input has no colour to give back
+    color_fix = color_fix_for(settings.task, settings.color_fix)
     return replace(
-        settings, variant=variant, steps=steps, detector=detector, mask=mask, color_fix=color_fix, signed=signed
+        settings,
+        variant=variant,
+        steps=steps,
+        trained_steps=trained,
+        detector=detector,
+        mask=mask,
+        color_fix=color_fix,
+        signed=signed,
     )
 
 

@@ -16,6 +16,7 @@ from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.face import Face
+from pipeline.faces.search import Found, search
 from pipeline.index.schema import page_id
 from pipeline.photos import pages as photo_pages
 from pipeline.photos.bit_depth import eight_bit
@@ -87,7 +88,7 @@ class DetectFaces:
     def find(self, current: Row, seen: View, begun: float) -> Row:
         """Adds format, size, faces and crops; `no_face` where it ends here."""
         assert seen.srgb is not None
-        found, aligned = self.located(seen.srgb)
+        found, aligned, rotation = self.located(seen.srgb)
         current = row.warned(current, seen.warnings) | {
             "format": seen.format,
             "width": seen.width,
@@ -95,6 +96,7 @@ class DetectFaces:
             "bit_depth": seen.bit_depth,
             "monochrome": seen.monochrome,
             "detector": self.detector.name if self.detector else None,
+            "rotation": rotation if found and self.detector else None,
             "faces": [self.describe(current, n, one, aligned[n][1]) for n, one in enumerate(found)],
             "seconds_detect": time.perf_counter() - begun,
         }
@@ -102,17 +104,22 @@ class DetectFaces:
             return row.ended(current, "no_face")
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
 
-    def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
-        """The faces with crop and matrix of each: those that the detector finds, or the whole of an aligned photo."""
-        return self.whole(pixels) if self.detector is None else self.detected(pixels)
+    def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
+        """The faces with crop and matrix of each: those that the detector finds, or the whole of an aligned photo; and
+        by how many degrees clockwise the photo has to be turned for them to stand upright."""
+        return (*self.whole(pixels), 0) if self.detector is None else self.detected(pixels)
 
-    def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
-        """The best faces that can be cut out, no more than the settings want, and crop and matrix of each."""
+    def seen(self, pixels: Pixels) -> Found:
+        """All faces that the detector finds."""
         assert self.detector is not None
+        return search(self.detector, eight_bit(pixels), self.settings.min_face, self.limits.detect_pixels)
+
+    def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
+        """The best faces that can be cut out, no more than the settings want."""
         found: list[Face] = []
         aligned: list[tuple[Pixels, Matrix]] = []
-        seen = self.detector.detect(eight_bit(pixels), self.settings.min_face)
-        for one in chosen(seen, pixels, self.settings.center_face):
+        seen = self.seen(pixels)
+        for one in chosen(seen.faces, pixels, self.settings.center_face):
             if len(found) == self.settings.max_faces:
                 break
             try:
@@ -120,7 +127,7 @@ class DetectFaces:
             except ValueError:  # landmarks in one spot or on a line: no face that could be restored
                 continue
             found.append(one)
-        return found, aligned
+        return found, aligned, seen.rotation
 
     def whole(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
         """A photo that is an aligned face already."""

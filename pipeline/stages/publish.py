@@ -72,7 +72,10 @@ def publish_photo(current: Row, job: Job) -> Row:
         bit_depth.eight_bit(crops_of(current, "crops")),
         bit_depth.eight_bit(crops_of(current, "restored_crops")),
     )
-    faces = [describe(n, one, aligned[n], restored[n], job) for n, one in enumerate(current["faces"])]
+    turned = current["rotation"]
+    faces = [
+        describe(n, {**f, "rotation": turned}, aligned[n], restored[n], job) for n, f in enumerate(current["faces"])
+    ]
     faces = [to_review(one, damage(current)) for one in faces]
     return row.warned(row.ended(current, "restored"), built.warnings) | {
         "faces": faces,

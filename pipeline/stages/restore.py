@@ -16,6 +16,7 @@ from torch import Tensor
 
 from interlcm.device import place
 from interlcm.pixels import to_pixels, to_tensor
+from interlcm.tasks import TASKS
 from interlcm.weights_index import WeightsError
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
@@ -157,7 +158,7 @@ class RestoreFaces:
         """The row of one photo with its restored crops, what the judge says of them, and the enlarged background."""
         begun = time.perf_counter()
         aligned = crops_of(current, "crops")
-        if current["monochrome"] and self.settings.task != "colorize":
+        if current["monochrome"] and TASKS[self.settings.task].keep_tone:
             restored = [keep_tone(after, before) for after, before in zip(restored, aligned, strict=True)]
         parsed = self.settings.mask == "parsenet" and not self.settings.aligned
         masks = self.judge.masks(map(self.tensor, restored)) if parsed else None

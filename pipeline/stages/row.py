@@ -57,6 +57,7 @@ SCHEMA = pa.schema(
         ("bit_depth", pa.int32()),
         ("monochrome", pa.bool_()),
         ("detector", pa.string()),
+        ("rotation", pa.int32()),
         ("faces", pa.list_(FOUND_FACE)),
         ("crops", pa.large_binary()),  # (faces, S, S, 3) sRGB, aligned; uint16 where bit_depth > 8, else uint8
         ("restored_crops", pa.large_binary()),  # the same shape and type, restored

@@ -25,8 +25,9 @@ def compared(face: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> R
 def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], found: Row, review: Review) -> Row:
     """The measured columns of one face in the manifest.
 
-    aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), identity_similarity,
-    quality_before and quality_after, of which the last three are passed on and null without weights of their own.
+    aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), rotation of its photo
+    (degrees), identity_similarity, quality_before and quality_after, of which the last three are passed on and null
+    without weights of their own.
     review_reason joins its reasons with
     "; " and is null where needs_review is false.
     """
@@ -39,6 +40,8 @@ def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], 
         "sharpness_after": sharpness(restored),
     }
     reasons = review_reasons({**found, **measured}, review)
+    if found.get("rotation"):
+        reasons.append(f"found in a turned photo: rotation {found['rotation']} degrees")
     return {**measured, "needs_review": bool(reasons), "review_reason": "; ".join(reasons) or None}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from interlcm.degradation import TASKS, Degradation
+from interlcm.degradation import Degradation
 from interlcm.encoder_training import Recipe
 from interlcm.errors import TrainingError
+from interlcm.tasks import TASKS
 
 Settings = TypeVar("Settings")
 PRECISIONS = ("bfloat16", "float32")
@@ -57,7 +58,7 @@ class TrainingSettings:
         degradations = tuple(made(Degradation, f"{name}: degradations", one) for one in listed)
         settings = made(TrainingSettings, name, {**values, "recipe": recipe, "degradations": degradations})
         for key, value, known in (
-            ("task", settings.task, TASKS),
+            ("task", settings.task, tuple(TASKS)),
             ("start", settings.start, STARTS),
             ("precision", recipe.precision, PRECISIONS),
         ):

@@ -107,9 +107,12 @@ def _train(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Mo
 def begin(job: TrainingJob, folder: Path) -> InterLCM:
     """The model at the start of its training."""
     if job.settings.start == "variant":
-        return encoder_weights.variant_encoders(folder, job.settings.variant)
-    unet = None if job.unet is None else local_folder(job.unet)
-    return encoder_weights.new_encoders(folder, job.settings.seed, unet)
+        model = encoder_weights.variant_encoders(folder, job.settings.variant)
+    else:
+        unet = None if job.unet is None else local_folder(job.unet)
+        model = encoder_weights.new_encoders(folder, job.settings.seed, unet)
+    model.task = job.settings.task  # so that samples are restored as its users restore
+    return model
 
 
 def micro_batches(batch: dict[str, Any], size: int, device: torch.device) -> list[MicroBatch]:
@@ -172,7 +175,7 @@ class Desk:
         lq, hq = (np.stack([pair[name] for pair in self._held_out]) for name in ("lq", "hq"))
         with self._training.averaged() as model, self._training.autocast():
             outputs = [
-                model.decode(model.unroll(to_tensor(pair["lq"][None], model.device), recipe.steps, [pair["seed"]]))
+                model.restore(to_tensor(pair["lq"][None], model.device), recipe.steps, [pair["seed"]])
                 for pair in self._held_out
             ]
         restored = np.concatenate([to_pixels(output) for output in outputs])

@@ -7,6 +7,7 @@ state; where no sha256 is known, the one computed after the download is what the
 from dataclasses import dataclass
 
 from interlcm.weights_index import ENCODERS, PUBLISHED_VARIANTS
+from pipeline.faces.yunet import YUNET_FILE
 
 HUB = "https://huggingface.co"
 # Commits: what they hold never changes.
@@ -14,8 +15,7 @@ LCM_REPO, LCM_REVISION = "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd
 CLIP_REPO, CLIP_REVISION = "openai/clip-vit-base-patch16", "57c216476eefef5ab752ec549e440a49ae4ae5f3"
 INTERLCM = "https://github.com/sen-mao/InterLCM/releases"
 INTERLCM_TAG = "v0.1.0"
-# The authors name no file of inpainting_1step.
-INTERLCM_VARIANTS = ("3step", "1step", "colorization_1step")
+YUNET_REPO, YUNET_REVISION = "opencv/face_detection_yunet", "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
 FACEXLIB = "https://github.com/xinntao/facexlib/releases"
 REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases"
 LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
@@ -33,6 +33,7 @@ class Published:
         page: where a person finds the file.
         licence: of the file.
         url: where the file is, unless it is in a repository of the Hugging Face hub.
+        other_url: where it is, too, when `url` answers 404.
         repo, revision, file: of a file on the hub; the revision is a commit.
         sha256: of the file, where one is known. The hub states those of its large files itself.
         part: what `convert` makes of it; None when the file is stored as it is.
@@ -43,6 +44,7 @@ class Published:
     page: str
     licence: str
     url: str = ""
+    other_url: str = ""
     repo: str = ""
     revision: str = ""
     file: str = ""
@@ -55,6 +57,11 @@ class Published:
         return self.url or f"{HUB}/{self.repo}/resolve/{self.revision}/{self.file}"
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of a file that is not on the hub, in the order in which they are tried."""
+        return (self.url, self.other_url) if self.other_url else (self.url,)
+
+    @property
     def name(self) -> str:
         return self.origin.rsplit("/", 1)[-1]
 
@@ -65,11 +72,14 @@ def lcm(file: str) -> Published:
 
 
 def encoder(part: str, variant: str) -> Published:
+    """One encoder of a variant. Those of 3step, the first, may stand there without its name."""
+    release = f"{INTERLCM}/download/{INTERLCM_TAG}"
     return Published(
         path=f"{part}/{variant}.safetensors",
         page=f"{INTERLCM}/tag/{INTERLCM_TAG}",
         licence="CC-BY-NC-4.0",
-        url=f"{INTERLCM}/download/{INTERLCM_TAG}/{part}_{variant}.pth",
+        url=f"{release}/{part}_{variant}.pth",
+        other_url=f"{release}/{part}.pth" if variant == "3step" else "",
         part=part,
         variant=variant,
     )
@@ -101,7 +111,7 @@ PUBLISHED = (
         file="pytorch_model.bin",
         part="clip",
     ),
-    *(encoder(part, variant) for variant in INTERLCM_VARIANTS for part in ENCODERS),
+    *(encoder(part, variant) for variant in PUBLISHED_VARIANTS for part in ENCODERS),
     face(
         "detection_Resnet50_Final.pth",
         "v0.1.0",
@@ -127,6 +137,15 @@ PUBLISHED = (
         "assessment_hyperIQA.pth",
         "v0.2.0",
         "ff9277bcc68ecc10e77d88b6d0a32825ec3c85562095542734ec6212eaaf6d81",
+    ),
+    Published(
+        path=f"face/{YUNET_FILE}",
+        page=f"{HUB}/{YUNET_REPO}",
+        licence="MIT",
+        repo=YUNET_REPO,
+        revision=YUNET_REVISION,
+        file=YUNET_FILE,
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     ),
     background(
         "RealESRGAN_x2plus.pth",
@@ -172,6 +191,6 @@ PUBLISHED = (
         page=f"{IQA_PYTORCH}/tag/v0.1-weights",
         licence="Apache-2.0",
         url=f"{IQA_PYTORCH}/download/v0.1-weights/musiq_koniq_ckpt-e95806b9.pth",
+        sha256="e95806b9eae5f3814c410f574ba8e552362bd5bc63d758ed5b97860f5d6185aa",
     ),
 )
-NOT_PUBLISHED = tuple(variant for variant in PUBLISHED_VARIANTS if variant not in INTERLCM_VARIANTS)

@@ -1,23 +1,19 @@
 """Download of published weights into a weights folder at any fsspec URI, part by part.
 
 A part is downloaded, checked and, where need be, converted beside the folder; then it appears in the folder
-whole, and is listed. A pull that was cut short therefore goes on where it stopped.
+whole, and is listed. A pull that was cut short goes on where it stopped, in the middle of a file, too.
 """
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from fsspec.implementations.local import LocalFileSystem
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import HTTPError as HubError
 
 from interlcm.convert import convert
 from interlcm.weights_index import (
@@ -34,10 +30,8 @@ from interlcm.weights_index import (
 from pipeline import storage
 from pipeline.storage import client as storage_client
 from pipeline.storage.errors import storage_errors
-from pipeline.weights.published import METRICS, NOT_PUBLISHED, PUBLISHED, Published, encoder
-
-TIMEOUT = 60  # seconds without a byte
-BLOCK = 1 << 20
+from pipeline.weights.download import by_hand, download, hub_sha256, place_for
+from pipeline.weights.published import METRICS, PUBLISHED, Published
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ def pull(
             report(f"{part.path}: there already")
             continue
         with staging(weights) as stage:
-            staged = adopt(weights, part) or fetch(part, Path(stage))
+            staged = adopt(weights, part) or fetch(part, weights, Path(stage))
             refuse_other_weights(weights, index, part, staged)
             publish(weights, Path(stage), staged)
         index = merge_index(index, staged.entries, staged.variants)
@@ -89,18 +83,8 @@ def choose(published: Sequence[Published], variants: Sequence[str]) -> list[Publ
     known = sorted({part.variant for part in published if part.variant})
     for variant in variants:
         if variant not in known:
-            unnamed = variant in NOT_PUBLISHED
-            remedy = by_hand(encoder("visual_encoder", variant)) if unnamed else f"choose {', '.join(known)}"
-            raise WeightsError(f"no download address of variant {variant!r} is known; {remedy}")
+            raise WeightsError(f"no variant {variant!r} is published; choose {', '.join(known)}")
     return [part for part in published if part.variant is None or part.variant in variants]
-
-
-def by_hand(part: Published) -> str:
-    """What a person can do who cannot, or may not, download from here."""
-    if part.part is None:
-        return f"put {part.name} from {part.page} at {part.path} of the folder, and pull again"
-    options = f"--part {part.part}" + (f" --variant {part.variant}" if part.variant else "")
-    return f"get {part.name} from {part.page}, then `interlcm weights convert {part.name} FOLDER {options}`"
 
 
 def read_remote_index(weights: str) -> dict[str, Any]:
@@ -132,71 +116,29 @@ def adopt(weights: str, part: Published) -> Staged | None:
     return Staged([entry], {}, part.sha256 is not None)
 
 
-def fetch(part: Published, stage: Path) -> Staged:
+def fetch(part: Published, weights: str, stage: Path) -> Staged:
     """Download one part into `stage`, which becomes a weights folder with nothing else in it."""
     expected = part.sha256 or hub_sha256(part)
-    scratch = stage / "download"
-    file = download_from_hub(part, scratch) if part.repo else download(part, scratch / part.name)
-    sha256 = file_sha256(file)
-    if expected not in (None, sha256):
-        found = f"{part.origin} has sha256 {sha256}, expected {expected}"
-        raise WeightsError(f"{found}: not used; pull again later, or {by_hand(part)}")
-    about = {"licence": part.licence, "origin": part.origin}
+    with place_for(part, weights) as folder:
+        file, origin = download(part, folder)
+        sha256 = file_sha256(file)
+        if expected not in (None, sha256):
+            found = f"{origin} has sha256 {sha256}, expected {expected}"
+            raise WeightsError(f"{found}: not used; pull again later, or {by_hand(part)}")
+        return staged_from(file, part, stage, {"licence": part.licence, "origin": origin}, sha256, expected is not None)
+
+
+def staged_from(file: Path, part: Published, stage: Path, about: dict[str, str], sha256: str, checked: bool) -> Staged:
+    """The downloaded file as a part of the weights folder `stage`: as it is, or converted."""
     if part.part is not None:
         convert(file, stage, part.part, part.variant)
         index = read_index(stage)
         about["origin"] += f", sha256 {sha256}, converted"
         entries = [{**entry, **about} for entry in index["parts"]]
-        return Staged(entries, index["variants"], expected is not None)
+        return Staged(entries, index["variants"], checked)
     (stage / part.path).parent.mkdir(parents=True)
-    os.replace(file, stage / part.path)
-    entry = describe(stage / part.path, part.path, **about, variant=part.variant)
-    return Staged([entry], {}, expected is not None)
-
-
-def download(part: Published, file: Path) -> Path:
-    """GET `part.url` into `file`; WeightsError when it cannot be reached, refuses, or stops too early."""
-    file.parent.mkdir(parents=True)
-    try:
-        request = Request(part.url, headers={"User-Agent": "interlcm"})
-        with urlopen(request, timeout=TIMEOUT) as response, file.open("wb") as out:
-            while block := response.read(BLOCK):
-                out.write(block)
-            expected = int(response.headers.get("Content-Length") or file.stat().st_size)
-    except HTTPError as error:
-        raise WeightsError(f"{part.url} answers {error.code} {error.reason}; {by_hand(part)}") from error
-    except (OSError, HTTPException) as error:
-        raise unreachable(part, error) from error
-    if file.stat().st_size != expected:
-        raise WeightsError(f"{part.url} stopped after {file.stat().st_size} of {expected} bytes; pull again")
-    return file
-
-
-def hub_sha256(part: Published) -> str | None:
-    """The sha256 that the hub states for a large file of a commit; for a small one it states none."""
-    if not part.repo:
-        return None
-    try:
-        metadata = get_hf_file_metadata(hf_hub_url(part.repo, part.file, revision=part.revision))
-    except (OSError, HubError) as error:
-        raise unreachable(part, error) from error
-    # The entity tag of a small file is git's SHA-1, 40 digits.
-    return metadata.etag if metadata.etag and len(metadata.etag) == 64 else None
-
-
-def download_from_hub(part: Published, folder: Path) -> Path:
-    """A file of a hub repository, by the hub's own client, with its mirrors and tokens."""
-    try:
-        return Path(hf_hub_download(part.repo, part.file, revision=part.revision, local_dir=folder))
-    except (OSError, HubError) as error:
-        raise unreachable(part, error) from error
-
-
-def unreachable(part: Published, error: Exception) -> WeightsError:
-    cause = getattr(error, "reason", None) or error.__cause__ or error
-    reason = " ".join(str(cause).split())[:200]
-    remedy = f"connect to the network, or {by_hand(part)}"
-    return WeightsError(f"{part.origin} cannot be downloaded ({reason}); {remedy}")
+    shutil.move(file, stage / part.path)
+    return Staged([describe(stage / part.path, part.path, **about, variant=part.variant)], {}, checked)
 
 
 def refuse_other_weights(weights: str, index: dict[str, Any], part: Published, staged: Staged) -> None:

@@ -56,15 +56,16 @@ def test_the_defaults_are_the_papers() -> None:
     paper = Recipe()
     assert (paper.learning_rate, paper.final_learning_rate, paper.betas) == (5e-5, 2e-5, (0.9, 0.99))
     assert (paper.pixel_weight, paper.perceptual_weight, paper.adversarial_weight) == (1, 1, 0.1)
-    assert (paper.iterations, paper.adversarial_from, paper.ema) == (15_000, 10_001, 0.997)
+    assert (paper.iterations, paper.adversarial_from, paper.ema) == (15_001, 10_001, 0.997)
     assert (paper.discriminator_layers, paper.discriminator_filters) == (4, 64)
 
 
 def test_learning_rate_falls_along_a_cosine() -> None:
     paper = Recipe()
     assert paper.learning_rate_at(1) == 5e-5
-    assert paper.learning_rate_at(7500) == pytest.approx(3.5e-5, rel=1e-3)
-    assert paper.learning_rate_at(15_000) == pytest.approx(2e-5)
+    assert paper.learning_rate_at(15_001) == pytest.approx(4.93e-5, rel=1e-3)  # where the paper's training ends
+    assert paper.learning_rate_at(75_001) == pytest.approx(3.5e-5)
+    assert paper.learning_rate_at(150_001) == paper.learning_rate_at(200_000) == pytest.approx(2e-5)
 
 
 @pytest.mark.parametrize("checkpointed", [True, False])

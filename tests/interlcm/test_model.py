@@ -8,12 +8,47 @@ import torch
 
 from interlcm import InterLCM
 from interlcm.color_fix import is_grey
+from interlcm.degradation import lq_for
 from tests.support import tiny
 
 
 @pytest.fixture(scope="module")
 def model() -> InterLCM:
     return tiny.model()
+
+
+class Perfect(InterLCM):
+    """An identity network on sharp faces: whatever it is given, the result is the sharp face itself."""
+
+    hq: torch.Tensor
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        return self.hq
+
+
+def perfect(hq: torch.Tensor, task: str) -> Perfect:
+    model = Perfect(**tiny.components(), image_size=tiny.IMAGE_SIZE, task=task).eval()
+    model.hq = hq
+    return model
+
+
+@pytest.mark.parametrize("faces", [tiny.faces(1), tiny.faces(1).mean(1, keepdim=True).expand(-1, 3, -1, -1)])
+@pytest.mark.parametrize("task", ["inpaint", "colorize"])
+def test_defaults_of_a_task_leave_a_perfect_result_as_it_is(task: str, faces: torch.Tensor) -> None:
+    """White strokes do not come back as haze, and colour does not go again: of a grey face, too."""
+    lq = lq_for(task, faces[0], (), torch.Generator().manual_seed(0))[None]
+    assert task == "inpaint" or is_grey(lq).all()
+    model = perfect(faces, task)
+    assert torch.equal(model.restore(lq), faces)
+    if task == "inpaint":
+        assert (model.restore(lq, color_fix="wavelet") - faces).mean() > 0.1  # of a range of 2
+
+
+def test_restore_takes_its_colours_from_the_input() -> None:
+    lq, hq = tiny.faces(1), tiny.faces(1, seed=1)
+    model = perfect(hq, "restore")
+    assert torch.equal(model.restore(lq), model.restore(lq, color_fix="wavelet"))
+    assert not torch.equal(model.restore(lq), hq)
 
 
 def grey_faces(count: int) -> torch.Tensor:

@@ -143,6 +143,17 @@ def test_steps_that_a_variant_is_not_made_for(source: str, tmp_path: Path, inter
     assert "visual_encoder/1step.safetensors is missing" in interlcm.line()
 
 
+def test_a_whole_photo_is_colorized_where_the_faces_are_asked_for(
+    source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm
+) -> None:
+    start = ["restore", source, "--output", str(tmp_path / "out"), "--weights", tiny_weights, "--task", "colorize"]
+    assert interlcm(*start) == 2
+    assert "--faces-only" in interlcm.err and "--aligned" in interlcm.err
+    for flag in ("--faces-only", "--aligned"):
+        assert interlcm(*start, flag) == 1  # further on
+        assert interlcm.line().startswith(f"--task colorize: {tiny_weights} is made for restore")
+
+
 def test_no_such_bucket(s3: CephGateway, tmp_path: Path, source: str, tiny_weights: str, interlcm: Interlcm) -> None:
     weights = ["--weights", tiny_weights]
     assert interlcm("restore", "s3://no-such-bucket-1/a.tar", "--output", str(tmp_path / "out"), *weights) == 1

@@ -1,7 +1,8 @@
-"""A web server on this machine that serves files as a release page and as the Hugging Face hub do."""
+"""A web server on this machine that serves files, or what is left of them, as a release page and the hub do."""
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.sent: Counter[str] = Counter()  # bytes of each path
         self.cut_short: set[str] = set()  # answers with half of what it announces
         self.stated_sha256: dict[str, str] = {}  # what the hub states, where it is not the file's own
 
@@ -40,16 +42,33 @@ class Handler(BaseHTTPRequestHandler):
         if body is None:
             self.send_error(404)
             return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
         sha256 = self.server.stated_sha256.get(self.path, hashlib.sha256(body).hexdigest())
         # As the hub does: a large file has its sha256, a small one git's SHA-1.
         large = not self.path.endswith(".json")
-        self.send_header("ETag", f'"{sha256 if large else hashlib.sha1(body).hexdigest()}"')
+        tag = f'"{sha256 if large else hashlib.sha1(body).hexdigest()}"'
+        start, whole = self.start_of_range(tag), len(body)
+        if start and start >= whole:
+            self.send_error(416)
+            return
+        body = body[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", tag)
         self.send_header("X-Repo-Commit", REVISION)
         self.end_headers()
         if with_body:
-            self.wfile.write(body[: len(body) // 2] if self.path in self.server.cut_short else body)
+            body = body[: len(body) // 2] if self.path in self.server.cut_short else body
+            self.server.sent[self.path] += len(body)
+            self.wfile.write(body)
+
+    def start_of_range(self, tag: str) -> int:
+        """Where the answer begins: 0 without a range, and for a range of another version."""
+        asked = self.headers.get("Range")
+        if asked is None or self.headers.get("If-Range", tag) != tag:
+            return 0
+        return int(asked.removeprefix("bytes=").partition("-")[0])
 
     def log_message(self, *args: Any) -> None:
         """Nothing: the test looks at `requests`."""

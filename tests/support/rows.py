@@ -74,7 +74,7 @@ def pending_rows(output: str, where: str | None = None) -> pa.Table:
 
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
     """A manifest part as the first version wrote it: without a version."""
-    later = ("page", "pages", "monochrome", "mask", "warnings", "attempt")
+    later = ("page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation")
     schema = pa.schema([column for column in MANIFEST_SCHEMA if column.name not in later])
     file = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")

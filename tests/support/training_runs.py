@@ -28,6 +28,7 @@ PRESET: dict[str, Any] = {
         "micro_batch": 1,
         "learning_rate": 1e-3,
         "final_learning_rate": 1e-4,
+        "learning_rate_period": 100,
         "ema": 0.5,
         "perceptual_weight": 0,
         "adversarial_from": 4,

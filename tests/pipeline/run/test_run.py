@@ -20,6 +20,7 @@ from jobs import restore
 from pipeline import storage
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
+from pipeline.faces.detectors import load_detector
 from pipeline.manifest import compaction, query
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
@@ -199,7 +200,7 @@ def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str)
 
 def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
     attempts = done.attempts()
-    assert [attempt["settings"]["detector"] for attempt in attempts] == ["haar"]  # what "auto" came to
+    assert [attempt["settings"]["detector"] for attempt in attempts] == [load_detector("auto", None).name]
     assert attempts[0]["resources"]["max_actors"] == 2
     digests = done.rows("SELECT DISTINCT settings_digest, weights_digest FROM photos")
     assert digests == [{key: attempts[0][key] for key in ("settings_digest", "weights_digest")}]

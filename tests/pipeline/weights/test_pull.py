@@ -196,10 +196,64 @@ def test_no_such_host_is_one_line(weights: Path) -> None:
     )
 
 
-def test_download_cut_short_leaves_nothing(weights: Path, published: list[Published], server: FileServer) -> None:
+def unfinished(weights: Path) -> list[bytes]:
+    return [file.read_bytes() for file in weights.glob(".downloads/*/*.part")]
+
+
+def test_download_cut_short_goes_on_in_the_next_pull(
+    weights: Path, published: list[Published], server: FileServer
+) -> None:
     server.cut_short.add("/detector.pth")
-    assert "stopped after 5 of 10 bytes" in fails(weights, [replace(published[-1], sha256=None)])
-    assert files(weights.parent) == set()
+    assert "stopped after 5 of 10 bytes; pull again" in fails(weights, published[-1:])
+    assert unfinished(weights) == [b"a det"] and not (weights / "face").exists()
+    assert "stopped after 7 of 10 bytes" in fails(weights, published[-1:])
+    assert unfinished(weights) == [b"a detec"]
+    server.cut_short.clear()
+    assert get(weights, published[-1:]) == ["face/detector.pth: sha256 as published"]
+    assert server.sent["/detector.pth"] == 10
+    assert not (weights / ".downloads").exists()
+
+
+def test_a_file_that_has_changed_begins_anew(weights: Path, published: list[Published], server: FileServer) -> None:
+    server.cut_short.add("/detector.pth")
+    fails(weights, published[-1:])
+    server.cut_short.clear()
+    server.files["/detector.pth"] = b"the second version"
+    get(weights, [replace(published[-1], sha256=None)])
+    assert (weights / "face/detector.pth").read_bytes() == b"the second version"
+
+
+def test_a_download_that_was_complete_and_not_yet_used_is_fetched_again(
+    weights: Path, published: list[Published], server: FileServer
+) -> None:
+    server.cut_short.add("/detector.pth")
+    fails(weights, published[-1:])
+    server.cut_short.clear()
+    (part,) = weights.glob(".downloads/*/*.part")
+    part.write_bytes(b"a detector")
+    assert get(weights, published[-1:]) == ["face/detector.pth: sha256 as published"]
+
+
+def test_a_file_of_the_hub_goes_on_too(weights: Path, published: list[Published], server: FileServer) -> None:
+    (part,) = (one for one in published if one.path == UNET)
+    place = f"/{REPO}/resolve/{REVISION}/{UNET}"
+    server.cut_short.add(place)
+    assert "pull again to go on from there" in fails(weights, [part])
+    server.cut_short.clear()
+    get(weights, [part])
+    assert (weights / UNET).read_bytes() == server.files[place]
+    assert server.sent[place] == len(server.files[place])
+    assert not (weights / ".downloads").exists()
+
+
+def test_names_without_the_variant_are_tried_where_the_first_are_not_there(
+    weights: Path, published: list[Published], server: FileServer
+) -> None:
+    part = replace(published[-1], url=f"{server.url}/detector_3step.pth", other_url=f"{server.url}/detector.pth")
+    get(weights, [part])
+    assert read_index(weights)["parts"][0]["origin"] == f"{server.url}/detector.pth"
+    (other,) = (one for one in PUBLISHED if one.path == "spatial_encoder/3step.safetensors")
+    assert [url.rsplit("/", 1)[1] for url in other.urls] == ["spatial_encoder_3step.pth", "spatial_encoder.pth"]
 
 
 @pytest.mark.parametrize("at", [0, -1])
@@ -234,10 +288,8 @@ def test_other_weights_are_not_mixed_in(server: FileServer, model: dict[str, Any
     assert files(folder) == before and verify(folder) == []
 
 
-def test_unknown_variants_name_the_remedy(weights: Path) -> None:
-    assert "choose 1step, 3step, colorization_1step" in fails(weights, list(PUBLISHED), ("2step",))
-    message = fails(weights, list(PUBLISHED), ("inpainting_1step",))
-    assert "visual_encoder_inpainting_1step.pth from https://github.com/sen-mao/InterLCM" in message
+def test_unknown_variants_name_the_published(weights: Path) -> None:
+    assert "choose 1step, 3step, colorization_1step, inpainting_1step" in fails(weights, list(PUBLISHED), ("2step",))
 
 
 def test_published_table_fills_the_folder() -> None:

