@@ -16,4 +16,12 @@ class TrainingError(InterLCMError):
 def one_line(error: BaseException | str) -> str:
     """The text of an error without line breaks; for an OSError, only what went wrong; never empty."""
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return text or type(error).__name__
+    return printable(text) or type(error).__name__
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Text for a terminal, a log or a table, spelled so that no name in it can move a cursor or change a colour.
+
+    kept: control characters that stay, such as the ends of lines.
+    """
+    return "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)

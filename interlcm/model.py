@@ -87,8 +87,12 @@ class InterLCM(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, variant: str = "3step") -> InterLCM:
-        """Load one variant from a local weights folder; WeightsError names what is missing, damaged or unexpected."""
-        parts, index = weights.load_components(Path(folder), variant), weights.read_index(Path(folder))
+        """Load one variant from a local weights folder; WeightsError names what is missing, damaged or unexpected.
+
+        folder: "demo" stands for the weights that come with the package.
+        """
+        folder = weights.DEMO_WEIGHTS if folder == weights.DEMO else Path(folder)
+        parts, index = weights.load_components(folder, variant), weights.read_index(folder)
         return cls(**parts, image_size=index["image_size"], task=index["variants"][variant]["task"]).eval()
 
     def save_pretrained(self, folder: str | Path, variant: str = "3step", **about: Any) -> None:

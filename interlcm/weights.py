@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights_index import (
+    DEMO,
     DEMO_WEIGHTS,
     ENCODERS,
     INDEX,
@@ -39,6 +40,7 @@ from interlcm.weights_index import (
 )
 
 __all__ = [
+    "DEMO",
     "DEMO_WEIGHTS",
     "WeightsError",
     "digest",

@@ -18,6 +18,7 @@ from typing import Any
 from interlcm.errors import InterLCMError
 
 # The small weights that ship with the package, in the same layout as any other weights folder.
+DEMO = "demo"  # stands for the weights that come with the package, wherever a weights folder is named
 DEMO_WEIGHTS = Path(__file__).parent / "demo_weights"
 INDEX = "model_index.json"
 FORMAT = 1

@@ -117,7 +117,6 @@ def run(
     from jobs.plan import in_words_of, plan
     from jobs.progress import show
     from pipeline.cluster import connect as cluster
-    from pipeline.config.settings import Settings
     from pipeline.evaluation import networks
     from pipeline.evaluation.evaluate import Evaluation
     from pipeline.evaluation.pairs import pair_up
@@ -127,7 +126,7 @@ def run(
 
     # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
-    metrics_folder = weights_folder(Settings(weights=metric_weights))
+    metrics_folder = weights_folder(metric_weights)
     networks.check(metrics_folder)
     degraded, sharp = (
         index_build.listed(named, output or "", settings.limits) if named else None for named in (lq, hq)
@@ -179,7 +178,7 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
 
 def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
     """Print the number of pairs, and the names of files without a partner."""
-    from pipeline.archives.names import printable
+    from interlcm.errors import printable
 
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
     print(f"{'pairs' if hq and lq else 'pictures'}: {pairs.pairs.num_rows}")

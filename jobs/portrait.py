@@ -41,10 +41,9 @@ STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
     """Print the table of all noise levels; the grid shows the first."""
     from interlcm import InterLCM
-    from pipeline.config.settings import Settings
     from pipeline.weights.local import weights_folder
 
-    model = InterLCM.from_pretrained(weights_folder(Settings(weights=weights)))
+    model = InterLCM.from_pretrained(weights_folder(weights))
     print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 grainless cast")
     for low, high in STRENGTHS:
         r = measure(model, (low, high), steps, color_fix, grid if low != high else None)

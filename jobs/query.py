@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import sys
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from interlcm.errors import printable
 from jobs.options import Run
 
 if TYPE_CHECKING:
@@ -80,7 +82,10 @@ def query(
     describe: Annotated[
         bool, typer.Option("--describe", help="Describe every column: type, unit and meaning.")
     ] = False,
-    format: Annotated[Format, typer.Option(help="Output format of the rows.")] = Format.table,
+    format: Annotated[
+        Format | None,
+        typer.Option(help="Output format of the rows. Default: that of the suffix of --to, else a table."),
+    ] = None,
     to: Annotated[str, typer.Option(metavar="FILE", help="Write to this path or URI instead of the screen.")] = "",
 ) -> None:
     """Query a run, in SQL or with a built-in query.
@@ -93,9 +98,11 @@ def query(
     Examples:
       interlcm query restored --worst 20
       interlcm query restored "SELECT status, count(*) FROM photos GROUP BY status"
-      interlcm query restored --failures --format csv --to failed.csv
+      interlcm query restored --failures --to failed.csv
       interlcm query restored "SELECT member, face_index, psnr FROM faces WHERE needs_review" --format json
     """
+    suffix = to.rpartition(".")[2].lower()
+    format = format or (Format(suffix) if suffix in list(Format) else Format.table)
     if format is Format.parquet and not to:
         raise typer.BadParameter("parquet is not for the screen; name a file with --to", param_hint="--format")
     ready = {"--worst": worst is not None, "--failures": failures, "--warnings": warnings}
@@ -130,7 +137,7 @@ def as_table(rows: "pa.Table") -> bytes:
     columns = shutil.get_terminal_size(fallback=(160, 0)).columns
     with contextlib.redirect_stdout(text):
         duckdb.from_arrow(rows).show(max_width=columns, max_rows=max(rows.num_rows, 1))
-    return text.getvalue().rstrip("\n").encode() + b"\n"
+    return printable(text.getvalue().rstrip("\n"), kept="\n").encode() + b"\n"
 
 
 def as_csv(rows: "pa.Table") -> bytes:
@@ -146,7 +153,7 @@ def as_csv(rows: "pa.Table") -> bytes:
 def as_json(rows: "pa.Table") -> bytes:
     """One array with an object per row and line. Times are ISO 8601; infinities and NaN, which JSON lacks, are null."""
     lines = ",\n ".join(json.dumps(_finite(row), default=_text, ensure_ascii=False) for row in rows.to_pylist())
-    return f"[{lines}]\n".encode()
+    return f"[{CONTROL.sub(_escaped, lines)}]\n".encode()
 
 
 def as_parquet(rows: "pa.Table") -> bytes:
@@ -157,13 +164,22 @@ def as_parquet(rows: "pa.Table") -> bytes:
     return file.getvalue()
 
 
+CONTROL = re.compile("[\x7f-\x9f]")  # those that JSON lets stand in a text
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WRITERS = {Format.table: as_table, Format.csv: as_csv, Format.json: as_json, Format.parquet: as_parquet}
 
 
 def _cell(value: Any) -> Any:
+    """A cell of a CSV. Text that a spreadsheet would run as a formula begins with an apostrophe, as OWASP advises."""
+    if isinstance(value, str):
+        return printable(f"'{value}" if value.startswith(FORMULA) else value, kept="\n\t")
     if isinstance(value, dict | list):
         return json.dumps(_finite(value), default=_text, ensure_ascii=False)
     return _text(value) if hasattr(value, "isoformat") else value
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _finite(value: Any) -> Any:

@@ -34,7 +34,7 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
 
 def check(name: str, value: Any) -> None:
     """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
-    from pipeline.config.settings import DEMO
+    from interlcm.weights_index import DEMO
     from pipeline.storage.errors import check_no_secret
 
     if isinstance(value, Path) and not value.is_absolute():

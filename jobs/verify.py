@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interlcm.errors import printable
 from jobs.options import Run
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def show(steps: "Iterator[Verified]") -> "Verified":
     good = found.total - len(found.problems)
     print(f"restored files: {found.total} in the manifest, {good} unchanged, {counts}")
     for problem in found.problems:
-        print(f"{problem.kind}: {problem.words or problem.listed.uri}")
+        print(printable(f"{problem.kind}: {problem.words or problem.listed.uri}"))
     for uri in found.unlisted:
-        print(f"note: not in the manifest: {uri}")
+        print(printable(f"note: not in the manifest: {uri}"))
     return found
 
 

@@ -96,9 +96,9 @@ def verify(weights: Weights) -> None:
       interlcm weights verify s3://archive/weights
     """
     from interlcm.weights_index import digest, read_index, verify
-    from pipeline.storage.cache import local_folder
+    from pipeline.weights.local import weights_folder
 
-    folder = local_folder(weights)
+    folder = weights_folder(weights)
     if problems := verify(folder):
         print(*problems, sep="\n", file=sys.stderr)
         raise typer.Exit(1)

@@ -27,12 +27,11 @@ def detect(weights: Weights = "demo", to: To = "") -> None:
     """
     from pipeline.benchmark.detect import cases, measure
     from pipeline.config.limits import DEFAULTS
-    from pipeline.config.settings import Settings
     from pipeline.faces.detectors import DETECTORS, load_detector
     from pipeline.faces.face import DetectorError
     from pipeline.weights.local import weights_folder
 
-    folder = weights_folder(Settings(weights=weights)) / "face"
+    folder = weights_folder(weights) / "face"
     rows = []
     for name in DETECTORS[1:]:
         try:

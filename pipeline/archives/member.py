@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interlcm.errors import InterLCMError
-from pipeline.archives.names import normal_path, printable
+from interlcm.errors import InterLCMError, printable
+from pipeline.archives.names import normal_path
 from pipeline.config.limits import RATIO_COUNTS_FROM, Limits
 
 

@@ -34,11 +34,6 @@ def unescape_name(path: str) -> str:
     return _QUOTED.sub(original, path)
 
 
-def printable(text: str) -> str:
-    """Text with names from archives, safe for a terminal: characters that move its cursor become escapes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def normal_path(path: str) -> str:
     """Where a path leads: the same for "a.jpg", "./a.jpg" and ".//a.jpg", which tar keeps as typed."""
     return "/".join(part for part in path.split("/") if part not in ("", "."))

@@ -5,9 +5,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from interlcm.weights_index import DEMO
 from pipeline.config.limits import Limits
-
-DEMO = "demo"  # the name of the weights that come with the package; their path differs from node to node
 
 
 @dataclass(frozen=True)

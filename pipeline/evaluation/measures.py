@@ -22,7 +22,7 @@ from pipeline.photos.monochrome import keep_tone
 from pipeline.stages import row
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row
-from pipeline.storage.cache import local_folder
+from pipeline.weights.local import weights_folder
 
 
 class MeasureFaces:
@@ -42,11 +42,11 @@ class MeasureFaces:
 
     @cached_property
     def judge(self) -> FaceNetworks:
-        return FaceNetworks(local_folder(self.metric_weights) / "face", self.restorer.device)
+        return FaceNetworks(weights_folder(self.metric_weights) / "face", self.restorer.device)
 
     @cached_property
     def networks(self) -> Networks:
-        return Networks(local_folder(self.metric_weights), self.restorer.device)
+        return Networks(weights_folder(self.metric_weights), self.restorer.device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from interlcm.errors import printable
 from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
-from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path, printable
+from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
 from pipeline.index.files import index_files, parquet_files

@@ -128,7 +128,7 @@ def here(
 
 
 def crop_size(job: Job) -> int:
-    return int(weights_index.read_index(weights_folder(job.settings))["image_size"])
+    return int(weights_index.read_index(weights_folder(job.settings.weights))["image_size"])
 
 
 def remove_leftovers(output: str) -> None:

@@ -28,7 +28,7 @@ def prepare(output: str, settings: Settings, signing: Signing | None = None) -> 
 
     Raises RunError, StorageError, WeightsError or DetectorError.
     """
-    folder = weights_folder(settings)
+    folder = weights_folder(settings.weights)
     settings = settled(settings, folder, signing is not None)
     problems = weights_index.verify(folder, settings.variant)
     if problems:

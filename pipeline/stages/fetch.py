@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from interlcm.errors import printable
 from pipeline.archives.member import ArchiveError
-from pipeline.archives.names import printable
 from pipeline.archives.reader import check_source, check_unchanged, read_rows, source_trouble
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job

@@ -15,12 +15,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from interlcm import weights_index
 from interlcm.errors import TrainingError
 from interlcm.perceptual import HEADS, TRUNK
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import DEMO, WeightsError
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.limits import DEFAULTS
 from pipeline.config.secrets import Environment
-from pipeline.config.settings import DEMO, Settings
 from pipeline.index import build as index_build
 from pipeline.index.sources import expand
 from pipeline.storage import client as storage_client
@@ -79,7 +78,7 @@ def exists(output: str) -> bool:
 
 def check_weights(weights: str, settings: TrainingSettings) -> None:
     """Raise WeightsError if the weights folder is damaged or lacks what the training needs."""
-    folder = weights_folder(Settings(weights=weights))
+    folder = weights_folder(weights)
     variant = settings.variant if settings.start == "variant" else None
     problems = weights_index.verify(folder, variant)
     wanted = (TRUNK, HEADS) if settings.recipe.perceptual_weight else ()
@@ -94,7 +93,7 @@ def check_weights(weights: str, settings: TrainingSettings) -> None:
 
 def digest(weights: str) -> str:
     """sha256 of a weights folder's model_index.json, which lists the sha256 of its files."""
-    return weights_index.file_sha256(weights_folder(Settings(weights=weights)) / weights_index.INDEX)
+    return weights_index.file_sha256(weights_folder(weights) / weights_index.INDEX)
 
 
 def train(job: TrainingJob, workers: int, gpus: bool) -> Iterator[dict[str, Any]]:

@@ -21,10 +21,9 @@ from interlcm.metrics import psnr
 from interlcm.model import InterLCM
 from interlcm.perceptual import Perceptual
 from interlcm.pixels import to_pixels, to_tensor
-from interlcm.weights_index import INDEX
+from interlcm.weights_index import DEMO, INDEX
 from pipeline import storage
 from pipeline.config.secrets import Environment
-from pipeline.config.settings import DEMO, Settings
 from pipeline.storage.cache import local_folder
 from pipeline.training import files as training_files
 from pipeline.training.data import CropReader, batches
@@ -84,7 +83,7 @@ def work(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Modu
 
 def _train(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Module], nn.Module]) -> None:
     settings, recipe = job.settings, job.settings.recipe
-    folder = weights_folder(Settings(weights=job.weights))
+    folder = weights_folder(job.weights)
     model = begin(job, folder).to(place.device)
     perceptual = Perceptual.load(folder) if recipe.perceptual_weight else None
     training = EncoderTraining(model, recipe, perceptual, wrap, settings.seed)

@@ -4,13 +4,12 @@ from pathlib import Path
 
 from interlcm import weights_index
 from pipeline.config.job import Job
-from pipeline.config.settings import DEMO, Settings
 from pipeline.storage.cache import local_folder
 
 
 def checked_weights(job: Job) -> Path:
     """The weights folder on this machine; WeightsError when it is not the one that the run was started with."""
-    folder = weights_folder(job.settings)
+    folder = weights_folder(job.settings.weights)
     found = weights_index.digest(folder, job.settings.variant)
     if found != job.weights_digest:
         name, wanted = job.settings.weights, job.weights_digest
@@ -20,6 +19,6 @@ def checked_weights(job: Job) -> Path:
     return folder
 
 
-def weights_folder(settings: Settings) -> Path:
-    """The weights on this machine; a remote folder is copied here once."""
-    return weights_index.DEMO_WEIGHTS if settings.weights == DEMO else local_folder(settings.weights)
+def weights_folder(weights: str) -> Path:
+    """The weights folder of this name, path or URI on this machine; a remote folder is copied here once."""
+    return weights_index.DEMO_WEIGHTS if weights == weights_index.DEMO else local_folder(weights)

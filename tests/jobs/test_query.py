@@ -92,6 +92,34 @@ def answer(output: str, capsysbinary: pytest.CaptureFixture[bytes], *question: s
     return found
 
 
+NAMES = {
+    "=HYPERLINK(0)": "'=HYPERLINK(0)",
+    "@a": "'@a",
+    "-a": "'-a",
+    "a-b.jpg": "a-b.jpg",
+    "a\x1b[2Jb": r"a\x1b[2Jb",
+    "a\x9b2Jb": r"a\x9b2Jb",
+}
+
+
+def test_names_run_no_formula_and_move_no_cursor(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    output = str(tmp_path / "out")
+    write_index(output, [index_row(name) for name in NAMES])
+    write_part([result_row(name) for name in NAMES], output, "1")
+    sql = "SELECT member FROM photos"
+    table = str(tmp_path / "names.CSV")
+    assert interlcm("query", output, sql, "--to", table) == 0  # the suffix says which format
+    with open(table, newline="") as file:
+        assert {row["member"] for row in csv.DictReader(file)} == set(NAMES.values())
+    capsysbinary.readouterr()
+    for format in ("table", "csv", "json"):
+        assert interlcm("query", output, sql, "--format", format) == 0
+        shown = capsysbinary.readouterr().out.decode()
+        assert not [char for char in shown if not char.isprintable() and char not in "\r\n"]
+        if format == "json":
+            assert {row["member"] for row in json.loads(shown)} == set(NAMES)
+
+
 def test_the_worst_faces(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """By identity where it was measured, then by PSNR."""
     found = answer(reviewed, capsysbinary, "--worst", "3")
