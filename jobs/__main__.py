@@ -1,8 +1,9 @@
 """The `interlcm` command: puts the commands together and turns the errors that a user can cause into one line."""
 
 import os
+import re
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,9 +25,28 @@ app = typer.Typer(
     help="Restore the faces in archives of old photos: index, restore, then ask what became of every photo.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    context_settings={"max_content_width": 120},
+    context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+def say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"interlcm {version('interlcm')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Restore the faces in archives of old photos: index, restore, then ask what became of every photo."""
+
+
 for command in (demo, index, restore, status, query, report, verify, train, evaluate):
     app.command()(command)
 app.add_typer(weights.app, name="weights")
@@ -82,7 +102,15 @@ def _wrong_usage(error: typer.TyperException) -> int:
         return error.exit_code
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "interlcm"
-    return _say(f"{message} (see {command} --help)", error.exit_code)
+    return _say(f"{_plain(message)} (see {command} --help)", error.exit_code)
+
+
+def _plain(message: str) -> str:
+    """The words of the command line's library without those of its validator, and with an example where one helps."""
+    message = message.removesuffix(".").replace("Value error, ", "")
+    if message == "Missing option '--output'":
+        return "--output is missing: name the folder or URI to write to, such as --output restored"
+    return re.sub(r"^Invalid value for '(--[\w-]+)': ", r"\1: ", message)
 
 
 def _say(message: str, code: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,26 @@ def test_a_wrong_option_value(options: list[str], words: str, source: str, tmp_p
 def test_wrong_words(arguments: list[str], interlcm: Interlcm) -> None:
     assert interlcm(*arguments) == 2
     assert "--help" in interlcm.line()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--format", "jpg"], "--format: 'jpg' is not one of 'source', 'jpeg', 'png', 'tiff', 'webp', 'avif' (see "),
+        (["--quality", "500"], "--quality: Input should be less than or equal to 100 (see "),
+        ([], "--output is missing: name the folder or URI to write to, such as --output restored (see "),
+    ],
+)
+def test_a_wrong_option_is_told_in_the_words_of_its_user(options: list[str], line: str, interlcm: Interlcm) -> None:
+    assert interlcm("restore", "a.tar", *options, *(["--output", "out"] if options else [])) == 2
+    assert interlcm.line().startswith(line)
+
+
+def test_version_and_short_help(interlcm: Interlcm) -> None:
+    assert interlcm("--version") == 0
+    assert interlcm.out == f"interlcm {version('interlcm')}\n"
+    assert interlcm("restore", "-h") == 0
+    assert "Usage: interlcm restore" in interlcm.out
 
 
 def test_no_words_at_all(interlcm: Interlcm) -> None:
