@@ -99,6 +99,8 @@ def next_step(output: str, pace: "Status") -> list[str]:
     if pace.counts.pending:
         if pace.remaining is not None:
             return [f"pending: about {in_words(pace.remaining)} left, until {moment(pace.now + pace.remaining)}"]
+        if pace.holder is not None:
+            return [f"pending: {pace.holder} works on it"]
         return ["pending: start the same interlcm restore again to continue"]
     return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
 

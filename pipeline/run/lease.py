@@ -157,12 +157,32 @@ def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
     return True
 
 
+def working(output: str) -> Holder | None:
+    """Who works on OUTPUT now, as far as one look can tell; None if nobody does.
+
+    A process of this machine counts while it runs, one elsewhere while it renews its lease by its own clock, which may
+    be off by DEAD_AFTER seconds.
+    """
+    fields = _fields(Output(output).lease)
+    if fields is None:
+        return None
+    renewed, holder = fields
+    if holder.is_here:
+        return None if holder.gone else holder
+    return holder if (datetime.now(UTC) - renewed).total_seconds() < 2 * DEAD_AFTER else None
+
+
 def read(uri: str) -> Holder | None:
     """The holder of a lease; None where there is none."""
+    fields = _fields(uri)
+    return fields and fields[1]
+
+
+def _fields(uri: str) -> tuple[datetime, Holder] | None:
+    """When a lease was renewed, by its holder's clock, and its holder."""
     try:
         fields = json.loads(storage.read_bytes(uri))
-        fields.pop("renewed_at")
-        return Holder(**fields)
+        return datetime.fromisoformat(fields.pop("renewed_at")), Holder(**fields)
     except storage.StorageError as error:
         if error.reason != "missing":
             raise

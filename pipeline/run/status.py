@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -10,6 +10,7 @@ import duckdb
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
 from pipeline.run.attempts import Attempt, last_attempt
+from pipeline.run.lease import Holder, working
 
 WINDOW = timedelta(minutes=5)  # the rate is that of the last results within it; without one for so long a run stands
 
@@ -29,6 +30,7 @@ class Status:
         last: when the newest result was made.
         photos_per_minute, faces_per_second: over `WINDOW` before `last`, or since the attempt began; 0 without results.
         now: when this was looked at.
+        holder: the process that works on the run, by its lease; None if none does.
     """
 
     counts: manifest_counts.Counts
@@ -37,6 +39,7 @@ class Status:
     photos_per_minute: float
     faces_per_second: float
     now: datetime
+    holder: Holder | None = None
 
     @property
     def moving(self) -> bool:
@@ -46,7 +49,9 @@ class Status:
     @property
     def remaining(self) -> timedelta | None:
         """Time until nothing is pending, at this rate; None while no results come in."""
-        return timedelta(minutes=self.counts.pending / self.photos_per_minute) if self.moving else None
+        if self.holder is None or not self.moving:
+            return None
+        return timedelta(minutes=self.counts.pending / self.photos_per_minute)
 
 
 def read_status(output: str) -> Status:
@@ -55,7 +60,8 @@ def read_status(output: str) -> Status:
     Raises `StorageError` when there is no run at OUTPUT, `AttemptsError` for a damaged run.json.
     """
     attempt = last_attempt(output)
-    return query.reading(output, lambda connection: _measured(connection, attempt), decided=False)
+    found = query.reading(output, lambda connection: _measured(connection, attempt), decided=False)
+    return replace(found, holder=working(output))
 
 
 def _measured(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None) -> Status:

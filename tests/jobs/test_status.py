@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from jobs.status import equation, in_words
 from pipeline import storage
 from pipeline.manifest.counts import Counts, counts
 from pipeline.manifest.write import write_part
+from pipeline.run import lease
 from pipeline.run.status import read_status
 from tests.support.rows import face, index_row, result_row, write_index
 
@@ -119,12 +121,37 @@ def test_a_moving_run_tells_its_rate_and_its_end(
     now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moving_run(str(tmp_path), now)
-    assert interlcm("status", str(tmp_path)) == 0
+    with lease.held(str(tmp_path)):
+        assert interlcm("status", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
     started = f"{now - timedelta(seconds=200):%Y-%m-%d %H:%M:%S} UTC"
     assert lines[3] == f"attempt 2: started {started}, weights demo, settings 0123456789ab"
     assert lines[4] == "rate: 6.0 photos/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
     assert lines[5].startswith("pending: about 10 min left, until ")
+
+
+def test_after_ctrl_c_no_end_is_promised(now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moving_run(str(tmp_path), now)
+    assert interlcm("status", str(tmp_path)) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "pending: start the same interlcm restore again to continue"
+
+
+@pytest.mark.parametrize(("ago", "works"), [(0, True), (100, True), (300, False)])
+def test_a_run_at_work_elsewhere_is_not_started_again(
+    output: str, ago: float, works: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no results yet; its lease is all that shows."""
+    holder = lease.Holder("x", "another-host", 7, "", "2026-01-01T00:00:00+00:00")
+    renewed = datetime.now(UTC) - timedelta(seconds=ago)
+    fields = asdict(holder) | {"renewed_at": renewed.isoformat()}
+    storage.write_bytes(storage.join(output, "run.lock.json"), json.dumps(fields).encode())
+    assert interlcm("status", output) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == (
+        "pending: process 7 on another-host, since 2026-01-01T00:00:00+00:00 works on it"
+        if works
+        else "pending: start the same interlcm restore again to continue"
+    )
 
 
 def test_a_run_that_stands_has_no_end(now: datetime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
