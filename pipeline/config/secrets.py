@@ -1,7 +1,5 @@
 """What a run is trusted with: storage credentials and the signing key. No printer or logger may look inside."""
 
-from dataclasses import dataclass
-
 from pipeline.storage import client as storage_client
 
 
@@ -19,16 +17,15 @@ class Environment:
         storage_client.configure(self._variables)
 
 
-@dataclass(frozen=True, repr=False)
 class Signing:
     """A signer: private key and certificate chain (PEM, the signer's own first), and the algorithm of the key.
 
-    It holds a secret, so no printer or logger may look inside.
+    It holds a secret, so no printer or logger may look inside. It is no dataclass: Ray's export of events writes the
+    fields of those into its log.
     """
 
-    key: bytes
-    chain: bytes
-    algorithm: str
+    def __init__(self, key: bytes, chain: bytes, algorithm: str) -> None:
+        self.key, self.chain, self.algorithm = key, chain, algorithm
 
     def __repr__(self) -> str:
         return "Signing(hidden)"

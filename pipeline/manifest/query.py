@@ -136,9 +136,14 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     connection.register("manifest", _parquet(place.manifest, files, MANIFEST_SCHEMA))
     connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
     connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS, order=NEWEST_FIRST) + VIEWS)
+    lock(connection)
+    return connection
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close a connection to everything but its tables. No statement that a user typed may meet one that is open."""
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
-    return connection
 
 
 def _parquet(folder: str, files: list[tuple[str, int]], schema: pa.Schema) -> pyarrow.dataset.Dataset | pa.Table:

@@ -35,6 +35,7 @@ class Holder:
     """Who works on an OUTPUT. `born` tells a process from a later one with its number.
 
     alone: the photo_id that the process works on and on nothing else, so that it is known what a process died of.
+    namespace: of process numbers; a container of the same host name has its own.
     """
 
     id: str
@@ -43,16 +44,18 @@ class Holder:
     born: str
     since: str
     alone: str = ""
+    namespace: str = ""
 
     @staticmethod
     def here() -> Holder:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        return Holder(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _born(os.getpid()), since)
+        here = (socket.gethostname(), os.getpid(), _born(os.getpid()))
+        return Holder(uuid.uuid4().hex, *here, since, namespace=_namespace())
 
     @property
     def is_here(self) -> bool:
         """Whether it is a process of this machine, which then knows whether it still runs."""
-        return self.host == socket.gethostname()
+        return self.host == socket.gethostname() and self.namespace in ("", _namespace())
 
     @property
     def gone(self) -> bool:
@@ -80,7 +83,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_EVERY):
             try:
-                other = read(self._uri)
+                other = self._read()
                 if other is not None and other.id != self._holder.id:
                     self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run go on")
                     return
@@ -90,6 +93,13 @@ class Lease:
                 if not error.stops_run:  # a bad minute of storage is for the workers to judge
                     self._lost = error
                     return
+
+    def _read(self) -> Holder | None:
+        """The holder; None for a damaged file too, which this process then writes anew."""
+        try:
+            return read(self._uri)
+        except LeaseError:
+            return None
 
     @property
     def alone(self) -> str:
@@ -197,6 +207,14 @@ def write(uri: str, holder: Holder) -> None:
 
 def _text(holder: Holder) -> bytes:
     return json.dumps(asdict(holder) | {"renewed_at": datetime.now(UTC).isoformat()}, indent=2).encode() + b"\n"
+
+
+def _namespace() -> str:
+    """The kernel's name of the space that this process's number belongs to; empty where there is no such name."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _born(pid: int) -> str:

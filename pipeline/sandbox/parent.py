@@ -25,7 +25,12 @@ from pipeline.sandbox import message
 
 Result = TypeVar("Result")
 
-_CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_", "INTERLCM_", "RAY_AUTH")
+# What a decoder may know of this process's environment: where programs, libraries and temporary files are, language and
+# time zone. Everything else may hold a secret (AWS_*, FSSPEC_*, HF_TOKEN, ...).
+_ALLOWED = (
+    *("PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV"),
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "COVERAGE_PROCESS_START"),
+)
 # One thread: a node runs one worker for each core already. And every thread's stack and heap would count against
 # the limit of address space, so that a machine of many cores had none left for the photo.
 _SINGLE = dict.fromkeys(
@@ -132,8 +137,8 @@ def stop() -> None:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without the keys to storage; modules are found where this process finds them."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_CREDENTIALS)}
+    """What is allowed of this process's; modules are found where this process finds them."""
+    kept = {name: value for name, value in os.environ.items() if name in _ALLOWED or name.startswith("LC_")}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return kept | _SINGLE | {"PYTHONPATH": path}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,25 @@ def test_no_run_there(tmp_path: Path) -> None:
     for read in (pending, counts):
         with pytest.raises(storage.StorageError, match="no run there"):
             read(str(tmp_path))
+
+
+def test_a_condition_reads_no_file(tmp_path: Path) -> None:
+    """Not in the question what it asks about either, which comes before the real one."""
+    output, secret = str(tmp_path / "out"), tmp_path / "secret.txt"
+    write_index(output, [index_row("a.jpg")])
+    secret.write_text("the words of the file")
+    for call in (f"read_text('{secret}')", f"read_csv('{secret}', header = false)"):
+        where = f"(SELECT error(COLUMNS(*)::VARCHAR) FROM {call} LIMIT 1) IS NULL"
+        with pytest.raises(QueryError) as refused:
+            pending(output, where)
+        assert "the words of the file" not in str(refused.value) and "disabled" in str(refused.value)
+
+
+def test_every_connection_is_locked_where_users_type() -> None:
+    """The benchmark's own connection runs its own statements."""
+    root = Path(__file__).parents[3] / "pipeline"
+    opened = {path.name for path in root.rglob("*.py") if "duckdb.connect(" in path.read_text()}
+    assert opened == {"query.py", "pending.py"}
+    for name in ("query.py", "pending.py"):
+        text = (root / "manifest" / name).read_text()
+        assert text.count("duckdb.connect(") == 1 and re.search(r"\block\(connection\)", text)

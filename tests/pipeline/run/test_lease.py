@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,24 @@ def test_something_else_under_its_name_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(LeaseError, match="not a lease; remove it"), lease.held(str(tmp_path)):
             pass
         assert Path(Output(str(tmp_path)).lease).read_bytes() == text
+
+
+def test_a_container_of_the_same_host_name_does_not_know_who_runs(tmp_path: Path) -> None:
+    """Process 1 of another namespace is not process 1 here: only its silence says that it is gone."""
+    here = Holder.here()
+    assert here.is_here and here.namespace
+    other = replace(here, pid=2**22, born="another", namespace="pid:[1]")
+    assert not other.is_here
+    assert replace(other, namespace=here.namespace).gone
+
+
+def test_a_damaged_lease_is_written_anew_by_its_holder(output: str, quick: None) -> None:
+    uri = Output(output).lease
+    with lease.held(output) as mine:
+        storage.write_bytes(uri, b"{")
+        end = time.monotonic() + 60
+        while storage.read_bytes(uri) == b"{" and time.monotonic() < end:
+            time.sleep(0.05)
+        found = lease.read(uri)
+        assert found is not None and found.pid == os.getpid()
+        mine.check()

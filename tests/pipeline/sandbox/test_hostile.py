@@ -53,7 +53,7 @@ def rows_of(case: Case, folder: Path, job: Job, find: DetectFaces) -> tuple[list
     source = Source(str(folder / "in" / name), "archive") if packed else Source(str(folder / "in"), "folder")
     output = str(folder / "out")
     write_archive(source, source.name, storage.join(output, "index", "a-0123456789abcdef.parquet"), output, limits)
-    index = pq.read_table(folder / "out" / "index" / "a.parquet")
+    index = pq.read_table(folder / "out" / "index" / "a-0123456789abcdef.parquet")
     found = [row for table in fetch(index, job) for part in find(table) for row in part.to_pylist()]
     return index.to_pylist(), found
 

@@ -171,8 +171,9 @@ def test_what_libraries_print_is_kept_out_of_the_answers(capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
-def test_keys_to_storage_do_not_reach_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_KEY"):
+def test_no_secret_reaches_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ("AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_KEY", "FSSPEC_S3_SECRET")
+    for name in (*keys, "HF_TOKEN", "RAY_AUTH_TOKEN", "INTERLCM_SEALED_SETTINGS", "A_VARIABLE_OF_TOMORROW"):
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("TZ", "UTC")
     found = sandbox.run(crashes.environment, limits=LIMITS)
