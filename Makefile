@@ -6,6 +6,8 @@ STAMP := .venv/.installed
 # Each test process and each of Ray's workers imports torch and more. Where an environment forbids bytecode, as images of
 # containers often do, every one of them would compile all of it anew, which takes as long again as the import itself.
 unexport PYTHONDONTWRITEBYTECODE
+# Two test processes with threads of their own share the cores: threads that wait must not keep one busy.
+export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow-test docs clean

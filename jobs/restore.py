@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -189,7 +190,7 @@ class Request:
 def run(request: Request) -> int:
     """Index, restore, audit; prints what happens, returns how many photos failed."""
     from jobs.index import in_words
-    from jobs.status import equation
+    from jobs.status import equation, failures
     from pipeline import storage
     from pipeline.index.sources import expand
 
@@ -218,16 +219,19 @@ def run(request: Request) -> int:
         print(f"actors: {in_words_of(resources)}")
         print(*(f"note: {words}\n" for words in weak_defaults(job.settings)), sep="", end="", flush=True)
         if request.dry_run:
+            print("dry run: restoring a sample", flush=True)
             print(expected(estimate(job, resources, where), resources))
             return 0
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
+        if not first.total:
+            print("nothing to do: every photo that was asked for has a result")
         reason = reason or f"{first.total} photos; Ray from {photos}"
         print(f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})", flush=True)
         show(itertools.chain([first], steps))
     counts = attempt.audit(output, partial=where is not None)
     print(equation(counts))
-    print(f"faces restored: {counts.faces}; next: interlcm status {output}")
+    print(*failures(output, counts), f"faces restored: {counts.faces}; next: interlcm status {output}", sep="\n")
     return counts.failed
 
 
@@ -252,8 +256,10 @@ def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":
 
 def expected(found: "Estimate", resources: "Resources") -> str:
     """The estimated cost of a run, and the sample behind it."""
+    from jobs.status import in_words
+
     sample, each = found.sample, resources.gpus_per_actor
-    hours = f"{found.actor_hours:.2f} hours of an actor"
+    hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
     hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
     per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
     return "\n".join(
@@ -261,6 +267,6 @@ def expected(found: "Estimate", resources: "Resources") -> str:
             f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
             f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), restored but not written",
             f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
-            f"fetch, detect, publish: {found.cpu_hours:.2f} CPU hours",
+            f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
         ]
     )

@@ -83,9 +83,7 @@ def lines(output: str, pace: "Status") -> list[str]:
     if pace.photos_per_minute:
         at = "" if pace.moving else f", until {moment(pace.last)}" if pace.last else ""
         shown.append(f"rate: {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s{at}")
-    if found.failures:
-        shown.append("failed: " + ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items()))
-        shown.append(f"  which: interlcm query {output} --failures")
+    shown += failures(output, found)
     for source, photos in found.lost.items():
         again = f"interlcm index {source} --output {output}"
         shown.append(f"not in the index: {source}, with {photos} results; bring its index file back, or {again}")
@@ -93,6 +91,14 @@ def lines(output: str, pace: "Status") -> list[str]:
         shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
         shown.append(f"  which: interlcm query {output} --warnings")
     return [*shown, *next_step(output, pace)]
+
+
+def failures(output: str, found: "Counts") -> list[str]:
+    """How many photos failed for which reason, and how to see them."""
+    if not found.failures:
+        return []
+    kinds = ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items())
+    return [f"failed: {kinds}", f"  which: interlcm query {output} --failures"]
 
 
 def next_step(output: str, pace: "Status") -> list[str]:

@@ -82,7 +82,9 @@ def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
         _check_no_device(uri, kind)
-        if kind == "folder" and (uri == output or is_run(uri)):
+        if uri == output:
+            raise StorageError(f"{uri}: source and OUTPUT are the same; name another OUTPUT")
+        if kind == "folder" and is_run(uri):
             raise StorageError(f"{uri}: the OUTPUT of a run; name the folder in it that holds photos")
         return [(uri, _kind(uri, kind, True), size)]
     matches = _outside(uri, storage.glob(uri), output, say)

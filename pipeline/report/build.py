@@ -55,7 +55,9 @@ def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgr
     yield progress
     if not any(open_rows):
         return
-    task = report_pictures.Task(report, max_side, limits(output), Environment(storage_client.environment()))
+    task = report_pictures.Task(
+        storage.canonical(output), max_side, limits(output), Environment(storage_client.environment())
+    )
     for made in report_pictures.make(rows.filter(open_rows), task):
         for row in made.to_pylist():
             progress.done += 1

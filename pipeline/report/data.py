@@ -19,6 +19,7 @@ from pipeline.manifest import query
 from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, STATUSES
 from pipeline.report.files import PAGE_ROWS, DataFiles, Parts, rounded
 from pipeline.report.pictures import CHOICES, NEWEST, ORDER, folder
+from pipeline.storage.output import Output
 
 Numbers = npt.NDArray[np.float64]
 
@@ -115,7 +116,9 @@ def page_rows(batch: pa.RecordBatch, sources: dict[str, int], output: str, pictu
     """One list per photo, in the order of photo_fields."""
     codes = [sources.setdefault(source, len(sources)) for source in batch["source"].to_pylist()]
     shown = [cells(batch[name]) for name in SHOWN]
-    where = [relative(uri, output) for uri in batch["restored_uri"].to_pylist()]
+    run = Output(storage.canonical(output))
+    written = zip(batch["restored_uri"].to_pylist(), batch["archive_name"].to_pylist(), strict=True)
+    where = [relative(uri and run.now(uri, name), output) for uri, name in written]
     versions = pc.coalesce(batch["restored_sha256"], batch["sha256"]).to_pylist()
     ids, pictured = batch["photo_id"].to_pylist(), batch["pictured"].to_pylist()
     for place, (photo_id, faces) in enumerate(zip(ids, face_rows(batch["faces"]), strict=True)):

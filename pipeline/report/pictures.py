@@ -22,6 +22,7 @@ from pipeline.report.display_copies import display_copies
 from pipeline.report.files import publish
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row
+from pipeline.storage.output import Output
 
 # The newest row of each photo in the index, with what is needed to read its member again.
 NEWEST = """
@@ -42,10 +43,10 @@ DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa
 class Task:
     """The settings of every worker that makes copies.
 
-    report: URI of the report folder. max_side: greatest side of a whole photo, px.
+    output: URI of the run. max_side: greatest side of a whole photo, px.
     """
 
-    report: str
+    output: str
     max_side: int
     limits: Limits
     environment: Environment
@@ -93,7 +94,8 @@ def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return result(row, error=f"{row['source']}: {row['member']}: changed since it was restored")
     try:
-        after = storage.read_bytes(row["restored_uri"]) if row["restored_uri"] else None
+        uri = row["restored_uri"] and Output(task.output).now(row["restored_uri"], row["archive_name"])
+        after = storage.read_bytes(uri) if uri else None
         landmarks = [face["landmarks"] for face in row["faces"]]
         files = sandbox.run(
             display_copies, data, row["page"], after, landmarks, task.max_side, task.limits, limits=task.limits
@@ -105,7 +107,7 @@ def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
             raise
         return result(row, error=str(error))
     for name, file in files.items():
-        publish(storage.join(task.report, row_folder(row, task.max_side), name), file)
+        publish(storage.join(Output(task.output).report, row_folder(row, task.max_side), name), file)
     return result(row, size=sum(map(len, files.values())))
 
 

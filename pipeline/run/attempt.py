@@ -121,8 +121,8 @@ def here(
     """The chain in this process; and whether SIGTERM has come."""
     record(job, resources)
     sizes = BatchSizes.of(pending, crop_size(job), resources)
-    if resources.batch_faces == 1:  # then no photo has to wait for others that fill a micro-batch
-        sizes = replace(sizes, call_photos=1)
+    if resources.batch_faces == 1:  # photos take seconds each, and none has to wait for others in its micro-batch
+        sizes = replace(sizes, call_photos=1, part_photos=1)
     with termination.heeded(lambda: None, job.output) as stopping:
         yield Here(chain(job, resources, sizes), stopping).tables(pending, mine), stopping
 

@@ -60,6 +60,16 @@ class Output:
         """The file that names the process working on this run."""
         return join(self.uri, "run.lock.json")
 
+    def now(self, uri: str, archive_name: str | None) -> str:
+        """Where a restored photo is, if OUTPUT was moved or copied since the photo was written to `uri`.
+
+        archive_name: of the photo's archive, as the index has it; None if that is unknown.
+        """
+        if archive_name is None or uri.startswith(self.restored + "/"):
+            return uri
+        _, found, path = uri.partition(f"/restored/{archive_name}/")
+        return join(self.restored, archive_name, path) if found else uri
+
     def index_files(self) -> list[tuple[str, int]]:
         """Name and bytes of each file of the index. Raises StorageError for a stray one."""
         return _tables(self.index, INDEX_NAME)

@@ -98,15 +98,8 @@ def restored(output: str) -> list[Listed]:
     """The restored files of a run, sorted."""
     with query.connect(output) as connection:
         rows = query.run(connection, RESTORED).to_pylist()
-    return [Listed(row["photo_id"], uri_now(row["uri"], row["archive_name"], output), row["sha256"]) for row in rows]
-
-
-def uri_now(uri: str, archive_name: str | None, output: str) -> str:
-    """Where a file is now, also after the run was copied to OUTPUT."""
-    if archive_name is None or uri.startswith(Output(output).restored + "/"):
-        return uri
-    _, found, path = uri.partition(f"/restored/{archive_name}/")
-    return storage.join(Output(output).restored, archive_name, path) if found else uri
+    place = Output(output)
+    return [Listed(row["photo_id"], place.now(row["uri"], row["archive_name"]), row["sha256"]) for row in rows]
 
 
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:

@@ -28,7 +28,8 @@ from pipeline.stages.publish import composed
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Row
 from pipeline.storage import client as storage_client
-from pipeline.verify.files import VerifyError, uri_now
+from pipeline.storage.output import Output
+from pipeline.verify.files import VerifyError
 from pipeline.verify.likeness import ROUNDING, difference
 
 MADE_WITH = ("settings_digest", "weights_digest", "software_version")
@@ -102,7 +103,7 @@ def job_of(output: str, made: Row) -> tuple[Job, Resources]:
 
 
 def replayed(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Replayed:
-    uri = uri_now(made["restored_uri"], made["archive_name"], job.output)
+    uri = Output(job.output).now(made["restored_uri"], made["archive_name"])
     try:
         published = storage.read_bytes(uri)
         current = again(made, job, find, restore)

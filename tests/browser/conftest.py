@@ -27,7 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder report/ of a small run, with its pictures."""
     output = write_run(tmp_path_factory.mktemp("reviewed"))
     folder = storage.join(output, "report")
-    task = report_pictures.Task(folder, 4096, Limits(), Environment({}))
+    task = report_pictures.Task(output, 4096, Limits(), Environment({}))
     done = report_pictures.copy_unit(report_pictures.wanted(output, "all"), task)
     assert set(done["error"].to_pylist()) == {None}
     write_report(output, Pictures("all", 4096, {}))

@@ -71,6 +71,7 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
     assert {row["question"]: row["rows"] for row in found["Built-in queries"]} == {
         "--worst": 20,
         "--failures": 18,
+        "--warnings": 0,
         "--review": 36,
         "--summary": 2,
     }

@@ -87,12 +87,6 @@ def test_convert_of_what_is_no_checkpoint(weights: Path, tmp_path: Path, capsys:
     assert "page.pth is refused" in one_line(capsys)
 
 
-def test_pull_of_what_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("pull", str(tmp_path / "weights"), "--variant", "inpainting_1step") == 1
-    assert "interlcm weights convert" in one_line(capsys)
-    assert not (tmp_path / "weights").exists()
-
-
 def test_pull_without_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

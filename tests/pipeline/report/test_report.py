@@ -3,8 +3,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -56,7 +58,23 @@ def column(report: str, name: str, files: int = 1) -> list[float]:
 
 
 def tasks(output: str, max_side: int = 4096) -> report_pictures.Task:
-    return report_pictures.Task(storage.join(output, "report"), max_side, Limits(), Environment({}))
+    return report_pictures.Task(output, max_side, Limits(), Environment({}))
+
+
+def test_a_run_that_was_moved_shows_its_own_photos(reviewed: str, tmp_path: Path) -> None:
+    moved = str(tmp_path / "moved")
+    shutil.copytree(reviewed, moved)
+    Path(reviewed, "restored").rename(tmp_path / "out of the way")
+    try:
+        done = report_pictures.copy_unit(report_pictures.wanted(moved, "all"), tasks(moved))
+    finally:
+        (tmp_path / "out of the way").rename(Path(reviewed, "restored"))
+    assert set(done["error"].to_pylist()) == {None}
+    write_report(moved, NO_PICTURES)
+    about = received(f"{moved}/report", "summary")
+    rows = [dict(zip(about["photo_fields"], row, strict=True)) for row in received(f"{moved}/report", "photos-0")]
+    restored = [row["restored"] for row in rows if row["restored"]]
+    assert restored and all(Path(f"{moved}/report", unquote(path)).is_file() for path in restored)
 
 
 def test_the_page_gets_every_photo_and_face(reviewed: str) -> None:
@@ -294,6 +312,6 @@ def test_pictures_are_read_with_the_limits_of_the_run(tmp_path: Path, depth: int
         (row,) = query.run(connection, "SELECT photo_id, source FROM index").to_pylist()
     digest = hashlib.sha256(data).hexdigest()
     write_part([result_row(name, "no_face", **row, sha256=digest)], output, "1")
-    task = report_pictures.Task(storage.join(output, "report"), 256, limits, Environment({}))
+    task = report_pictures.Task(output, 256, limits, Environment({}))
     (done,) = report_pictures.copy_unit(report_pictures.wanted(output, "all"), task).to_pylist()
     assert (done["error"] is None) if error is None else error in done["error"]

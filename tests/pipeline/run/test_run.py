@@ -216,10 +216,10 @@ def test_what_it_prints(done: Done) -> None:
     progress = [line for line in lines if line.startswith("restore: ")]
     assert progress[0].startswith("restore: 0/18 photos")
     assert progress[-1].startswith("restore: 18/18 photos, 9 faces") and progress[-1].endswith(", 6 failed")
-    assert lines[-2].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
+    assert lines[-4].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
     assert lines[2:4] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
-    assert len(lines) == len(progress) + 7
+    assert len(lines) == len(progress) + 9
 
 
 def snapshot(folder: str) -> dict[str, tuple[Any, str]]:

@@ -13,8 +13,9 @@ import pytest
 from pipeline.manifest.write import write_part
 from pipeline.storage import client as storage_client
 from pipeline.storage.files import StorageError
+from pipeline.storage.output import Output
 from pipeline.verify import files as verify_files
-from pipeline.verify.files import Listed, Verified, VerifyError, digest, restored, uri_now
+from pipeline.verify.files import Listed, Verified, VerifyError, digest, restored
 from tests.support.archives import put
 from tests.support.ceph import free_port
 from tests.support.rows import index_row, result_row, write_index
@@ -138,7 +139,7 @@ def test_a_run_that_was_copied_is_checked_where_it_is(output: str, tmp_path: Pat
     ],
 )
 def test_where_a_file_lies_now(uri: str, archive: str | None, now: str) -> None:
-    assert uri_now(uri, archive, "/new") == now
+    assert Output("/new").now(uri, archive) == now
 
 
 def test_a_further_page_belongs_to_the_index_row_of_its_member(tmp_path: Path) -> None:
