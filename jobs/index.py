@@ -37,7 +37,6 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
 
 
 def in_words(found: "IndexSummary") -> str:
+    sources = f"{found.archives} archive{'' if found.archives == 1 else 's'}"
     errors = f", {found.errors} errors" if found.errors else ""
-    return (
-        f"{found.archives} archives, {found.members} members, {found.photos} photos, {found.bytes / 1e6:.1f} MB{errors}"
-    )
+    return f"{sources}, {found.members} members, {found.photos} files, {found.bytes / 1e6:.1f} MB{errors}"

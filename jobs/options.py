@@ -13,7 +13,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="Archives (tar, tar.gz, tar.bz2, tar.xz, zip), folders, globs or single images; paths or URIs (s3://, gs://).",
+        help="Archives (tar, also .gz, .bz2, .xz and .zst; zip), folders, globs or single images; paths or URIs (s3://, gs://).",
     ),
 ]
 Output = Annotated[

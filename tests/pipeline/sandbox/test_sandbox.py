@@ -74,7 +74,7 @@ def test_one_child_serves_many_calls() -> None:
     assert children != {os.getpid()}
 
 
-def test_threads_take_turns() -> None:
+def test_threads_that_call_at_once_get_their_own_answers() -> None:
     found: list[Any] = []
 
     def work(n: int) -> None:
