@@ -90,8 +90,8 @@ def restore(
                 if progress.done - compacted >= COMPACT_EVERY and not stopping.is_set():
                     compacted = progress.done
                     compaction.compact_if_many(job.output)
-        if stopping.is_set():
-            left = progress.total - progress.done
+        left = progress.total - progress.done
+        if stopping.is_set() and left:
             raise RunError(f"{job.output}: stopped, {left} photos are left; start the same command again")
     compaction.compact_if_many(job.output)
     if progress.done != progress.total:

@@ -27,17 +27,21 @@ def measured(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Mea
     return throughput.measure(str(folder / "run"), Resources(1, 1, batch_faces=2), seconds=0.02, size=64)
 
 
+# Slow: a run of its own and the 12 s of LAG. Daily, tests/pipeline/run counts reads, decodes and operators.
+@pytest.mark.slow
 def test_every_photo_is_read_once_and_decoded_twice(measured: Measured) -> None:
     assert measured.photos == PHOTOS
     assert measured.counted["interlcm_decodes"] == 2 * PHOTOS
     assert 1 <= measured.counted["interlcm_read_bytes"] / measured.counted["interlcm_bytes"] <= 1.05
 
 
+@pytest.mark.slow
 def test_micro_batches_are_filled_across_photos(measured: Measured) -> None:
     assert 2 * PHOTOS < measured.faces < 3 * PHOTOS
     assert measured.fill >= 0.95
 
 
+@pytest.mark.slow
 def test_the_chain_is_the_operators_that_it_was_made_of(measured: Measured) -> None:
     """None more (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
     names = [row["operator"] for row in throughput.operators(measured.stats)]

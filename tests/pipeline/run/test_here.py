@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.cluster import telemetry
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
 from pipeline.manifest import query
@@ -56,6 +57,25 @@ def test_half_here_and_the_rest_on_ray_gives_the_same_bytes(tmp_path: Path, tiny
         assert attempt.audit(outputs[name]).restored == 3
     assert len(restored(outputs["here"])) == 3
     assert restored(outputs["mixed"]) == restored(outputs["here"])
+
+
+def test_every_photo_is_read_once_and_decoded_twice(
+    tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run must not come to cost, whichever engine drives the stages."""
+    decoded: list[str] = []
+    read: list[int] = []
+    monkeypatch.setattr(telemetry, "decoded", decoded.append)
+    monkeypatch.setattr(telemetry, "fetched", read.append)
+    photos = {f"{n}.jpg": encoded(hopper(96)) for n in range(3)}
+    output = str(tmp_path / "out")
+    index_sources([put(str(tmp_path), "scans.tar", tar_bytes(photos))], output)
+    job = prepare.with_dtype(prepare.prepare(output, Settings(weights=tiny_weights)), Resources())
+    with lease.held(output) as mine:
+        *_, last = attempt.restore(job, Resources(), mine, ray_from=HERE)
+    assert (last.done, last.faces) == (3, 3)
+    assert sorted(decoded) == ["compose"] * 3 + ["detect"] * 3
+    assert 1 <= sum(read) / sum(map(len, photos.values())) <= 1.05
 
 
 def tables(count: int) -> Iterator[pa.Table]:
