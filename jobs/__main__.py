@@ -88,10 +88,13 @@ def main(arguments: list[str] | None = None) -> None:
     _leave(code)
 
 
+ENDING = 5.0  # seconds for the stages of a run in this process to end their calls
+
+
 def _leave(code: int) -> NoReturn:
-    """Exit, at once if a stage is in the middle of a call: its thread is busy in C++ and would crash an orderly one."""
+    """Exit. A stage that does not end its call in time is busy in C++, and would crash an orderly exit."""
     here = sys.modules.get("pipeline.run.here")
-    if here is not None and here.working():
+    if here is not None and here.working(wait=ENDING):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 
@@ -85,9 +86,13 @@ class Here:
         return self.made[stage.name]
 
 
-def working() -> bool:
-    """Whether a stage of this process is in the middle of a call, though nobody waits for it any more."""
-    return any(thread.name.startswith(THREAD) for thread in threading.enumerate())
+def working(wait: float = 0.0) -> bool:
+    """Whether a stage is still in the middle of a call that nobody waits for, after `wait` seconds for it to end."""
+    end = time.monotonic() + wait
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return any(thread.is_alive() for thread in threads)
 
 
 def died(row: pa.Table) -> pa.Table:
