@@ -237,8 +237,10 @@ def run(request: Request) -> int:
 
 def weak_defaults(settings: "Settings") -> list[str]:
     """What a run makes do with though better is to be had: a line each."""
+    from interlcm.weights_index import DEMO
+
     notes = []
-    if settings.weights == "demo":
+    if settings.weights == DEMO:
         notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
     if settings.detector == "haar":
         notes.append("Haar cascades miss faces that are turned or small; for YuNet: interlcm weights pull weights")
