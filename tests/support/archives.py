@@ -4,9 +4,11 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow.parquet as pq
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import storage
@@ -14,6 +16,7 @@ from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
 from pipeline.config.limits import Limits
 from pipeline.index.build import IndexSummary, build_index
+from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.sources import expand
 
 PHOTOS = {f"album/{n:02}.jpg": bytes([n]) * (40_000 + n) for n in range(6)}
@@ -100,3 +103,17 @@ def put(folder: str, name: str, data: bytes) -> str:
 def index_sources(sources: list[str], output: str) -> IndexSummary:
     """Index sources as a run does, with the default limits."""
     return build_index(expand(sources, output), output, Limits())
+
+
+def index_rows(output: Path) -> list[dict[str, Any]]:
+    """All rows of the index of OUTPUT, whose schema is checked."""
+    tables = [pq.read_table(path) for path in sorted((output / "index").glob("*.parquet"))]
+    assert all(table.schema.equals(INDEX_SCHEMA, check_metadata=True) for table in tables)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def loose(folder: Path) -> str:
+    """PHOTOS as files of a folder; its path."""
+    for name, data in PHOTOS.items():
+        put(str(folder), name, data)
+    return str(folder)

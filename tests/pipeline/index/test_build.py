@@ -16,50 +16,20 @@ from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, member_of
 from pipeline.config.limits import Limits
-from pipeline.index.build import IndexSummary, build_index, write_archive
+from pipeline.index.build import IndexSummary, write_archive
 from pipeline.index.files import index_files
-from pipeline.index.schema import INDEX_SCHEMA, photo_id
-from pipeline.index.sources import Source, expand
+from pipeline.index.schema import photo_id
+from pipeline.index.sources import Source
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import write as manifest_write
-from tests.support.archives import PHOTOS, index_sources, put, tar_bytes, zip_bytes
+from tests.support.archives import PHOTOS, index_rows, index_sources, loose, put, tar_bytes, zip_bytes
 
 BYTES = sum(map(len, PHOTOS.values()))
-
-
-def rows(output: Path) -> list[dict[str, Any]]:
-    tables = [pq.read_table(path) for path in sorted((output / "index").glob("*.parquet"))]
-    assert all(table.schema.equals(INDEX_SCHEMA, check_metadata=True) for table in tables)
-    return [row for table in tables for row in table.to_pylist()]
 
 
 def result(row: dict[str, Any], status: str) -> dict[str, Any]:
     columns = {name: row[name] for name in ("photo_id", "source", "member", "error_type", "error")}
     return columns | {"status": status, "finished_at": datetime(2026, 1, 1, tzinfo=UTC), "faces": []}
-
-
-class AskedFileSystem(MemoryFileSystem):
-    """Counts the questions about single files, each a request to an object store."""
-
-    protocol = "asked"
-    asked = 0
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return str(super()._strip_protocol(path.removeprefix("asked://")))
-
-    def info(self, path: str, **kwargs: Any) -> Any:
-        AskedFileSystem.asked += 1
-        return super().info(path, **kwargs)
-
-
-fsspec.register_implementation("asked", AskedFileSystem, clobber=True)
-
-
-def loose(folder: Path) -> str:
-    for name, data in PHOTOS.items():
-        put(str(folder), name, data)
-    return str(folder)
 
 
 def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
@@ -71,7 +41,7 @@ def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
     put(source, "notes.txt", b"text")
     summary = index_sources([source], str(tmp_path / "out"))
     assert summary == IndexSummary(archives=5, members=25, photos=25, bytes=4 * BYTES + 4, errors=1)
-    found = rows(tmp_path / "out")
+    found = index_rows(tmp_path / "out")
     assert len({row["photo_id"] for row in found}) == len(found) == 26
     formats = {(row["source"].removeprefix(source), row["archive_format"]) for row in found}
     assert formats == {
@@ -94,7 +64,7 @@ def test_every_archive_of_a_folder_and_its_loose_files(tmp_path: Path) -> None:
 def test_a_row_leads_back_to_the_bytes(tmp_path: Path) -> None:
     uri = put(str(tmp_path), "a.zip", zip_bytes(PHOTOS))
     index_sources([uri], str(tmp_path / "out"))
-    found = rows(tmp_path / "out")
+    found = index_rows(tmp_path / "out")
     assert [row["photo_id"] for row in found] == [photo_id(uri, name, 0) for name in PHOTOS]
     read = archives.read_members(uri, "zip", [member_of(row) for row in found], Limits())
     assert {member.path: data for member, data in read} == PHOTOS
@@ -104,8 +74,8 @@ def test_a_truncated_archive_keeps_what_came_before(tmp_path: Path) -> None:
     uri = put(str(tmp_path), "cut.tar", tar_bytes(PHOTOS)[:100_000])
     summary = index_sources([uri], str(tmp_path / "out"))
     assert (summary.members, summary.errors) == (3, 1)
-    assert [row["member"] for row in rows(tmp_path / "out")] == [*list(PHOTOS)[:3], ""]
-    assert [row["error_type"] for row in rows(tmp_path / "out")] == [None] * 3 + ["archive_truncated"]
+    assert [row["member"] for row in index_rows(tmp_path / "out")] == [*list(PHOTOS)[:3], ""]
+    assert [row["error_type"] for row in index_rows(tmp_path / "out")] == [None] * 3 + ["archive_truncated"]
 
 
 def test_repeated_and_hostile_names_are_rows_of_their_own(tmp_path: Path) -> None:
@@ -115,7 +85,7 @@ def test_repeated_and_hostile_names_are_rows_of_their_own(tmp_path: Path) -> Non
         tar.addfile(tarfile.TarInfo("caf\udce9.jpg"))
     summary = index_sources([str(tmp_path / "a.tar")], str(tmp_path / "out"))
     assert summary == IndexSummary(archives=1, members=6, photos=6, bytes=0, errors=0)
-    found = rows(tmp_path / "out")
+    found = index_rows(tmp_path / "out")
     assert [(row["member"], row["occurrence"]) for row in found] == [
         ("a.jpg", 0),
         ("../../escape.jpg", 0),
@@ -137,7 +107,7 @@ def test_indexed_archives_stay_and_new_ones_are_added(tmp_path: Path) -> None:
     second = put(str(tmp_path), "b/x.tar", tar_bytes(PHOTOS))
     assert index_sources([first, second], output).archives == 2
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    names = {row["source"]: row["archive_name"] for row in rows(tmp_path / "out")}
+    names = {row["source"]: row["archive_name"] for row in index_rows(tmp_path / "out")}
     assert names[first] == "x.tar"
     assert names[second].startswith("x.tar-")
 
@@ -148,14 +118,14 @@ def test_a_mended_archive_is_indexed_anew_and_the_good_rows_stay(tmp_path: Path)
     uri = put(str(tmp_path), "a.tar", whole[:100_000])
     other = put(str(tmp_path), "b/a.tar", whole)
     index_sources([uri, other], output)
-    before = {row["photo_id"] for row in rows(tmp_path / "out") if row["kind"] == "file"}
+    before = {row["photo_id"] for row in index_rows(tmp_path / "out") if row["kind"] == "file"}
     manifest_write.write_part(
-        [result(row, "failed" if row["error"] else "restored") for row in rows(tmp_path / "out")], output, "1"
+        [result(row, "failed" if row["error"] else "restored") for row in index_rows(tmp_path / "out")], output, "1"
     )
     assert manifest_counts.counts(output).failed == 1
     put(str(tmp_path), "a.tar", whole)
     assert index_sources([uri, other], output) == IndexSummary(2, 12, 12, 2 * BYTES, errors=0)
-    found = rows(tmp_path / "out")
+    found = index_rows(tmp_path / "out")
     assert before < {row["photo_id"] for row in found}
     assert {row["archive_name"] for row in found if row["source"] == uri} == {"a.tar"}
     counts = manifest_counts.counts(output)
@@ -167,10 +137,10 @@ def test_an_archive_of_which_nothing_is_left_keeps_its_rows(tmp_path: Path) -> N
     output = str(tmp_path / "out")
     uri = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS)[:100_000])
     index_sources([uri], output)
-    before = rows(tmp_path / "out")
+    before = index_rows(tmp_path / "out")
     put(str(tmp_path), "a.tar", b"")
     index_sources([uri], output)
-    assert rows(tmp_path / "out") == before
+    assert index_rows(tmp_path / "out") == before
 
 
 def test_a_folder_that_grows_is_listed_again(tmp_path: Path) -> None:
@@ -184,18 +154,9 @@ def test_a_folder_that_grows_is_listed_again(tmp_path: Path) -> None:
         summary = index_sources([source], output)
     assert (summary.archives, summary.photos) == (1, len(PHOTOS) + 2)
     assert {path: path.read_bytes() for path in before} == before
-    found = rows(tmp_path / "out")
+    found = index_rows(tmp_path / "out")
     assert sorted(row["member"] for row in found) == sorted([*PHOTOS, "new.jpg", "album/newer.jpg"])
     assert {row["archive_name"] for row in found} == {"in"}
-
-
-def test_a_pattern_asks_nothing_about_each_match() -> None:
-    for n in range(20):
-        put("asked://many", f"{n:02}.jpg", bytes(n))
-    AskedFileSystem.asked = 0
-    (source,) = expand(["asked://many/*.jpg"], "asked://out")
-    assert source.only == tuple((f"{n:02}.jpg", n) for n in range(20))
-    assert AskedFileSystem.asked < 5
 
 
 def test_single_photos_belong_to_their_folder_and_are_indexed_once(tmp_path: Path) -> None:
@@ -206,7 +167,7 @@ def test_single_photos_belong_to_their_folder_and_are_indexed_once(tmp_path: Pat
     assert index_sources([f"{album}/0[1-3].jpg"], output).photos == 4
     summary = index_sources([album], output)
     assert (summary.archives, summary.photos) == (1, 6)
-    found = rows(tmp_path / "out")
+    found = index_rows(tmp_path / "out")
     assert sorted(row["member"] for row in found) == sorted(name.removeprefix("album/") for name in PHOTOS)
     assert {(row["source"], row["archive_name"]) for row in found} == {(album, "album")}
 
@@ -223,101 +184,16 @@ def test_a_subfolder_that_may_not_be_read_is_a_row(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "scandir", refused)
     assert index_sources([source], str(output)).photos == len(PHOTOS)
-    (closed,) = [row for row in rows(output) if row["member"] not in PHOTOS]
+    (closed,) = [row for row in index_rows(output) if row["member"] not in PHOTOS]
     assert (closed["member"], closed["kind"], closed["error_type"]) == ("lost+found", "directory", "folder_unreadable")
-
-
-def test_a_pipe_as_a_source_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.tar")
-    for source in ("a.tar", "*.tar"):
-        with pytest.raises(storage.StorageError, match=r"a\.tar: a device or a pipe; name a file"):
-            index_sources([str(tmp_path / source)], str(tmp_path / "out"))
-
-
-def test_output_inside_a_source_is_not_its_own_source(tmp_path: Path) -> None:
-    source = loose(tmp_path / "in")
-    output = f"{source}/out"
-    put(output, "restored/a.tar/x.jpg", b"restored")
-    put(output, "b.tar", tar_bytes(PHOTOS))
-    assert index_sources([source], output).photos == len(PHOTOS)
-
-
-@pytest.fixture
-def earlier(tmp_path: Path) -> str:
-    """A folder of photos with the OUTPUT of an earlier run in it."""
-    source = loose(tmp_path / "in")
-    for name in ("run.json", "index/a.parquet", "restored/in/album/x.jpg", "report/thumbnail.jpg", "b.tar"):
-        put(f"{source}/2024/out", name, b"x")
-    put(source, "2024/run.json", b"a file of that name alone makes no run")
-    return source
-
-
-@pytest.mark.parametrize("pattern", ["", "/*", "/**/*.jpg", "/2024/*", "/20*/o*"])
-def test_no_run_is_restored_again(earlier: str, pattern: str, tmp_path: Path) -> None:
-    said: list[str] = []
-    try:
-        found = expand([earlier + pattern], str(tmp_path / "elsewhere"), said.append)
-    except storage.StorageError as error:  # there is nothing else
-        assert pattern == "/20*/o*" and "matches nothing" in str(error)
-        found = []
-    assert said == [f"left out: {earlier}/2024/out, the OUTPUT of a run"]
-    output = str(tmp_path / "elsewhere")
-    build_index(found, output, Limits())
-    assert not [row for row in rows(tmp_path / "elsewhere") if "out/" in f"{row['source']}/{row['member']}"]
-
-
-def test_a_folder_of_a_run_that_is_named_is_meant(earlier: str, tmp_path: Path) -> None:
-    run = f"{earlier}/2024/out"
-    (source,) = expand([f"{run}/restored"], str(tmp_path / "elsewhere"), pytest.fail)
-    assert source.uri == f"{run}/restored"
-    (source,) = expand([f"{run}/restored/*/*/*.jpg"], str(tmp_path / "elsewhere"), pytest.fail)
-    assert source.only == (("x.jpg", 1),)
-    with pytest.raises(storage.StorageError, match="the OUTPUT of a run; name the folder in it that holds photos"):
-        expand([run], str(tmp_path / "elsewhere"))
-
-
-def test_a_run_in_its_own_source_continues(tmp_path: Path) -> None:
-    """A pattern also matches OUTPUT, which is there at the second start."""
-    source = loose(tmp_path / "in")
-    output = f"{source}/out"
-    first = index_sources([f"{source}/*"], output)
-    put(output, "restored/album/00.jpg.jpg", b"restored")
-    assert index_sources([f"{source}/*"], output) == first
-    assert index_sources([f"{source}/**/*.jpg"], output).photos == len(PHOTOS)
 
 
 def test_names_that_a_disk_may_take_for_one_are_repetitions(tmp_path: Path) -> None:
     names = ["IMG_1.JPG", "img_1.jpg", "\u00e9.jpg", "e\u0301.jpg", "STRASSE.jpg", "stra\u00dfe.jpg", "other.jpg"]
     source = put(str(tmp_path), "a.tar", tar_bytes(dict.fromkeys(names, b"x")))
     index_sources([source], str(tmp_path / "out"))
-    found = {row["member"]: row["occurrence"] for row in rows(tmp_path / "out")}
+    found = {row["member"]: row["occurrence"] for row in index_rows(tmp_path / "out")}
     assert [found[name] for name in names] == [0, 1, 0, 1, 0, 1, 0]
-
-
-def test_expand_names_each_archive_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, out = loose(tmp_path / "in"), str(tmp_path / "out")
-    inner = put(source, "sub/a.tar", tar_bytes(PHOTOS))
-    odd = put(str(tmp_path), "scans[1].bin", zip_bytes(PHOTOS))
-    monkeypatch.chdir(tmp_path)
-    whole = [Source(source, "folder"), Source(inner, "archive")]
-    assert expand(["in"], out) == whole
-    assert expand([source, f"{source}/album", f"{source}/album/00.jpg", inner, f"file://{source}/"], out) == whole
-    assert expand([f"{source}/sub/*.tar"], out) == [Source(inner, "archive")]
-    assert expand([odd], out) == [Source(odd, "archive")]
-    assert expand([f"{source}/album/0[12].jpg"], out) == [
-        Source(f"{source}/album", "folder", (("01.jpg", 40_001), ("02.jpg", 40_002)))
-    ]
-
-
-@pytest.mark.parametrize("source", ["missing.tar", "empty", "none/*.jpg"])
-def test_a_source_that_is_not_there_stops_before_anything_is_written(source: str, tmp_path: Path) -> None:
-    good = put(str(tmp_path), "a.tar", tar_bytes(PHOTOS))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(storage.StorageError) as caught:
-        index_sources([good, str(tmp_path / source)], str(tmp_path / "out"))
-    assert source in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tmp_path: Path) -> None:
@@ -329,7 +205,7 @@ def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tm
         index_sources(uris, output)
     assert "\n" not in str(caught.value)
     Path(target).rmdir()
-    assert {row["source"] for row in rows(tmp_path / "out")} == {uris[1]}
+    assert {row["source"] for row in index_rows(tmp_path / "out")} == {uris[1]}
     assert index_sources(uris, output).archives == 2
 
 
