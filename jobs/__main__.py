@@ -8,20 +8,39 @@ from typing import Annotated, NoReturn
 import typer
 
 from interlcm.errors import InterLCMError, one_line
-from jobs import manifest, submit, weights
-from jobs.benchmark import commands as benchmark_commands
-from jobs.demo import demo
-from jobs.evaluate import evaluate
-from jobs.index import index
-from jobs.query import query
-from jobs.report import report
-from jobs.restore import restore
-from jobs.status import status
-from jobs.train import train
-from jobs.verify import verify
+from jobs.lazy import lazy_group
+
+COMMANDS = {
+    "demo": ("jobs.demo", "Restore a small sample archive with the built-in demo weights and show what was made."),
+    "index": ("jobs.index", "List the members of archives into OUTPUT/index/, one Parquet file per archive."),
+    "restore": (
+        "jobs.restore",
+        "Restore the faces in archives: restored photos, and a manifest with one row for each member.",
+    ),
+    "status": ("jobs.status", "Count the photos of a run by status; show its rate and when it will end."),
+    "query": ("jobs.query", "Query a run, in SQL or with a built-in query."),
+    "report": (
+        "jobs.report",
+        "Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.",
+    ),
+    "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
+    "train": (
+        "jobs.train",
+        "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",
+    ),
+    "evaluate": (
+        "jobs.evaluate",
+        "Restore test pictures and compare them with sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.",
+    ),
+    "weights": ("jobs.weights", "Fill a weights folder with published weights, or check one."),
+    "manifest": ("jobs.manifest", "Keep the manifest of a run in shape."),
+    "submit": ("jobs.submit", "Run a command on a Ray cluster: interlcm submit -- restore s3://... --output s3://..."),
+    "benchmark": ("jobs.benchmark.commands", "Measure the parts of a run on this machine; tables and JSON."),
+}
 
 app = typer.Typer(
     name="interlcm",
+    cls=lazy_group(COMMANDS),
     help="Restore the faces in archives of old photos: index, restore, then ask what became of every photo.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -32,7 +51,7 @@ app = typer.Typer(
 
 def say_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import version  # for this alone
 
         print(f"interlcm {version('interlcm')}")
         raise typer.Exit()
@@ -47,14 +66,6 @@ def options(
     """Restore the faces in archives of old photos: index, restore, then ask what became of every photo."""
 
 
-for command in (demo, index, restore, status, query, report, verify, train, evaluate):
-    app.command()(command)
-app.add_typer(weights.app, name="weights")
-app.add_typer(manifest.app, name="manifest")
-app.add_typer(submit.app, name="submit")
-app.add_typer(benchmark_commands.app, name="benchmark")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 it could not be completed, 2 wrong usage, 130 interrupted.
 
@@ -66,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
-            from pipeline.cluster.sealed_settings import open_settings
+            from pipeline.cluster.sealed_settings import open_settings  # for these jobs only: cryptography is slow
 
             open_settings()
         code = app(arguments, prog_name="interlcm", standalone_mode=False)

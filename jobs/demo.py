@@ -5,7 +5,13 @@ import tarfile
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from PIL import Image
+
+from jobs import restore, samples
+from jobs.query import query
+from pipeline.config.settings import Settings
 
 
 def demo(
@@ -17,10 +23,6 @@ def demo(
     Example:
       interlcm demo --output demo
     """
-    from jobs import restore
-    from jobs.query import query
-    from pipeline.config.settings import Settings
-
     archive, run = output / "sample.tar", str(output / "run")
     output.mkdir(parents=True, exist_ok=True)
     if not archive.exists():
@@ -36,14 +38,11 @@ def demo(
 
 def sample_archive() -> bytes:
     """A tar like a box of scans: two portraits degraded like old prints, a picture without a face, a note."""
-    import numpy as np
     import skimage.data
     import torch
-    from PIL import Image
 
     from interlcm.degradation import Degradation, degrade
     from interlcm.pixels import to_pixels, to_tensor
-    from jobs import samples
 
     def scan(pixels: np.ndarray) -> Image.Image:
         lq = degrade(to_tensor(pixels)[None], Degradation(), torch.Generator().manual_seed(0))
@@ -67,8 +66,6 @@ def sample_archive() -> bytes:
 
 
 def jpeg(image: object) -> bytes:
-    from PIL import Image
-
     assert isinstance(image, Image.Image)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92)

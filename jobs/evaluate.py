@@ -4,15 +4,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from PIL import Image
 
+from interlcm.errors import printable
+from jobs import portrait
 from jobs.options import ColorFix, Weights
+from jobs.plan import actor_range, in_words_of, plan
+from jobs.progress import show
+from jobs.train import read_preset
+from pipeline.cluster import connect as cluster
+from pipeline.config.settings import Settings
+from pipeline.evaluation.pairs import Pairs, pair_up
+from pipeline.evaluation.schema import METRICS
+from pipeline.index import build as index_build
+from pipeline.run import prepare
+from pipeline.run.prepare import RunError
+from pipeline.stages.row import Row
+from pipeline.weights.local import weights_folder
 
 if TYPE_CHECKING:
     from interlcm.degradation import Degradation
-    from pipeline.config.settings import Settings
     from pipeline.evaluation.evaluate import Evaluation
-    from pipeline.evaluation.pairs import Pairs
-    from pipeline.stages.row import Row
 
 NAMED = 5  # files without a partner that are named one by one
 GRID_ROWS = 8
@@ -78,12 +90,9 @@ def evaluate(
     if not hq and not lq:
         if output or metric_weights:
             raise typer.BadParameter("the portrait takes no --output and no --metric-weights: name HQ sources or --lq")
-        from jobs import portrait
 
         portrait.show(weights, steps or 4, color_fix, grid)
         return
-    from jobs.plan import actor_range
-    from pipeline.config.settings import Settings
 
     made = degradations_of(degradation) if not lq else None
     settings = Settings(weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, seed=seed)
@@ -105,7 +114,7 @@ def run(
     hq: list[str],
     lq: list[str],
     degradations: "tuple[Degradation, ...] | None",
-    settings: "Settings",
+    settings: Settings,
     metric_weights: str,
     output: str | None = None,
     grid: Path | None = None,
@@ -114,15 +123,8 @@ def run(
     batch_faces: int = 8,
 ) -> "Evaluation":
     """Pair, restore, measure; prints the table."""
-    from jobs.plan import in_words_of, plan
-    from jobs.progress import show
-    from pipeline.cluster import connect as cluster
     from pipeline.evaluation import networks
     from pipeline.evaluation.evaluate import Evaluation
-    from pipeline.evaluation.pairs import pair_up
-    from pipeline.index import build as index_build
-    from pipeline.run import prepare
-    from pipeline.weights.local import weights_folder
 
     # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
@@ -156,8 +158,6 @@ def run(
 
 def check_grid(grid: Path) -> None:
     """typer.BadParameter, before any work, if the picture cannot be written."""
-    from PIL import Image
-
     if grid.suffix.lower() not in Image.registered_extensions():
         raise typer.BadParameter(f"--grid {grid}: give it the suffix of a picture format, such as grid.png")
     if not grid.absolute().parent.is_dir():
@@ -167,7 +167,6 @@ def check_grid(grid: Path) -> None:
 def degradations_of(preset: str) -> "tuple[Degradation, ...]":
     """The degradations of a training preset."""
     from interlcm.degradation import Degradation
-    from jobs.train import read_preset
     from pipeline.training.settings import TrainingSettings, made
 
     settings = read_preset(preset)
@@ -176,10 +175,8 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
     return (made(Degradation, f"{preset}: degradation", settings["degradation"]),)
 
 
-def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
+def print_partners(pairs: Pairs, hq: list[str], lq: list[str]) -> None:
     """Print the number of pairs, and the names of files without a partner."""
-    from interlcm.errors import printable
-
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
     print(f"{'pairs' if hq and lq else 'pictures'}: {pairs.pairs.num_rows}")
     if lone:
@@ -188,9 +185,7 @@ def print_partners(pairs: "Pairs", hq: list[str], lq: list[str]) -> None:
         print(f"without a partner: {len(lone)} ({printable(', '.join(names))}{more})")
 
 
-def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
-    from pipeline.run.prepare import RunError
-
+def nothing_measured(sources: list[str], rows: list[Row]) -> Exception:
     first = f": {rows[0]['error'] or rows[0]['status']}" if rows else ": they hold no pictures"
     more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
     return RunError(f"{', '.join(sources)}: no face could be measured{first}{more}")
@@ -198,8 +193,6 @@ def nothing_measured(sources: list[str], rows: "list[Row]") -> Exception:
 
 def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> None:
     """Print one line for each metric, with LQ and restored faces; then what was left out."""
-    from pipeline.evaluation.schema import METRICS
-
     print(f"{'':20}{'LQ input':>26}{'restored':>26}")
     for metric in METRICS:
         if metric.name not in missing and (paired or not metric.paired):

@@ -1,12 +1,13 @@
 """`interlcm index`: the list of the members to restore."""
 
-from typing import TYPE_CHECKING
-
 from jobs.options import Limit, Output, Sources, thresholds
 from jobs.plan import RAY_ARCHIVES
-
-if TYPE_CHECKING:
-    from pipeline.index.build import IndexSummary
+from pipeline import storage
+from pipeline.cluster import connect as cluster
+from pipeline.config.limits import Limits
+from pipeline.index.build import IndexSummary, build_index
+from pipeline.index.sources import expand
+from pipeline.run import lease
 
 
 def index(sources: Sources, output: Output, limit: Limit = None) -> None:
@@ -19,24 +20,16 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
       interlcm index box1.tar box2.zip --output restored
       interlcm index 's3://archive/scans/*.tar' --output s3://archive/restored
     """
-    from pipeline import storage
-    from pipeline.config.limits import Limits
-    from pipeline.index.sources import expand
-
     limits = thresholds("--limit", Limits(), limit or [])
-    found = expand(sources, storage.canonical(output))  # reports a wrong source before the imports below
-
-    from pipeline.cluster import connect as cluster
-    from pipeline.index.build import build_index
-    from pipeline.run import lease
+    found = expand(sources, storage.canonical(output))
 
     if cluster.joined() or len(found) >= RAY_ARCHIVES:
         cluster.connect()
     with lease.held(storage.canonical(output)):
-        print(f"index: {in_words(build_index(found, output, limits))}")
+        print(f"index: {index_line(build_index(found, output, limits))}")
 
 
-def in_words(found: "IndexSummary") -> str:
+def index_line(found: IndexSummary) -> str:
     sources = f"{found.archives} archive{'' if found.archives == 1 else 's'}"
     errors = f", {found.errors} errors" if found.errors else ""
     return f"{sources}, {found.members} members, {found.photos} files, {found.bytes / 1e6:.1f} MB{errors}"

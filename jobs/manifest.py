@@ -3,12 +3,15 @@
 import typer
 
 from jobs.options import Run
+from pipeline.manifest import compaction
+from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="manifest",
     help="Keep the manifest of a run in shape.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 
@@ -30,9 +33,6 @@ def compact(output: Run) -> None:
       interlcm manifest compact restored
       interlcm manifest compact s3://archive/restored
     """
-    from pipeline.manifest import compaction
-    from pipeline.storage.output import Output
-
     Output(output).check_run()
     done = compaction.compact(output)
     written = f"{done.rows} rows, {done.bytes / 1e6:.1f} MB written"

@@ -1,12 +1,12 @@
 """How a command chooses engine, actors and micro-batches for the machines that it finds."""
 
 import math
-from typing import TYPE_CHECKING
 
 import typer
 
-if TYPE_CHECKING:
-    from pipeline.config.resources import Resources
+from pipeline.cluster import connect as cluster
+from pipeline.config.resources import Resources
+from pipeline.networks import micro_batch
 
 
 def actor_range(text: str) -> tuple[int, int]:
@@ -28,12 +28,8 @@ def batch_of(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 
-def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> "Resources":
+def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> Resources:
     """One actor per GPU unless told otherwise; without GPUs one actor, and the machine's cores shared among actors."""
-    from pipeline.cluster import connect as cluster
-    from pipeline.config.resources import Resources
-    from pipeline.networks import micro_batch
-
     gpus = cluster.gpus()
     each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
     # The GPU nodes of a joined cluster may not have started yet.
@@ -47,7 +43,7 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
     return Resources(low, high, each, batch_faces or micro_batch.MOST, threads, find_batch=batch_faces is None)
 
 
-def in_words_of(resources: "Resources") -> str:
+def in_words_of(resources: Resources) -> str:
     low, high = resources.min_actors, resources.max_actors
     device = f"{resources.gpus_per_actor:g} GPU each" if resources.gpus_per_actor else "on the CPU"
     return f"{low if low == high else f'{low} to {high}'}, {device}"
@@ -58,10 +54,8 @@ RAY_PHOTOS = 1000
 RAY_ARCHIVES = 64  # ... and of archives from which their index is built there: listing a tar keeps one core busy
 
 
-def ray_from(engine: str, resources: "Resources") -> tuple[float, str]:
+def ray_from(engine: str, resources: Resources) -> tuple[float, str]:
     """The number of photos from which a run uses Ray, and the reason if the number does not matter."""
-    from pipeline.cluster import connect as cluster
-
     several = resources.max_actors > 1
     if engine == "here" and several:
         raise typer.BadParameter(f"--engine here has one actor, not {resources.max_actors}; leave out --engine")

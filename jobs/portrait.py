@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import cv2
+import numpy as np
 
+from jobs import samples
+from pipeline.evaluation.grid import grid as draw
+from pipeline.weights.local import weights_folder
+
+if TYPE_CHECKING:
     from interlcm.model import InterLCM
 
 
@@ -41,7 +46,6 @@ STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
     """Print the table of all noise levels; the grid shows the first."""
     from interlcm import InterLCM
-    from pipeline.weights.local import weights_folder
 
     model = InterLCM.from_pretrained(weights_folder(weights))
     print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 grainless cast")
@@ -59,14 +63,11 @@ def measure(
     model: "InterLCM", noise: tuple[float, float], steps: int = 4, color_fix: str = "auto", grid: Path | None = None
 ) -> Result:
     """Restore the held-out crops at one noise level; the same degradation every time."""
-    import numpy as np
     import torch
 
     from interlcm.degradation import Degradation, degrade
     from interlcm.metrics import cast, delta_e, psnr, ssim
     from interlcm.pixels import to_pixels, to_tensor
-    from jobs import samples
-    from pipeline.evaluation.grid import grid as draw
 
     crops = np.stack(list(samples.held_out_crops(model.image_size)))  # (N, S, S, 3) uint8
     hq = to_tensor(crops)
@@ -94,9 +95,6 @@ def measure(
     )
 
 
-def non_local_means(pixels: "np.ndarray") -> "np.ndarray":
+def non_local_means(pixels: np.ndarray) -> np.ndarray:
     """OpenCV's denoiser for colour pictures with the strengths its documentation suggests, for comparison."""
-    import cv2
-    import numpy as np
-
     return np.asarray(cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(pixels), None, 10, 10, 7, 21))

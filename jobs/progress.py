@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
 from jobs.status import in_words
 
 if TYPE_CHECKING:
@@ -38,9 +41,6 @@ def show(steps: "Iterator[Progress]") -> None:
 
 def show_bar(steps: "Iterator[Progress]") -> None:
     """The progress line, a bar and the remaining time; at the end the elapsed time."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=16))
     with Bar(*columns, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
         task = bar.add_task("restore: starting", total=None)

@@ -9,16 +9,18 @@ import re
 import shutil
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet
 import typer
 
 from interlcm.errors import printable
 from jobs.options import Run
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
+from pipeline import storage
+from pipeline.manifest.query import columns, reading, run
+from pipeline.storage.output import check_not_in_run
 
 # The most frequent queries. Faces are compared by identity if there are weights for it, else pixel by pixel.
 QUESTIONS = {
@@ -111,9 +113,6 @@ def query(
     if len(asked) != 1:
         given = " and ".join(asked) or "nothing"
         raise typer.BadParameter(f"{given} given: give exactly one of SQL, {', '.join(ready)}, --describe")
-    from pipeline import storage
-    from pipeline.manifest.query import columns, reading, run
-    from pipeline.storage.output import check_not_in_run
 
     if to:
         check_not_in_run(to)
@@ -129,10 +128,8 @@ def query(
         sys.stdout.buffer.flush()
 
 
-def as_table(rows: "pa.Table") -> bytes:
+def as_table(rows: pa.Table) -> bytes:
     """DuckDB's own drawing: every row, and as many columns as the terminal is wide."""
-    import duckdb
-
     text = io.StringIO()
     columns = shutil.get_terminal_size(fallback=(160, 0)).columns
     with contextlib.redirect_stdout(text):
@@ -140,7 +137,7 @@ def as_table(rows: "pa.Table") -> bytes:
     return printable(text.getvalue().rstrip("\n"), kept="\n").encode() + b"\n"
 
 
-def as_csv(rows: "pa.Table") -> bytes:
+def as_csv(rows: pa.Table) -> bytes:
     """RFC 4180 with a header; null is an empty cell, a list or struct is JSON."""
     text = io.StringIO()
     writer = csv.writer(text)
@@ -150,15 +147,13 @@ def as_csv(rows: "pa.Table") -> bytes:
     return text.getvalue().encode()
 
 
-def as_json(rows: "pa.Table") -> bytes:
+def as_json(rows: pa.Table) -> bytes:
     """One array with an object per row and line. Times are ISO 8601; infinities and NaN, which JSON lacks, are null."""
     lines = ",\n ".join(json.dumps(_finite(row), default=_text, ensure_ascii=False) for row in rows.to_pylist())
     return f"[{CONTROL.sub(_escaped, lines)}]\n".encode()
 
 
-def as_parquet(rows: "pa.Table") -> bytes:
-    import pyarrow.parquet
-
+def as_parquet(rows: pa.Table) -> bytes:
     file = io.BytesIO()
     pyarrow.parquet.write_table(rows, file)
     return file.getvalue()

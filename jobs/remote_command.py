@@ -5,6 +5,9 @@ from typing import Any
 
 import typer
 
+from interlcm.weights_index import DEMO
+from pipeline.storage.errors import check_no_secret
+
 PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
 
 
@@ -29,14 +32,12 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(context, words)
         context = command.make_context(name, list(words), parent=context)
+        command = context.command
     return dict(context.params)
 
 
 def check(name: str, value: Any) -> None:
     """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
-    from interlcm.weights_index import DEMO
-    from pipeline.storage.errors import check_no_secret
-
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")

@@ -5,6 +5,11 @@ from typing import Annotated, Literal
 import typer
 
 from jobs.options import Run
+from pipeline.cluster import connect as cluster
+from pipeline.report.build import CopyProgress, copy_pictures, write_report
+from pipeline.report.data import Pictures
+from pipeline.report.summary import Price
+from pipeline.storage.output import Output
 
 
 def report(
@@ -33,14 +38,7 @@ def report(
       interlcm report s3://archive/restored --pictures review --max-side 4096
       interlcm report restored --price-per-hour 2.50 --currency EUR
     """
-    from pipeline.storage.output import Output
-
-    Output(output).check_run()  # before the imports below
-
-    from pipeline.cluster import connect as cluster
-    from pipeline.report.build import write_report
-    from pipeline.report.data import Pictures
-    from pipeline.report.summary import Price
+    Output(output).check_run()
 
     if cluster.joined():
         cluster.connect()
@@ -55,8 +53,6 @@ def report(
 
 def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:
     """Make the pictures and print progress; returns the photos without pictures, each with the reason."""
-    from pipeline.report.build import CopyProgress, copy_pictures
-
     progress, shown = CopyProgress(0), -1
     for progress in copy_pictures(output, pictures, max_side):
         if progress.done * 20 // max(progress.total, 1) != shown:  # at most 21 lines

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from interlcm.weights_index import DEMO
+from jobs.index import index_line
 from jobs.options import ColorFix, Config, Limit, Output, Sources, Weights, thresholds
 from jobs.plan import RAY_ARCHIVES, actor_range, batch_of, in_words_of, plan, ray_from
 from jobs.progress import show
+from jobs.status import equation, failures, in_words
+from pipeline import storage
+from pipeline.cluster import connect as cluster
+from pipeline.config.limits import Limits
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Signing
+from pipeline.config.settings import Review, Settings
+from pipeline.index.build import build_index
+from pipeline.index.sources import expand
+from pipeline.run import attempt, lease, prepare
 
 if TYPE_CHECKING:
-    from pipeline.config.resources import Resources
-    from pipeline.config.secrets import Signing
-    from pipeline.config.settings import Settings
     from pipeline.run.estimate import Estimate
 
 # A photo_id is a digest, so the first ones are a random but stable choice.
@@ -130,9 +139,6 @@ def restore(
       interlcm restore scans.tar --output restored --where "status = 'failed'"
       interlcm restore scans.tar --output signed --c2pa-key key.pem --c2pa-cert chain.pem
     """
-    from pipeline.config.limits import Limits
-    from pipeline.config.settings import Review, Settings
-
     if upscale not in (1, 2, 4):
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
     if background != "none" and upscale == 1:
@@ -177,7 +183,7 @@ class Request:
 
     sources: list[str]
     output: str
-    settings: "Settings"
+    settings: Settings
     actors: tuple[int, int] = (0, 0)
     gpus_per_actor: float | None = None
     batch_faces: int | None = None
@@ -189,23 +195,13 @@ class Request:
 
 def run(request: Request) -> int:
     """Index, restore, audit; prints what happens, returns how many photos failed."""
-    from jobs.index import in_words
-    from jobs.status import equation, failures
-    from pipeline import storage
-    from pipeline.index.sources import expand
-
     # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
     where, output = request.where, request.output
     print("checking sources, weights and settings", flush=True)
     found = expand(request.sources, storage.canonical(output))
 
-    from pipeline.run import prepare
-
     job = prepare.prepare(output, request.settings, signing_of(request.keys))
 
-    from pipeline.cluster import connect as cluster
-    from pipeline.index.build import build_index
-    from pipeline.run import attempt, lease
     from pipeline.run.estimate import estimate
 
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
@@ -215,7 +211,7 @@ def run(request: Request) -> int:
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
-        print(f"index: {in_words(build_index(found, output, request.settings.limits))}", flush=True)
+        print(f"index: {index_line(build_index(found, output, request.settings.limits))}", flush=True)
         print(f"actors: {in_words_of(resources)}")
         print(*(f"note: {words}\n" for words in weak_defaults(job.settings)), sep="", end="", flush=True)
         if request.dry_run:
@@ -235,10 +231,8 @@ def run(request: Request) -> int:
     return counts.failed
 
 
-def weak_defaults(settings: "Settings") -> list[str]:
+def weak_defaults(settings: Settings) -> list[str]:
     """What a run makes do with though better is to be had: a line each."""
-    from interlcm.weights_index import DEMO
-
     notes = []
     if settings.weights == DEMO:
         notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
@@ -247,7 +241,7 @@ def weak_defaults(settings: "Settings") -> list[str]:
     return notes
 
 
-def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":
+def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:
     """A tested signer with key and certificate chain. Raises SigningError."""
     if keys is None:
         return None
@@ -256,10 +250,8 @@ def signing_of(keys: tuple[Path, Path] | None) -> "Signing | None":
     return load_signing(*keys)
 
 
-def expected(found: "Estimate", resources: "Resources") -> str:
+def expected(found: "Estimate", resources: Resources) -> str:
     """The estimated cost of a run, and the sample behind it."""
-    from jobs.status import in_words
-
     sample, each = found.sample, resources.gpus_per_actor
     hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
     hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"

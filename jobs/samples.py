@@ -7,6 +7,7 @@ matplotlib's sample data.
 from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image
 
 # Name in skimage.data -> how often training draws a crop from it. The astronaut is the only one with a face.
 TRAINING = {
@@ -34,7 +35,6 @@ def training_pictures() -> list[tuple[np.ndarray, float]]:
 def grace_hopper() -> np.ndarray:
     """(600, 512, 3) uint8 RGB: the portrait that nothing here is ever trained on."""
     from matplotlib.cbook import get_sample_data
-    from PIL import Image
 
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
         return np.asarray(image.convert("RGB"))

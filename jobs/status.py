@@ -4,15 +4,15 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.live import Live
+from rich.text import Text
 
 from jobs.options import Run
-
-if TYPE_CHECKING:
-    from pipeline.manifest.counts import Counts
-    from pipeline.run.status import Status
+from pipeline.manifest.counts import Counts
+from pipeline.run.status import Status, read_status
 
 TERMS = ("restored", "no_face", "skipped", "failed", "pending")
 
@@ -36,8 +36,6 @@ def status(
       interlcm status restored
       interlcm status s3://archive/restored --watch --every 30
     """
-    from pipeline.run.status import read_status
-
     pace = watched(output, every) if watch else read_status(output)
     if not watch or not sys.stdout.isatty():
         print(*lines(output, pace), sep="\n")
@@ -46,11 +44,8 @@ def status(
         raise typer.Exit(1)
 
 
-def watched(output: str, every: float) -> "Status":
+def watched(output: str, every: float) -> Status:
     """Show the status until nothing is pending; returns the last one."""
-    from rich.live import Live
-    from rich.text import Text
-
     if not sys.stdout.isatty():
         for pace in looks(output, every):
             print(progress_line(pace), flush=True)
@@ -61,9 +56,7 @@ def watched(output: str, every: float) -> "Status":
     return pace
 
 
-def looks(output: str, every: float) -> "Iterator[Status]":
-    from pipeline.run.status import read_status
-
+def looks(output: str, every: float) -> Iterator[Status]:
     while True:
         pace = read_status(output)
         yield pace
@@ -72,7 +65,7 @@ def looks(output: str, every: float) -> "Iterator[Status]":
         time.sleep(every)
 
 
-def lines(output: str, pace: "Status") -> list[str]:
+def lines(output: str, pace: Status) -> list[str]:
     """All that is known of a run, and what to do next."""
     found = pace.counts
     shown = [equation(found), f"faces restored: {found.faces}"]
@@ -93,7 +86,7 @@ def lines(output: str, pace: "Status") -> list[str]:
     return [*shown, *next_step(output, pace)]
 
 
-def failures(output: str, found: "Counts") -> list[str]:
+def failures(output: str, found: Counts) -> list[str]:
     """How many photos failed for which reason, and how to see them."""
     if not found.failures:
         return []
@@ -101,7 +94,7 @@ def failures(output: str, found: "Counts") -> list[str]:
     return [f"failed: {kinds}", f"  which: interlcm query {output} --failures"]
 
 
-def next_step(output: str, pace: "Status") -> list[str]:
+def next_step(output: str, pace: Status) -> list[str]:
     if pace.counts.pending:
         if pace.remaining is not None:
             return [f"pending: about {in_words(pace.remaining)} left, until {moment(pace.now + pace.remaining)}"]
@@ -111,7 +104,7 @@ def next_step(output: str, pace: "Status") -> list[str]:
     return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
 
 
-def progress_line(pace: "Status") -> str:
+def progress_line(pace: Status) -> str:
     """A line for logs."""
     found = pace.counts
     done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"
@@ -136,7 +129,7 @@ def in_words(time: timedelta) -> str:
     return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
-def equation(found: "Counts") -> str:
+def equation(found: Counts) -> str:
     """Two lines: the names, and below each its number."""
     numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *TERMS)}
     width = {name: len(number) for name, number in numbers.items()}

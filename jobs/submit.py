@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from interlcm.errors import one_line
 from jobs.remote_command import checked
+from pipeline.cluster import sealed_settings
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -38,6 +39,7 @@ app = typer.Typer(
     help="Run a command on a Ray cluster: interlcm submit -- restore s3://... --output s3://...",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 Address = Annotated[
@@ -76,8 +78,6 @@ def job(
       interlcm submit --no-wait --no-credentials -- restore s3://archive/scans/ --output s3://archive/restored
       interlcm submit job --address http://127.0.0.1:8265 -- status s3://archive/restored
     """
-    from pipeline.cluster import sealed_settings
-
     words, config = checked(command, context.find_root().command)
     sent, kept = ({}, []) if no_credentials else sealed_settings.settings()
     jobs = connect(address)

@@ -4,7 +4,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
+import yaml
+
+from jobs import samples
+from jobs.train_encoders import train_encoders
 
 if TYPE_CHECKING:
     from interlcm.demo_training import Crops
@@ -58,8 +63,6 @@ def train(
     """
     settings = read_preset(preset)
     if "recipe" in settings:
-        from jobs.train_encoders import train_encoders
-
         train_encoders(preset, settings, sources or [], output, weights, workers, unet)
         return
     if sources:
@@ -102,8 +105,6 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
 
 def same_preset(path: Path, settings: dict[str, Any]) -> None:
     """Record the preset of the stages in a folder; BadParameter if it was a different one."""
-    import yaml
-
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(settings))
@@ -116,8 +117,6 @@ def report(stage: str, step: int, loss: float) -> None:
 
 
 def read_preset(preset: str) -> dict[str, Any]:
-    import yaml
-
     path = PRESETS / f"{preset}.yaml"
     if not path.exists():
         path = Path(preset)
@@ -138,12 +137,10 @@ def read_preset(preset: str) -> dict[str, Any]:
 
 
 def sample_crops(settings: dict[str, Any]) -> "Crops":
-    import numpy as np
     import torch
 
     from interlcm.degradation import Degradation
     from interlcm.demo_training import Crops
-    from jobs import samples
     from pipeline.training.settings import made
 
     pictures = samples.training_pictures()

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from jobs.progress import LOG_EVERY
+from pipeline.cluster import connect as cluster
 
 
 def train_encoders(
@@ -20,7 +21,6 @@ def train_encoders(
     unet: str | None,
 ) -> None:
     """Train the encoders as the preset says; prints what happens. workers: 0 for one on each GPU, or one on the CPU."""
-    from pipeline.cluster import connect as cluster
     from pipeline.training import train as training
     from pipeline.training.settings import TrainingSettings
 

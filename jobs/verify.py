@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from interlcm.errors import printable
 from jobs.options import Run
-
-if TYPE_CHECKING:
-    from pipeline.verify.files import Verified
+from pipeline.cluster import connect as cluster
+from pipeline.storage.output import Output
+from pipeline.verify import files as verify_files
+from pipeline.verify.files import Verified
 
 LOG_EVERY = 10.0  # seconds between progress lines
 
@@ -32,12 +33,7 @@ def verify(
       interlcm verify restored
       interlcm verify s3://archive/restored --replay 20
     """
-    from pipeline.storage.output import Output
-
-    Output(output).check_run()  # before the imports below
-
-    from pipeline.cluster import connect as cluster
-    from pipeline.verify import files as verify_files
+    Output(output).check_run()
 
     if cluster.joined():
         cluster.connect()
@@ -48,7 +44,7 @@ def verify(
     print(f"{output}: all files match the manifest")
 
 
-def show(steps: "Iterator[Verified]") -> "Verified":
+def show(steps: Iterator[Verified]) -> Verified:
     """Print progress now and then, and at the end the whole report."""
     last = time.monotonic()
     for found in steps:
@@ -65,7 +61,7 @@ def show(steps: "Iterator[Verified]") -> "Verified":
     return found
 
 
-def show_again(output: str, count: int, seed: int, found: "Verified") -> None:
+def show_again(output: str, count: int, seed: int, found: Verified) -> None:
     """Print the outcome of each photo that is restored again. VerifyError if one does not come out the same."""
     from pipeline.verify import replay as verify_replay
 

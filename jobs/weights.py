@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from interlcm.weights_index import digest, read_index
+from interlcm.weights_index import verify as differing
+from pipeline.weights.local import weights_folder
+
 app = typer.Typer(
     name="weights",
     help="Fill a weights folder with published weights, or check one.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 
@@ -95,11 +100,8 @@ def verify(weights: Weights) -> None:
       interlcm weights verify weights
       interlcm weights verify s3://archive/weights
     """
-    from interlcm.weights_index import digest, read_index, verify
-    from pipeline.weights.local import weights_folder
-
     folder = weights_folder(weights)
-    if problems := verify(folder):
+    if problems := differing(folder):
         print(*problems, sep="\n", file=sys.stderr)
         raise typer.Exit(1)
     index = read_index(folder)

@@ -16,6 +16,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
+from jobs.lazy import LazyCommand
 from pipeline.cluster.telemetry import METRICS
 from pipeline.config.limits import Limits
 from pipeline.config.settings import Review
@@ -32,6 +33,7 @@ TYPES = {"int32": "int", "int64": "int", "float": "float", "double": "float", "l
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """All commands that can be typed, with their full names."""
+    command = command.load() if isinstance(command, LazyCommand) else command
     if not getattr(command, "commands", None):
         yield name, command
         return

@@ -1,7 +1,9 @@
 """`interlcm benchmark alternatives`: a run beside a plain loop over the same pictures."""
 
+import io
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from jobs.benchmark.figures import To, publish, workplace
+from jobs.demo import sample_archive
+from pipeline.benchmark.processes import Watch
 
 
 def alternatives(
@@ -40,8 +44,6 @@ def alternatives(
 
 def measured(name: str, command: list[str], photos: int) -> dict[str, Any]:
     """The row of one command, counting all processes that it starts."""
-    from pipeline.benchmark.processes import Watch
-
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, Watch(process.pid) as watch:
         code = process.wait()
@@ -54,11 +56,6 @@ def measured(name: str, command: list[str], photos: int) -> dict[str, Any]:
 
 def write_portraits(folder: Path, photos: int) -> None:
     """JPEGs of the sample portraits, degraded like old scans, as in the demo."""
-    import io
-    import tarfile
-
-    from jobs.demo import sample_archive
-
     with tarfile.open(fileobj=io.BytesIO(sample_archive())) as tar:
         portraits = [
             file.read() for name in ("grace_hopper", "astronaut") if (file := tar.extractfile(f"box1/{name}.jpg"))

@@ -2,27 +2,54 @@
 
 import typer
 
-from jobs.benchmark.alternatives import alternatives
-from jobs.benchmark.detect import detect
-from jobs.benchmark.growth import growth
-from jobs.benchmark.index import index
-from jobs.benchmark.memory import memory
-from jobs.benchmark.model import model
-from jobs.benchmark.pipeline import pipeline
-from jobs.benchmark.query import query
+from jobs.lazy import lazy_group
+
+COMMANDS = {
+    "model": (
+        "jobs.benchmark.model",
+        "Restore the same faces in several ways: a plain float32 loop, then one more optimisation in each row.",
+    ),
+    "detect": (
+        "jobs.benchmark.detect",
+        "Compare the face detectors that are there, on portraits that ship with scikit-image and matplotlib.",
+    ),
+    "pipeline": (
+        "jobs.benchmark.pipeline",
+        "Restore with stand-ins for the GPUs: models that take a fixed time for each micro-batch and do nothing.",
+    ),
+    "memory": (
+        "jobs.benchmark.memory",
+        "Restore many times what the object store holds, with stand-ins for the detector and the model.",
+    ),
+    "growth": (
+        "jobs.benchmark.growth",
+        "Restore runs of growing size, with stand-ins for the detector and the model; cost should grow in proportion.",
+    ),
+    "index": (
+        "jobs.benchmark.index",
+        "Index a zip, a tar and a tar.gz of the same members: members per second, and bytes read.",
+    ),
+    "query": (
+        "jobs.benchmark.query",
+        "Time the start of a run and the built-in queries of `interlcm query` on generated runs that are nine tenths "
+        "done.",
+    ),
+    "alternatives": (
+        "jobs.benchmark.alternatives",
+        "Restore the same pictures with the demo weights: by a plain loop, and by `interlcm restore` with each engine.",
+    ),
+}
 
 app = typer.Typer(
     name="benchmark",
+    cls=lazy_group(COMMANDS),
     help="Measure the parts of a run on this machine; tables and JSON.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 
 @app.callback()
 def group() -> None:
     """Measure the parts of a run on this machine; tables and JSON."""
-
-
-for command in (model, detect, pipeline, memory, growth, index, query, alternatives):
-    app.command()(command)

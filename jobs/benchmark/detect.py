@@ -1,14 +1,16 @@
 """`interlcm benchmark detect`: which faces each detector finds."""
 
-from typing import TYPE_CHECKING
-
+import numpy as np
 import typer
 
+from jobs import samples
 from jobs.benchmark.figures import To, publish
 from jobs.options import Weights
-
-if TYPE_CHECKING:
-    from pipeline.benchmark.detect import Scene
+from pipeline.benchmark.detect import Scene, cases, measure, together
+from pipeline.config.limits import DEFAULTS
+from pipeline.faces.detectors import DETECTORS, load_detector
+from pipeline.faces.face import DetectorError
+from pipeline.weights.local import weights_folder
 
 # Left and right eye, px, read off the pictures.
 ASTRONAUT_EYES, HOPPER_EYES = ((122, 101), (166, 103)), ((220, 189), (305, 187))
@@ -25,12 +27,6 @@ def detect(weights: Weights = "demo", to: To = "") -> None:
       interlcm benchmark detect
       interlcm benchmark detect --weights weights --to detect.json
     """
-    from pipeline.benchmark.detect import cases, measure
-    from pipeline.config.limits import DEFAULTS
-    from pipeline.faces.detectors import DETECTORS, load_detector
-    from pipeline.faces.face import DetectorError
-    from pipeline.weights.local import weights_folder
-
     folder = weights_folder(weights) / "face"
     rows = []
     for name in DETECTORS[1:]:
@@ -46,13 +42,9 @@ def detect(weights: Weights = "demo", to: To = "") -> None:
     publish({"Detectors": rows}, to)
 
 
-def portraits(side: int = 160) -> "Scene":
+def portraits(side: int = 160) -> Scene:
     """Twelve faces in squares of `side` px, and three pictures without one."""
-    import numpy as np
     import skimage.data
-
-    from jobs import samples
-    from pipeline.benchmark.detect import Scene, together
 
     astronaut = skimage.data.astronaut()[samples.ASTRONAUT_FACE]
     faces = [

@@ -15,6 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import storage
+from pipeline.cluster.connect import cores
+from pipeline.storage.output import check_not_in_run
+
 Rows = list[dict[str, Any]]  # column, with its unit -> value
 
 On = Annotated[
@@ -29,8 +33,6 @@ PACKAGES = ("interlcm", "torch", "diffusers", "ray", "pyarrow", "duckdb", "numpy
 def workplace(on: str) -> Iterator[str]:
     """The folder to work in: a new one below `on`, or a temporary one on this machine, which is removed."""
     if on:
-        from pipeline import storage
-
         yield storage.join(storage.canonical(on), uuid.uuid4().hex[:8])
         return
     with TemporaryDirectory(prefix="interlcm-benchmark-") as folder:
@@ -39,9 +41,6 @@ def workplace(on: str) -> Iterator[str]:
 
 def publish(tables: dict[str, Rows], to: str = "") -> None:
     """Print each table under its title, and write all of them to `to`, if given."""
-    from pipeline import storage
-    from pipeline.storage.output import check_not_in_run
-
     about = machine()
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
@@ -93,8 +92,6 @@ def shown(value: Any) -> str:
 def machine() -> dict[str, Any]:
     """The processor, the cores and the memory that this process may use, and the GPU that PyTorch sees."""
     import torch
-
-    from pipeline.cluster.connect import cores
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {

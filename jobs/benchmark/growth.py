@@ -6,6 +6,13 @@ from typing import Annotated
 import typer
 
 from jobs.benchmark.figures import On, Rows, To, numbers, publish, size_range, workplace
+from pipeline import storage
+from pipeline.benchmark import photos as benchmark_photos
+from pipeline.cluster import connect as cluster
+from pipeline.config.limits import Limits
+from pipeline.config.resources import Resources
+from pipeline.index.build import build_index
+from pipeline.index.sources import expand
 
 
 def growth(
@@ -28,14 +35,7 @@ def growth(
     """
     import ray
 
-    from pipeline import storage
     from pipeline.benchmark import memory
-    from pipeline.benchmark import photos as benchmark_photos
-    from pipeline.cluster import connect as cluster
-    from pipeline.config.limits import Limits
-    from pipeline.config.resources import Resources
-    from pipeline.index.build import build_index
-    from pipeline.index.sources import expand
 
     low, high = size_range(megabytes)
     counts = numbers("--photos", photos, least=10)

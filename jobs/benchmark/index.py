@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.benchmark.figures import On, To, publish, workplace
+from pipeline.benchmark.index import measure
 
 
 def index(
@@ -22,8 +23,6 @@ def index(
       interlcm benchmark index
       interlcm benchmark index --on s3://bucket/benchmark --members 10000 --to index.json
     """
-    from pipeline.benchmark.index import measure
-
     with workplace(on) as folder:
         rows = list(measure(folder, members, kilobytes * 1000))
     publish({"Index": rows}, to)

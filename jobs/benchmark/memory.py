@@ -5,6 +5,13 @@ from typing import Annotated
 import typer
 
 from jobs.benchmark.figures import On, To, publish, size_range, workplace
+from pipeline import storage
+from pipeline.benchmark import photos
+from pipeline.cluster import connect as cluster
+from pipeline.config.limits import Limits
+from pipeline.config.resources import Resources
+from pipeline.index.build import build_index
+from pipeline.index.sources import expand
 
 
 def memory(
@@ -27,14 +34,7 @@ def memory(
     """
     import ray
 
-    from pipeline import storage
     from pipeline.benchmark import memory as benchmark_memory
-    from pipeline.benchmark import photos
-    from pipeline.cluster import connect as cluster
-    from pipeline.config.limits import Limits
-    from pipeline.config.resources import Resources
-    from pipeline.index.build import build_index
-    from pipeline.index.sources import expand
 
     low, high = size_range(megabytes)
     limit = store * 1_000_000

@@ -6,6 +6,7 @@ import typer
 
 from jobs.benchmark.figures import Rows, To, numbers, publish, workplace
 from jobs.query import QUESTIONS
+from pipeline.benchmark.query import measure
 
 
 def query(
@@ -24,8 +25,6 @@ def query(
       interlcm benchmark query
       interlcm benchmark query --photos 10000000 --to query.json
     """
-    from pipeline.benchmark.query import measure
-
     counts = numbers("--photos", photos)
     questions = {name: sql.format(worst=20) for name, sql in QUESTIONS.items()}
     resume: Rows = []

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
-from jobs import weights
 from jobs.__main__ import app
+from jobs.lazy import LazyCommand
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
 from tests.support.archives import index_sources, put, tar_bytes
@@ -20,12 +22,8 @@ from tests.support.command import Interlcm
 from tests.support.pictures import coffee, encoded, hopper
 from tests.support.rows import pending_rows, result_row
 
-COMMANDS = [
-    f"{group}{command.callback.__name__}"
-    for group, commands in (("", app), ("weights ", weights.app))
-    for command in commands.registered_commands
-    if command.callback is not None
-]
+COMMANDS = ["demo", "index", "restore", "status", "query", "report", "verify", "train", "evaluate"]
+COMMANDS += [f"weights {command}" for command in ("pull", "convert", "verify")]
 
 
 @pytest.fixture
@@ -48,6 +46,16 @@ def test_help_has_examples_that_run(command: str, interlcm: Interlcm) -> None:
     assert lines
     used = set(re.findall(r" (--[a-z-]+)", "\n".join(lines)))
     assert used <= set(re.findall(r"--[a-z-]+", options))
+
+
+@pytest.mark.parametrize("group", ["", "benchmark"])
+def test_a_summary_is_how_the_help_of_its_command_begins(group: str) -> None:
+    found: Any = typer.main.get_command(app)
+    found = found.commands[group].load() if group else found
+    summaries = {name: command.help for name, command in found.commands.items() if isinstance(command, LazyCommand)}
+    begins = {name: found.commands[name].load().help.partition("\n\n")[0].replace("\n", " ") for name in summaries}
+    assert summaries == begins
+    assert len(summaries) > 7
 
 
 @pytest.mark.parametrize(

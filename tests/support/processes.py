@@ -9,6 +9,8 @@ HEAVY = {
     *("imagecodecs", "pi_heif", "pylibjxl", "PIL"),
 }
 STORAGE = {"pyarrow", "fsspec"}
+QUERY = STORAGE | {"duckdb", "rich"}
+RUN = QUERY | {"cv2"}  # a command that starts a run, before it knows that there is one to do
 STAGE = {"ray", *STORAGE}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
 
 # What a process of each kind does first -> those of HEAVY that it may have.
@@ -24,16 +26,15 @@ PROCESSES = {
     "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
     "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
     "interlcm --help": ("HELP", {"rich"}),
-    "interlcm restore --help": ("HELP restore", {"rich"}),
-    "interlcm restore, a wrong option": ("USAGE restore --nonsense", {"rich"}),
-    "interlcm restore, a source that is not there": (
-        "FAILS restore /nowhere.tar --output /nowhere-either",
-        STORAGE,
-    ),
-    "interlcm status": ("FAILS status /nowhere", STORAGE | {"duckdb"}),
-    "interlcm query": ("FAILS query /nowhere FROM-photos", STORAGE | {"duckdb", "rich"}),
-    "interlcm verify, no run there": ("FAILS verify /nowhere", STORAGE),
-    "interlcm report, no run there": ("FAILS report /nowhere", STORAGE),
+    "interlcm restore --help": ("HELP restore", RUN),
+    "interlcm restore, a source that is not there": ("FAILS restore /nowhere.tar --output /nowhere-either", RUN),
+    "interlcm evaluate --help": ("HELP evaluate", RUN | {"PIL"}),
+    "interlcm train --help": ("HELP train", RUN | {"PIL"}),
+    "interlcm submit --help": ("HELP submit", STORAGE | {"cryptography", "rich"}),
+    "interlcm status": ("FAILS status /nowhere", QUERY),
+    "interlcm query": ("FAILS query /nowhere FROM-photos", QUERY),
+    "interlcm verify, no run there": ("FAILS verify /nowhere", QUERY),
+    "interlcm report, no run there": ("FAILS report /nowhere", QUERY | {"cv2", "pyvips"}),
 }
 CODES = {"HELP": 0, "FAILS": 1, "USAGE": 2}
 
