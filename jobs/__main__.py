@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from interlcm.errors import InterLCMError, one_line
+from jobs.extras import missing
 from jobs.lazy import lazy_group
 
 COMMANDS = {
@@ -89,6 +90,13 @@ def main(arguments: list[str] | None = None) -> None:
         code = _say("interrupted", 130)
     except KeyboardInterrupt:
         code = _say("interrupted; start the same command again to continue", 130)
+    except ModuleNotFoundError as error:
+        words = missing(
+            error, next((word for word in arguments or sys.argv[1:] if not word.startswith("-")), "interlcm")
+        )
+        if words is None:
+            raise
+        code = _say(words, 1)
     except Exception as error:
         # Ray raises an error of a worker as a subclass of its class and of RayTaskError; the original is its cause.
         original = error.cause if hasattr(error, "cause") else error

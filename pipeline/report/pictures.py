@@ -18,7 +18,6 @@ from pipeline.config.secrets import Environment
 from pipeline.index.units import split
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
-from pipeline.report.display_copies import display_copies
 from pipeline.report.files import publish
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row
@@ -89,6 +88,8 @@ def copy_unit(unit: pa.Table, task: Task) -> pa.Table:
 
 def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
     """Make and write the copies of one photo. An error is its result, and does not affect other photos."""
+    from pipeline.report.display_copies import display_copies  # needs the decoders, which a report alone does not
+
     if isinstance(data, ArchiveError):
         return result(row, error=str(data))
     if hashlib.sha256(data).hexdigest() != row["sha256"]:

@@ -56,7 +56,9 @@ def prepare(
 def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
     """Check what can be checked without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
     if find_spec("tensorboard") is None:
-        raise TrainingError("training logs for TensorBoard, which is not installed; pip install 'interlcm[train]'")
+        raise TrainingError(
+            "training logs for TensorBoard, which is not installed; install it with: pip install 'interlcm[train]'"
+        )
     check_weights(weights, settings)
     names, begun = names_of(sources, storage.canonical(output))
     if not begun:
