@@ -5,9 +5,10 @@ from jobs.plan import RAY_ARCHIVES
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.limits import Limits
-from pipeline.index.build import IndexSummary, build_index
+from pipeline.index.build import IndexSummary
 from pipeline.index.sources import expand
 from pipeline.run import lease
+from pipeline.run.rescan import scan
 
 
 def index(sources: Sources, output: Output, limit: Limit = None) -> None:
@@ -26,10 +27,11 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
     if cluster.joined() or len(found) >= RAY_ARCHIVES:
         cluster.connect()
     with lease.held(storage.canonical(output)):
-        print(f"index: {index_line(build_index(found, output, limits))}")
+        print(f"index: {index_line(scan(found, output, limits))}")
 
 
 def index_line(found: IndexSummary) -> str:
     sources = f"{found.archives} archive{'' if found.archives == 1 else 's'}"
     errors = f", {found.errors} errors" if found.errors else ""
+    errors += f"; changed since the last time, and pending again: {len(found.changed)}" if found.changed else ""
     return f"{sources}, {found.members} members, {found.photos} files, {found.bytes / 1e6:.1f} MB{errors}"

@@ -20,9 +20,9 @@ from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
 from pipeline.config.secrets import Signing
 from pipeline.config.settings import Review, Settings
-from pipeline.index.build import build_index
 from pipeline.index.sources import expand
 from pipeline.run import attempt, lease, prepare
+from pipeline.run.rescan import scan
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -211,7 +211,7 @@ def run(request: Request) -> int:
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
-        print(f"index: {index_line(build_index(found, output, request.settings.limits))}", flush=True)
+        print(f"index: {index_line(scan(found, job.output, request.settings.limits))}", flush=True)
         print(f"actors: {in_words_of(resources)}")
         print(*(f"note: {words}\n" for words in weak_defaults(job.settings)), sep="", end="", flush=True)
         if request.dry_run:

@@ -33,6 +33,7 @@ class Member:
         header in a zip; 0 in a folder
     compression: "none", "deflate", or the name of an unsupported method
     crc32: of the data; None if the archive has none (only zips do)
+    version: size and digest, or time of last change, of a folder's file; None in an archive
     """
 
     path: str
@@ -42,6 +43,7 @@ class Member:
     stored_bytes: int
     compression: str = "none"
     crc32: int | None = None
+    version: str | None = None
 
 
 def check_readable(uri: str, member: Member, limits: Limits) -> None:

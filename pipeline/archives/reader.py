@@ -92,9 +92,9 @@ def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
 
 def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
     if format == "folder":
-        for path, kind, size in storage.entries(uri):
+        for path, kind, size, version in storage.entries(uri):
             if kind != "file" or not named_like_archive(path):
-                yield Member(escape_name(path), kind, size, 0, size)
+                yield Member(escape_name(path), kind, size, 0, size, version=version or None)
     elif format == "zip":
         yield from zip_archive.list_members(uri)
     else:

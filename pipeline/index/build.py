@@ -3,8 +3,8 @@
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
+from pipeline.index.changed import Changed
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
@@ -28,17 +29,22 @@ from pipeline.storage.output import Output
 
 _CHUNK = 8192  # rows turned into Arrow at a time: a few MB of Python objects
 _GROUP = 65536  # rows of a Parquet row group
+UNKNOWN = -1  # see _state
 
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """Counts of an index: archives, members (rows), photos (members that are files), their bytes, errors."""
+    """Counts of an index: archives, members (rows), photos (members that are files), their bytes, errors.
+
+    changed: files of folders that changed since they were indexed. Their rows still are those of the earlier files.
+    """
 
     archives: int
     members: int
     photos: int
     bytes: int
     errors: int
+    changed: tuple[Changed, ...] = ()
 
 
 def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSummary:
@@ -47,17 +53,19 @@ def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSu
     found: the archives of the named sources, from `sources.expand`.
 
     Archives indexed before are kept, except those that could not be read to their end: they may have been repaired. A
-    folder is listed again, and its new files are added. If storage fails for one archive, the others are still indexed,
-    and then StorageError is raised.
+    folder is listed again: its new files are added, and the summary names those that changed. If storage fails for one
+    archive, the others are still indexed, and then StorageError is raised.
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
-    files = index_files(found, output, _broken_files(output))
-    tried = spread(_try_archive, ((*file, output, limits, environment) for file in files))
-    failures = [error for error in tried if error is not None]
+    broken = _broken_files(output)
+    files = index_files(found, output, broken)
+    tried = list(spread(_try_archive, ((*file, output, limits, environment, broken) for file in files)))
+    failures = [result for result in tried if isinstance(result, storage.StorageError)]
     if failures:
         raise failures[0]
-    return summary(output)
+    changed = tuple(one for result in tried if isinstance(result, list) for one in result)
+    return replace(summary(output), changed=changed)
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
@@ -66,35 +74,41 @@ def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
     Files below `output` are left out. Raises StorageError if a source is missing, or storage fails.
     """
     found = expand(list(sources), output)
-    rows = [_batches(_rows(source, source.name, output, set(), limits)) for source in found]
+    rows = [_batches(_rows(source, source.name, output, {}, limits, [])) for source in found]
     return pa.Table.from_batches([batch for batches in rows for batch in batches], INDEX_SCHEMA)
 
 
 def _try_archive(
-    source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str]
-) -> storage.StorageError | None:
+    source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str], broken: Set[str]
+) -> list[Changed] | storage.StorageError:
     """`write_archive`; returns a StorageError instead of raising it, so that other archives are indexed."""
     storage_client.configure(environment)
     try:
-        write_archive(source, name, target, output, limits)
+        return write_archive(source, name, target, output, limits, broken)
     except storage.StorageError as error:
         return error
-    return None
 
 
-def write_archive(source: Source, name: str, target: str, output: str, limits: Limits) -> None:
-    """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once."""
+def write_archive(
+    source: Source, name: str, target: str, output: str, limits: Limits, broken: Set[str] = frozenset()
+) -> list[Changed]:
+    """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once.
+
+    broken: the index files that are written anew. Returns the files of a folder that changed since they were indexed.
+    """
     sink = pa.BufferOutputStream()
-    indexed = _indexed_members(source, output, target)
+    indexed = _indexed_members(source, output, broken)
+    changed: list[Changed] = []
     rows, last = 0, None
     with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
-        for batches in _grouped(_batches(_rows(source, name, output, indexed, limits)), _GROUP // _CHUNK):
+        for batches in _grouped(_batches(_rows(source, name, output, indexed, limits, changed)), _GROUP // _CHUNK):
             writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
             rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
     nothing_new = indexed and not rows
     nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # the earlier list is better
     if not nothing_new and not nothing_left:
         storage.write_bytes(target, sink.getvalue().to_pybytes())
+    return changed
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -107,8 +121,13 @@ def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.R
         yield group
 
 
-def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Limits) -> Iterator[dict[str, Any]]:
-    """Rows of an archive, then one with an empty member if the archive, or its rest, cannot be read."""
+def _rows(
+    source: Source, name: str, output: str, indexed: Mapping[str, int], limits: Limits, changed: list[Changed]
+) -> Iterator[dict[str, Any]]:
+    """Rows of an archive, then one with an empty member if the archive, or its rest, cannot be read.
+
+    indexed: the members that have a row already, each with its `_state`. Those in another state now go to `changed`.
+    """
     seen = Counter(map(_place_id, indexed))
     version = None
     format = "folder" if source.kind == "folder" else ""
@@ -117,6 +136,8 @@ def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Lim
         format = format or archives.archive_format(source.uri) or ""
         for member in _members(source, format, output, limits):
             if member.path in indexed:
+                if member.version and indexed[member.path] not in (UNKNOWN, _state(member.version)):
+                    changed.append(Changed(source.uri, member.path, member.bytes, member.version))
                 continue
             where = _place_id(member.path)
             yield _row(source.uri, name, format, member, seen[where]) | {"source_version": version}
@@ -129,9 +150,18 @@ def _rows(source: Source, name: str, output: str, indexed: set[str], limits: Lim
         yield _error_row(source.uri, name, format, ArchiveError(str(error)))
 
 
+def _state(version: str | None) -> int:
+    """64 bits for the version of a file, for the same reason; UNKNOWN for an index of an earlier release."""
+    return UNKNOWN if version is None else _digest64(version)
+
+
+def _digest64(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 def _place_id(path: str) -> int:
     """64 bits for where a path leads on any disk: ten million names of 4 KiB would not fit in memory."""
-    return int.from_bytes(hashlib.blake2b(folded_path(path).encode(), digest_size=8).digest(), "big")
+    return _digest64(folded_path(path))
 
 
 def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> dict[str, Any]:
@@ -150,6 +180,7 @@ def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> d
         "stored_bytes": member.stored_bytes,
         "compression": member.compression,
         "crc32": member.crc32,
+        "member_version": member.version,
         "error_type": error_type,
         "error": error,
     }
@@ -171,22 +202,24 @@ def _error_row(uri: str, name: str, format: str, error: ArchiveError) -> dict[st
 
 def _members(source: Source, format: str, output: str, limits: Limits) -> Iterator[Member]:
     if source.only is not None:
-        for path, size in source.only:
-            yield Member(escape_name(path), "file", size, 0, size)
+        for path, size, version in source.only:
+            yield Member(escape_name(path), "file", size, 0, size, version=version or None)
         return
     for member in archives.list_members(source.uri, format, limits):
         if format != "folder" or not source.leaves_out(output, member.path):
             yield member
 
 
-def _indexed_members(source: Source, output: str, target: str) -> set[str]:
-    """Members of a folder in other files of the index: the folder may have grown, or single photos were named."""
+def _indexed_members(source: Source, output: str, broken: Set[str]) -> dict[str, int]:
+    """Members of a folder in whole files of the index, with their `_state`: the folder may have grown or changed."""
     if source.kind != "folder":
-        return set()
-    files = [file for file in parquet_files(output) if Source.digest_in(file) == source.digest]
-    files = [file for file in files if not target.endswith(f"/{file}")]
-    rows = _dataset(output, files).to_table(["member"], filter=pc.field("source") == source.uri)
-    return set(rows["member"].to_pylist())
+        return {}
+    files = [file for file in parquet_files(output) if Source.digest_in(file) == source.digest and file not in broken]
+    found: dict[str, int] = {}
+    here = pc.field("source") == source.uri
+    for batch in _dataset(output, files).to_batches(["member", "member_version"], filter=here):
+        found.update(zip(batch["member"].to_pylist(), map(_state, batch["member_version"].to_pylist()), strict=True))
+    return found
 
 
 def _broken_files(output: str) -> set[str]:

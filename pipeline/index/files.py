@@ -14,8 +14,8 @@ _INDEX_NAME = 80  # characters of an archive's name in the name of its index fil
 def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozenset()) -> list[tuple[Source, str, str]]:
     """For each source to index: the source, its archive name, the URI of its index file.
 
-    These are sources without an index file, sources whose index files are in `broken`, and folders, whose new files go
-    into a further index file.
+    These are archives without an index file, archives whose index files are in `broken`, and folders: they are listed
+    again, and their new files go into a further index file.
 
     The archive name is the source's own; if another source has it already, a part of the digest follows.
     """
@@ -31,7 +31,7 @@ def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozens
         file = f"{_stem(name)}-{source.digest}{source.part}.parquet"
         if source.kind == "folder" and source.only is None:
             file = _next_part(file, finished)
-        if file not in finished:
+        if file not in finished or source.kind == "folder":
             files.append((source, name, storage.join(Output(output).index, file)))
     return files
 

@@ -30,6 +30,7 @@ INDEX_SCHEMA = pa.schema(
         column("stored_bytes", pa.int64(), "size in the archive", "byte"),
         column("compression", pa.string(), "of the member: none, deflate, or an unsupported method"),
         column("crc32", pa.int64(), "CRC-32 of the data; null if the archive has none"),
+        column("member_version", pa.string(), "size and digest (or time) of a folder's file; null in an archive"),
         column("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
         column("error", pa.string(), "the same in words; else null"),
     ]

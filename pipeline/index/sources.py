@@ -5,6 +5,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline import storage
 from pipeline.archives.names import escape_name
@@ -17,12 +18,12 @@ from pipeline.storage.output import is_run
 class Source:
     """One archive. kind: "archive" (a file) or "folder".
 
-    only: just these files of the folder, and their bytes. without: OUTPUTs of runs below the folder.
+    only: just these files of the folder, with their bytes and versions. without: OUTPUTs of runs below the folder.
     """
 
     uri: str
     kind: str
-    only: tuple[tuple[str, int], ...] | None = None
+    only: tuple[tuple[str, int, str], ...] | None = None
     without: tuple[str, ...] = ()
 
     @property
@@ -41,7 +42,7 @@ class Source:
         """Distinguishes the index files of one folder if single photos of it were named."""
         if self.only is None:
             return ""
-        names = "\0".join(escape_name(name) for name, _ in self.only)
+        names = "\0".join(escape_name(name) for name, *_ in self.only)
         return "." + hashlib.sha256(names.encode()).hexdigest()[:8]
 
     @staticmethod
@@ -64,20 +65,20 @@ def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = pri
     StorageError for a source that is missing or empty, and for one that is an OUTPUT itself.
     """
     named = [match for source in sources for match in _matches(source, output, say)]
-    folders = [uri for uri, kind, _ in named if kind == "folder"]
+    folders = [uri for uri, kind, *_ in named if kind == "folder"]
     found: list[Source] = []
-    for uri, kind, _ in named:
+    for uri, kind, *_ in named:
         if kind == "archive":
             found.append(_source(uri, "archive"))
         elif kind == "folder" and not _below(uri, folders):
             found += _of_folder(uri, output, say)
-    photos = {uri: size for uri, kind, size in named if kind == "photo" and not _below(uri, folders)}
+    photos = {uri: state for uri, kind, *state in named if kind == "photo" and not _below(uri, folders)}
     found += _of_photos(photos)
     return list(dict.fromkeys(found))
 
 
-def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple[str, str, int]]:
-    """What a source stands for: (URI, "folder"/"archive"/"photo", bytes). A file "a[1].jpg" is no pattern."""
+def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple[str, str, int, str]]:
+    """What a source stands for: (URI, "folder"/"archive"/"photo", bytes, version). A file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
@@ -86,13 +87,13 @@ def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple
             raise StorageError(f"{uri}: source and OUTPUT are the same; name another OUTPUT")
         if kind == "folder" and is_run(uri):
             raise StorageError(f"{uri}: the OUTPUT of a run; name the folder in it that holds photos")
-        return [(uri, _kind(uri, kind, True), size)]
+        return [(uri, _kind(uri, kind, True), size, storage.version(uri) if kind == "file" else "")]
     matches = _outside(uri, storage.glob(uri), output, say)
     if not matches:
         raise StorageError(f"{source}: matches nothing; check the pattern")
-    for match, kind, _ in matches:
+    for match, kind, *_ in matches:
         _check_no_device(match, kind)
-    return [(match, _kind(match, kind, False), size) for match, kind, size in matches]
+    return [(match, _kind(match, kind, False), size, version) for match, kind, size, version in matches]
 
 
 def _check_no_device(uri: str, kind: str) -> None:
@@ -101,8 +102,8 @@ def _check_no_device(uri: str, kind: str) -> None:
 
 
 def _outside(
-    pattern: str, matches: list[tuple[str, str, int]], output: str, say: Callable[[str], None]
-) -> list[tuple[str, str, int]]:
+    pattern: str, matches: list[tuple[str, str, int, str]], output: str, say: Callable[[str], None]
+) -> list[tuple[str, str, int, str]]:
     """The matches of a pattern that lie in no OUTPUT, unless the pattern itself names a folder in one."""
     fixed = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
     runs = {output: True} if output else {}
@@ -111,9 +112,9 @@ def _outside(
     return [match for match in matches if not owners[match[0]]]
 
 
-def _owner(match: tuple[str, str, int], fixed: str, runs: dict[str, bool]) -> str | None:
+def _owner(match: tuple[str, str, int, str], fixed: str, runs: dict[str, bool]) -> str | None:
     """The OUTPUT below `fixed` that a match is, or lies in. runs: what is known of folders so far."""
-    uri, kind, _ = match
+    uri, kind, *_ = match
     parts = uri.removeprefix(fixed).strip("/").split("/")
     for depth in range(len(parts) if kind == "folder" else len(parts) - 1):
         place = storage.join(fixed or "/", *parts[: depth + 1])
@@ -138,7 +139,7 @@ def _kind(uri: str, kind: str, explicit: bool) -> str:
 
 def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator[Source]:
     archives, loose, runs = [], set(), set()
-    for path, kind, _ in storage.entries(folder):
+    for path, kind, *_ in storage.entries(folder):
         if kind == "file" and posixpath.basename(path) == "run.json":
             runs.add(posixpath.dirname(path))
         if kind == "file" and named_like_archive(path):
@@ -157,17 +158,17 @@ def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator
     yield from (_source(storage.join(folder, path), "archive") for path in archives)
 
 
-def _of_photos(photos: Mapping[str, int]) -> Iterator[Source]:
-    folders: dict[str, list[tuple[str, int]]] = {}
-    for uri, size in photos.items():
+def _of_photos(photos: Mapping[str, Sequence[Any]]) -> Iterator[Source]:
+    folders: dict[str, list[tuple[str, int, str]]] = {}
+    for uri, (size, version) in photos.items():
         folder, name = uri.rsplit("/", 1)
-        folders.setdefault(folder or "/", []).append((name, size))
+        folders.setdefault(folder or "/", []).append((name, size, version))
     for folder, files in folders.items():
         yield _source(folder, "folder", tuple(sorted(files)))
 
 
 def _source(
-    uri: str, kind: str, only: tuple[tuple[str, int], ...] | None = None, without: tuple[str, ...] = ()
+    uri: str, kind: str, only: tuple[tuple[str, int, str], ...] | None = None, without: tuple[str, ...] = ()
 ) -> Source:
     try:
         uri.encode()

@@ -36,7 +36,8 @@ CREATE TEMP VIEW incomplete AS
     SELECT root, unnest(list_filter(range(1, pages + 1), lambda page: NOT list_contains(present, page))) AS page
     FROM members;
 CREATE TEMP VIEW untouched AS
-    SELECT photo_id AS root FROM index ANTI JOIN (SELECT root AS photo_id FROM results) USING (photo_id);
+    SELECT photo_id AS root FROM index ANTI JOIN (SELECT root AS photo_id FROM results) USING (photo_id)
+    UNION ALL SELECT root FROM results WHERE status = 'pending';
 """
 
 

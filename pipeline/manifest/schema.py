@@ -19,9 +19,13 @@ from pipeline.photos.warning import KINDS
 
 SCHEMA_VERSION = 3
 STATUSES = ("restored", "no_face", "skipped", "failed")
+PENDING = "pending"  # of a photo whose file changed since: it has to be restored again
 # The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
-# a worker died, the result counts and not the failure. Rows of earlier versions have nothing but their time.
-NEWEST_FIRST = "coalesce(attempt, 0) DESC, attempt IS NOT NULL AND status = 'failed', finished_at DESC"
+# a worker died, the result counts and not the failure; what became pending after an attempt has its number. Rows of
+# earlier versions have nothing but their time.
+NEWEST_FIRST = (
+    f"coalesce(attempt, 0) DESC, status <> '{PENDING}', attempt IS NOT NULL AND status = 'failed', finished_at DESC"
+)
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")  # never null, and in every version
 DECISIONS = ("accept", "reject")
 STAGES = ("fetch", "detect", "restore", "compose")  # of a run; seconds_<stage> is the time of a photo in it
@@ -72,7 +76,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("height", pa.int32(), "height of the upright photo", "px"),
     column("bit_depth", pa.int32(), "bits per channel of the source", "bit"),
     column("monochrome", pa.bool_(), "whether the photo has one tone (grey, sepia); restored faces then keep it"),
-    column("status", pa.string(), f"one of {', '.join(STATUSES)}"),
+    column("status", pa.string(), f"one of {', '.join(STATUSES)}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),
     column("warnings", _list(WARNING), "what was lost of the photo, or is uncertain; null or empty if nothing"),

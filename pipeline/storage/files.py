@@ -9,7 +9,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -65,7 +65,10 @@ def check_open(uri: str) -> None:
 def version(uri: str) -> str:
     """The state of a file: its size and its digest or the time of its last change, whichever the client gives."""
     fs, path = filesystem(uri)
-    info = retried(uri, lambda: fs.info(path))
+    return _version(retried(uri, lambda: fs.info(path)))
+
+
+def _version(info: Mapping[str, Any]) -> str:
     return f"{info.get('size')} {next((info[key] for key in VERSIONS if info.get(key)), '')}"
 
 
@@ -204,11 +207,11 @@ def remove(uri: str) -> None:
             raise
 
 
-def entries(uri: str) -> Iterator[tuple[str, str, int]]:
-    """All that a folder holds at any depth, in order: (relative path, kind, bytes).
+def entries(uri: str) -> Iterator[tuple[str, str, int, str]]:
+    """All that a folder holds at any depth, in order: (relative path, kind, bytes, version).
 
     kind: "file", "link", "device", or "closed" for a folder below it that may not be read. Links are reported and never
-    followed: they may lead out of the folder, or round in a circle.
+    followed: they may lead out of the folder, or round in a circle. version: of a file, as `version` gives it; else "".
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
@@ -217,24 +220,24 @@ def entries(uri: str) -> Iterator[tuple[str, str, int]]:
         yield from local_disk.entries(path)
         return
     seen = False
-    for name, size in _objects(uri, fs, path):
+    for name, size, version in _objects(uri, fs, path):
         seen = True
         relative = name[len(path) :].strip("/")
         if relative:
-            yield relative, "file", size
+            yield relative, "file", size, version
     if not seen:
         describe(uri)  # raises if the folder is missing, not empty
 
 
-def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, int]]:
-    """Paths and bytes of the files below a folder of a remote file system, in order.
+def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, int, str]]:
+    """Paths, bytes and versions of the files below a folder of a remote file system, in order.
 
     S3 is listed page by page, because 10^7 objects do not fit in memory; its order is that of UTF-8, as Python sorts.
     A key that ends in a slash is not a file: consoles mark an empty folder with it.
     """
     if "s3" not in fs.protocol:
         listing = retried(uri, lambda: fs.find(path, detail=True))
-        yield from sorted((name, int(info["size"] or 0)) for name, info in listing.items())
+        yield from sorted((name, int(info["size"] or 0), _version(info)) for name, info in listing.items())
         return
     bucket, prefix, _ = fs.split_path(path.rstrip("/"))  # a bucket may be the ARN of an access point, with slashes
     query = {"Bucket": bucket, "Prefix": prefix and f"{prefix}/"}
@@ -242,7 +245,7 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
         page = retried(uri, partial(fs.call_s3, "list_objects_v2", **query))
         for found in page.get("Contents", ()):
             if not found["Key"].endswith("/"):
-                yield f"{bucket}/{found['Key']}", found["Size"]
+                yield f"{bucket}/{found['Key']}", found["Size"], _version({"size": found["Size"], **found})
         if not page["IsTruncated"]:
             return
         query["ContinuationToken"] = page["NextContinuationToken"]
@@ -250,14 +253,17 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
 
 def list_files(uri: str) -> list[tuple[str, int]]:
     """All regular files below a folder: (relative path, bytes), sorted by path."""
-    return sorted((path, size) for path, kind, size in entries(uri) if kind == "file")
+    return sorted((path, size) for path, kind, size, _ in entries(uri) if kind == "file")
 
 
-def glob(uri: str) -> list[tuple[str, str, int]]:
-    """The matches of a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes)."""
+def glob(uri: str) -> list[tuple[str, str, int, str]]:
+    """The matches of a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes, version)."""
     fs, path = filesystem(uri)
     found = retried(uri, lambda: fs.glob(path, detail=True))
-    return sorted((canonical(str(fs.unstrip_protocol(name))), *_described(info)) for name, info in found.items())
+    return sorted(
+        (canonical(str(fs.unstrip_protocol(name))), *_described(info), _version(info) if info["type"] == "file" else "")
+        for name, info in found.items()
+    )
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:

@@ -56,8 +56,8 @@ def remove_temporaries(folder: str, before: float) -> int:
     return removed
 
 
-def entries(folder: str, prefix: str = "") -> Iterator[tuple[str, str, int]]:
-    """All that a folder holds at any depth, in order: (prefix + relative path, kind, bytes).
+def entries(folder: str, prefix: str = "") -> Iterator[tuple[str, str, int, str]]:
+    """All that a folder holds at any depth, in order: (prefix + relative path, kind, bytes, version).
 
     kind: "file", "link", "device", or "closed" for a folder below it that may not be read.
     """
@@ -67,18 +67,18 @@ def entries(folder: str, prefix: str = "") -> Iterator[tuple[str, str, int]]:
     except StorageError as error:
         if not prefix or error.reason != "denied":
             raise
-        yield prefix.rstrip("/"), "closed", 0
+        yield prefix.rstrip("/"), "closed", 0, ""
         return
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
             yield from entries(entry.path, f"{prefix}{entry.name}/")
         elif entry.is_symlink():
-            yield prefix + entry.name, "link", 0
+            yield prefix + entry.name, "link", 0, ""
         elif entry.is_file(follow_symlinks=False):
             try:
-                size = entry.stat(follow_symlinks=False).st_size
+                found_at = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # deleted since the folder was listed, as compaction does
                 continue
-            yield prefix + entry.name, "file", size
+            yield prefix + entry.name, "file", found_at.st_size, f"{found_at.st_size} {found_at.st_mtime}"
         else:
-            yield prefix + entry.name, "device", 0
+            yield prefix + entry.name, "device", 0, ""

@@ -41,11 +41,9 @@ def test_list_files_is_sorted_and_sees_new_files(folder: str) -> None:
     storage.write_bytes(storage.join(folder, "c.bin"), b"")
     assert storage.list_files(folder)[-1] == ("c.bin", 0)
     canonical = storage.canonical(folder)
-    assert storage.glob(storage.join(folder, "b", "*.bin")) == [
-        (f"{canonical}/b/1.bin", "file", 7),
-        (f"{canonical}/b/2.bin", "file", 7),
-    ]
-    assert storage.glob(storage.join(folder, "?")) == [(f"{canonical}/b", "folder", 0)]
+    found = [f"{canonical}/b/1.bin", f"{canonical}/b/2.bin"]
+    assert storage.glob(storage.join(folder, "b", "*.bin")) == [(uri, "file", 7, storage.version(uri)) for uri in found]
+    assert storage.glob(storage.join(folder, "?")) == [(f"{canonical}/b", "folder", 0, "")]
 
 
 def test_missing_is_one_line_with_the_name(folder: str) -> None:
@@ -90,11 +88,12 @@ def test_links_are_reported_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "sub" / "circle").symlink_to(tmp_path)
     (tmp_path / "secret").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe")
+    version = storage.version(str(tmp_path / "a.jpg"))
     assert list(storage.entries(str(tmp_path))) == [
-        ("a.jpg", "file", 2),
-        ("pipe", "device", 0),
-        ("secret", "link", 0),
-        ("sub/circle", "link", 0),
+        ("a.jpg", "file", 2, version),
+        ("pipe", "device", 0, ""),
+        ("secret", "link", 0, ""),
+        ("sub/circle", "link", 0, ""),
     ]
     assert storage.list_files(str(tmp_path)) == [("a.jpg", 2)]
 

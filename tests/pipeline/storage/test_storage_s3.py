@@ -81,7 +81,9 @@ def test_a_folder_of_several_pages_is_listed_in_order(bucket: str, monkeypatch: 
         return page
 
     monkeypatch.setattr(type(fs), "call_s3", three_at_a_time)
-    assert list(storage.entries(storage.join(bucket, "in"))) == [(name, "file", len(name.encode())) for name in names]
+    found = list(storage.entries(storage.join(bucket, "in")))
+    assert [entry[:3] for entry in found] == [(name, "file", len(name.encode())) for name in names]
+    assert [entry[3] for entry in found] == [storage.version(storage.join(bucket, "in", name)) for name in names]
     assert pages == [3, 3, 3]
 
 
