@@ -1,7 +1,9 @@
 """The `interlcm` command: puts the commands together and turns the errors that a user can cause into one line."""
 
+import itertools
 import os
 import re
+import shlex
 import sys
 from typing import Annotated, NoReturn
 
@@ -13,6 +15,10 @@ from jobs.lazy import lazy_group
 
 COMMANDS = {
     "demo": ("jobs.demo", "Restore a small sample archive with the built-in demo weights and show what was made."),
+    "doctor": (
+        "jobs.doctor",
+        "Show what this machine has: packages, cores, memory, GPUs, Ray, weights, detectors, storage settings.",
+    ),
     "index": ("jobs.index", "List the members of archives into OUTPUT/index/, one Parquet file per archive."),
     "restore": (
         "jobs.restore",
@@ -85,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         if code == 130:  # typer's code for Ctrl-C; commands with a message of their own exit themselves
             code = _say("interrupted; start the same command again to continue", 130)
     except typer.TyperException as error:
-        code = _wrong_usage(error)
+        code = _wrong_usage(error, arguments or sys.argv[1:])
     except typer.Abort:
         code = _say("interrupted", 130)
     except KeyboardInterrupt:
@@ -120,22 +126,50 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _wrong_usage(error: typer.TyperException) -> int:
+def _wrong_usage(error: typer.TyperException, words: list[str]) -> int:
     message = error.format_message()
+    if message.removesuffix(".") == "Missing option '--output'":
+        message = f"--output is missing: name the folder or URI to write to, such as {_with_output(words)}"
     if message.startswith("Usage: "):  # a command that needs a subcommand and got none: the message is its help
         print(message, file=sys.stderr)
         return error.exit_code
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "interlcm"
-    return _say(f"{_plain(message)} (see {command} --help)", error.exit_code)
+    return _say(f"{_plain(message, words)} (see {command} --help)", error.exit_code)
 
 
-def _plain(message: str) -> str:
-    """The words of the command line's library without those of its validator, and with an example where one helps."""
-    message = message.removesuffix(".").replace("Value error, ", "")
-    if message == "Missing option '--output'":
-        return "--output is missing: name the folder or URI to write to, such as --output restored"
-    return re.sub(r"^Invalid value for '(--[\w-]+)': ", r"\1: ", message)
+def _with_output(words: list[str]) -> str:
+    """The command that the user may have meant: OUTPUT beside the first source."""
+    first = next((word for word in words[1:] if not word.startswith("-")), "scans").rstrip("/")
+    first = re.sub(r"/[^/]*[*?\[].*$", "", first)
+    bucket = re.fullmatch(r"\w+://[^/]+", first)
+    return f"interlcm {shlex.join(words)} --output {shlex.quote(first + ('/restored' if bucket else '-restored'))}"
+
+
+# What the validator says of a value -> what its user is to give.
+GIVE = {
+    r"Input should be less than or equal to (\S+)": r"give at most \1",
+    r"Input should be greater than or equal to (\S+)": r"give at least \1",
+    r"Input should be a valid integer.*": "give a whole number",
+    r"Input should be a valid number.*": "give a number",
+    r"'.*' is not one of (.+)": r"choose \1",
+}
+
+
+def _plain(message: str, words: list[str]) -> str:
+    """The words of the command line's library without those of its validator. words: those of the command."""
+    message = message.removesuffix(".").replace("Value error, ", "").removeprefix("Invalid value: ")
+    found = re.fullmatch(r"Invalid value for '(--[\w-]+)': (.*)", message, re.DOTALL)
+    if found is None:
+        return message
+    option, trouble = found.groups()
+    if trouble.startswith(option):
+        return trouble
+    for pattern, give in GIVE.items():
+        if re.fullmatch(pattern, trouble):
+            value = next((after for word, after in itertools.pairwise(words) if word == option), "")
+            return f"{option} {value}".rstrip() + ": " + re.sub(pattern, give, trouble).replace("'", "")
+    return f"{option}: {trouble}"
 
 
 def _say(message: str, code: int) -> int:

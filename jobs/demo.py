@@ -9,8 +9,9 @@ import numpy as np
 import typer
 from PIL import Image
 
-from jobs import restore, samples
+from jobs import samples
 from jobs.query import query
+from jobs.run import Request, run
 from pipeline.config.settings import Settings
 
 
@@ -23,17 +24,17 @@ def demo(
     Example:
       interlcm demo --output demo
     """
-    archive, run = output / "sample.tar", str(output / "run")
+    archive, folder = output / "sample.tar", str(output / "run")
     output.mkdir(parents=True, exist_ok=True)
     if not archive.exists():
         archive.write_bytes(sample_archive())
     print(f"sample archive: {archive}")
-    restore.run(restore.Request([str(archive)], run, Settings()))
-    query(run, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
+    run(Request([str(archive)], folder, Settings()))
+    query(folder, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
     measures = ("eye_distance", "psnr", "delta_e", "sharpness_before", "sharpness_after")
     columns = ", ".join(f"round({name}::DOUBLE, 1) AS {name}" for name in measures)
-    query(run, f"SELECT member, face_index, {columns} FROM faces ORDER BY member, face_index")
-    print(f"restored photos: {run}/restored/{archive.name}/")
+    query(folder, f"SELECT member, face_index, {columns} FROM faces ORDER BY member, face_index")
+    print(f"restored photos: {folder}/restored/{archive.name}/")
 
 
 def sample_archive() -> bytes:

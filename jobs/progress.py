@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from jobs.lines import Lines
 from jobs.status import in_words
 
 if TYPE_CHECKING:
@@ -20,16 +21,16 @@ LOG_EVERY = 10.0  # seconds between progress lines if the output is not a termin
 BAR_EVERY = 1.0  # seconds between updates of a bar's text
 
 
-def show(steps: "Iterator[Progress]") -> None:
+def show(steps: "Iterator[Progress]", lines: Lines) -> None:
     """A bar on a terminal; elsewhere a line at the start, one every ten seconds, and one at the end.
 
     steps: yields the same object each time. It is also shown again while the next step takes long.
     """
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not lines.as_json:
         return show_bar(steps)
 
     def say() -> None:
-        print(progress_line(progress), flush=True)
+        lines.say("progress", progress_line(progress), **numbers(progress))
 
     progress = next(steps)
     say()
@@ -71,6 +72,20 @@ def repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def numbers(progress: "Progress") -> dict[str, Any]:
+    """The numbers of a progress line. seconds_left: null before the first photo."""
+    passed = time.monotonic() - progress.begun
+    left = passed / progress.done * (progress.total - progress.done) if progress.done else None
+    return {
+        "done": progress.done,
+        "total": progress.total,
+        "faces": progress.faces_so_far,
+        "failed": progress.failed,
+        "seconds": round(passed, 1),
+        "seconds_left": None if left is None else round(left, 1),
+    }
 
 
 def progress_line(progress: "Progress") -> str:

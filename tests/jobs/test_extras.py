@@ -16,12 +16,7 @@ from tests.support.review_run import write_run
 
 BLOCKED = """
 import sys
-from importlib.abc import MetaPathFinder
-class Absent(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
+sys.modules.update(dict.fromkeys({blocked!r}))  # None there: as if it were not installed
 from jobs.__main__ import main
 main({words!r})
 """
@@ -44,6 +39,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
         "--help",
         "--version",
         "status OUTPUT",
+        "doctor",
         "query OUTPUT --summary",
         "query OUTPUT --describe",
         "report OUTPUT --pictures none",

@@ -14,6 +14,7 @@ import typer.main
 
 from jobs.__main__ import app
 from jobs.lazy import LazyCommand
+from jobs.options import image_format
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
 from tests.support.archives import index_sources, put, tar_bytes
@@ -22,7 +23,7 @@ from tests.support.command import Interlcm
 from tests.support.pictures import coffee, encoded, hopper
 from tests.support.rows import pending_rows, result_row
 
-COMMANDS = ["demo", "index", "restore", "status", "query", "report", "verify", "train", "evaluate"]
+COMMANDS = ["demo", "doctor", "index", "restore", "status", "query", "report", "verify", "train", "evaluate"]
 COMMANDS += [f"weights {command}" for command in ("pull", "convert", "verify")]
 
 
@@ -91,14 +92,37 @@ def test_wrong_words(arguments: list[str], interlcm: Interlcm) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--format", "jpg"], "--format: 'jpg' is not one of 'source', 'jpeg', 'png', 'tiff', 'webp', 'avif' (see "),
-        (["--quality", "500"], "--quality: Input should be less than or equal to 100 (see "),
-        ([], "--output is missing: name the folder or URI to write to, such as --output restored (see "),
+        (["--format", "bmp"], "--format bmp: choose source, jpeg, png, tiff, webp, avif (see "),
+        (["--detector", "eyes"], "--detector eyes: choose auto, yunet, "),
+        (["--quality", "500"], "--quality 500: give at most 100 (see "),
+        (["--min-face", "2"], "--min-face 2: give at least 8 (see "),
+        (["--quality", "good"], "--quality good: give a whole number (see "),
+        (["--gpus-per-actor", "few"], "--gpus-per-actor few: give a number (see "),
+        ([], "--output is missing: name the folder or URI to write to, such as interlcm restore "),
     ],
 )
 def test_a_wrong_option_is_told_in_the_words_of_its_user(options: list[str], line: str, interlcm: Interlcm) -> None:
     assert interlcm("restore", "a.tar", *options, *(["--output", "out"] if options else [])) == 2
     assert interlcm.line().startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("scans/", "scans-restored"),
+        ("scans/*.tar", "scans-restored"),
+        ("s3://archive/scans/", "s3://archive/scans-restored"),
+        ("s3://archive", "s3://archive/restored"),
+    ],
+)
+def test_a_run_without_output_is_told_one_that_would_do(source: str, output: str, interlcm: Interlcm) -> None:
+    assert interlcm("restore", source) == 2
+    assert f"--output {output} (see " in interlcm.line()
+
+
+@pytest.mark.parametrize(("given", "meant"), [("jpg", "jpeg"), ("TIF", "tiff"), ("png", "png")])
+def test_a_format_by_its_suffix(given: str, meant: str) -> None:
+    assert image_format(given) == meant
 
 
 def test_version_and_short_help(interlcm: Interlcm) -> None:
@@ -242,8 +266,10 @@ def test_ctrl_c_says_how_to_go_on(source: str, interlcm: Interlcm, monkeypatch: 
 
 def test_a_condition_that_makes_no_sense(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     words = ["--weights", tiny_weights, "--where", "no_such_column = 1"]
-    assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 1
+    assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 2
+    assert interlcm.line().startswith("--where: ")
     assert "no_such_column" in interlcm.line()
+    assert not (tmp_path / "out").exists()
 
 
 def test_strict_tells_that_photos_failed(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:

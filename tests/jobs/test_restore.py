@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 import time
@@ -14,9 +15,10 @@ import pytest
 import typer
 
 from jobs import progress
+from jobs.lines import Lines
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
-from jobs.restore import weak_defaults
+from jobs.run import weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.settings import Settings
@@ -76,7 +78,7 @@ def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, total: int, parts: in
 
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
-    show(steps(total, parts, seconds))
+    show(steps(total, parts, seconds), Lines())
     return screen.getvalue()
 
 
@@ -93,6 +95,14 @@ def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(False, monkeypatch, total=200, parts=100)
     assert [re.findall(r"\d+/\d+", line) for line in text.splitlines()] == [["0/200"], ["200/200"]]
     assert "\r" not in text and "\x1b" not in text
+
+
+def test_progress_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    show(steps(total=6, parts=3), Lines(as_json=True))
+    first, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (first["event"], first["done"], first["total"], first["seconds_left"]) == ("progress", 0, 6, None)
+    assert (last["done"], last["faces"], last["seconds_left"]) == (6, 12, 0)
+    assert last["words"].startswith("restore: 6/6 photos, 12 faces")
 
 
 def test_a_log_goes_on_while_nothing_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,3 +247,11 @@ def test_no_run_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
     assert "no run there" in captured.err
+
+
+def test_status_for_programs(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert interlcm("status", output, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["indexed"], found["restored"], found["pending"], found["adds_up"]) == (12, 5, 2, True)
+    assert found["failures"] == {"truncated": 2, "empty_file": 1}
+    assert found["seconds_left"] is None

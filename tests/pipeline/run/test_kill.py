@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from jobs import restore
+from jobs.run import Request, run
 from pipeline import storage
 from pipeline.config.settings import Settings
 from pipeline.manifest import query
@@ -107,7 +107,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_done(tmp_path: Path, tiny_weigh
     assert not Path(Output(str(output)).lease).exists()  # the next run does not wait
     whole(output)
 
-    failed = restore.run(restore.Request([source], str(output), Settings(weights=tiny_weights), actors=(1, 1)))
+    failed = run(Request([source], str(output), Settings(weights=tiny_weights), actors=(1, 1)))
     found = counts(str(output))
     assert (failed, found.pending, found.restored + found.no_face, found.adds_up) == (0, 0, PHOTOS, True)
     whole(output)

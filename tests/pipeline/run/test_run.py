@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import s3fs
 
-from jobs import restore
+from jobs.run import Request, run
 from pipeline import storage
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
@@ -100,8 +100,8 @@ class Done:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
             settings = Settings(weights=f"{self.bucket}/weights")
-            request = restore.Request(self.sources, self.output, settings, (actors, actors), where=where or self.where)
-            failed = restore.run(request)
+            request = Request(self.sources, self.output, settings, (actors, actors), where=where or self.where)
+            failed = run(request)
         return Done(self.bucket, self.sources, self.where, text.getvalue(), failed)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from PIL import Image
 from interlcm import InterLCM, weights_index
 from interlcm.errors import TrainingError
 from interlcm.weights import WeightsError
-from jobs import restore
+from jobs.run import Request, run
 from pipeline import storage
 from pipeline.config.settings import Settings
 from pipeline.manifest import counts as manifest_counts
@@ -139,7 +139,7 @@ def test_on_s3_it_goes_on_and_its_weights_restore(
     start()
     assert training_files.checkpoints(output) == [2, 4]
     chosen = Settings(weights=f"{output}/weights", aligned=True)
-    restore.run(restore.Request([faces], f"{bucket}/restored", chosen, actors=(1, 1)))
+    run(Request([faces], f"{bucket}/restored", chosen, actors=(1, 1)))
     counts = manifest_counts.counts(f"{bucket}/restored")
     assert counts.adds_up and counts.restored == FACES
 

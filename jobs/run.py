@@ -1,0 +1,150 @@
+"""A run from sources to counts: what `interlcm restore` and `interlcm demo` do once their options are read."""
+
+import itertools
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from interlcm.weights_index import DEMO
+from jobs.index import index_line
+from jobs.lines import Lines
+from jobs.plan import RAY_ARCHIVES, in_words_of, plan, ray_from
+from jobs.progress import show
+from jobs.status import equation, failures, in_words
+from pipeline import storage
+from pipeline.cluster import connect as cluster
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Signing
+from pipeline.config.settings import Settings
+from pipeline.index.build import IndexSummary
+from pipeline.index.sources import expand
+from pipeline.manifest.pending import check_where
+from pipeline.manifest.query import QueryError
+from pipeline.run import attempt, lease, prepare
+from pipeline.run.rescan import scan
+
+if TYPE_CHECKING:
+    from pipeline.run.estimate import Estimate
+
+Engine = Literal["auto", "here", "ray"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A user's request for a run.
+
+    Attributes:
+        sources, output, settings: which photos, where to, and how.
+        actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
+        gpus_per_actor: 0 for the CPU; None: 1 if there are GPUs.
+        batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
+        where: SQL condition; only photos that match.
+        keys: files of the C2PA key and its certificate chain.
+        dry_run: index, estimate, restore nothing.
+        engine: where the stages run; auto: on Ray for a cluster, several actors or many photos.
+        as_json: print objects instead of lines.
+    """
+
+    sources: list[str]
+    output: str
+    settings: Settings
+    actors: tuple[int, int] = (0, 0)
+    gpus_per_actor: float | None = None
+    batch_faces: int | None = None
+    where: str | None = None
+    keys: tuple[Path, Path] | None = None
+    dry_run: bool = False
+    engine: Engine = "auto"
+    as_json: bool = False
+
+
+def run(request: Request) -> int:
+    """Index, restore, audit; prints what happens, returns how many photos failed."""
+    lines, where, output = Lines(request.as_json), request.where, request.output
+    # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
+    lines.say("start", "checking sources, weights and settings")
+    if where is not None:
+        try:
+            check_where(where)
+        except QueryError as error:
+            raise typer.BadParameter(f"--where: {error}") from error
+    found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
+    job = prepare.prepare(output, request.settings, signing_of(request.keys))
+    much = cluster.joined() or len(found) >= RAY_ARCHIVES
+    if request.engine == "ray" or (request.engine == "auto" and much):
+        cluster.connect(request.actors[1] or 1)
+    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
+    photos, reason = ray_from(request.engine, resources)
+    job = prepare.with_dtype(job, resources)
+    with lease.held(job.output) as mine:
+        say_index(lines, scan(found, job.output, request.settings.limits))
+        lines.say("actors", f"actors: {in_words_of(resources)}")
+        for words in weak_defaults(job.settings):
+            lines.say("note", f"note: {words}")
+        if request.dry_run:
+            lines.say("dry_run", "dry run: restoring a sample")
+            found_cost = estimate_of(job, resources, where)
+            lines.say("estimate", expected(found_cost, resources), **asdict(found_cost))
+            return 0
+        steps = attempt.restore(job, resources, mine, where, photos)
+        first = next(steps)
+        if not first.total:
+            lines.say("note", "nothing to do: every photo that was asked for has a result")
+        engine, reason = "Ray" if first.on_ray else "this process", reason or f"{first.total} photos; Ray from {photos}"
+        lines.say("engine", f"engine: {engine} ({reason})")
+        show(itertools.chain([first], steps), lines)
+    counts = attempt.audit(output, partial=where is not None)
+    last = f"faces restored: {counts.faces}; next: interlcm status {output}"
+    lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))
+    return counts.failed
+
+
+def say_index(lines: Lines, found: IndexSummary) -> None:
+    numbers = {"members": found.members, "files": found.photos, "bytes": found.bytes, "errors": found.errors}
+    lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed))
+
+
+def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":
+    from pipeline.run.estimate import estimate  # brings torch
+
+    return estimate(job, resources, where)
+
+
+def weak_defaults(settings: Settings) -> list[str]:
+    """What a run makes do with though better is to be had: a line each."""
+    notes = []
+    if settings.weights == DEMO:
+        notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
+    if settings.detector == "haar":
+        notes.append("Haar cascades miss faces that are turned or small; for YuNet: interlcm weights pull weights")
+    return notes
+
+
+def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:
+    """A tested signer with key and certificate chain. Raises SigningError."""
+    if keys is None:
+        return None
+    from pipeline.provenance.signing import load_signing
+
+    return load_signing(*keys)
+
+
+def expected(found: "Estimate", resources: Resources) -> str:
+    """The estimated cost of a run, and the sample behind it."""
+    sample, each = found.sample, resources.gpus_per_actor
+    hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
+    hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
+    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
+    return "\n".join(
+        [
+            f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
+            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), restored but not written",
+            f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
+            f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
+        ]
+    )
