@@ -131,7 +131,8 @@ def cores() -> int:
 
 def running() -> bool:
     """Whether this process has joined or started Ray, or is one of its workers."""
-    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def cpus() -> int:
