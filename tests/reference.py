@@ -15,6 +15,7 @@ import pyarrow as pa
 import typer.main
 from typer.testing import CliRunner
 
+from interlcm.api.batches import RESTORED_SCHEMA
 from jobs.__main__ import app
 from jobs.lazy import LazyCommand
 from pipeline.cluster.telemetry import METRICS
@@ -111,6 +112,7 @@ def filled(text: str) -> str:
         ),
         "limits": lambda: thresholds(Limits),
         "review": lambda: thresholds(Review),
+        "restored": lambda: columns(RESTORED_SCHEMA),
         "decisions": lambda: columns(DECISION_SCHEMA),
         "metrics": metrics,
     }

@@ -25,6 +25,7 @@ PROCESSES = {
     ),
     "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
     "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
+    "a notebook that imports the call": ("import interlcm.api", STORAGE),
     "interlcm --help": ("HELP", {"rich"}),
     "interlcm restore --help": ("HELP restore", RUN),
     "interlcm restore, a source that is not there": ("FAILS restore /nowhere.tar --output /nowhere-either", RUN),
