@@ -15,7 +15,7 @@ import pyarrow as pa
 import typer.main
 from typer.testing import CliRunner
 
-from interlcm.api.batches import RESTORED_SCHEMA
+from interlcm.api.columns import RESTORED_SCHEMA
 from jobs.__main__ import app
 from jobs.lazy import LazyCommand
 from pipeline.cluster.telemetry import METRICS

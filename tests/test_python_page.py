@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_block_is_an_example() -> None:
-    assert PAGE.count("```") == 2 * len(BLOCKS) == 2 * 5
+    assert PAGE.count("```") == 2 * len(BLOCKS) == 2 * 6
 
 
 @pytest.mark.usefixtures("ray_cluster")

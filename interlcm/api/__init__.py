@@ -8,6 +8,18 @@ from interlcm.api.batches import RestorePhotos
 from interlcm.api.restored import Restored, RestoredFace
 from interlcm.api.restorer import Restorer
 from interlcm.api.run import Run, open_run
+from interlcm.api.stages import DetectFaces, PasteFaces, RestoreFaces
 from pipeline.photos.errors import PhotoError
 
-__all__ = ["PhotoError", "RestorePhotos", "Restored", "RestoredFace", "Restorer", "Run", "open_run"]
+__all__ = [
+    "DetectFaces",
+    "PasteFaces",
+    "PhotoError",
+    "RestoreFaces",
+    "RestorePhotos",
+    "Restored",
+    "RestoredFace",
+    "Restorer",
+    "Run",
+    "open_run",
+]

@@ -52,14 +52,16 @@ TYPES = get_type_hints(Options)
 BOUNDS = {"min_face": (8, math.inf), "max_faces": (1, math.inf), "quality": (1, 100)}
 
 
-def prepared(weights: str, device: Device | None, options: Options) -> tuple[Job, Resources]:
+def prepared(weights: str, device: Device | None, options: Options, model: bool = True) -> tuple[Job, Resources]:
     """Checked weights and settings with every "auto" decided, and the share of this machine.
+
+    model: whether this process is to hold the model, so that the device has to be here.
 
     Raises ValueError for an option, RunError, StorageError, WeightsError, DetectorError or SigningError.
     """
     from pipeline.run.prepare import prepare, with_dtype  # here: it brings torch
 
-    resources = resources_of(device)
+    resources = resources_of(device, model)
     # A job belongs to an OUTPUT; this one writes nothing there.
     job = prepare(".", settings_of(weights, options), signing_of(options))
     return with_dtype(job, resources), resources
@@ -112,7 +114,7 @@ def signing_of(options: Options) -> Signing | None:
     return load_signing(Path(key), Path(certificate))
 
 
-def resources_of(device: Device | None) -> Resources:
+def resources_of(device: Device | None, model: bool = True) -> Resources:
     """One model, on the GPU if there is one; else on all cores, or on those that Ray gives an actor.
 
     A run on this machine takes the same: on a CPU the last bits of a result depend on the number of threads.
@@ -123,10 +125,10 @@ def resources_of(device: Device | None) -> Resources:
 
     if device not in (None, *get_args(Device)):
         raise ValueError(f"device={device!r}: give 'cpu' or 'cuda'; CUDA_VISIBLE_DEVICES says which GPU")
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
+    on_gpu = device == "cuda" or device is None and torch.cuda.is_available()
+    if device == "cuda" and model and not torch.cuda.is_available():
         raise ValueError("device='cuda': PyTorch finds no GPU here; leave out device, or give 'cpu'")
     threads = int(os.environ.get("OMP_NUM_THREADS") or cluster.cores())  # Ray sets it for its workers
-    if not there or device == "cpu":
+    if not on_gpu:
         return Resources(threads=threads)
     return Resources(gpus_per_actor=1.0, batch_faces=micro_batch.MOST, threads=threads, find_batch=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from interlcm.api import RestorePhotos, Restorer
-from interlcm.api.batches import RESTORED_SCHEMA
+from interlcm.api import DetectFaces, PasteFaces, RestoreFaces, RestorePhotos, Restorer
+from interlcm.api.columns import RESTORED_SCHEMA
+from pipeline.run.chain import Work
 from tests.support.pictures import coffee, encoded, hopper
 
 
@@ -81,20 +83,54 @@ def test_a_struct_with_bytes_and_path_is_an_image(photos: RestorePhotos) -> None
     assert b"SourceMember>a.jpg<" in made["restored"][0].as_py()
 
 
-def test_an_error_that_nobody_foresaw_costs_its_own_photo(
-    photos: RestorePhotos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = photos.stages.here.made["restore"]
+@pytest.fixture(scope="module")
+def stages(tiny_weights: str) -> list[Any]:
+    kinds = (partial(DetectFaces, "jpg", "__key__"), RestoreFaces, PasteFaces)
+    return [make(weights=tiny_weights, device="cpu") for make in kinds]
+
+
+def through(stages: list[Any], batch: pa.Table) -> pa.Table:
+    for stage in stages:
+        batch = stage(batch)
+    return batch
+
+
+def test_one_by_one_the_stages_give_the_same(photos: RestorePhotos, stages: list[Any]) -> None:
+    assert through(stages, BATCH).equals(photos(BATCH))
+    assert through(stages, BATCH.slice(0, 0)).equals(photos(BATCH.slice(0, 0)))
+    with pytest.raises(ValueError, match="comes from the stage before"):
+        stages[2](BATCH)
+
+
+def failing(work: Work) -> Work:
+    """The stage, which fails for one photo as a library does."""
 
     def fails(table: pa.Table) -> Any:
-        if "f.jpg" in table["member"].to_pylist():
+        if ("f.jpg", None) in zip(table["member"].to_pylist(), table["status"].to_pylist(), strict=True):
             raise RuntimeError("a device\nis lost")
         return work(table)
 
-    monkeypatch.setitem(photos.stages.here.made, "restore", fails)
-    made = photos(BATCH)
-    assert statuses(made) == [*EXPECTED[:-1], ("f.jpg", "failed", "RuntimeError")]
-    assert made["restored_error"][-1].as_py() == "RuntimeError: a device is lost"
+    return fails
+
+
+FAILED = [*EXPECTED[:-1], ("f.jpg", "failed", "RuntimeError")]
+
+
+def test_an_error_that_nobody_foresaw_costs_its_own_photo(
+    photos: RestorePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = photos.stages.here.made
+    monkeypatch.setitem(made, "restore", failing(made["restore"]))
+    assert statuses(photos(BATCH)) == FAILED
+    assert photos(BATCH)["restored_error"][-1].as_py() == "RuntimeError: a device is lost"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_error_in_a_single_stage_costs_its_own_photo(
+    stages: list[Any], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages[place], "work", failing(stages[place].work))
+    assert statuses(through(stages, BATCH)) == FAILED
 
 
 def test_a_column_of_the_user_is_not_replaced(photos: RestorePhotos) -> None:
