@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.config.secrets import Signing
 
 Device = Literal["cpu", "cuda"]
+Thresholds = TypeVar("Thresholds", Review, Limits)
 
 
 class Options(TypedDict, total=False):
@@ -73,8 +74,8 @@ def settings_of(weights: str, options: Options) -> Settings:
     for name, value in given.items():
         check(name, value)
     faces_only = given.pop("faces_only", False)
-    review = replace(Review(), **given.pop("review", {}))
-    limits = replace(Limits(), **given.pop("limit", {}))
+    review = thresholds("review", Review(), given.pop("review", {}))
+    limits = thresholds("limit", Limits(), given.pop("limit", {}))
     known = {"dtype": "auto"} | {name: value for name, value in given.items() if not name.startswith("c2pa_")}
     settings = Settings(weights=weights, **known, review=review, limits=limits)
     if settings.background != "none" and settings.upscale == 1:
@@ -82,6 +83,14 @@ def settings_of(weights: str, options: Options) -> Settings:
     if settings.task == "colorize" and not (settings.aligned or faces_only):
         raise ValueError("task='colorize' colours faces only: give faces_only=True, or aligned=True for face crops")
     return settings
+
+
+def thresholds(name: str, defaults: Thresholds, values: Mapping[str, Any]) -> Thresholds:
+    """The defaults with these values. Raises ValueError for one that is not there."""
+    known = [field.name for field in fields(defaults)]
+    for unknown in sorted(values.keys() - known):
+        raise ValueError(f"{name}={{{unknown!r}: ...}}: there are {', '.join(known)}")
+    return replace(defaults, **values)
 
 
 def check(name: str, value: Any) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageOps
 
 from pipeline import storage
 from pipeline.archives.names import escape_name
 from pipeline.photos.errors import PhotoError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Photo: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image", "npt.NDArray[np.uint8]", "npt.NDArray[np.uint16]"]
+Array: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Photo: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
 
 PNG_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16")  # of PIL, which PNG holds
 
@@ -48,10 +48,8 @@ def given(photo: Photo, source: str, member: str, most: int) -> Given:
     return Given(png_of_array(photo) if isinstance(photo, np.ndarray) else png_of_image(photo), source, member)
 
 
-def png_of_array(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
+def png_of_array(pixels: Array) -> bytes:
     """(H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16, as a PNG of the same depth, in sRGB."""
-    import cv2
-
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or channels not in (1, 3, 4):
         wanted = "give (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16"
@@ -61,10 +59,8 @@ def png_of_array(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> byte
     return png.tobytes()
 
 
-def png_of_image(image: Image) -> bytes:
+def png_of_image(image: Image.Image) -> bytes:
     """A PIL image, turned upright, as a PNG with its profile."""
-    from PIL import Image, ImageOps
-
     if not isinstance(image, Image.Image):
         raise TypeError(f"a {type(image).__name__} is no photo: give a path, bytes, a PIL image or an array")
     if image.mode not in PNG_MODES:

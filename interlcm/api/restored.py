@@ -6,18 +6,21 @@ import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from pipeline import storage
 from pipeline.config.limits import Limits
 from pipeline.config.settings import Settings
+from pipeline.photos.bit_depth import eight_bit
+from pipeline.photos.pages import page_file
+from pipeline.photos.view import view_of
+from pipeline.report.strip import strip
+from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row, crops_of
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Pixels = npt.NDArray[Any]  # uint8, or uint16 where the photo has more than 8 bits a channel
 
@@ -85,27 +88,17 @@ class Restored:
     @cached_property
     def array(self) -> Pixels:
         """(H, W, 3) sRGB, upright; uint16 if the photo has more than 8 bits a channel."""
-        from pipeline.photos.view import view_of
-        from pipeline.sandbox import parent as sandbox
-
         pixels = sandbox.run(view_of, self.to_bytes(), self.limits, limits=self.limits).srgb
         assert pixels is not None  # one picture
         return pixels
 
     @property
-    def image(self) -> Image:
+    def image(self) -> Image.Image:
         """A PIL image in sRGB, 8 bits a channel."""
-        from PIL import Image
-
-        from pipeline.photos.bit_depth import eight_bit
-
         return Image.fromarray(eight_bit(self.array))
 
     def _repr_png_(self) -> bytes:
         """For notebooks: the photo and its faces, before and after."""
-        from pipeline.report.strip import strip
-        from pipeline.sandbox import parent as sandbox
-
         landmarks = [face.landmarks.tolist() for face in self.faces]
         return sandbox.run(strip, self.before, 1, self.after, landmarks, self.limits, limits=self.limits)
 
@@ -128,9 +121,6 @@ def page_of(result: Row, given: bytes, limits: Limits) -> bytes:
     """The file of a photo without faces, whose row does not keep it."""
     if result["pages"] == 1:
         return given
-    from pipeline.photos.pages import page_file
-    from pipeline.sandbox import parent as sandbox
-
     return sandbox.run(page_file, given, result["page"], limits, limits=limits)
 
 

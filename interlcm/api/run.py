@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING
+import pyarrow as pa
 
-from interlcm.api.gallery import Gallery, Strip, Thumbnail
+from interlcm.api.gallery import Gallery, Strip
 from pipeline import storage
-from pipeline.archives.member import ArchiveError
-from pipeline.config.limits import Limits
-from pipeline.photos.errors import PhotoError
-from pipeline.sandbox import parent as sandbox
-from pipeline.stages.row import Row
+from pipeline.manifest import query
 from pipeline.storage.output import Output
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def open_run(output: str) -> Run:
@@ -53,8 +44,6 @@ class Run:
         whole: the question is about all photos, not about some that a condition selects; then it takes less memory.
         Raises QueryError for SQL that cannot run, StorageError, or DecisionError for a damaged file of decisions.
         """
-        from pipeline.manifest import query  # here: it brings DuckDB
-
         return query.reading(self.place.uri, lambda connection: query.run(connection, sql), whole=whole)
 
     def thumbnails(self, where: str = "true", count: int = 24) -> Gallery:
@@ -62,7 +51,10 @@ class Run:
 
         A photo that cannot be shown has its reason in words. Raises QueryError or StorageError.
         """
-        return Gallery(tuple(self.thumbnail(row) for row in self.rows(where, count)))
+        from interlcm.api.run_pictures import RunPictures  # here: tables need no decoders
+
+        pictures = RunPictures(self.place)
+        return Gallery(tuple(pictures.thumbnail(row) for row in pictures.rows(where, count)))
 
     def strip(self, photo_id: str) -> Strip:
         """A photo before and after, and its faces. The source is read again.
@@ -70,56 +62,10 @@ class Run:
         Raises ValueError for a photo that is not there, ArchiveError or StorageError if its file cannot be read,
         PhotoError if it does not decode.
         """
-        found = self.rows("photo_id = '{}'".format(photo_id.replace("'", "''")), 1)
+        from interlcm.api.run_pictures import RunPictures  # here: tables need no decoders
+
+        pictures = RunPictures(self.place)
+        found = pictures.rows("photo_id = '{}'".format(photo_id.replace("'", "''")), 1)
         if not found:
             raise ValueError(f"{self.place.uri}: no photo {photo_id}; photos() lists those that it has")
-        from pipeline.report.strip import strip
-
-        (row,) = found
-        after = storage.read_bytes(self.restored(row)) if row["restored_uri"] else None
-        landmarks = [face["landmarks"] for face in row["faces"]]
-        return Strip(self.sandboxed(strip, member_bytes(row, self.limits), row["page"], after, landmarks))
-
-    def rows(self, where: str, count: int) -> list[Row]:
-        """The newest rows of photos, joined with those of the index."""
-        from pipeline.report.pictures import NEWEST, ORDER
-
-        return self.query(f"SELECT * FROM ({NEWEST}) WHERE {where} {ORDER} LIMIT {count}").to_pylist()
-
-    def thumbnail(self, row: Row) -> Thumbnail:
-        about = (row["photo_id"], row["member"])
-        if row["status"] not in ("restored", "no_face"):
-            return Thumbnail(*about, f"{row['status']}: {row['error']}", None)
-        from pipeline.report.display_copies import thumbnail
-
-        try:
-            if row["restored_uri"]:
-                picture = self.sandboxed(thumbnail, storage.read_bytes(self.restored(row)), 1)
-            else:
-                picture = self.sandboxed(thumbnail, member_bytes(row, self.limits), row["page"])
-        except (ArchiveError, PhotoError, storage.StorageError) as error:
-            return Thumbnail(*about, f"{row['status']}: {error}", None)
-        return Thumbnail(*about, row["status"], picture)
-
-    def restored(self, row: Row) -> str:
-        return self.place.now(row["restored_uri"], row["archive_name"])
-
-    @cached_property
-    def limits(self) -> Limits:
-        """Those of the run, so that what it could decode can be shown."""
-        from pipeline.report.build import limits
-
-        return limits(self.place.uri)
-
-    def sandboxed(self, work: Callable[..., bytes], *args: object) -> bytes:
-        return sandbox.run(work, *args, self.limits, limits=self.limits)
-
-
-def member_bytes(row: Row, limits: Limits) -> bytes:
-    """The photo's member, read from its source. Raises ArchiveError or StorageError."""
-    from pipeline.archives.reader import read_rows
-
-    ((_, data),) = read_rows([row], limits)
-    if isinstance(data, ArchiveError):
-        raise data
-    return data
+        return pictures.strip(found[0])

@@ -66,6 +66,7 @@ def test_thresholds_replace_single_values() -> None:
         ({"format": "gif"}, "format='gif': give one of 'source', 'jpeg'"),
         ({"quality": 101}, "quality=101: give 1 or more, at most 100"),
         ({"background": "realesrgan"}, "give upscale=2 or 4"),
+        ({"review": {"min_psnrs": 1}}, "review={'min_psnrs': ...}: there are min_psnr, max_delta_e"),
         ({"task": "colorize"}, "give faces_only=True"),
     ],
 )
