@@ -29,7 +29,14 @@ from pipeline.photos.warning import KINDS
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LIST = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TYPES = {"int32": "int", "int64": "int", "float": "float", "double": "float", "large_string": "string"}
+TYPES = {
+    "int32": "int",
+    "int64": "int",
+    "float": "float",
+    "double": "float",
+    "large_string": "string",
+    "large_binary": "binary",
+}
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
