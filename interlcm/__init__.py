@@ -1,6 +1,7 @@
 """InterLCM: blind face restoration with a latent consistency model (ICLR 2025, arXiv 2502.02215).
 
-Tensors in, tensors out: nothing here knows about archives, storage or clusters.
+Tensors in, tensors out: nothing here knows about archives, storage or clusters. Whole photos are the business of the
+subpackage `interlcm.api`, which no module of the model imports (docs/architecture.md).
 """
 
 from importlib import import_module

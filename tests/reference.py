@@ -15,6 +15,7 @@ import pyarrow as pa
 import typer.main
 from typer.testing import CliRunner
 
+from interlcm.api.columns import RESTORED_SCHEMA
 from jobs.__main__ import app
 from jobs.lazy import LazyCommand
 from pipeline.cluster.telemetry import METRICS
@@ -28,7 +29,14 @@ from pipeline.photos.warning import KINDS
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LIST = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TYPES = {"int32": "int", "int64": "int", "float": "float", "double": "float", "large_string": "string"}
+TYPES = {
+    "int32": "int",
+    "int64": "int",
+    "float": "float",
+    "double": "float",
+    "large_string": "string",
+    "large_binary": "binary",
+}
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -111,6 +119,7 @@ def filled(text: str) -> str:
         ),
         "limits": lambda: thresholds(Limits),
         "review": lambda: thresholds(Review),
+        "restored": lambda: columns(RESTORED_SCHEMA),
         "decisions": lambda: columns(DECISION_SCHEMA),
         "metrics": metrics,
     }

@@ -68,6 +68,12 @@ def _same(small: npt.NDArray[np.uint8], large: npt.NDArray[np.uint8]) -> bool:
     return bool(np.corrcoef(one.ravel(), other.ravel())[0, 1] > CORRELATION)
 
 
+def page_file(data: bytes, page: int, limits: Limits) -> bytes:
+    """A photo of a member as a file of its own. page: of the member, from 1. Raises PhotoError."""
+    found = pages(data, limits)
+    return data if found == [0] else extract(data, found[page - 1])
+
+
 def extract(data: bytes, page: int) -> bytes:
     """One page of a TIFF as a TIFF of its own: the same compressed pixels and fields. Raises PhotoError."""
     try:

@@ -33,10 +33,9 @@ def display_copies(
     before: the member. page: of the member, from 1. after: the restored photo, or None. landmarks: of each face, (5, 2)
     px in the photo before. max_side: px; a larger whole photo is reduced to it. Raises PhotoError.
     """
-    pages = photo_pages.pages(before, limits)
-    source = eight_bit_srgb(before if pages == [0] else photo_pages.extract(before, pages[page - 1]), limits)
     if after is None:
-        return {"thumbnail.jpg": jpeg(fitted(source, THUMBNAIL_SIDE), PHOTO_QUALITY)}
+        return {"thumbnail.jpg": thumbnail(before, page, limits)}
+    source = eight_bit_srgb(photo_pages.page_file(before, page, limits), limits)
     restored = eight_bit_srgb(after, limits)
     files = {}
     for n, points in enumerate(landmarks):
@@ -45,6 +44,13 @@ def display_copies(
     files["after.jpg"] = jpeg(fitted(restored, max_side), PHOTO_QUALITY)
     files["thumbnail.jpg"] = jpeg(fitted(restored, THUMBNAIL_SIDE), PHOTO_QUALITY)
     return files
+
+
+def thumbnail(data: bytes, page: int, limits: Limits) -> bytes:
+    """A small JPEG of a page of a member, from 1. Raises PhotoError."""
+    return jpeg(
+        fitted(eight_bit_srgb(photo_pages.page_file(data, page, limits), limits), THUMBNAIL_SIDE), PHOTO_QUALITY
+    )
 
 
 def eight_bit_srgb(data: bytes, limits: Limits) -> Pixels:

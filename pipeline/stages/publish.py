@@ -68,22 +68,23 @@ def publish_photo(current: Row, job: Job) -> Row:
     storage.write_bytes(uri, built.data)
     if job.settings.save_faces:
         save_faces(current, job)
-    aligned, restored = (
-        bit_depth.eight_bit(crops_of(current, "crops")),
-        bit_depth.eight_bit(crops_of(current, "restored_crops")),
-    )
-    turned = current["rotation"]
-    faces = [
-        describe(n, {**f, "rotation": turned}, aligned[n], restored[n], job) for n, f in enumerate(current["faces"])
-    ]
-    faces = [to_review(one, damage(current)) for one in faces]
     return row.warned(row.ended(current, "restored"), built.warnings) | {
-        "faces": faces,
+        "faces": measured(current, job),
         "mask": "square" if job.settings.aligned else job.settings.mask,
         "restored_uri": uri,
         "restored_sha256": hashlib.sha256(built.data).hexdigest(),
         "seconds_compose": time.perf_counter() - begun,
     }
+
+
+def measured(current: Row, job: Job) -> list[Row]:
+    """The manifest's structs of the faces of a restored photo."""
+    aligned, restored = (bit_depth.eight_bit(crops_of(current, column)) for column in ("crops", "restored_crops"))
+    turned, reasons = current["rotation"], damage(current)
+    faces = [
+        describe(n, {**f, "rotation": turned}, aligned[n], restored[n], job) for n, f in enumerate(current["faces"])
+    ]
+    return [to_review(one, reasons) for one in faces]
 
 
 def composed(current: Row, job: Job) -> PastedFile:
