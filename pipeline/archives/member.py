@@ -34,6 +34,7 @@ class Member:
     compression: "none", "deflate", or the name of an unsupported method
     crc32: of the data; None if the archive has none (only zips do)
     version: size and digest, or time of last change, of a folder's file; None in an archive
+    target: of a hard link in a tar whose bytes were not looked for yet: the path of the member that has them
     """
 
     path: str
@@ -44,6 +45,14 @@ class Member:
     compression: str = "none"
     crc32: int | None = None
     version: str | None = None
+    target: str | None = None
+
+
+# Why the archive lacks the bytes of a file, by its "compression".
+_ELSEWHERE = {
+    "hard link": "a hard link to a file that is not before it in the archive; pack it again with its target",
+    "volume": "the rest of a file that begins in another volume; join the volumes and pack them again",
+}
 
 
 def check_readable(uri: str, member: Member, limits: Limits) -> None:
@@ -53,6 +62,8 @@ def check_readable(uri: str, member: Member, limits: Limits) -> None:
         raise ArchiveError(f"{what}: a {member.kind}, not a file", "member_unreadable")
     if member.compression == "sparse":
         raise ArchiveError(f"{what}: stored with holes; pack it without --sparse", "unsupported_compression")
+    if member.compression in _ELSEWHERE:
+        raise ArchiveError(f"{what}: {_ELSEWHERE[member.compression]}", "member_unreadable")
     if member.compression not in ("none", "deflate"):
         words = f"{what}: stored as {member.compression}; pack it with deflate"
         raise ArchiveError(words, "unsupported_compression")
