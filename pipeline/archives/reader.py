@@ -77,26 +77,26 @@ def _not_an_archive(uri: str, size: int) -> ArchiveError:
     return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; rename it or remove it")
 
 
-def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
+def list_members(uri: str, format: str, limits: Limits, code_page: str = "") -> Iterator[Member]:
     """The members of an archive in its own order, from headers alone (a compressed tar is read through).
 
     Raises ArchiveError, also between members, if the rest cannot or must not be read. Files of a folder that are
-    named like archives are not its members.
+    named like archives are not its members. code_page: of names in a zip that does not say theirs.
     """
-    for count, member in enumerate(_all_members(uri, format, limits)):
+    for count, member in enumerate(_all_members(uri, format, limits, code_page)):
         if count == limits.members:
             words = f"more than the limit of {count} members; split it, or raise the limit"
             raise ArchiveError(f"{uri}: {words}", "too_many_members")
         yield member
 
 
-def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
+def _all_members(uri: str, format: str, limits: Limits, code_page: str) -> Iterator[Member]:
     if format == "folder":
         for path, kind, size, version in storage.entries(uri):
             if kind != "file" or not named_like_archive(path):
                 yield Member(escape_name(path), kind, size, 0, size, version=version or None)
     elif format == "zip":
-        yield from zip_archive.list_members(uri)
+        yield from zip_archive.list_members(uri, code_page)
     else:
         yield from tar.list_members(uri, format, limits)
 

@@ -42,3 +42,17 @@ def test_a_hard_link_without_its_target_is_a_file_that_is_lost(tmp_path: Path) -
     assert {member.path: member.kind for member in members}["copy.jpg"] == "file"
     files = [member for member in members if member.kind == "file"]
     assert contents(uri, files)["copy.jpg"] == "member_unreadable"
+
+
+def test_names_by_info_zip_and_7_zip(tmp_path: Path) -> None:
+    """Info-ZIP on Linux writes UTF-8 and does not say so."""
+    names = ["Фото/卒業.jpg", "é.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    packed(tmp_path, "zip", "-qD", "a.zip", *names)
+    packed(tmp_path, "7z", "a", "b.zip", *names, package="p7zip-full")
+    for archive in ("a.zip", "b.zip"):
+        members, error = listed(str(tmp_path / archive))
+        assert error is None
+        assert contents(str(tmp_path / archive), members) == {name: name.encode() for name in names}
