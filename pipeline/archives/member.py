@@ -6,6 +6,7 @@ from typing import Any
 
 from interlcm.errors import InterLCMError, printable
 from pipeline.archives.names import normal_path
+from pipeline.archives.unread import named_like
 from pipeline.config.limits import RATIO_COUNTS_FROM, Limits
 
 
@@ -13,8 +14,8 @@ class ArchiveError(InterLCMError):
     """An archive, the rest of one, or one member cannot be read. The message is one line.
 
     `error_type`: "archive_unreadable", "archive_truncated" (the file ends too early), "archive_changed" (since it was
-    indexed), "member_unreadable", "encrypted", "unsupported_compression", and beyond `Limits` "too_large",
-    "too_compressed", "too_many_members", "too_deep".
+    indexed), "member_unreadable", "encrypted", "unsupported_compression",
+    "unsupported_archive", and beyond `Limits` "too_large", "too_compressed", "too_many_members", "too_deep".
     """
 
     def __init__(self, message: str, error_type: str = "archive_unreadable") -> None:
@@ -48,6 +49,15 @@ class Member:
     target: str | None = None
 
 
+def not_read(where: str, what: str) -> ArchiveError:
+    """The error for an archive that is not read. where: begins the message; empty for a member, which its row names."""
+    remedy = "unpack it, or pack its files again as a zip or a tar"
+    if "split zip" in what:
+        remedy = "join its volumes: zip -s 0 box.zip --out whole.zip"
+    begin = f"{where}: " if where else ""
+    return ArchiveError(f"{begin}{what}, an archive that is not read; {remedy}", "unsupported_archive")
+
+
 # Why the archive lacks the bytes of a file, by its "compression".
 _ELSEWHERE = {
     "hard link": "a hard link to a file that is not before it in the archive; pack it again with its target",
@@ -70,6 +80,8 @@ def check_readable(uri: str, member: Member, limits: Limits) -> None:
     if normal_path(member.path).count("/") > limits.depth:
         raise ArchiveError(f"{what}: deeper than the limit of {limits.depth} folders", "too_deep")
     if max(member.bytes, member.stored_bytes) > limits.member_bytes:
+        if archive := named_like(member.path):
+            raise not_read(what, archive)
         raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {limits.member_bytes}", "too_large")
     if member.bytes > max(RATIO_COUNTS_FROM, limits.ratio * member.stored_bytes):
         words = f"{member.stored_bytes} bytes unpack to {member.bytes}, over the limit of {limits.ratio} times as many"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pipeline import storage
 from pipeline.archives import zip_names
-from pipeline.archives.member import ArchiveError, Member
+from pipeline.archives.member import ArchiveError, Member, not_read
 from pipeline.archives.names import escape_name
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # section 4.3.7
@@ -201,10 +201,20 @@ def _directory(uri: str) -> _Directory:
     if wide := locator[:4] == b"PK\6\7":
         end, disk, entries, length, offset = _end_record64(uri, end - _LOCATOR64.size, locator)
     shift = end - length - offset
-    if disk or shift < 0:
-        raise ArchiveError(f"{uri}: no central directory at the recorded place: damaged, or part of a split zip")
+    if disk:
+        raise not_read(uri, "the last volume of a split zip")
+    if shift < 0:
+        raise ArchiveError(f"{uri}: no central directory at the recorded place; the archive is damaged")
     wraps, shift = (0, shift) if wide else divmod(shift, _WRAP)
     return _Directory(end - length, end, shift, entries, wraps)
+
+
+def is_volume(uri: str) -> bool:
+    """Whether a file ends as the last of several volumes does."""
+    size = storage.describe(uri)[1]
+    tail = storage.read_bytes(uri, max(0, size - _TAIL), size)
+    at = _end_record(tail)
+    return at >= 0 and _END.unpack_from(tail, at)[1] not in (0, 0xFFFF)
 
 
 def _end_record(tail: bytes) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.archives.names import escape_name
-from pipeline.archives.reader import archive_format, named_like_archive
+from pipeline.archives.reader import is_archive, named_like_archive
 from pipeline.storage.files import StorageError
 from pipeline.storage.output import is_run
 
@@ -134,7 +134,7 @@ def _kind(uri: str, kind: str, explicit: bool) -> str:
     """folder, archive or photo. For matches of a pattern, perhaps 10^6, the name alone decides."""
     if kind == "folder":
         return "folder"
-    return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"
+    return "archive" if named_like_archive(uri) or explicit and is_archive(uri) else "photo"
 
 
 def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator[Source]:

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.archives import PHOTOS, contents, listed, loose
+from pipeline.archives.reader import is_archive
+from pipeline.stages.detect import archive_in
+from tests.support.archives import PHOTOS, contents, index_rows, index_sources, listed, loose
 from tests.support.exiftool import needed
 
+PACKAGES = {"7z": "p7zip-full", "pzstd": "zstd"}
 
-def packed(folder: Path, program: str, *words: str, package: str = "") -> None:
+
+def packed(folder: Path, program: str, *words: str) -> None:
     """Run a packer in a folder; the test is skipped without it."""
-    needed(program, package or program)
+    needed(program, PACKAGES.get(program, program))
     subprocess.run([program, *words], cwd=folder, check=True, capture_output=True)
 
 
@@ -51,8 +55,50 @@ def test_names_by_info_zip_and_7_zip(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     packed(tmp_path, "zip", "-qD", "a.zip", *names)
-    packed(tmp_path, "7z", "a", "b.zip", *names, package="p7zip-full")
+    packed(tmp_path, "7z", "a", "b.zip", *names)
     for archive in ("a.zip", "b.zip"):
         members, error = listed(str(tmp_path / archive))
         assert error is None
         assert contents(str(tmp_path / archive), members) == {name: name.encode() for name in names}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_frames_that_a_zstd_decoder_skips(jobs: str, tmp_path: Path) -> None:
+    """pzstd puts one before each of its frames (RFC 8878, 3.1.2)."""
+    folder = Path(loose(tmp_path / "in"))
+    packed(folder, "tar", "-cf", "../a.tar", "album")
+    packed(tmp_path, "pzstd", "-qp", jobs, "a.tar", "-o", "a.tar.zst")
+    uri = str(tmp_path / "a.tar.zst")
+    members, error = listed(uri)
+    assert error is None
+    assert contents(uri, [member for member in members if member.kind == "file"]) == PHOTOS
+
+
+UNREAD = {
+    "a.7z": ("7z", "a", "-t7z", "a.7z", "in"),
+    "a.wim": ("7z", "a", "-twim", "a.wim", "in"),
+    "a.tar.lzma": ("bash", "-c", "tar -c in | xz --format=lzma > a.tar.lzma"),
+    "a.z01": ("zip", "-qr0", "-s", "64k", "a.zip", "in"),
+    "a.7z.002": ("7z", "a", "-t7z", "-mx0", "-v64k", "a.7z", "in"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_an_archive_that_is_not_read_is_told_to_be_one(name: str, tmp_path: Path) -> None:
+    loose(tmp_path / "scans/in")
+    packed(tmp_path / "scans", *UNREAD[name])
+    index_sources([str(tmp_path / "scans")], str(tmp_path / "out"))
+    rows = index_rows(tmp_path / "out")
+    told = [row for row in rows if row["error_type"]]
+    made = [path.name for path in (tmp_path / "scans").iterdir() if path.name != "in"]
+    assert {os.path.basename(row["source"]) for row in told} == set(made) >= {name}
+    assert {(row["kind"], row["error_type"]) for row in told} == {("archive", "unsupported_archive")}
+    assert all("an archive that is not read" in row["error"] for row in told)
+    assert len(rows) == len(PHOTOS) + len(made)
+    # The same under a name that says nothing, where content can.
+    plain = tmp_path / "plain"
+    (tmp_path / "scans" / min(made)).rename(plain)
+    assert is_archive(str(plain))
+    found = archive_in(plain.read_bytes())
+    assert found is not None
+    assert found.error_type == "unsupported_archive"
