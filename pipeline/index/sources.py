@@ -19,12 +19,14 @@ class Source:
     """One archive. kind: "archive" (a file) or "folder".
 
     only: just these files of the folder, with their bytes and versions. without: OUTPUTs of runs below the folder.
+    code_page: of names in a zip that does not say theirs; empty: UTF-8 or code page 437.
     """
 
     uri: str
     kind: str
     only: tuple[tuple[str, int, str], ...] | None = None
     without: tuple[str, ...] = ()
+    code_page: str = ""
 
     @property
     def name(self) -> str:
