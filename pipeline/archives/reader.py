@@ -224,7 +224,7 @@ def _read_once(uri: str, format: str, member: Member, limits: Limits) -> bytes:
         return tar.read_member(uri, member)
     if format == "zip":
         return zip_archive.read_member(uri, member)
-    data = storage.read_bytes(storage.join(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
+    data = storage.read_bytes(storage.below(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
     if len(data) > limits.member_bytes:  # it grew since it was indexed
         raise ArchiveError(f"{uri}: {member.path}: over the limit of {limits.member_bytes} bytes", "too_large")
     return data
