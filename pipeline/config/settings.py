@@ -55,6 +55,7 @@ class Settings:
         format: of the restored photos: source, jpeg, png, tiff, webp or avif.
         quality: of lossy formats, 1 to 100.
         save_faces: write crops, before and after, to OUTPUT/faces/.
+        raw: what is restored of a camera's raw file: no (nothing), or the full-size preview in it.
         signed: restored photos carry a C2PA manifest.
         dtype: of the model's networks: float32, bfloat16 or float16; "auto" is settled before the run starts.
         seed: of the run; with a photo's content and a face's place it seeds the face's noise.
@@ -78,6 +79,7 @@ class Settings:
     format: str = "source"
     quality: int = 95
     save_faces: bool = False
+    raw: str = "no"
     signed: bool = False
     dtype: str = "float32"
     seed: int = 0
