@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class InterLCMError(Exception):
     """The first line of its text names the thing and the remedy. exit_code: exit code of the command that it ends."""
@@ -17,6 +19,11 @@ def one_line(error: BaseException | str) -> str:
     """The text of an error without line breaks; for an OSError, only what went wrong; never empty."""
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return printable(text) or type(error).__name__
+
+
+def without_password(text: str) -> str:
+    """A text in which no URL has a name and a password before its host."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def printable(text: str, kept: str = "") -> str:

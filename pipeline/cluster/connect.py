@@ -5,7 +5,6 @@ Ray is imported where it is started: small work runs without it (`pipeline.run.h
 
 import logging
 import os
-import re
 import socket
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from interlcm.errors import InterLCMError, one_line
+from interlcm.errors import InterLCMError, one_line, without_password
 
 # Of a local cluster: what fetching, detecting and composing share beside the restore actors.
 SHARED_CPUS = 3
@@ -102,11 +101,6 @@ def check_listening(address: str) -> None:
     except OSError as error:
         words = f"{error.strerror or error}; start that cluster, or unset it to use this machine"
         raise ClusterError(f"RAY_ADDRESS={without_password(address)}: {words}") from error
-
-
-def without_password(text: str) -> str:
-    """A text in which no URL has a name and a password before its host."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import fsspec
 
-from interlcm.errors import InterLCMError, one_line
+from interlcm.errors import InterLCMError, one_line, without_password
 
 # Exceptions of the clients (botocore, aiohttp, socket, gcsfs) by class name, so that none of these is imported here.
 _UNREACHABLE = {
@@ -110,13 +110,13 @@ def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str
     if writing and is_s3(uri) and _knows_no_checksums(code, said):
         return "failed", f"the server takes no checksums ({said}); {_CHECKSUMS}"
     if classes & _UNREACHABLE:
-        return "unreachable", f"the server cannot be reached ({one_line(error)}){_way_to(uri, error)}"
+        return "unreachable", f"the server cannot be reached ({said}){_way_to(uri, error)}"
     return "failed", said
 
 
 def _said(error: Exception) -> str:
     """The server's own words with its code; what the exception says where no server spoke."""
-    code, words = error_code(error), one_line(error)
+    code, words = error_code(error), without_password(one_line(error))
     return f"{code}: {words}" if code and code not in words and words not in ("", "None") else words or code
 
 
