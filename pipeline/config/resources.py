@@ -1,4 +1,4 @@
-"""The share of the cluster that a run uses. No result depends on it."""
+"""The share of the cluster that a run uses."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,7 +9,8 @@ DETECT_GPUS = 0.25
 
 @dataclass(frozen=True)
 class Resources:
-    """The share of the cluster that a run uses. No result depends on it.
+    """The share of the cluster that a run uses. No result depends on it, but for the number of threads on a CPU, which
+    can move a value by one level (docs/limits.md).
 
     Attributes:
         min_actors, max_actors: restore actors, each with the whole model.
