@@ -233,8 +233,8 @@ def test_ctrl_c_on_a_terminal_asks(user: User) -> None:
 @pytest.mark.parametrize(
     ("token", "words"),
     [
-        (None, "the cluster asks for a token, and this machine has none"),
-        ("not the token", "the cluster refuses the token that is here"),
+        (None, "the cluster requires a token, and this machine has none"),
+        ("not the token", "the cluster refuses this machine's token"),
     ],
 )
 @pytest.mark.parametrize("command", ["list", "-- status s3://bucket/out", "stop anything", "logs anything --follow"])
@@ -249,7 +249,7 @@ def test_no_way_in_without_the_token(
     if token:
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     assert interlcm("submit", *command.split()) == 1
-    assert interlcm.line().startswith(f"{head.address}: {words}; put it into ~/.ray/auth_token")
+    assert interlcm.line().startswith(f"{head.address}: {words}; put the token into ~/.ray/auth_token")
     assert "submitted" not in interlcm.out
 
 
@@ -258,5 +258,6 @@ def test_a_job_that_is_not_there(command: str, user: User, interlcm: Interlcm, m
     words = [command, "raysubmit_none", "--address", user.head.address]
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")  # the option wins
     assert interlcm("submit", *words) == 1
-    assert interlcm.line() == (f"raysubmit_none: no such job at {user.head.address}; interlcm submit list names them")
+    remedy = "list the jobs with interlcm submit list"
+    assert interlcm.line() == f"raysubmit_none: no such job at {user.head.address}; {remedy}"
     assert command == "stop" or interlcm("submit", *words, "--follow") == 1
