@@ -1,4 +1,4 @@
-"""The `interlcm` command: puts the commands together and turns the errors that a user can cause into one line."""
+"""The `interlcm` command: collects the commands and turns errors that a user can cause into one line."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from jobs.verify import verify
 
 app = typer.Typer(
     name="interlcm",
-    help="Restore the faces in archives of old photos: index, restore, then ask what became of every photo.",
+    help="Restore the faces in archives of old photos: index, restore, then inspect the result of every photo.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
@@ -44,7 +44,7 @@ def options(
         bool, typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Restore the faces in archives of old photos: index, restore, then ask what became of every photo."""
+    """Restore the faces in archives of old photos: index, restore, then inspect the result of every photo."""
 
 
 for command in (demo, index, restore, status, query, report, verify, train, evaluate):
@@ -56,13 +56,13 @@ app.add_typer(benchmark_commands.app, name="benchmark")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 it could not be completed, 2 wrong usage, 130 interrupted.
+    """Run one command and exit: 0 complete, 1 not complete, 2 wrong usage, 130 interrupted.
 
-    Errors that a user can cause (wrong usage, and this project's own exceptions) are one line on stderr. Anything else
-    is a bug and keeps its traceback.
+    Errors that a user can cause (wrong usage, and this project's own exceptions) are one line on stderr. Any other
+    error is a bug and keeps its traceback.
     """
-    # Threads of a network that wait for each other give the core away: on a busy machine they were four times as fast,
-    # on an idle one as fast as before. Read when the threads' library is loaded.
+    # A network's waiting threads release their core: on a busy machine this was four times as fast, on an idle one as
+    # fast as before. The threads' library reads the variable when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
@@ -79,20 +79,20 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = _say("interrupted; start the same command again to continue", 130)
     except Exception as error:
-        # Ray raises an error of a worker as a subclass of its class and of RayTaskError; the original is its cause.
+        # Ray raises a worker's error as a subclass of both its class and RayTaskError; the original is its cause.
         original = error.cause if hasattr(error, "cause") else error
         if not isinstance(original, InterLCMError):
             raise
-        # This project's messages are one line; Ray Data adds advice about itself below.
+        # This project's messages are one line; Ray Data appends its own advice.
         code = _say(str(original).partition("\n")[0], original.exit_code)
     _leave(code)
 
 
-ENDING = 5.0  # seconds for the stages of a run in this process to end their calls
+ENDING = 5.0  # seconds that the stages of a run in this process have to end their calls
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit. A stage that does not end its call in time is busy in C++, and would crash an orderly exit."""
+    """Exit. If a stage does not end its call in time, exit at once: a stage busy in C++ would crash an orderly exit."""
     here = sys.modules.get("pipeline.run.here")
     if here is not None and here.working(wait=ENDING):
         sys.stdout.flush()
@@ -103,7 +103,7 @@ def _leave(code: int) -> NoReturn:
 
 def _wrong_usage(error: typer.TyperException) -> int:
     message = error.format_message()
-    if message.startswith("Usage: "):  # a command that needs a subcommand and got none: the message is its help
+    if message.startswith("Usage: "):  # the subcommand is missing: the message is the command's help
         print(message, file=sys.stderr)
         return error.exit_code
     context = getattr(error, "ctx", None)
@@ -112,11 +112,11 @@ def _wrong_usage(error: typer.TyperException) -> int:
 
 
 def _plain(message: str) -> str:
-    """The words of the command line's library without those of its validator, and with an example where one helps."""
+    """typer's message without its validator's words; for a missing --output, with an example."""
     message = message.removesuffix(".").replace("Value error, ", "")
     if message == "Missing option '--output'":
         return "--output is missing: name the folder or URI to write to, such as --output restored"
-    return re.sub(r"^Invalid value for '(--[\w-]+)': ", r"\1: ", message)
+    return re.sub(r"^Invalid value for '(--[\w-]+)': ", r"\1: ", message.removeprefix("Invalid value: "))
 
 
 def _say(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from jobs.counted import counted
 from jobs.options import Limit, Output, Sources, thresholds
 from jobs.plan import RAY_ARCHIVES
 
@@ -37,6 +38,6 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
 
 
 def in_words(found: "IndexSummary") -> str:
-    sources = f"{found.archives} archive{'' if found.archives == 1 else 's'}"
-    errors = f", {found.errors} errors" if found.errors else ""
-    return f"{sources}, {found.members} members, {found.photos} files, {found.bytes / 1e6:.1f} MB{errors}"
+    counts = (counted(found.archives, "archive"), counted(found.members, "member"), counted(found.photos, "file"))
+    errors = f", {counted(found.errors, 'error')}" if found.errors else ""
+    return f"{', '.join(counts)}, {found.bytes / 1e6:.1f} MB{errors}"

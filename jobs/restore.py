@@ -1,4 +1,4 @@
-"""`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
+"""`interlcm restore`: a whole run, from sources to restored photos and a manifest."""
 
 import itertools
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from jobs.counted import counted
 from jobs.options import ColorFix, Config, Limit, Output, Sources, Weights, thresholds
 from jobs.plan import RAY_ARCHIVES, actor_range, batch_of, in_words_of, plan, ray_from
 from jobs.progress import show
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.config.settings import Settings
     from pipeline.run.estimate import Estimate
 
-# A photo_id is a digest, so the first ones are a random but stable choice.
+# A photo_id is a digest, so the first ones are a random but repeatable choice.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
 Engine = Literal["auto", "here", "ray"]
@@ -31,25 +32,25 @@ def restore(
     weights: Weights = "demo",
     task: Annotated[
         Literal["restore", "colorize", "inpaint"],
-        typer.Option(help="Task; the weights must support it. colorize takes --aligned or --faces-only."),
+        typer.Option(help="Task; the weights must support it. colorize needs --aligned or --faces-only."),
     ] = "restore",
     steps: Annotated[
         int | None,
         typer.Option(
             min=2,
             max=4,
-            help="Timesteps; fewer is faster and closer to the input. Default: what the weights were trained for.",
+            help="Timesteps; fewer is faster and closer to the input. Default: as the weights were trained.",
         ),
     ] = None,
     color_fix: ColorFix = "auto",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
     faces_only: Annotated[
-        bool, typer.Option("--faces-only", help="Colorize the faces of whole photos; all around them stays as it is.")
+        bool, typer.Option("--faces-only", help="Colorize only the faces of whole photos; the rest stays unchanged.")
     ] = False,
     detector: Annotated[
         Detector,
         typer.Option(
-            help="Face detector; auto: the first of the others that is there, some of them in the weights folder."
+            help="Face detector; auto: the first that is available (yunet and retinaface are in the weights folder)."
         ),
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,
@@ -118,9 +119,9 @@ def restore(
     config: Config = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a photo failed.")] = False,
 ) -> None:
-    """Restore the faces in archives: restored photos, and a manifest with one row for each member.
+    """Restore the faces in archives. Writes restored photos, and a manifest with one row for each member.
 
-    Start the same command again to continue a run that was stopped; photos with a manifest row are done.
+    Start the same command again to continue a stopped run; photos with a manifest row are done.
 
     \b
     Examples:
@@ -139,8 +140,8 @@ def restore(
         raise typer.BadParameter("--background realesrgan enlarges: give --upscale 2 or 4 with it")
     if task == "colorize" and not (aligned or faces_only):
         raise typer.BadParameter(
-            "--task colorize colours faces, and the rest of a photo stays grey: give --faces-only if that is wanted, "
-            "or --aligned for face crops"
+            "--task colorize colours only faces, and the rest of a photo stays grey: give --faces-only to confirm, or "
+            "--aligned for face crops"
         )
     if (c2pa_key is None) != (c2pa_cert is None):
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
@@ -165,7 +166,7 @@ class Request:
     """A user's request for a run.
 
     Attributes:
-        sources, output, settings: which photos, where to, and how.
+        sources, output, settings: the photos, the run's folder, and how to restore.
         actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
         gpus_per_actor: 0 for the CPU; None: 1 if there are GPUs.
         batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
@@ -188,13 +189,13 @@ class Request:
 
 
 def run(request: Request) -> int:
-    """Index, restore, audit; prints what happens, returns how many photos failed."""
+    """Index, restore, audit; prints progress and results, returns the number of failed photos."""
     from jobs.index import in_words
     from jobs.status import equation, failures
     from pipeline import storage
     from pipeline.index.sources import expand
 
-    # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
+    # Report wrong weights, keys, settings and sources before the seconds that Ray and its imports take.
     where, output = request.where, request.output
     print("checking sources, weights and settings", flush=True)
     found = expand(request.sources, storage.canonical(output))
@@ -225,8 +226,8 @@ def run(request: Request) -> int:
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
         if not first.total:
-            print("nothing to do: every photo that was asked for has a result")
-        reason = reason or f"{first.total} photos; Ray from {photos}"
+            print("nothing to do: every selected photo has a result")
+        reason = reason or f"{counted(first.total, 'photo')}; Ray from {photos}"
         print(f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})", flush=True)
         show(itertools.chain([first], steps))
     counts = attempt.audit(output, partial=where is not None)
@@ -236,14 +237,14 @@ def run(request: Request) -> int:
 
 
 def weak_defaults(settings: "Settings") -> list[str]:
-    """What a run makes do with though better is to be had: a line each."""
+    """Notes on defaults for which there is a better choice, one line each."""
     from interlcm.weights_index import DEMO
 
     notes = []
     if settings.weights == DEMO:
-        notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
+        notes.append("the demo weights are only a demonstration; the published ones: interlcm weights pull weights")
     if settings.detector == "haar":
-        notes.append("Haar cascades miss faces that are turned or small; for YuNet: interlcm weights pull weights")
+        notes.append("Haar cascades miss turned and small faces; for YuNet: interlcm weights pull weights")
     return notes
 
 
@@ -266,9 +267,10 @@ def expected(found: "Estimate", resources: "Resources") -> str:
     per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
     return "\n".join(
         [
-            f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
-            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), restored but not written",
-            f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
+            f"dry run: {counted(found.photos, 'photo')} to restore, {found.bytes / 1e6:.1f} MB",
+            f"sample: {counted(sample.photos, 'photo')}, {counted(sample.faces, 'face')} ({per_photo:.2f} per photo), "
+            "restored but not written",
+            f"restore: about {counted(round(found.faces), 'face')}, {per_face:.2f} s each: {hours}",
             f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
         ]
     )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from jobs.counted import counted
+
 app = typer.Typer(
     name="weights",
     help="Fill a weights folder with published weights, or check one.",
@@ -42,8 +44,8 @@ def pull(
 ) -> None:
     """Download the published weights from their official sources, check them and list them.
 
-    Several GB. Run it again to go on after an interruption, in the middle of a file too, or to add a variant. The
-    encoders of InterLCM are licensed CC BY-NC 4.0: not for commercial use.
+    The weights have several GB. Run the command again to resume an interrupted download, even inside a file, or to add
+    a variant. The encoders of InterLCM are licensed CC BY-NC 4.0: not for commercial use.
 
     \b
     Examples:
@@ -67,7 +69,7 @@ def convert(
     ],
     part: Annotated[Part, typer.Option(help="Contents of the checkpoint.")],
     variant: Annotated[
-        str | None, typer.Option(help="Variant: 3step, 1step, colorization_1step or inpainting_1step; none for clip.")
+        str | None, typer.Option(help="Variant: 3step, 1step, colorization_1step or inpainting_1step. Not for clip.")
     ] = None,
 ) -> None:
     """Check that a published checkpoint fits its module, and write it into a weights folder as safetensors.
@@ -80,7 +82,7 @@ def convert(
     from interlcm.convert import convert
 
     if (variant is None) != (part == Part.CLIP):
-        raise typer.BadParameter("an encoder needs a --variant; clip takes none")
+        raise typer.BadParameter("an encoder needs --variant; clip must not have it")
     print(f"wrote {convert(checkpoint, weights, part.value, variant)}")
 
 
@@ -103,6 +105,6 @@ def verify(weights: Weights) -> None:
         print(*problems, sep="\n", file=sys.stderr)
         raise typer.Exit(1)
     index = read_index(folder)
-    print(f"{weights}: {len(index['parts'])} parts, all as listed")
+    print(f"{weights}: {counted(len(index['parts']), 'part')}, all as listed")
     for variant in index["variants"]:
         print(f"{variant}: digest {digest(folder, variant)}")

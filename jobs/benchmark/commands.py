@@ -1,4 +1,4 @@
-"""`interlcm benchmark`: what the parts of a run cost on this machine."""
+"""`interlcm benchmark`: the cost of the parts of a run on this machine."""
 
 import typer
 
@@ -13,7 +13,7 @@ from jobs.benchmark.query import query
 
 app = typer.Typer(
     name="benchmark",
-    help="Measure the parts of a run on this machine; tables and JSON.",
+    help="Measure the parts of a run on this machine; prints tables and writes JSON.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.callback()
 def group() -> None:
-    """Measure the parts of a run on this machine; tables and JSON."""
+    """Measure the parts of a run on this machine; prints tables and writes JSON."""
 
 
 for command in (model, detect, pipeline, memory, growth, index, query, alternatives):

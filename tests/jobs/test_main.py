@@ -216,7 +216,7 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     words = ["restore", str(tmp_path / "scans.tar"), "--output", str(output), "--weights", tiny_weights]
     assert interlcm(*words, "--dry-run") == 0
     lines = interlcm.out.splitlines()
-    assert lines[-4].startswith("dry run: 40 photos to do, 0.")
+    assert lines[-4].startswith("dry run: 40 photos to restore, 0.")
     (faces,) = re.findall(r"sample: 32 photos, (\d+) faces", lines[-3])
     assert 14 <= int(faces) <= 18  # half of the photos have one
     assert re.fullmatch(r"restore: about (1[6-9]|2[0-4]) faces, .* of an actor, on the CPU", lines[-2])

@@ -69,7 +69,7 @@ def submitted(user: User) -> subprocess.CompletedProcess[str]:
 def test_the_exit_code_and_the_log_of_a_job_come_back(submitted: subprocess.CompletedProcess[str]) -> None:
     assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own: --strict, a photo failed
     assert submitted.stderr == ""
-    assert "index: 1 archive, 1 members, 1 files" in submitted.stdout
+    assert "index: 1 archive, 1 member, 1 file" in submitted.stdout
     assert "restore: 0/0 photos" in submitted.stdout
     assert "indexed = restored + no_face + skipped + failed + pending\n" in submitted.stdout
     assert "storage settings sent, encrypted: AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION" in submitted.stdout
@@ -189,7 +189,10 @@ def test_ctrl_c_leaves_the_job_and_it_can_be_followed_and_stopped(user: User, in
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 130
-    assert f"{job} goes on. Follow it: interlcm submit logs {job} --follow; stop it: interlcm submit stop {job}" in rest
+    assert (
+        f"{job} keeps running. Follow it: interlcm submit logs {job} --follow; stop it: interlcm submit stop {job}"
+        in rest
+    )
 
     forward = Forward(user.head.port)
     jobs = Jobs(f"127.0.0.1:{forward.port}")
