@@ -296,7 +296,7 @@ def test_a_second_run_on_the_same_output_is_refused(done: Done) -> None:
 
 
 def test_an_archive_that_is_gone_stops_the_run_and_its_photos_stay_pending(done: Done) -> None:
-    with pytest.raises(storage.StorageError, match=r"gone\.tar: no such file or folder.*leaves it out with --where"):
+    with pytest.raises(storage.StorageError, match=r"gone\.tar: no such file or folder.*leave it out with --where"):
         replace(done, where=None).start()
     found = counts(done.output)
     assert (found.indexed, found.pending, found.failed, found.adds_up) == (19, 1, 5, True)
