@@ -1,4 +1,4 @@
-"""`interlcm evaluate`: the quality of weights, in the metrics of the field's papers."""
+"""`interlcm evaluate`: the quality of weights, in the metrics of the papers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +8,7 @@ from PIL import Image
 
 from interlcm.errors import printable
 from jobs import portrait
+from jobs.counted import counted
 from jobs.lines import Lines
 from jobs.options import ColorFix, Weights
 from jobs.plan import actor_range, in_words_of, plan
@@ -76,8 +77,8 @@ def evaluate(
     """Restore test pictures and compare them with sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.
 
     HQ and --lq: pairs. HQ alone: degraded first. --lq alone: real-world pictures, no-reference metrics.
-    Neither: ten crops of a portrait (Grace Hopper's, U.S. Navy, public domain) that no weights here were trained on,
-    with blur 0.8 to 1.6 px, downsampling 1x to 2x, noise as in the table, JPEG quality 60 to 90.
+    Neither: ten crops of a portrait (Grace Hopper, U.S. Navy, public domain) that is not in the training data, with
+    blur 0.8 to 1.6 px, downsampling 1x to 2x, noise as in the table, JPEG quality 60 to 90.
 
     \b
     Examples:
@@ -90,7 +91,7 @@ def evaluate(
         check_grid(grid)
     if not hq and not lq:
         if output or metric_weights:
-            raise typer.BadParameter("the portrait takes no --output and no --metric-weights: name HQ sources or --lq")
+            raise typer.BadParameter("--output and --metric-weights do not apply to the portrait: name HQ or --lq")
 
         portrait.show(weights, steps or 4, color_fix, grid)
         return
@@ -193,7 +194,7 @@ def nothing_measured(sources: list[str], rows: list[Row]) -> Exception:
 
 
 def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> None:
-    """Print one line for each metric, with LQ and restored faces; then what was left out."""
+    """Print one line for each metric, with LQ and restored faces; then the metrics that were left out."""
     print(f"{'':20}{'LQ input':>26}{'restored':>26}")
     for metric in METRICS:
         if metric.name not in missing and (paired or not metric.paired):
@@ -202,7 +203,8 @@ def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> No
     if paired and "fid" not in missing:
         distances = [done.fid(name) for name in ("lq", "restored")]
         print_line("FID", False, "", ["-" if one is None else number(one) for one in distances])
-    print(f"means over {len(done.measured)} faces with their 95% bootstrap intervals; FID is one number for the set")
+    faces = counted(len(done.measured), "face")
+    print(f"means over {faces} with their 95% bootstrap intervals; FID is one number for the set")
     if not paired:
         print(f"left out, without HQ: {', '.join(metric.title for metric in METRICS if metric.paired)}, FID")
     titles = {metric.name: metric.title for metric in METRICS if paired or not metric.paired}

@@ -1,4 +1,4 @@
-"""Check a command for a cluster here, where mistakes show before it is sent."""
+"""Check a command for a cluster on this machine, so that mistakes show before it is sent."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path o
 
 
 def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
-    """The words of a command for the cluster, and the file of --config, which has to be sent along.
+    """The words of a command for the cluster, and the file of --config, which is sent with it.
 
     root: the click group of all commands.
 
@@ -37,7 +37,7 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
 
 
 def check(name: str, value: Any) -> None:
-    """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
+    """Check one value. Others can see a job's command, and a cluster's disks are lost with it."""
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")

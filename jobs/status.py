@@ -12,6 +12,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from jobs.counted import counted
 from jobs.options import Run
 from pipeline.manifest.counts import Counts
 from pipeline.run.status import Status, read_status
@@ -29,8 +30,8 @@ def status(
 ) -> None:
     """Count the photos of a run by status; show its rate and when it will end.
 
-    Everything is read from OUTPUT, so this works on any machine, during a run and after it. With --watch the numbers
-    change in place on a terminal; elsewhere each update is one line. Ctrl-C ends it.
+    The command reads only OUTPUT, so it works on any machine, during a run and after it. With --watch the numbers
+    change in place on a terminal; elsewhere each update is one line. Ctrl-C ends the command.
 
     Exit code 1 if the numbers do not add up.
 
@@ -45,7 +46,7 @@ def status(
     elif not watch or not sys.stdout.isatty():
         print(*lines(output, pace), sep="\n")
     if not pace.counts.adds_up:
-        print(f"{output}: the numbers do not add up; index and manifest are not of the same run", file=sys.stderr)
+        print(f"{output}: the numbers do not add up; index and manifest belong to different runs", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -83,7 +84,7 @@ def looks(output: str, every: float) -> Iterator[Status]:
 
 
 def lines(output: str, pace: Status) -> list[str]:
-    """All that is known of a run, and what to do next."""
+    """The whole status of a run, and the next step."""
     found = pace.counts
     shown = [equation(found), f"faces restored: {found.faces}"]
     if pace.attempt:
@@ -96,7 +97,8 @@ def lines(output: str, pace: Status) -> list[str]:
     shown += failures(output, found)
     for source, photos in found.lost.items():
         again = f"interlcm index {source} --output {output}"
-        shown.append(f"not in the index: {source}, with {photos} results; bring its index file back, or {again}")
+        results = counted(photos, "result")
+        shown.append(f"not in the index: {source}, with {results}; restore its index file, or run {again}")
     if found.warnings:
         shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
         shown.append(f"  which: interlcm query {output} --warnings")
@@ -104,7 +106,7 @@ def lines(output: str, pace: Status) -> list[str]:
 
 
 def failures(output: str, found: Counts) -> list[str]:
-    """How many photos failed for which reason, and how to see them."""
+    """The number of failed photos by reason, and the command that lists them."""
     if not found.failures:
         return []
     kinds = ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items())
@@ -124,7 +126,8 @@ def next_step(output: str, pace: Status) -> list[str]:
 def progress_line(pace: Status) -> str:
     """A line for logs."""
     found = pace.counts
-    done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"
+    share = f"{found.indexed - found.pending}/{counted(found.indexed, 'photo')}"
+    done = f"{share}, {counted(found.faces, 'face')}, {found.failed} failed"
     rate = f", {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
     left = f", about {in_words(pace.remaining)} left" if pace.remaining else ""
     return f"{moment(pace.now)} {done}{rate}{left}"
@@ -147,7 +150,7 @@ def in_words(time: timedelta) -> str:
 
 
 def equation(found: Counts) -> str:
-    """Two lines: the names, and below each its number."""
+    """Two lines: the names, and each number below its name."""
     numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *TERMS)}
     width = {name: len(number) for name, number in numbers.items()}
     names = " + ".join(name.rjust(width[name]) for name in TERMS)

@@ -63,7 +63,7 @@ def job(
     no_credentials: Annotated[
         bool,
         typer.Option(
-            "--no-credentials", help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*); the nodes have their own."
+            "--no-credentials", help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*): the nodes have their own."
         ),
     ] = False,
 ) -> None:
@@ -140,7 +140,7 @@ def stop(job_id: JobId, address: Address = "") -> None:
     """
     jobs = connect(address)
     asked = jobs.stop(job_id)
-    print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}{'' if asked else ' before'}")
+    print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}{'' if asked else ' already'}")
 
 
 def connect(address: str) -> "Jobs":
@@ -158,11 +158,11 @@ def say_what_was_sent(sent: dict[str, str], kept: list[str]) -> None:
     if kept:
         print(f"not sent because they concern this machine: {', '.join(kept)}")
     if "AWS_SESSION_TOKEN" in sent:
-        print("AWS_SESSION_TOKEN expires in some hours; for longer jobs give the nodes a role and use --no-credentials")
+        print("AWS_SESSION_TOKEN expires in a few hours; for longer jobs give the nodes a role and --no-credentials")
 
 
 def wait(jobs: "Jobs", job_id: str) -> None:
-    """Show the log until the job ends, then exit as the job did."""
+    """Show the log until the job ends, then exit with the job's code."""
     try:
         show(jobs.follow(job_id))
         found = jobs.ended(job_id)
@@ -195,13 +195,13 @@ def interrupted(jobs: "Jobs", job_id: str) -> NoReturn:
         jobs.stop(job_id)
         print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}")
     else:
-        print(f"{job_id} goes on. Follow it: interlcm submit logs {job_id} --follow; "
+        print(f"{job_id} keeps running. Follow it: interlcm submit logs {job_id} --follow; "
               f"stop it: interlcm submit stop {job_id}")  # fmt: skip
     sys.exit(130)
 
 
 def exit_code(found: "JobDetails") -> int:
-    """The command's own; 1, with a message, if the job ended in another way."""
+    """The command's own exit code; 1, with a message, if the job ended in another way."""
     code = found.driver_exit_code
     if found.status.value == "STOPPED":
         reason = "stopped; start the same command again to continue"
@@ -209,7 +209,7 @@ def exit_code(found: "JobDetails") -> int:
         return code
     elif code is not None:
         reason = f"ended by signal {-code}; start the same command again to continue"
-    else:  # it never ran: its environment could not be made, or its node was lost
+    else:  # the job never ran: its environment could not be created, or its node was lost
         reason = one_line(found.message or "failed")[:500]
     print(f"interlcm: {found.submission_id}: {reason}", file=sys.stderr)
     return 1

@@ -59,9 +59,9 @@ def check_readable(uri: str, member: Member, limits: Limits) -> None:
     if normal_path(member.path).count("/") > limits.depth:
         raise ArchiveError(f"{what}: deeper than the limit of {limits.depth} folders", "too_deep")
     if max(member.bytes, member.stored_bytes) > limits.member_bytes:
-        raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {limits.member_bytes}", "too_large")
+        raise ArchiveError(f"{what}: {member.bytes:,} bytes, over the limit of {limits.member_bytes:,}", "too_large")
     if member.bytes > max(RATIO_COUNTS_FROM, limits.ratio * member.stored_bytes):
-        words = f"{member.stored_bytes} bytes unpack to {member.bytes}, over the limit of {limits.ratio} times as many"
+        words = f"{member.stored_bytes:,} bytes unpack to {member.bytes:,}, over the limit of {limits.ratio} times"
         raise ArchiveError(f"{what}: {words}", "too_compressed")
 
 

@@ -1,4 +1,4 @@
-"""One attempt at a run, as every worker gets it."""
+"""The job: one attempt at a run, as every worker gets it."""
 
 from dataclasses import dataclass
 
@@ -17,4 +17,4 @@ class Job:
     software_version: str
     environment: Environment
     signing: Signing | None = None
-    number: int = 0  # of the attempt, from 1; 0 before it has begun
+    number: int = 0  # of the attempt, from 1; 0 before it begins

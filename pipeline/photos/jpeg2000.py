@@ -1,4 +1,4 @@
-"""JPEG 2000 (ISO/IEC 15444-1), which libvips' wheel leaves out: the boxes around the picture; OpenJPEG decodes it."""
+"""JPEG 2000 (ISO/IEC 15444-1), which libvips' wheel leaves out: read the boxes; OpenJPEG decodes the pixels."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ END = b"\xff\xd9"
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 EXIF = b"JpgTiffExif->JP2"
 IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
-# The colr box's enumerated spaces that come out as grey or sRGB. 16 sRGB, 17 grey, 18 YCC (annex I.5.3.3).
+# The colr box's enumerated spaces that decode to grey or sRGB: 16 sRGB, 17 grey, 18 YCC (annex I.5.3.3).
 SPACES = (16, 17, 18)
-ANY_ICC = (2, 3)  # methods of the colr box that carry a profile
-# What the cdef box says of a channel (annex I.5.3.6), as TIFF would.
+ANY_ICC = (2, 3)  # methods of the colr box with a profile
+# A channel's meaning in the cdef box (annex I.5.3.6), as a TIFF value.
 KINDS = {1: UNASSOCIATED, 2: ASSOCIATED}
-# Boxes that say how the file is built.
+# Boxes that describe the structure of the file.
 BUILD = (b"jP  ", b"ftyp", b"ihdr", b"bpcc", b"colr", b"cdef", b"pclr", b"cmap", b"resc", b"resd", b"jp2c", b"free")
 
 
 @dataclass
 class Header:
-    """width, height: px. channels: 1 to 4. bits: of each channel. extra: of the channels behind the colours, what they
-    are, as in tiff_pages."""
+    """width, height: px. channels: 1 to 4. bits: of each channel. extra: the meaning of the channels after the colours,
+    as in tiff_pages."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ def is_jpeg2000(data: bytes) -> bool:
 
 
 def header(data: bytes) -> Header:
-    """Everything but the pixels. Raises PhotoError, ValueError for a broken file."""
+    """Everything except the pixels. Raises PhotoError; ValueError for a broken file."""
     profile, found, dpi, stream = None, {}, None, data if data.startswith(CODESTREAM) else b""
     kinds: dict[int, int] = {}
     strange = set()
@@ -74,7 +74,8 @@ def header(data: bytes) -> Header:
     if profile and profile[16:20] == b"CMYK":
         raise _unsupported("in CMYK")
     if END not in stream[-64:]:
-        raise PhotoError("truncated", f"the JPEG 2000 file ends too early, after {len(data)} bytes")
+        words = f"the JPEG 2000 file is cut off or damaged: its end is missing after {len(data):,} bytes"
+        raise PhotoError("truncated", words)
     exif = exif_block(found.get(EXIF))
     strange |= {f"box 'uuid' {uuid.hex()}" for uuid in found.keys() - {EXIF, XMP, IPTC}}
     dpi = dpi or dpi_of(fields_of(exif))
@@ -84,7 +85,7 @@ def header(data: bytes) -> Header:
 
 
 def pixels(data: bytes, known: Header) -> npt.NDArray[Any]:
-    """(H, W, channels) uint8, or uint16 of known.bits, as grey or RGB and what is behind. Raises ValueError."""
+    """(H, W, channels) uint8, or uint16 of known.bits: grey or RGB, then other channels. Raises ValueError."""
     from imagecodecs import jpeg2k_decode
 
     try:
@@ -113,7 +114,7 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def boxes_end(data: bytes) -> int:
-    """Where the last box ends; beyond the last byte where the file is cut off. AVIF is made of the same boxes."""
+    """Where the last box ends; beyond the last byte if the file is cut off. AVIF consists of the same boxes."""
     place = 0
     while place < len(data):
         size = int.from_bytes(data[place : place + 4], "big")
@@ -126,9 +127,9 @@ def boxes_end(data: bytes) -> int:
 
 
 def _size(stream: bytes) -> tuple[int, int, int, int]:
-    """Width, height, channels and bits of the SIZ marker segment (annex A.5.1): what decoding will cost."""
+    """Width, height, channels and bits from the SIZ marker segment (annex A.5.1), which give the cost of decoding."""
     if not stream.startswith(CODESTREAM) or len(stream) < 43:
-        raise ValueError("there is no picture in it")
+        raise ValueError("it has no picture")
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
     channels = int.from_bytes(stream[40:42], "big")
     bits = {one & 127 for one in stream[42 : 42 + 3 * min(channels, 4) : 3]}
@@ -146,7 +147,7 @@ def _unsupported(kind: str) -> PhotoError:
 
 
 def _resolution(body: bytes) -> tuple[float, float] | None:
-    """Of a resolution box (annex I.5.3.7): pixels per metre, down before across."""
+    """Pixels per metre from a resolution box (annex I.5.3.7), which has down before across."""
     if len(body) < 10:
         return None
     down, down_by, across, across_by, down_ten, across_ten = struct.unpack_from(">HHHHbb", body)

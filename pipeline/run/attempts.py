@@ -1,4 +1,4 @@
-"""The attempts of a run, as OUTPUT/run.json lists them. Nothing else reads or writes that file."""
+"""The attempts of a run, as OUTPUT/run.json lists them. Only this module reads or writes that file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AttemptsError(InterLCMError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run, as run.json has it; `number` counts from 1."""
+    """One start of a run, as run.json lists it; `number` counts from 1."""
 
     number: int
     started_at: datetime
@@ -33,9 +33,9 @@ class Attempt:
 
 
 def attempts(output: str) -> list[dict[str, Any]]:
-    """The attempts that run.json lists, the first one first; none for an OUTPUT that was only indexed.
+    """The attempts that run.json lists, oldest first; none for an OUTPUT that was only indexed.
 
-    Raises AttemptsError for a damaged file, StorageError when storage cannot say.
+    Raises AttemptsError for a damaged file, StorageError if storage fails.
     """
     uri = Output(output).run_json
     try:
@@ -52,7 +52,7 @@ def attempts(output: str) -> list[dict[str, Any]]:
             raise
         return []
     except (ValueError, TypeError, LookupError) as error:
-        raise AttemptsError(f"{uri}: damaged ({one_line(error)}); bring back a copy, or move it away") from error
+        raise AttemptsError(f"{uri}: damaged ({one_line(error)}); restore a copy, or move the file away") from error
 
 
 def last_attempt(output: str) -> Attempt | None:
@@ -73,14 +73,14 @@ def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict
 
 
 def next_number(output: str) -> int:
-    """The number of an attempt that begins now: above all that run.json and the manifest know, should one be lost."""
+    """The number of a new attempt: above all numbers in run.json and the manifest, in case one of them was lost."""
     with query.connect(output, decided=False) as connection:
         (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
     return 1 + max(len(attempts(output)), newest)
 
 
 def record(job: Job, resources: Resources) -> None:
-    """Add this attempt to OUTPUT/run.json: settings, versions, digests. Secrets are not among them."""
+    """Add this attempt to OUTPUT/run.json: settings, versions, digests, but no secrets."""
     listed = attempts(job.output)
     listed.append(
         {

@@ -1,4 +1,4 @@
-"""The cost of a run, estimated from a sample of its photos that goes through all stages and is not published."""
+"""Estimate the cost of a run: put a sample of its photos through all stages, without publishing them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pipeline.stages.detect import DetectFaces
 from pipeline.stages.fetch import fetch
 from pipeline.stages.publish import composed
 
-SAMPLE = 32  # photos: with one face in each, the mean number of faces is known to within a fifth
+SAMPLE = 32  # photos: with about one face each, the error of the mean number of faces is a fifth
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured sample: photos, faces in them, seconds of a restore actor and seconds of all other stages."""
+    """A measured sample: its photos, its faces, the seconds of a restore actor and of all other stages."""
 
     photos: int
     faces: int
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What remains to be done, and a sample of it, measured on one restore actor."""
+    """The remaining work of a run, and a sample of it measured on one restore actor."""
 
     photos: int
     bytes: int
@@ -45,7 +45,7 @@ class Estimate:
 
     @property
     def actor_hours(self) -> float:
-        """Hours of all restore actors together."""
+        """Hours of restore actors, all actors together."""
         return self.faces * self.sample.restore_seconds / max(1, self.sample.faces) / 3600
 
     @property
@@ -55,7 +55,7 @@ class Estimate:
 
 
 def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
-    """Measure a sample of the run: on a restore actor where Ray runs, else in this process. Writes nothing."""
+    """Measure a sample of the run: on a restore actor if Ray runs, else in this process. Writes nothing."""
     pending = manifest_pending.pending(job.output, where)
     units = chosen(pending)
     if cluster.running():
@@ -69,7 +69,11 @@ def estimate(job: Job, resources: Resources, where: str | None = None) -> Estima
 
 
 def chosen(pending: Pending) -> pa.Table:
-    """Photos spread evenly over all, as units. Of compressed tars, which would be read through, only the first ones."""
+    """A sample spread evenly over all photos, as units.
+
+    Photos in compressed tars are taken only if there are no others, and then the first ones: reading later ones means
+    unpacking the whole tar.
+    """
     streamed = pending.places["streamed"].to_numpy(zero_copy_only=False)
     random_access = np.flatnonzero(~streamed)
     place = random_access if len(random_access) else np.arange(min(SAMPLE, len(pending)))
@@ -80,8 +84,8 @@ def chosen(pending: Pending) -> pa.Table:
 
 
 def measured(units: pa.Table, job: Job, resources: Resources) -> Sample:
-    """A sample through all stages. The model's first call, which is slow on a GPU, is not counted."""
-    from pipeline.stages.restore import RestoreFaces  # here: it brings torch
+    """Time a sample in all stages. The model's first call, which is slow on a GPU, is not counted."""
+    from pipeline.stages.restore import RestoreFaces  # late: it imports torch
 
     job.environment.use()
     find, restore = DetectFaces(job), RestoreFaces(job, resources)

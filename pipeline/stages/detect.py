@@ -1,4 +1,4 @@
-"""Second stage, detect: bytes to faces and their aligned crops."""
+"""Second stage, detect: find the faces in a photo and cut out aligned crops."""
 
 import hashlib
 import time
@@ -28,7 +28,7 @@ from pipeline.stages import row
 from pipeline.stages.row import Row
 from pipeline.weights.local import checked_weights
 
-# A member with such a name is meant to be a photo. If its content is not an image, it was damaged.
+# A member with such a name should be a photo. If its content is not an image, it is damaged.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
     ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".hif", ".avif", ".mpo", ".psd", ".dng", ".nef",
@@ -39,7 +39,7 @@ IMAGE_SUFFIXES = (
 class DetectFaces:
     """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector.
 
-    A TIFF with several pictures becomes a row for each; every other row in is one row out.
+    A TIFF with several pages becomes one row per page; every other row stays one row.
     """
 
     def __init__(self, job: Job, device: str = "cpu") -> None:
@@ -64,7 +64,7 @@ class DetectFaces:
         except PhotoError as error:
             yield without_photo(current, error)
             return
-        except Exception as error:  # of a decoder, that nobody foresaw
+        except Exception as error:  # an unexpected error of a decoder
             yield row.unforeseen(current, error)
             return
         if len(seen.pages) == 1:
@@ -79,14 +79,14 @@ class DetectFaces:
         return sandbox.run(view_of, data, self.limits, limits=self.limits)
 
     def page(self, current: Row, page: int) -> Row:
-        """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
+        """One page of a TIFF. It continues as a TIFF of its own, so that later stages get no other page."""
         begun = time.perf_counter()
         data = sandbox.run(photo_pages.extract, current["data"], page, limits=self.limits)
         seen = self.look(data)
         return self.find({**current, "data": data}, seen, begun)
 
     def find(self, current: Row, seen: View, begun: float) -> Row:
-        """Adds format, size, faces and crops; `no_face` where it ends here."""
+        """Adds format, size, faces and crops; a photo without faces ends here with status `no_face`."""
         assert seen.srgb is not None
         found, aligned, rotation = self.located(seen.srgb)
         current = row.warned(current, seen.warnings) | {
@@ -105,8 +105,10 @@ class DetectFaces:
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
 
     def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
-        """The faces with crop and matrix of each: those that the detector finds, or the whole of an aligned photo; and
-        by how many degrees clockwise the photo has to be turned for them to stand upright."""
+        """The faces, the crop and matrix of each, and the photo's rotation (degrees clockwise) that makes them upright.
+
+        An aligned photo is one face as a whole.
+        """
         return (*self.whole(pixels), 0) if self.detector is None else self.detected(pixels)
 
     def seen(self, pixels: Pixels) -> Found:
@@ -115,7 +117,7 @@ class DetectFaces:
         return search(self.detector, eight_bit(pixels), self.settings.min_face, self.limits.detect_pixels)
 
     def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
-        """The best faces that can be cut out, no more than the settings want."""
+        """The best faces that can be cut out, at most `max_faces`."""
         found: list[Face] = []
         aligned: list[tuple[Pixels, Matrix]] = []
         seen = self.seen(pixels)
@@ -124,13 +126,13 @@ class DetectFaces:
                 break
             try:
                 aligned.append(alignment.align(pixels, one.landmarks, self.size))
-            except ValueError:  # landmarks in one spot or on a line: no face that could be restored
+            except ValueError:  # landmarks in one spot or on a line: this face cannot be restored
                 continue
             found.append(one)
         return found, aligned, seen.rotation
 
     def whole(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
-        """A photo that is an aligned face already."""
+        """A photo that is already an aligned face."""
         height, width = pixels.shape[:2]
         if width != height:
             raise PhotoError("not_aligned", f"{width} x {height} px: --aligned takes square face crops")
@@ -163,12 +165,12 @@ def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:
 
 
 def page_row(current: Row, number: int, pages: int) -> Row:
-    """The row of one page: the first keeps the name of the member's row."""
+    """The row of one page; the first page keeps the photo_id of the member's row."""
     return {**current, "photo_id": page_id(current["photo_id"], number), "page": number, "pages": pages}
 
 
 def without_photo(current: Row, error: PhotoError) -> Row:
-    """The row of a member that did not decode: skipped where nothing says that it should have."""
+    """The row of a member that did not decode: skipped if neither its name nor its content says that it is a photo."""
     stray = current["data"].startswith(APPLE_DOUBLE) or not current["member"].lower().endswith(IMAGE_SUFFIXES)
     if error.error_type != "not_an_image":
         return row.ended(current, "failed", error.error_type, str(error))
@@ -178,7 +180,7 @@ def without_photo(current: Row, error: PhotoError) -> Row:
 
 
 def face_seed(sha256: str, page: int, index: int, seed: int) -> int:
-    """The seed of one face's noise, 63 bits of SHA-256 over the file's digest, page, the face's place and the run's
+    """The seed of one face's noise: 63 bits of SHA-256 over the file's digest, the page, the face's index and the run's
     seed."""
     place = f"{sha256}/{index}/{seed}" if page == 1 else f"{sha256}/p{page}/{index}/{seed}"
     return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") >> 1

@@ -175,7 +175,7 @@ def test_decisions_outlive_a_reload_and_travel(page: Page, downloads: Path) -> N
         page.cards()
         page.click("#exchange-open")
         page.driver.find_element("css selector", "#exchange input[type=file]").send_keys(str(file))
-        page.until("document.querySelector('#exchange .state').textContent.includes('1 of 1 taken')")
+        page.until("document.querySelector('#exchange .state').textContent.includes('1 of 1 decision imported')")
         assert page.run("Decisions.sorted()[0].comment") == 'He said "fine", twice'
 
 

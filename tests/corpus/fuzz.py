@@ -212,7 +212,7 @@ def opened(path: Path) -> str:
 
 def fuzz_archives(cases: int, results: Results) -> None:
     """Half of them with any value in any field, a quarter whole ones that were damaged, a quarter random bytes."""
-    ways = {"tar, made up": tars(), "zip, made up": zips(), "tar, damaged": damaged(whole_tars())}
+    ways = {"tar, generated": tars(), "zip, generated": zips(), "tar, damaged": damaged(whole_tars())}
     ways |= {"zip, damaged": damaged(whole_zips()), "compressed tar, damaged": damaged(whole_compressed())}
     ways |= {
         "random bytes": st.one_of(st.binary(max_size=2000), st.builds(bytes.__add__, MAGIC, st.binary(max_size=2000)))

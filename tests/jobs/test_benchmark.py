@@ -66,7 +66,7 @@ def test_wrong_numbers_are_one_line(words: list[str], told: str, capsys: pytest.
 
 def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
     found = tables(tmp_path, "query", "--photos", "2000")
-    (resume,) = found["Resume: what is left to do"]
+    (resume,) = found["Resume: what remains"]
     assert (resume["index rows"], resume["left"]) == (2000, 200)
     assert {row["question"]: row["rows"] for row in found["Built-in queries"]} == {
         "--worst": 20,

@@ -45,7 +45,7 @@ def test_a_plan_without_gpus() -> None:
     assert one.threads == cluster.cores()
     many = plan((2, 64), 0.0, batch_faces=3)
     assert (many.min_actors, many.max_actors, many.batch_faces, many.threads) == (2, 64, 1, 1)
-    with pytest.raises(typer.BadParameter, match=r"--gpus-per-actor 0\.5: the cluster has 0 GPUs; give 0"):
+    with pytest.raises(typer.BadParameter, match=r"--gpus-per-actor 0\.5: GPUs in the cluster: 0; give 0"):
         plan((0, 0), 0.5, batch_faces=8)
 
 

@@ -69,7 +69,7 @@ def submitted(user: User) -> subprocess.CompletedProcess[str]:
 def test_the_exit_code_and_the_log_of_a_job_come_back(submitted: subprocess.CompletedProcess[str]) -> None:
     assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own: --strict, a photo failed
     assert submitted.stderr == ""
-    assert "index: 1 archive, 1 members, 1 files" in submitted.stdout
+    assert "index: 1 archive, 1 member, 1 file" in submitted.stdout
     assert "restore: 0/0 photos" in submitted.stdout
     assert "indexed = restored + no_face + skipped + failed + pending\n" in submitted.stdout
     assert "storage settings sent, encrypted: AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION" in submitted.stdout
@@ -189,7 +189,10 @@ def test_ctrl_c_leaves_the_job_and_it_can_be_followed_and_stopped(user: User, in
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 130
-    assert f"{job} goes on. Follow it: interlcm submit logs {job} --follow; stop it: interlcm submit stop {job}" in rest
+    assert (
+        f"{job} keeps running. Follow it: interlcm submit logs {job} --follow; stop it: interlcm submit stop {job}"
+        in rest
+    )
 
     forward = Forward(user.head.port)
     jobs = Jobs(f"127.0.0.1:{forward.port}")
@@ -233,8 +236,8 @@ def test_ctrl_c_on_a_terminal_asks(user: User) -> None:
 @pytest.mark.parametrize(
     ("token", "words"),
     [
-        (None, "the cluster asks for a token, and this machine has none"),
-        ("not the token", "the cluster refuses the token that is here"),
+        (None, "the cluster requires a token, and this machine has none"),
+        ("not the token", "the cluster refuses this machine's token"),
     ],
 )
 @pytest.mark.parametrize("command", ["list", "-- status s3://bucket/out", "stop anything", "logs anything --follow"])
@@ -249,7 +252,7 @@ def test_no_way_in_without_the_token(
     if token:
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     assert interlcm("submit", *command.split()) == 1
-    assert interlcm.line().startswith(f"{head.address}: {words}; put it into ~/.ray/auth_token")
+    assert interlcm.line().startswith(f"{head.address}: {words}; put the token into ~/.ray/auth_token")
     assert "submitted" not in interlcm.out
 
 
@@ -258,5 +261,6 @@ def test_a_job_that_is_not_there(command: str, user: User, interlcm: Interlcm, m
     words = [command, "raysubmit_none", "--address", user.head.address]
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")  # the option wins
     assert interlcm("submit", *words) == 1
-    assert interlcm.line() == (f"raysubmit_none: no such job at {user.head.address}; interlcm submit list names them")
+    remedy = "list the jobs with interlcm submit list"
+    assert interlcm.line() == f"raysubmit_none: no such job at {user.head.address}; {remedy}"
     assert command == "stop" or interlcm("submit", *words, "--follow") == 1

@@ -102,4 +102,4 @@ def test_stages_of_another_preset_are_refused(tmp_path: Path, capsys: pytest.Cap
     folder = tmp_path / "weights"
     assert interlcm("train", "--preset", tiny_preset(tmp_path), "--output", str(folder)) == 0
     assert interlcm("train", "--preset", tiny_preset(tmp_path, seed=1), "--output", str(folder)) == 2
-    assert "was made from other settings" in capsys.readouterr().err
+    assert "was made with other settings" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Seconds and megabytes of each way to install the package: `python -m tests.scale.install_sizes [EXTRA ...]`.
 
-Builds a wheel, installs it into a new virtual environment for each extra, with the versions of constraints.txt, and runs
-a command. Seconds depend on pip's cache and the network; megabytes are those of the whole environment.
+Builds a wheel, installs it into a new virtual environment for each extra, with the versions of constraints.txt, and
+runs a command. Seconds depend on pip's cache and the network; megabytes are those of the whole environment.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def write_run(output: str, photos: int) -> None:
 
 
 def measured(place: int, psnr: float, eyes: float) -> dict[str, object]:
-    review = {"needs_review": bool(psnr < 18), "review_reason": "changed much" if psnr < 18 else None}
+    review = {"needs_review": bool(psnr < 18), "review_reason": "changed a lot" if psnr < 18 else None}
     measures = {"psnr": psnr, "ssim": 0.8, "delta_e": 60 / psnr, "eye_distance": eyes, "score": 0.9}
     return face(
         place, sharpness_before=eyes * 9, sharpness_after=eyes * 5, identity_similarity=psnr / 40, **measures, **review

@@ -26,7 +26,7 @@ from tests.support.rows import face, result_row
 
 HOSTILE = "box2/<img src=x onerror=document.title='owned'>.jpg"  # a member's name, as an archive may have it
 WARNED = "webp has no place for IPTC"
-FLAGGED = "changed much: psnr 16.0 dB is below 18"
+FLAGGED = "changed a lot: psnr 16.0 dB is below 18"
 
 
 def photos() -> dict[str, tuple[Pixels, list[tuple[float, float, float]]]]:

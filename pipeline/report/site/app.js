@@ -1,5 +1,5 @@
 "use strict";
-// Start, and views by address: #/ is the overview, #/gallery?... the gallery, #/photo/3?... its fourth photo.
+// Start the page, and show the view of the address: #/ overview, #/gallery?... gallery, #/photo/3?... its fourth photo.
 
 const App = {
   start() {
@@ -14,7 +14,7 @@ const App = {
     this.themeButton();
     byId("exchange-open").addEventListener("click", () => Exchange.open());
     document.querySelector(".skip")?.addEventListener("click", (event) => {
-      event.preventDefault(); // the address names the view
+      event.preventDefault(); // the link's target must not replace the view in the address
       byId("main").focus();
     });
     window.addEventListener("hashchange", () => this.route());

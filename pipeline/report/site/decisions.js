@@ -1,5 +1,5 @@
 "use strict";
-// What the curator decided, kept in this browser under the run's name: one entry for each photo or face.
+// The curator's decisions, kept in this browser under the run's key: one entry for each photo or face.
 
 /**
  * @typedef {{photo_id: string, face_index: number|null, decision: ""|"accept"|"reject", comment: string,
@@ -14,7 +14,7 @@ const Decisions = {
     return `interlcm:${Report.summary.run}:`;
   },
 
-  /** Read this browser's decisions, and follow changes of its other windows. */
+  /** Read this browser's decisions, and follow changes made in its other windows. */
   open() {
     for (const key of Object.keys(localStorage)) this.take(key, localStorage.getItem(key));
     window.addEventListener("storage", (event) => {
@@ -59,7 +59,7 @@ const Decisions = {
     this.write({ photo_id, face_index, decision, comment, decided_at: now() });
   },
 
-  /** Keep a decision; one without decision and comment is removed. @param {Decision} given */
+  /** Keep an entry, or remove it if both decision and comment are empty. @param {Decision} given */
   write(given) {
     const subject = subjectOf(given.photo_id, given.face_index);
     try {
@@ -67,7 +67,7 @@ const Decisions = {
       else
         localStorage.setItem(this.prefix + subject, JSON.stringify([given.decision, given.decided_at, given.comment]));
     } catch {
-      trouble("This browser has no room for more decisions: export them, clear them here, and go on.");
+      trouble("This browser cannot store more decisions. Export them, clear them here, then continue.");
       return;
     }
     if (given.decision === "" && given.comment === "") this.all.delete(subject);
@@ -75,8 +75,8 @@ const Decisions = {
   },
 
   /**
-   * Add other decisions; of two on the same subject the later one stays.
-   * @param {Decision[]} others @returns {number} taken
+   * Add other decisions; of two on the same photo or face the later one stays.
+   * @param {Decision[]} others @returns {number} how many were added
    */
   merge(others) {
     const later = others.filter((other) => {

@@ -1,5 +1,5 @@
 "use strict";
-// Runs before anything is drawn, so that a dark page never flashes white.
+// This runs before the page is drawn, so that a dark page never flashes white.
 
 /** Light, dark, or the system's choice ("auto"); kept in the browser for all reports. */
 const Theme = {

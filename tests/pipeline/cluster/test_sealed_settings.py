@@ -19,7 +19,7 @@ def test_a_seal_opens_with_its_token_only() -> None:
     assert re.fullmatch(r"[\w.=-]+", text)  # nothing that a shell or Ray would expand
     salt, _, body = text.partition(".")
     for other, token in [(text, "other"), (text, ""), (f"{salt}.{body[:-8]}AAAA{body[-4:]}", "token"), ("x", "token")]:
-        with pytest.raises(sealed_settings.SealError, match="sealed with another token"):
+        with pytest.raises(sealed_settings.SealError, match="sealed with a different token"):
             sealed_settings.unseal(other, token)
 
 

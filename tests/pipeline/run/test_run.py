@@ -212,7 +212,7 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 def test_what_it_prints(done: Done) -> None:
     lines = done.printed.splitlines()
     assert lines[0] == "checking sources, weights and settings"
-    assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 errors")
+    assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]
     assert progress[0].startswith("restore: 0/18 photos")
     assert progress[-1].startswith("restore: 18/18 photos, 9 faces") and progress[-1].endswith(", 6 failed")
@@ -251,7 +251,7 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     put(done.sources[-1], "late.jpg", encoded(hopper()))
     before = snapshot(f"{done.output}/restored")
     again = done.start(where="status = 'failed'")
-    assert "restore: 6/6 photos, 1 faces" in again.printed
+    assert "restore: 6/6 photos, 1 face " in again.printed
     assert again.failed == 5
     found = counts(done.output)
     terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
@@ -296,7 +296,7 @@ def test_a_second_run_on_the_same_output_is_refused(done: Done) -> None:
 
 
 def test_an_archive_that_is_gone_stops_the_run_and_its_photos_stay_pending(done: Done) -> None:
-    with pytest.raises(storage.StorageError, match=r"gone\.tar: no such file or folder.*leaves it out with --where"):
+    with pytest.raises(storage.StorageError, match=r"gone\.tar: no such file or folder.*leave it out with --where"):
         replace(done, where=None).start()
     found = counts(done.output)
     assert (found.indexed, found.pending, found.failed, found.adds_up) == (19, 1, 5, True)

@@ -165,7 +165,7 @@ def stopped(table: pa.Table, source: str) -> None:
         list(fetch(table, JOB))
     assert error.value.reason == "source" and error.value.stops_run
     assert str(error.value).startswith(f"{source}: ") and "\n" not in str(error.value)
-    assert f"leaves it out with --where \"source <> '{source}'\"" in str(error.value)
+    assert f"leave it out with --where \"source <> '{source}'\"" in str(error.value)
 
 
 def test_a_folder_that_is_gone_or_closed_since_the_index_stops_the_run(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_steps_that_the_weights_were_not_trained_for_are_said_and_recorded(
     assert (usual.steps, usual.trained_steps) == (4, 4) and capsys.readouterr().err == ""
     fewer = job(tmp_path, tiny_weights, steps=2).settings
     assert (fewer.steps, fewer.trained_steps) == (2, 4)
-    assert capsys.readouterr().err.startswith("warning: --steps 2: the weights (3step) were trained for 4;")
+    assert capsys.readouterr().err.startswith("warning: --steps 2: the weights (3step) were trained for 4 steps;")
 
 
 @pytest.mark.parametrize(("task", "color_fix"), [("restore", "wavelet"), ("colorize", "none"), ("inpaint", "none")])
@@ -276,7 +276,7 @@ def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> No
     cpu, gpu = Resources(), Resources(gpus_per_actor=1.0)
     assert [with_dtype(open_, one).settings.dtype for one in (cpu, gpu)] == ["float32", "bfloat16"]
     assert with_dtype(float16, gpu) == float16
-    with pytest.raises(RunError, match="--dtype float16 takes a GPU"):
+    with pytest.raises(RunError, match="--dtype float16 needs a GPU"):
         with_dtype(float16, cpu)
 
 

@@ -104,7 +104,7 @@ def test_every_part_is_stored_and_listed(weights: Path, published: list[Publishe
     assert files(weights.parent) == {"weights"} | {f"weights/{name}" for name in files(weights)}
     said = dict(line.split(": ") for line in lines)
     assert said[UNET] == said["face/detector.pth"] == "sha256 as published"
-    assert said["lcm/unet/config.json"] == "no sha256 is published, its own is recorded"
+    assert said["lcm/unet/config.json"] == "no published sha256; recorded the file's own"
 
 
 def test_encoder_is_converted_and_loads(server: FileServer, weights: Path) -> None:
@@ -138,7 +138,7 @@ def test_pulled_parts_make_a_model(
 def test_second_pull_downloads_nothing(weights: Path, published: list[Published], server: FileServer) -> None:
     get(weights, published)
     server.requests.clear()
-    assert set(get(weights, published)) == {f"{part.path}: there already" for part in published}
+    assert set(get(weights, published)) == {f"{part.path}: already there" for part in published}
     assert server.requests == []
 
 
@@ -165,7 +165,7 @@ def test_sha256_stated_by_the_hub_is_compared(weights: Path, published: list[Pub
     assert verify(weights) == []
     assert not (weights / UNET).exists()
     server.stated_sha256.clear()
-    assert "lcm/unet/config.json: there already" in get(weights, published)
+    assert "lcm/unet/config.json: already there" in get(weights, published)
 
 
 @pytest.mark.parametrize("kind", ["hub", "release"])
@@ -238,7 +238,7 @@ def test_a_file_of_the_hub_goes_on_too(weights: Path, published: list[Published]
     (part,) = (one for one in published if one.path == UNET)
     place = f"/{REPO}/resolve/{REVISION}/{UNET}"
     server.cut_short.add(place)
-    assert "pull again to go on from there" in fails(weights, [part])
+    assert "pull again to resume" in fails(weights, [part])
     server.cut_short.clear()
     get(weights, [part])
     assert (weights / UNET).read_bytes() == server.files[place]
@@ -276,7 +276,7 @@ def test_file_put_there_by_hand_is_listed(weights: Path, published: list[Publish
     assert server.requests == [] and verify(weights) == []
     (weights / "face/detector.pth").write_bytes(b"another")
     (weights / "model_index.json").unlink()
-    assert "remove it and pull again" in fails(weights, published[-1:])
+    assert "remove the file and pull again" in fails(weights, published[-1:])
 
 
 def test_other_weights_are_not_mixed_in(server: FileServer, model: dict[str, Any], tmp_path: Path) -> None:
@@ -289,7 +289,9 @@ def test_other_weights_are_not_mixed_in(server: FileServer, model: dict[str, Any
 
 
 def test_unknown_variants_name_the_published(weights: Path) -> None:
-    assert "choose 1step, 3step, colorization_1step, inpainting_1step" in fails(weights, list(PUBLISHED), ("2step",))
+    assert "choose one of 1step, 3step, colorization_1step, inpainting_1step" in fails(
+        weights, list(PUBLISHED), ("2step",)
+    )
 
 
 def test_published_table_fills_the_folder() -> None:
@@ -309,5 +311,5 @@ def test_pull_into_an_object_store(
     get(f"{bucket}/weights", published)
     names = {name for name, _ in storage.list_files(f"{bucket}/weights")}
     assert names == {part.path for part in published} | {"model_index.json"}
-    assert "there already" in get(f"{bucket}/weights", published)[0]
+    assert "already there" in get(f"{bucket}/weights", published)[0]
     assert verify(local_folder(f"{bucket}/weights")) == []
