@@ -178,6 +178,18 @@ def test_all_three_open_a_manifest_of_two_versions(output: str) -> None:
     ]
 
 
+def test_the_statement_of_the_documents_gives_the_newest_rows(output: str) -> None:
+    write_part([result_row("0.jpg", "failed", minute=900, attempt=1)], output, "1")
+    write_part([result_row("0.jpg", "no_face", minute=1, attempt=2)], output, "2")
+    page = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text()
+    statement = page.partition("```sql\n")[2].partition("```")[0].replace("restored/manifest", f"{output}/manifest")
+    names = "photo_id, status, attempt"
+    found = duckdb.sql(f"SELECT {names} FROM ({statement}) ORDER BY photo_id").fetchall()
+    with connect(output) as connection:
+        assert found == connection.sql(f"SELECT {names} FROM photos ORDER BY photo_id").fetchall()
+    assert ("id-0.jpg", "no_face", 2) in found
+
+
 def test_a_manifest_of_a_later_version_is_refused_in_one_line(output: str) -> None:
     write_later_part(output, [result_row("c.jpg")])
     for ask in (lambda: rows(output, "FROM photos"), lambda: read_status(output), lambda: pending(output)):
