@@ -140,7 +140,7 @@ def expected(found: "Estimate", resources: Resources) -> str:
     sample, each = found.sample, resources.gpus_per_actor
     hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
     hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
-    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
+    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.restored)
     return "\n".join(
         [
             f"dry run: {counted(found.photos, 'photo')} to restore, {found.bytes / 1e6:.1f} MB",

@@ -78,7 +78,7 @@ def looks(output: str, every: float) -> Iterator[Status]:
     while True:
         pace = read_status(output)
         yield pace
-        if not pace.counts.pending:
+        if not pace.counts.pending and pace.holder is None:  # a run that has begun may still be indexing
             return
         time.sleep(every)
 

@@ -184,7 +184,8 @@ def test_the_statement_of_the_documents_gives_the_newest_rows(output: str) -> No
     page = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text()
     statement = page.partition("```sql\n")[2].partition("```")[0].replace("restored/manifest", f"{output}/manifest")
     names = "photo_id, status, attempt"
-    found = duckdb.sql(f"SELECT {names} FROM ({statement}) ORDER BY photo_id").fetchall()
+    with duckdb.connect() as plain:
+        found = plain.execute(f"SELECT {names} FROM ({statement}) ORDER BY photo_id").fetchall()
     with connect(output) as connection:
         assert found == connection.sql(f"SELECT {names} FROM photos ORDER BY photo_id").fetchall()
     assert ("id-0.jpg", "no_face", 2) in found
