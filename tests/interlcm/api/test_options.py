@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from interlcm.api.options import BOUNDS, TYPES, choices, resources_of, settings_of
+from jobs.options import FORMATS
 from jobs.restore import restore
 from pipeline.cluster import connect as cluster
 from pipeline.config.limits import Limits
@@ -34,7 +35,8 @@ def test_values_are_those_of_the_command(name: str) -> None:
     if name == "steps":
         assert choices(name) == list(range(about.min, about.max + 1))
         return
-    assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else [])
+    listed = list(FORMATS) if name == "format" else []  # the command also takes jpg and tif
+    assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else listed)
     low, high = BOUNDS.get(name, (None, None))
     assert (about.min, about.max or math.inf if about.min else None) == (low, high)
 
