@@ -32,7 +32,7 @@ BROKEN = encoded(astronaut(64))[:700]
 
 @dataclass
 class Done:
-    """What one start of the command printed and wrote."""
+    """The output of one start of the command."""
 
     printed: str
     rows: dict[str, dict[str, Any]]
