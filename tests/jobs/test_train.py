@@ -80,7 +80,7 @@ def test_weights_are_trained_stage_by_stage(tmp_path: Path, capsys: pytest.Captu
 def test_an_unknown_preset_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert interlcm("train", "--preset", "published", "--output", str(tmp_path / "weights")) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no preset 'published'; there is" in line and "demo, " in line and "or name a YAML file" in line
+    assert "no preset 'published'; choose one of" in line and "demo, " in line and "or name a YAML file" in line
     assert not (tmp_path / "weights").exists()
 
 

@@ -69,8 +69,8 @@ def test_convert_adds_a_variant(weights: Path, tmp_path: Path, capsys: pytest.Ca
     [
         ([], "--part"),
         (["--part", "unet"], "'unet'"),
-        (["--part", "visual_encoder"], "needs a --variant"),
-        (["--part", "clip", "--variant", "3step"], "clip takes none"),
+        (["--part", "visual_encoder"], "needs --variant"),
+        (["--part", "clip", "--variant", "3step"], "clip must not have it"),
     ],
 )
 def test_convert_with_wrong_options(
