@@ -47,7 +47,7 @@ def test_a_node_with_other_weights_is_refused(tmp_path: Path, tiny_weights: str)
     other = str(tmp_path / "other")
     tiny.weights_folder(Path(other), seed=1)
     elsewhere = replace(prepared, settings=replace(prepared.settings, weights=other))
-    with pytest.raises(WeightsError, match="use the same everywhere"):
+    with pytest.raises(WeightsError, match="use the same weights everywhere"):
         checked_weights(elsewhere)
 
 
