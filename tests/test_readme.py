@@ -1,4 +1,4 @@
-"""The README's commands do what it shows: each block of a terminal is typed, in order, in an empty folder."""
+"""The README's commands do what it shows: each `console` block runs, in order, in an empty folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERLCM = Path(sys.executable).with_name("interlcm")
 
 
 def typed() -> Iterator[tuple[str, str]]:
-    """Each command that the README types, and what it shows below."""
+    """Each command in the README, and the output that it shows."""
     for language, text in BLOCKS:
         if language == "console":
             for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
@@ -51,7 +51,7 @@ Done = subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
-    """All commands, typed one after the other."""
+    """Run all commands, one after the other."""
     folder = tmp_path_factory.mktemp("readme")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 

@@ -88,7 +88,7 @@ def test_sorting_uses_the_face_that_counts(page: Page) -> None:
     assert page.cards()[0] == "pair.png"
     choose(page, "descending", "1")
     page.until("Gallery.query.includes('descending')")
-    assert page.cards()[:2] == ["hopper.jpg", "astronaut.jpg"]  # which the pair equals, and comes before
+    assert page.cards()[:2] == ["hopper.jpg", "astronaut.jpg"]  # the pair has the same value and comes first
     choose(page, "status", "any")
     choose(page, "sort", "status")
     page.until("Gallery.query.includes('sort=status')")
@@ -144,7 +144,7 @@ def test_keyboard_alone_is_enough(page: Page) -> None:
     page.until("Review.photo.member === 'box2/pair.png'")
     page.press("j", "j", "r", "c", "too smooth, a jar", Keys.ESCAPE)
     page.until("!document.getElementById('review').open")
-    assert page.run("document.activeElement.dataset.place") == "2"  # back where the eye is
+    assert page.run("document.activeElement.dataset.place") == "2"  # back at the photo on show
     kept = page.run("Decisions.sorted().map((one) => [one.face_index, one.decision, one.comment])")
     assert kept == [[None, "accept", ""], [1, "reject", "too smooth, a jar"]]
 
@@ -254,7 +254,7 @@ def test_text_has_contrast_in_both_themes(page: Page, scheme: str, address: str)
     assert poor == []
 
 
-# WCAG 2.2 success criterion 1.4.3: of every text that is seen, against the nearest ground that is painted behind it.
+# WCAG 2.2 success criterion 1.4.3: of every visible text, against the nearest painted background.
 CONTRAST = """() => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)

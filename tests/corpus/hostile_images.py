@@ -36,7 +36,7 @@ def picture(extension: str, pixels: Pixels | None = None, **options: Any) -> byt
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A PNG chunk, its CRC right."""
+    """A PNG chunk with a correct CRC."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -68,7 +68,7 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
 
 
 def flipped(data: bytes, seed: int) -> bytes:
-    """Twenty bits flipped behind the first 16 bytes."""
+    """Twenty bits flipped after the first 16 bytes."""
     chance = random.Random(seed)
     changed = bytearray(data)
     for _ in range(20):
@@ -124,14 +124,14 @@ def _bombs() -> Iterator[Case]:
 
 
 def _gif_bomb() -> bytes:
-    """Screen and first frame; libnsgif takes the frame's size where the screen's is out of all proportion."""
+    """Claim a huge screen and first frame; libnsgif uses the frame's size if the screen's is absurd."""
     gif = patched(picture("gif"), 6, struct.pack("<2H", HUGE, HUGE))
     frame = gif.index(b",", 13 + 3 * (2 << (gif[10] & 7)))
     return patched(gif, frame + 5, struct.pack("<2H", HUGE, HUGE))
 
 
 def _progressive_bomb() -> bytes:
-    """A progressive JPEG whose last scan comes 3000 times: each costs a walk over all its coefficients."""
+    """A progressive JPEG that repeats its last scan 3000 times: each costs a walk over all coefficients."""
     from PIL import Image
 
     sink = io.BytesIO()
@@ -146,7 +146,7 @@ def _damaged() -> Iterator[Case]:
     for extension in (*FORMATS, *CODED):
         whole = picture(extension)
         file = f"a.{extension}"
-        # A cut picture may still decode where the last bytes are no pixels.
+        # A cut picture may still decode if the last bytes are not pixels.
         yield one(f"{extension} cut in half", file, whole[: len(whole) // 2], "failed", DAMAGED)
         yield one(f"{extension} cut after 20 bytes", file, whole[:20], "failed", DAMAGED)
         for seed in range(2):
@@ -195,7 +195,7 @@ def _metadata() -> Iterator[Case]:
 
 
 def garbled(pixels: Pixels | None = None) -> Iterator[tuple[str, str, bytes]]:
-    """(name, file, data) of a photo whose metadata are hostile and whose pixels are sound."""
+    """(name, file, data) of a photo with hostile metadata and sound pixels."""
     garbage = random.Random(4).randbytes(3000)
     loop = b"Exif\0\0II*\0\x08\0\0\0" + ifd({0x8769: (4, 1, 8), 0x112: (3, 1, 99)}, 8)
     endless = b"Exif\0\0II*\0\x08\0\0\0" + ifd({0x10F: (2, 0xFFFFFFF0, 0xFFFFFFF0), 0x112: (3, 1, 6)})

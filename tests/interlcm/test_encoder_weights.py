@@ -1,4 +1,4 @@
-"""How the encoders begin, and the weights folder that they end in."""
+"""The initial weights of the encoders, and the weights folder that training writes."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_moments_are_those_of_all_features_at_once() -> None:
 
 
 def test_distance_is_the_closed_form_where_covariances_commute() -> None:
-    """Then the root of their product is that of their eigenvalues: |m|^2 + sum (sqrt(a) - sqrt(b))^2."""
+    """For commuting covariances, the distance follows from the eigenvalues: |m|^2 + sum (sqrt(a) - sqrt(b))^2."""
     basis, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))
     a, b = np.array([1.0, 4, 9, 0.25, 2]), np.array([4.0, 1, 16, 2.25, 2])
     shift = np.array([3.0, 0, -1, 0, 2])
@@ -48,7 +48,7 @@ def test_distance_is_the_closed_form_where_covariances_commute() -> None:
 
 
 def test_distance_is_that_of_2_by_2_matrices_that_do_not_commute() -> None:
-    """For those tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB))."""
+    """For 2 x 2 matrices, tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB))."""
     a, b = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, -0.3], [-0.3, 3.0]])
     expected = np.trace(a + b) - 2 * np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
     zero = np.zeros(2)

@@ -34,7 +34,7 @@ def ours(weights: Path) -> Perceptual:
 
 @pytest.fixture(scope="module")
 def theirs(weights: Path) -> lpips.LPIPS:
-    """The authors' network. It would download its trunk; it gets the one in the file instead."""
+    """The authors' network. It would download its trunk, so it gets the trunk in the file instead."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls torchvision in a way that is deprecated
         network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)

@@ -32,7 +32,7 @@ def folder(saved: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
 
 
 def relist(folder: Path, path: str) -> None:
-    """Take a changed file into the index, as if it had been published so."""
+    """Record a changed file in the index, as if it had been published that way."""
     (old,) = (part for part in read_index(folder)["parts"] if part["path"] == path)
     part = describe(folder / path, path, old["licence"], old["origin"], old["variant"])
     write_index(folder, merge_index(read_index(folder), [part], {}))
@@ -124,7 +124,7 @@ def test_missing_and_unexpected_keys_are_named(
     message = str(caught.value)
     assert f"lacks 1 key ({key})" in message and "1 unexpected key (stranger)" in message
     assert path.split("/")[-2] in message and "\n" not in message
-    assert capfd.readouterr() == ("", "")  # the libraries' own reports would bury the one line
+    assert capfd.readouterr() == ("", "")  # the libraries' own reports would hide the one line
 
 
 def test_many_keys_are_counted(folder: Path) -> None:

@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_that_run(command: str, interlcm: Interlcm) -> None:
-    """As far as a test of the text can tell: an example names the command and options that it has."""
+    """Each example names only a command and options that exist."""
     assert interlcm(*command.split(), "--help") == 0
     text, _, options = interlcm.out.partition("\nOptions")
     _, examples = re.split(r"Examples?:\n", text, maxsplit=1)
@@ -298,7 +298,7 @@ def rows_later(result: dict[str, object]) -> object:
 
 
 def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:
-    """What Ray's core and the libraries write past Python's streams shows here only."""
+    """Only this test shows what Ray's core and libraries write past Python's streams."""
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""What `interlcm restore` makes of its options, and how it shows progress."""
+"""How `interlcm restore` reads its options and shows progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`interlcm submit`: its words, its exit codes, and what it makes of an address where no cluster is."""
+"""`interlcm submit`: its output, its exit codes, and addresses without a cluster."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_exit_codes(
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
-    """What it is asked for is not printed."""
+    """A server that does not print its requests."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -89,7 +89,7 @@ def test_what_is_no_cluster(tmp_path: Path, interlcm: Interlcm) -> None:
 def test_settings_are_not_sent_where_anyone_may_come_in(
     tmp_path: Path, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster without token authentication answers everybody; more of it than its version is not asked for."""
+    """A cluster without token authentication answers everybody; only its version is requested."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-to-keep")
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "version").write_text(json.dumps({"ray_version": "2.60.0"}))

@@ -1,4 +1,4 @@
-"""`interlcm submit` against a real Ray head with token authentication, from a real S3 server to the same."""
+"""`interlcm submit` against a real Ray head with token authentication, with sources and OUTPUT on a real S3 server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.pictures import encoded, hopper
 from tests.support.ray_head import SECONDS, Head, User, job_id, running_head
 from tests.support.rows import result_row
 
-pytestmark = pytest.mark.timeout(900)  # far more than it takes: most of it is processes that start
+pytestmark = pytest.mark.timeout(900)  # far more than needed: most of the time, processes start
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +60,14 @@ def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
 
 @pytest.fixture(scope="module")
 def submitted(user: User) -> subprocess.CompletedProcess[str]:
-    """A restore that was submitted and waited for. It indexes one photo, of which the manifest has that it failed."""
+    """A submitted restore that has ended. It indexes one photo, which fails."""
     source, output = put(user.bucket, "in/cut.tar", tar_bytes({"cut.jpg": b""})), f"{user.bucket}/done"
     write_part([result_row("cut.jpg", "failed", photo_id=photo_id(source, "cut.jpg", 0), source=source)], output, "1")
     return user.submit("--", "restore", source, "--output", output, "--strict")
 
 
 def test_the_exit_code_and_the_log_of_a_job_come_back(submitted: subprocess.CompletedProcess[str]) -> None:
-    assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own: --strict, a photo failed
+    assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own code, by --strict
     assert submitted.stderr == ""
     assert "index: 1 archive, 1 member, 1 file" in submitted.stdout
     assert "restore: 0/0 photos" in submitted.stdout
@@ -88,7 +88,7 @@ def test_a_restore_on_a_cluster(user: User) -> None:
 
 
 def urls(user: User, job: str) -> list[str]:
-    """What the dashboard tells about jobs, their processes and their environments."""
+    """The dashboard's answers about jobs, their processes and their environments."""
     kinds = ("jobs", "actors", "tasks", "workers", "nodes", "runtime_envs", "cluster_events", "objects")
     listed = [f"/api/v0/{kind}?detail=1&limit=1000" for kind in kinds]
     pages = ["/api/jobs/", f"/api/jobs/{job}", f"/api/jobs/{job}/logs", "/api/component_activities"]
@@ -96,7 +96,7 @@ def urls(user: User, job: str) -> list[str]:
 
 
 def test_the_secret_is_shown_nowhere(submitted: subprocess.CompletedProcess[str], user: User) -> None:
-    """In no answer of the dashboard and in no file of the cluster, where the same search finds the sealed settings."""
+    """No secret is in the dashboard's answers or the cluster's files; the same search finds the sealed settings."""
     job = job_id(submitted.stdout)
     seen = {"printed": (submitted.stdout + submitted.stderr).encode()}
     for url in urls(user, job):
@@ -138,7 +138,7 @@ def test_a_job_that_nobody_waits_for(
 
 
 class Forward:
-    """A port that is forwarded to another one, as `ray dashboard` does, until it is cut."""
+    """Forwards a port to another, like `ray dashboard`, until it is cut."""
 
     def __init__(self, port: int) -> None:
         self.target = port

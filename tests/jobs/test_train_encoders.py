@@ -1,4 +1,4 @@
-"""`interlcm train` with a preset of the encoders, as typed: one line for an error, and a kill in the middle."""
+"""`interlcm train` with a preset for the encoders: one line for an error, and continuing after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web server on this machine that serves files, or what is left of them, as a release page and the hub do."""
+"""A web server on this machine that serves files or the rest of them, like a release page and the hub."""
 
 import hashlib
 import threading
@@ -20,7 +20,7 @@ class FileServer(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.sent: Counter[str] = Counter()  # bytes of each path
         self.cut_short: set[str] = set()  # answers with half of what it announces
-        self.stated_sha256: dict[str, str] = {}  # what the hub states, where it is not the file's own
+        self.stated_sha256: dict[str, str] = {}  # the sha256 that the hub states, if it is not the file's own
 
     @property
     def url(self) -> str:
@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         sha256 = self.server.stated_sha256.get(self.path, hashlib.sha256(body).hexdigest())
-        # As the hub does: a large file has its sha256, a small one git's SHA-1.
+        # Like the hub: a large file has its sha256, a small one git's SHA-1.
         large = not self.path.endswith(".json")
         tag = f'"{sha256 if large else hashlib.sha1(body).hexdigest()}"'
         start, whole = self.start_of_range(tag), len(body)
@@ -64,14 +64,14 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def start_of_range(self, tag: str) -> int:
-        """Where the answer begins: 0 without a range, and for a range of another version."""
+        """Where the answer begins: 0 without a range, or for a range of a different version."""
         asked = self.headers.get("Range")
         if asked is None or self.headers.get("If-Range", tag) != tag:
             return 0
         return int(asked.removeprefix("bytes=").partition("-")[0])
 
     def log_message(self, *args: Any) -> None:
-        """Nothing: the test looks at `requests`."""
+        """Log nothing: the test reads `requests`."""
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def write_inception(weights: Path) -> None:
 
 
 def list_files(weights: Path) -> None:
-    """List what lies in `face`, `background` and `metrics` in the index of a weights folder."""
+    """List the files in `face`, `background` and `metrics` in the index of a weights folder."""
     names = ("face", "background", "metrics")
     files = [file for name in names for file in sorted((weights / name).glob("*.pth"))]
     parts = [describe(file, file.relative_to(weights).as_posix(), "test", "random", None) for file in files]

@@ -25,7 +25,7 @@ def outputs() -> list[str]:
 
 
 def yunet_nodes() -> list[bytes]:
-    """For each output a convolution over the cells; several values of a cell become a row."""
+    """A convolution over the cells for each output; several values of a cell become a row."""
     nodes = []
     for name in outputs():
         stride = int(name.partition("_")[2])
@@ -38,7 +38,7 @@ def yunet_nodes() -> list[bytes]:
 
 
 def yunet_weights() -> dict[str, Any]:
-    """Light (a mean of 255 over the three channels) gives 1 where the stride is 32; all else is 0, but the points."""
+    """A light cell (a mean of 255 over the three channels) gives 1 at stride 32; all else is 0, except the points."""
     channels = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
     weights: dict[str, Any] = {}
     for name in outputs():

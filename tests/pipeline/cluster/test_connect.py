@@ -1,4 +1,4 @@
-"""Joining or starting Ray: a start that Ray gives up is tried again."""
+"""Join or start Ray: a start that Ray gives up is retried."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 class SlowStart:
-    """ray.init on a machine so busy that it gives up `times` times, and leaves a process behind each time."""
+    """ray.init on a busy machine: it gives up `times` times, and leaves a process behind each time."""
 
     def __init__(self, times: int) -> None:
         self.times, self.left = times, list[subprocess.Popen[bytes]]()
@@ -43,7 +43,7 @@ def test_a_start_that_ray_gives_up_is_tried_again(
     monkeypatch.setattr(ray, "init", start)
     cluster.connect()
     assert capfd.readouterr().err == "Ray is slow to start on this busy machine; trying again\n"
-    assert not any(psutil.pid_exists(process.pid) for process in start.left)  # they would take the next start's time
+    assert not any(psutil.pid_exists(process.pid) for process in start.left)  # they would slow down the next start
 
 
 @pytest.mark.usefixtures("no_cluster")

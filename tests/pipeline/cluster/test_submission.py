@@ -1,4 +1,4 @@
-"""What goes along with a job, and a stream that breaks off."""
+"""The package sent with a job, and a stream that breaks off."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_was(monkeypatch: pytest.M
 
 
 def test_the_package_of_a_job(tmp_path: Path) -> None:
-    """This project's packages with their data, which run by themselves and know their version."""
+    """The package has this project's code and data, which run on their own and know their version."""
     from importlib.metadata import version
 
     with source_tree() as folder:

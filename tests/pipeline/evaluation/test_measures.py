@@ -1,4 +1,4 @@
-"""What the last two stages of an evaluation say of crops, with every network there is, and with none."""
+"""The last two stages of an evaluation, with all networks and with none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NETWORKS = {"lpips", "identity_similarity", "landmark_distance", "quality", "mus
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny InterLCM and the metrics' networks at full size, but for MUSIQ's, whose package is an extra."""
+    """A tiny InterLCM and the metrics' networks at full size, except MUSIQ's, whose package is optional."""
     folder: Path = tmp_path_factory.mktemp("metrics") / "weights"
     tiny.weights_folder(folder)
     write_face_networks(folder / "face")
@@ -63,7 +63,7 @@ def row(lq: Pixels, hq: Pixels | None, **columns: Any) -> Row:
 
 
 def measured(weights: Path | str, *rows: Row) -> tuple[list[Row], list[Row]]:
-    """What comes from the third stage and from the fourth."""
+    """The output of the third stage and of the fourth."""
     stage = MeasureFaces(job("out", str(weights), aligned=True), Resources(), str(weights))
     restored = stage(to_table(rows))
     return restored.to_pylist(), compare(restored).to_pylist()
@@ -118,7 +118,7 @@ def test_without_networks_the_pixels_are_compared(tiny_weights: str) -> None:
     failed = {"pair": 1, "shown": False, "status": "failed", "error_type": "truncated"}
     _, found = measured(tiny_weights, row(LQ, LQ), failed, row(LQ, HQ))
     assert [one["status"] for one in found] == ["measured", "failed", "measured"]
-    assert found[0]["psnr_lq"] is None  # equal: it would be infinite
+    assert found[0]["psnr_lq"] is None  # null for equal faces, where it is infinite
     assert found[0]["ssim_lq"] == pytest.approx(1) and found[0]["delta_e_lq"] == 0
     assert found[2]["psnr_lq"] == pytest.approx(psnr(LQ, HQ)) and found[1]["psnr_lq"] is None
     assert all(one[f"{name}_restored"] is None for one in found for name in NETWORKS)

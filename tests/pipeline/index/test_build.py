@@ -177,7 +177,7 @@ def test_a_subfolder_that_may_not_be_read_is_a_row(tmp_path: Path, monkeypatch: 
     (tmp_path / "in" / "lost+found").mkdir()
     scan = os.scandir
 
-    def refused(path: Any) -> Any:  # chmod does not stop root, as whom these tests may run
+    def refused(path: Any) -> Any:  # chmod does not stop root, and these tests may run as root
         if str(path).endswith("lost+found"):
             raise PermissionError(13, "Permission denied", path)
         return scan(path)
@@ -210,7 +210,7 @@ def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tm
 
 
 class ClosedFileSystem(MemoryFileSystem):
-    """Files that can be seen and not read, as in a bucket without the right to get objects."""
+    """Files that can be listed but not read, as in a bucket without the right to get objects."""
 
     protocol = "closed"
 

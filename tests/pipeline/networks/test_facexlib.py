@@ -1,4 +1,4 @@
-"""facexlib's networks from files of random weights: that they are fed as facexlib feeds them."""
+"""facexlib's networks with random weights: they get the same input as in facexlib."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tensor(pixels: np.ndarray) -> Tensor:
 
 @pytest.fixture(scope="module")
 def faces() -> np.ndarray:
-    """(2, 256, 256, 3) uint8, smooth: no detail that one way to shrink keeps and another does not."""
+    """(2, 256, 256, 3) uint8, smooth: all ways to shrink it give the same result."""
     pictures = [cv2.GaussianBlur(resized(face, 256)[:256], (0, 0), 3) for face in (astronaut(200), hopper(200))]
     return np.stack(pictures)
 

@@ -1,4 +1,4 @@
-"""Landmarks as facexlib's network finds them."""
+"""Landmarks by facexlib's network."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_each_page_is_extracted_with_its_own_fields_alone() -> None:
 
 
 def by_imagemagick(folder: Path, pixels: Pixels) -> bytes:
-    """A pyramid whose levels call themselves pages (ImageMagick 6)."""
+    """A pyramid whose levels are marked as pages (ImageMagick 6)."""
     source = folder / "a.png"
     source.write_bytes(by_opencv(".png", pixels))
     return made("convert", source, folder / "a.ptif", behind=("-define", "tiff:tile-geometry=64x64"))

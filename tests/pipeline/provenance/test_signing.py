@@ -47,7 +47,7 @@ def ended_sandbox() -> Iterator[None]:
 
 
 def read(data: bytes, format: str = "jpeg", trust: str = "") -> dict[str, Any]:
-    """What C2PA's reader says about a file; by default it trusts the test's authority."""
+    """The result of C2PA's reader for a file; by default it trusts the test's authority."""
     settings = {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust or trusted()}}
     with (
         c2pa.Context.from_dict(settings) as context,
@@ -112,7 +112,7 @@ def test_a_source_that_was_tampered_with_is_recorded_as_such(signing: Signing) -
     source = bytearray(sign(PHOTO, "jpeg", PHOTO, "jpeg", RECORD, signing))
     source[-100] ^= 1
     found = read(sign(RESTORED["jpeg"], "jpeg", bytes(source), "jpeg", RECORD, signing))
-    assert found["state"] == "Trusted"  # what we did is true; what was claimed before is not
+    assert found["state"] == "Trusted"  # our own claim is valid; the earlier one is not
     results = found["active"]["ingredients"][0]["validation_results"]["activeManifest"]
     assert [one["code"] for one in results["failure"]] == ["assertion.dataHash.mismatch"]
 

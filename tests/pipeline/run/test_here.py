@@ -62,7 +62,7 @@ def test_half_here_and_the_rest_on_ray_gives_the_same_bytes(tmp_path: Path, tiny
 def test_every_photo_is_read_once_and_decoded_twice(
     tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a run must not come to cost, whichever engine drives the stages."""
+    """Bounds on the cost of a run, on either engine."""
     decoded: list[str] = []
     read: list[int] = []
     monkeypatch.setattr(telemetry, "decoded", decoded.append)
@@ -97,7 +97,7 @@ def test_a_thread_works_ahead_and_no_further_than_it_may() -> None:
     while len(made) < 5 and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(0.2)
-    assert made == [0, 1, 2, 3, 4]  # one is read, three wait, one waits for its place among them
+    assert made == [0, 1, 2, 3, 4]  # one is being read, three wait, one waits for a place in the queue
     assert [n for table in flow for n in table["n"].to_pylist()] == list(range(1, 50))
 
 
@@ -189,7 +189,7 @@ def test_a_photo_that_kills_the_process_twice_fails_and_costs_no_other(tmp_path:
 
     assert start() == -signal.SIGSEGV
     left_over = lease.read(Output(output).lease)
-    assert left_over is not None and left_over.alone == ""  # many were in hand
+    assert left_over is not None and left_over.alone == ""  # many were in progress
     assert counts(output).pending > 10
 
     assert start() == -signal.SIGSEGV

@@ -126,7 +126,7 @@ def test_a_row_that_has_ended_passes_as_it_is(finder: DetectFaces) -> None:
 
 
 class Tripping(DetectFaces):
-    """Fails on dark pictures, as no search should."""
+    """A detector that fails on dark pictures."""
 
     def seen(self, pixels: Pixels) -> Found:
         if pixels.mean() < 30:
@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_costs_one_photo(tmp_path: Path, tiny_weigh
 
 
 class Scripted(DetectFaces):
-    """Finds in every picture the faces it was given."""
+    """A detector that returns preset faces for every picture."""
 
     faces: list[Face]
 
@@ -215,7 +215,7 @@ def test_every_page_of_a_tiff_is_a_photo(finder: DetectFaces) -> None:
     assert len({row["sha256"] for row in rows[:3]}) == 1
     (alone,) = rows_of(finder, [photo_row("c.png", BOTH, "PNG")])
     assert rows[2]["crops"] == alone["crops"]
-    np.testing.assert_array_equal(decoded(rows[2]["data"]), BOTH)  # this page travels alone
+    np.testing.assert_array_equal(decoded(rows[2]["data"]), BOTH)  # only this page is passed on
 
 
 def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: DetectFaces) -> None:
@@ -226,7 +226,7 @@ def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: DetectFaces) -> None
     (eight,) = rows_of(finder, [photo_row("b.png", hopper(), "PNG")])
     crops = crops_of(row, "crops")
     assert (row["bit_depth"], crops.dtype) == (16, np.uint16)
-    # Both are rounded; where the crop is smaller than the photo, that of 8 bits twice.
+    # Both are rounded; if the crop is smaller than the photo, the 8-bit one is rounded twice.
     np.testing.assert_allclose(crops / 257, crops_of(eight, "crops"), atol=1)
 
 
@@ -247,7 +247,7 @@ def test_seeds_come_from_content_place_and_run(finder: DetectFaces) -> None:
     assert seeds[0] == [face_seed(rows[0]["sha256"], 1, n, 0) for n in range(2)]
     assert len({face_seed("00", 1, 0, 0), face_seed("00", 1, 0, 1), face_seed("00", 2, 0, 0)}) == 3
     assert all(0 <= face_seed(f"{n:02x}", 1, 0, 0) < 2**63 for n in range(64))
-    # SHA-256 of "00/0/0" begins so: a later version that draws other noise would restore other faces.
+    # SHA-256 of "00/0/0" begins so: a later version with other noise would restore different faces.
     assert face_seed("00", 1, 0, 0) == 0x9F4348E366DEFAEF >> 1
 
 
@@ -265,4 +265,4 @@ def test_the_crop_is_of_the_upright_photo(finder: DetectFaces) -> None:
     assert (row["width"], row["height"]) == (128, 150)
     (upright,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
     np.testing.assert_array_equal(crops_of(row, "crops"), crops_of(upright, "crops"))
-    assert decoded(row["data"]).shape == (128, 150, 3)  # the bytes themselves travel on untouched
+    assert decoded(row["data"]).shape == (128, 150, 3)  # the bytes are passed on unchanged

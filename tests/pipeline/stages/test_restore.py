@@ -1,4 +1,4 @@
-"""Third stage: crops to restored crops, on Arrow tables without Ray, by real modules of random weights."""
+"""Third stage: crops to restored crops, on Arrow tables without Ray, with real modules and random weights."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
 def crops(faces: int, seed: int) -> Crops:
-    """Smooth patches, each photo of another colour, so that a crop in the wrong photo shows."""
+    """Smooth patches, a different colour for each photo, so that a crop in the wrong photo shows."""
     generator = np.random.default_rng(seed)
     colour = generator.integers(40, 200, (faces, 1, 1, 3))
     return (colour + generator.integers(0, 40, (faces, *SHAPE))).astype(np.uint8)
 
 
 def waiting(member: str, faces: int, **columns: Any) -> Row:
-    """What the second stage gives for a photo with so many faces."""
+    """The second stage's row for a photo with this many faces."""
     seed = sum(member.encode())
     found = [
         {
@@ -88,7 +88,7 @@ def test_batches_of_other_sizes_agree_to_one_level(stage: Any) -> None:
     assert one.batch_faces == 1  # on a CPU
     other.batch_faces = 5
     for mine, theirs in zip(restored(rows_of(one, ROWS)), restored(rows_of(other, ROWS)), strict=True):
-        # A sum in another order can move a value across the middle between two levels.
+        # A sum in a different order can move a value across the middle between two levels.
         np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
 
 
@@ -138,7 +138,7 @@ def test_a_photo_of_one_tone_keeps_it_and_others_stay_as_they_are(stage: Any) ->
 
 
 def with_variant(weights: str, folder: Path, task: str) -> str:
-    """A copy of a weights folder whose only variant is made for another task."""
+    """A copy of a weights folder whose only variant supports a different task."""
     shutil.copytree(weights, folder)
     index = read_index(folder)
     index["variants"] = {name: {**variant, "task": task} for name, variant in index["variants"].items()}
@@ -212,7 +212,7 @@ def test_the_background_is_enlarged_by_its_network(stage: Any, tiny_weights: str
 
 
 def short_of_memory(stage: RestoreFaces, most: int, error: Exception) -> list[int]:
-    """Lets the model raise for more faces than so many at once; the sizes that it was asked for."""
+    """Make the model raise for more than this many faces at once; returns the sizes of its calls."""
     real, sizes = stage.model.restore, []
 
     def restore(lq: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -238,7 +238,7 @@ def test_out_of_memory_halves_the_micro_batch(stage: Any, error: Exception) -> N
     actor.batch_faces = 8
     sizes = short_of_memory(actor, 2, error)
     found = rows_of(actor, ROWS)
-    assert sizes == [8, 4, 2, 2, 2, 2]  # 8 faces; it stays with what worked
+    assert sizes == [8, 4, 2, 2, 2, 2]  # 8 faces; it keeps the size that worked
     for after, before in zip(found, expected, strict=True):
         assert (after["photo_id"], after["status"]) == (before["photo_id"], before["status"])
         if after["status"] is None:

@@ -1,4 +1,4 @@
-"""The measured columns of a face, and the words for each measure beyond its threshold."""
+"""The measures of a face, and the words for each measure beyond its threshold."""
 
 from __future__ import annotations
 

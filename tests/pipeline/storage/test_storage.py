@@ -78,7 +78,7 @@ def test_join_and_canonical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_name_that_looks_like_a_uri_stays_a_name(tmp_path: Path) -> None:
-    """A member may be called so; it must not send a write or a read to another place."""
+    """A member may have such a name; it must not redirect a write or a read."""
     for name in ("memory://x.jpg", "zip::memory://x.jpg"):
         uri = storage.join(str(tmp_path), "out", name)
         storage.write_bytes(uri, b"here")
@@ -183,7 +183,7 @@ def test_a_name_that_looks_like_credentials_stays_a_name(name: str, folder: str)
 
 
 class ClientError(Exception):
-    """What botocore raises: the answer of the server is in `response`."""
+    """An error as botocore raises it, with the server's answer in `response`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -201,7 +201,7 @@ class ClientError(Exception):
     ],
 )
 def test_a_code_of_s3_behind_the_clients_error(code: str, reason: str, stops: bool) -> None:
-    """s3fs makes PermissionErrors of the first four, with the code in their cause."""
+    """s3fs turns the first four into PermissionErrors, with the code in their cause."""
     with pytest.raises(StorageError) as caught, storage_errors("s3://bucket/a.tar"):
         raise OSError(16, "busy") if code == "SlowDown" else PermissionError("no") from ClientError(code)
     assert (caught.value.reason, caught.value.stops_run) == (reason, stops)

@@ -1,4 +1,4 @@
-"""Published weights arrive whole and checked or not at all, over real HTTP."""
+"""Published weights are downloaded whole and checked, or not at all, over real HTTP."""
 
 import io
 import socket
@@ -49,7 +49,7 @@ def model(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def published(server: FileServer, model: dict[str, Any], tmp_path: Path) -> list[Published]:
-    """A small publication of every kind there is: hub files, a checkpoint to convert, a release file."""
+    """A small publication with every kind of file: hub files, a checkpoint to convert, a release file."""
     parts = []
     for path in SHARED:
         if path.startswith(("lcm/", "clip/")):
@@ -109,7 +109,7 @@ def test_every_part_is_stored_and_listed(weights: Path, published: list[Publishe
 
 def test_encoder_is_converted_and_loads(server: FileServer, weights: Path) -> None:
     torch.manual_seed(0)
-    module = VisualEncoder()  # of the published size: a folder without a config is taken to be of that
+    module = VisualEncoder()  # of the published size, which is assumed for a folder without a config
     part = encoder(server, "visual_encoder", module.state_dict())
     get(weights, [part], ("3step",))
     index = read_index(weights)
@@ -161,7 +161,7 @@ def test_sha256_stated_by_the_hub_is_compared(weights: Path, published: list[Pub
     server.stated_sha256[f"/{REPO}/resolve/{REVISION}/{UNET}"] = "f" * 64
     message = fails(weights, published)
     assert UNET in message and f"expected {'f' * 64}" in message
-    # What came before is whole and listed, so the next pull goes on from there.
+    # The earlier parts are whole and listed, so the next pull continues there.
     assert verify(weights) == []
     assert not (weights / UNET).exists()
     server.stated_sha256.clear()
@@ -174,7 +174,7 @@ def test_without_network_one_line_and_nothing_left(
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"  # nobody listens there
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"  # nothing listens there
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
         template = url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -282,7 +282,7 @@ def test_file_put_there_by_hand_is_listed(weights: Path, published: list[Publish
 def test_other_weights_are_not_mixed_in(server: FileServer, model: dict[str, Any], tmp_path: Path) -> None:
     part = replace(encoder(server, "visual_encoder", VisualEncoder().state_dict()), variant="1step")
     part = replace(part, path="visual_encoder/1step.safetensors")
-    folder = tmp_path / "original"  # tiny: its config is another
+    folder = tmp_path / "original"  # tiny: its config differs
     before = files(folder)
     assert "use a new folder" in fails(folder, [part], ("1step",))
     assert files(folder) == before and verify(folder) == []
