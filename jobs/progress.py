@@ -92,7 +92,7 @@ def numbers(progress: "Progress") -> dict[str, Any]:
 def progress_line(progress: "Progress") -> str:
     passed = time.monotonic() - progress.begun
     rate = progress.faces_so_far / max(passed, 1e-9)
-    share = f"{progress.done}/{counted(progress.total, 'photo')}"
+    share = f"{progress.done}/{counted(progress.total, 'file')}"
     faces = counted(progress.faces_so_far, "face")
     line = f"restore: {share}, {faces} ({rate:.2f} faces/s), {progress.failed} failed"
     if 0 < progress.done < progress.total:

@@ -47,7 +47,7 @@ def report(
     price = None if price_per_hour is None else Price(price_per_hour, currency)
     written = write_report(output, Pictures(pictures, max_side, failed), price)
     faces = f"{counted(written.to_review, 'face')} to review"
-    print(f"report: {written.page} ({counted(written.photos, 'photo')}, {faces})")
+    print(f"report: {written.page} ({counted(written.photos, 'file')}, {faces})")
     print("open it in a browser; export decisions there, put the file into")
     print(f'  {output.rstrip("/")}/decisions/, then: interlcm query {output} "FROM decisions"')
 

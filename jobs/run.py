@@ -96,7 +96,7 @@ def run(request: Request) -> int:
         first = next(steps)
         if not first.total:
             lines.say("note", "nothing to do: every selected photo has a result")
-        reason = reason or f"{counted(first.total, 'photo')}; Ray from {photos}"
+        reason = reason or f"{counted(first.total, 'file')}; Ray from {photos}"
         lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
         show(itertools.chain([first], steps), lines)
     counts = attempt.audit(output, partial=where is not None)
@@ -143,8 +143,8 @@ def expected(found: "Estimate", resources: Resources) -> str:
     per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.restored)
     return "\n".join(
         [
-            f"dry run: {counted(found.photos, 'photo')} to restore, {found.bytes / 1e6:.1f} MB",
-            f"sample: {counted(sample.photos, 'photo')}, {counted(sample.faces, 'face')} ({per_photo:.2f} per photo), "
+            f"dry run: {counted(found.photos, 'file')} to restore, {found.bytes / 1e6:.1f} MB",
+            f"sample: {counted(sample.photos, 'file')}, {counted(sample.faces, 'face')} ({per_photo:.2f} per file), "
             "restored but not written",
             f"restore: about {counted(round(found.faces), 'face')}, {per_face:.2f} s each: {hours}",
             f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",

@@ -56,7 +56,7 @@ def numbers(pace: Status) -> dict[str, Any]:
     return {
         **asdict(pace.counts),
         "adds_up": pace.counts.adds_up,
-        "photos_per_minute": pace.photos_per_minute,
+        "files_per_minute": pace.photos_per_minute,
         "faces_per_second": pace.faces_per_second,
         "seconds_left": None if left is None else left.total_seconds(),
     }
@@ -93,7 +93,7 @@ def lines(output: str, pace: Status) -> list[str]:
         shown.append(f"{start}, weights {attempt.weights}, settings {attempt.settings_digest[:12]}")
     if pace.photos_per_minute:
         at = "" if pace.moving else f", until {moment(pace.last)}" if pace.last else ""
-        shown.append(f"rate: {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s{at}")
+        shown.append(f"rate: {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s{at}")
     shown += failures(output, found)
     for source, photos in found.lost.items():
         again = f"interlcm index {source} --output {output}"
@@ -126,9 +126,9 @@ def next_step(output: str, pace: Status) -> list[str]:
 def progress_line(pace: Status) -> str:
     """A line for logs."""
     found = pace.counts
-    share = f"{found.indexed - found.pending}/{counted(found.indexed, 'photo')}"
+    share = f"{found.indexed - found.pending}/{counted(found.indexed, 'file')}"
     done = f"{share}, {counted(found.faces, 'face')}, {found.failed} failed"
-    rate = f", {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
+    rate = f", {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
     left = f", about {in_words(pace.remaining)} left" if pace.remaining else ""
     return f"{moment(pace.now)} {done}{rate}{left}"
 

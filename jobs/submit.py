@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.cluster.submission import Jobs
 
-PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 photos, ..."
+PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 files, ..."
 
 
 class Group(TyperGroup):

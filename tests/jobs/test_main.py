@@ -248,8 +248,8 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     words = ["restore", str(tmp_path / "scans.tar"), "--output", str(output), "--weights", tiny_weights]
     assert interlcm(*words, "--dry-run") == 0
     lines = interlcm.out.splitlines()
-    assert lines[-4].startswith("dry run: 40 photos to restore, 0.")
-    (faces,) = re.findall(r"sample: 32 photos, (\d+) faces", lines[-3])
+    assert lines[-4].startswith("dry run: 40 files to restore, 0.")
+    (faces,) = re.findall(r"sample: 32 files, (\d+) faces", lines[-3])
     assert 14 <= int(faces) <= 18  # half of the photos have one
     assert re.fullmatch(r"restore: about (1[6-9]|2[0-4]) faces, .* of an actor, on the CPU", lines[-2])
     assert {path.name for path in output.iterdir()} == {"index"}
@@ -283,7 +283,7 @@ def test_strict_tells_that_photos_failed(source: str, tmp_path: Path, tiny_weigh
     assert interlcm(*start) == 0
     assert interlcm.err == ""
     assert interlcm(*start, "--strict") == 3
-    assert "restore: 0/0 photos" in interlcm.out
+    assert "restore: 0/0 files" in interlcm.out
     write_part([result | {"status": "skipped", "finished_at": rows_later(result)} for result in results], output, "2")
     assert interlcm(*start, "--strict") == 0
     assert counts(output).failed == 0

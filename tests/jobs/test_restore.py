@@ -67,7 +67,7 @@ def test_progress_counts() -> None:
     (*_, last) = steps(total=8, parts=3)
     assert (last.done, last.faces, last.failed) == (6, 12, 3)
     last.begun -= 100
-    line = r"restore: 6/8 photos, 12 faces \(0\.1\d faces/s\), 3 failed, about 33 s left"
+    line = r"restore: 6/8 files, 12 faces \(0\.1\d faces/s\), 3 failed, about 33 s left"
     assert re.fullmatch(line, progress_line(last))
 
 
@@ -88,7 +88,7 @@ def test_a_terminal_has_a_bar_that_changes(monkeypatch: pytest.MonkeyPatch) -> N
     text = shown(True, monkeypatch, total=6, parts=3)
     assert text.count("\n") == 1
     assert "━" in text
-    assert "restore: 6/6 photos, 12 faces" in text.rpartition("\r")[2]
+    assert "restore: 6/6 files, 12 faces" in text.rpartition("\r")[2]
 
 
 def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,14 +102,14 @@ def test_progress_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     first, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (first["event"], first["done"], first["total"], first["seconds_left"]) == ("progress", 0, 6, None)
     assert (last["done"], last["faces"], last["seconds_left"]) == (6, 12, 0)
-    assert last["words"].startswith("restore: 6/6 photos, 12 faces")
+    assert last["words"].startswith("restore: 6/6 files, 12 faces")
 
 
 def test_a_log_goes_on_while_nothing_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY", 0.05)
     lines = shown(False, monkeypatch, total=2, parts=1, seconds=1.0).splitlines()
     assert len(lines) > 3
-    assert [line.partition(" photos")[0] for line in lines] == ["restore: 0/2"] * (len(lines) - 1) + ["restore: 2/2"]
+    assert [line.partition(" files")[0] for line in lines] == ["restore: 0/2"] * (len(lines) - 1) + ["restore: 2/2"]
 
 
 def test_faces_of_photos_under_way_count_in_this_process() -> None:
@@ -120,7 +120,7 @@ def test_faces_of_photos_under_way_count_in_this_process() -> None:
 
 
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 photos, 0 faces")
+    assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 files, 0 faces")
     assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1
 
 

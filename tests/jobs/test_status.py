@@ -126,7 +126,7 @@ def test_a_moving_run_tells_its_rate_and_its_end(
     lines = capsys.readouterr().out.splitlines()
     started = f"{now - timedelta(seconds=200):%Y-%m-%d %H:%M:%S} UTC"
     assert lines[3] == f"attempt 2: started {started}, weights demo, settings 0123456789ab"
-    assert lines[4] == "rate: 6.0 photos/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
+    assert lines[4] == "rate: 6.0 files/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
     assert lines[5].startswith("pending: about 10 min left, until ")
 
 
@@ -159,7 +159,7 @@ def test_a_run_that_stands_has_no_end(now: datetime, tmp_path: Path, capsys: pyt
     moving_run(str(tmp_path), last)
     assert interlcm("status", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4] == f"rate: 6.0 photos/min, 0.20 faces/s, until {last:%Y-%m-%d %H:%M:%S} UTC"
+    assert lines[4] == f"rate: 6.0 files/min, 0.20 faces/s, until {last:%Y-%m-%d %H:%M:%S} UTC"
     assert lines[5] == "pending: start the same interlcm restore again to continue"
 
 
@@ -190,8 +190,8 @@ def test_watch_ends_when_nothing_is_pending(output: str, capsys: pytest.CaptureF
     worker.join()
     lines = capsys.readouterr().out.splitlines()
     looks = [line for line in lines if re.match(r"\d{4}-", line)]
-    assert "10/12 photos, 10 faces, 3 failed" in looks[0]
-    assert "12/12 photos, 10 faces, 3 failed" in looks[-1]
+    assert "10/12 files, 10 faces, 3 failed" in looks[0]
+    assert "12/12 files, 10 faces, 3 failed" in looks[-1]
     assert "12/12" not in looks[-2]
     assert lines[len(looks)].split() == EQUATION  # then the whole status, once
     assert "\x1b" not in "".join(lines)

@@ -215,7 +215,7 @@ def test_what_it_prints(done: Done) -> None:
     assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]
     assert progress[0].startswith("restore: 0/18 photos")
-    assert progress[-1].startswith("restore: 18/18 photos, 9 faces") and progress[-1].endswith(", 6 failed")
+    assert progress[-1].startswith("restore: 18/18 files, 9 faces") and progress[-1].endswith(", 6 failed")
     assert lines[-4].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
     assert lines[2:4] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
@@ -232,7 +232,7 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     before = snapshot(done.output)
     again = done.start()
     assert snapshot(done.output) == before
-    assert "engine: this process (0 photos; Ray from 1000)\nrestore: 0/0 photos" in again.printed
+    assert "engine: this process (0 files; Ray from 1000)\nrestore: 0/0 files" in again.printed
     assert again.failed == 6
 
 
@@ -251,7 +251,7 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     put(done.sources[-1], "late.jpg", encoded(hopper()))
     before = snapshot(f"{done.output}/restored")
     again = done.start(where="status = 'failed'")
-    assert "restore: 6/6 photos, 1 face " in again.printed
+    assert "restore: 6/6 files, 1 face " in again.printed
     assert again.failed == 5
     found = counts(done.output)
     terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
