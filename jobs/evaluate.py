@@ -137,6 +137,8 @@ def run(
     )
     pairs = pair_up(degraded, sharp, shown=GRID_ROWS if grid else 0)
     print_partners(pairs, hq, lq)
+    for one in degradations or ():
+        print(f"degraded with {degradation_in_words(one)}")
     if not pairs.pairs.num_rows:
         raise nothing_measured([*hq, *lq], pairs.ended)
     if cluster.joined():
@@ -177,6 +179,14 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
     return (made(Degradation, f"{preset}: degradation", settings["degradation"]),)
 
 
+def degradation_in_words(one: "Degradation") -> str:
+    def between(bounds: tuple[float, float]) -> str:
+        return f"{bounds[0]:g} to {bounds[1]:g}"
+
+    words = f"blur {between(one.blur)} px, smaller {between(one.downsampling)} times, noise {between(one.noise)} of 255"
+    return f"{words}, JPEG quality {between(one.jpeg)}" + (f" (share {one.share:g})" if one.share != 1 else "")
+
+
 def print_partners(pairs: Pairs, hq: list[str], lq: list[str]) -> None:
     """Print the number of pairs, and the names of files without a partner."""
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
@@ -204,7 +214,8 @@ def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> No
         distances = [done.fid(name) for name in ("lq", "restored")]
         print_line("FID", False, "", ["-" if one is None else number(one) for one in distances])
     faces = counted(len(done.measured), "face")
-    print(f"means over {faces} with their 95% bootstrap intervals; FID is one number for the set")
+    several = "means over {} with their 95% bootstrap intervals" if len(done.measured) > 1 else "values of {}"
+    print(several.format(faces) + ("; FID is one number for the set" if paired and "fid" not in missing else ""))
     if not paired:
         print(f"left out, without HQ: {', '.join(metric.title for metric in METRICS if metric.paired)}, FID")
     titles = {metric.name: metric.title for metric in METRICS if paired or not metric.paired}
@@ -223,7 +234,7 @@ def with_interval(statistic: tuple[float, float, float] | None) -> str:
     if statistic is None:
         return "-"
     mean, low, high = map(number, statistic)
-    return f"{mean} [{low}, {high}]"
+    return mean if low == high else f"{mean} [{low}, {high}]"
 
 
 def number(value: float) -> str:
