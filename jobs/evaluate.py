@@ -114,6 +114,7 @@ def run(
     batch_faces: int = 8,
 ) -> "Evaluation":
     """Pair, restore, measure; prints the table."""
+    from interlcm.weights_index import opened
     from jobs.plan import in_words_of, plan
     from jobs.progress import show
     from pipeline.cluster import connect as cluster
@@ -126,8 +127,8 @@ def run(
 
     # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
-    metrics_folder = weights_folder(metric_weights)
-    networks.check(metrics_folder)
+    metrics = opened(weights_folder(metric_weights))
+    networks.check(metrics)
     degraded, sharp = (
         index_build.listed(named, output or "", settings.limits) if named else None for named in (lq, hq)
     )
@@ -141,13 +142,13 @@ def run(
     if resources.max_actors > 1:
         cluster.connect(resources.max_actors)
     print(f"actors: {in_words_of(resources)}")
-    done = Evaluation(job, degradations, metric_weights)
+    done = Evaluation(job, degradations, metric_weights, metrics.index)
     show(done.measure(pairs, resources))
     if output:
         print(f"rows: {done.write(output)}")
     if not done.measured:
         raise nothing_measured([*hq, *lq], done.rows)
-    print_table(done, networks.missing(metrics_folder), paired=bool(hq))
+    print_table(done, networks.missing(metrics), paired=bool(hq))
     picture = done.grid()
     if grid is not None and picture is not None:
         picture.save(grid)

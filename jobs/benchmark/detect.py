@@ -25,17 +25,18 @@ def detect(weights: Weights = "demo", to: To = "") -> None:
       interlcm benchmark detect
       interlcm benchmark detect --weights weights --to detect.json
     """
+    from interlcm.weights_index import opened
     from pipeline.benchmark.detect import cases, measure
     from pipeline.config.limits import DEFAULTS
     from pipeline.faces.detectors import DETECTORS, load_detector
     from pipeline.faces.face import DetectorError
     from pipeline.weights.local import weights_folder
 
-    folder = weights_folder(weights) / "face"
+    parts = opened(weights_folder(weights))
     rows = []
     for name in DETECTORS[1:]:
         try:
-            detector = load_detector(name, folder)
+            detector = load_detector(name, parts)
         except DetectorError as error:
             print(f"left out: {error}")
             continue

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from interlcm.weights_index import read_index
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.faces import alignment
@@ -44,10 +43,10 @@ class DetectFaces:
 
     def __init__(self, job: Job, device: str = "cpu") -> None:
         job.environment.use()
-        folder = checked_weights(job)
-        self.size = int(read_index(folder)["image_size"])
+        parts = checked_weights(job)
+        self.size = int(parts.index["image_size"])
         self.settings, self.limits = job.settings, job.settings.limits
-        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face", device)
+        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, parts, device)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for current in table.to_pylist():

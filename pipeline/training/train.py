@@ -50,7 +50,8 @@ def prepare(
     })  # fmt: skip
     environment = Environment(storage_client.environment())
     place = weights if weights == DEMO else storage.canonical(weights)
-    return TrainingJob(settings, output, place, unet, ray.put(crops), environment)
+    index = weights_index.read_index(weights_folder(weights))
+    return TrainingJob(settings, output, place, unet, ray.put(crops), environment, index)
 
 
 def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:

@@ -7,8 +7,11 @@ from pipeline.config.job import Job
 from pipeline.storage.cache import local_folder
 
 
-def checked_weights(job: Job) -> Path:
-    """The weights folder on this machine; WeightsError when it is not the one that the run was started with."""
+def checked_weights(job: Job) -> weights_index.Parts:
+    """The weights folder on this machine, whose files are read as the driver's index lists them.
+
+    WeightsError when the folder is not the one that the run was started with; reading does so for each file.
+    """
     folder = weights_folder(job.settings.weights)
     found = weights_index.digest(folder, job.settings.variant)
     if found != job.weights_digest:
@@ -16,7 +19,7 @@ def checked_weights(job: Job) -> Path:
         raise weights_index.WeightsError(
             f"{name}: digest {found[:12]} here, {wanted[:12]} where the run was started; use the same everywhere"
         )
-    return folder
+    return weights_index.Parts(folder, job.weights_index)
 
 
 def weights_folder(weights: str) -> Path:

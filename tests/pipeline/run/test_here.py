@@ -164,7 +164,7 @@ from pipeline.run.here import Here
 from tests.corpus.deadly import Deadly, Faceless
 
 output, folder = sys.argv[1:]
-job = Job(Settings(detector="haar", mask="ellipse"), output, uuid.uuid4().hex, "", "", Environment({}))
+job = Job(Settings(detector="haar", mask="ellipse"), output, uuid.uuid4().hex, "", "", Environment({}), {})
 stages = (
     Stage("fetch", reader, (job,)),
     Stage("detect", Deadly, (folder,), 1),

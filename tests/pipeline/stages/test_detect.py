@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from interlcm.weights_index import WeightsError
 from pipeline.config.job import Job
+from pipeline.config.settings import Settings
 from pipeline.faces.alignment import Pixels, align
 from pipeline.faces.face import Face
 from pipeline.faces.haar import HaarDetector
 from pipeline.faces.search import Found
+from pipeline.faces.yunet import YUNET_FILE
+from pipeline.run.prepare import prepare
 from pipeline.stages.detect import DetectFaces, face_seed
 from pipeline.stages.row import Row, crops_of
+from tests.support.networks import list_files
+from tests.support.onnx import write_yunet
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
@@ -266,3 +273,15 @@ def test_the_crop_is_of_the_upright_photo(finder: DetectFaces) -> None:
     (upright,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
     np.testing.assert_array_equal(crops_of(row, "crops"), crops_of(upright, "crops"))
     assert decoded(row["data"]).shape == (128, 150, 3)  # the bytes themselves travel on untouched
+
+
+def test_a_detector_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_weights: str, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    write_yunet(weights / YUNET_FILE)
+    list_files(weights)
+    prepared = prepare(str(tmp_path / "out"), Settings(weights=str(weights), detector="yunet"))
+    (weights / YUNET_FILE).write_bytes((weights / YUNET_FILE).read_bytes() + b"\x22\x00")
+    list_files(weights)
+    with pytest.raises(WeightsError, match=f"{YUNET_FILE} does not match the sha256 .*; remove it and get it"):
+        DetectFaces(prepared)
