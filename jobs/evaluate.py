@@ -117,6 +117,7 @@ def run(
     from interlcm.weights_index import opened
     from jobs.plan import in_words_of, plan
     from jobs.progress import show
+    from pipeline import storage
     from pipeline.cluster import connect as cluster
     from pipeline.evaluation import networks
     from pipeline.evaluation.evaluate import Evaluation
@@ -142,7 +143,7 @@ def run(
     if resources.max_actors > 1:
         cluster.connect(resources.max_actors)
     print(f"actors: {in_words_of(resources)}")
-    done = Evaluation(job, degradations, metric_weights, metrics.index)
+    done = Evaluation(job, degradations, storage.public(metric_weights), metrics.index)
     show(done.measure(pairs, resources))
     if output:
         print(f"rows: {done.write(output)}")

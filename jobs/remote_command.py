@@ -13,14 +13,23 @@ def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
 
     root: the click group of all commands.
 
-    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a URI with a secret.
+    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a password in a URI.
     """
+    words = [without_query(word) for word in words]
     values = parameters(words, root)
     config = values.pop("config", None)
     for name, value in values.items():
         for item in value if isinstance(value, list | tuple) else [value]:
             check(name, item)
     return (with_config(words) if config else words), config
+
+
+def without_query(word: str) -> str:
+    """A word of a command without the query string of an http(s) address; it goes along with the storage settings."""
+    from pipeline.storage.addresses import public
+
+    option, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{option}{mark}{public(value)}"
 
 
 def parameters(words: list[str], root: Any) -> dict[str, Any]:
@@ -35,14 +44,14 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
 def check(name: str, value: Any) -> None:
     """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
     from interlcm.weights_index import DEMO
-    from pipeline.storage.errors import check_no_secret
+    from pipeline.storage.addresses import check_no_password
 
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    check_no_secret(value)
+    check_no_password(value)
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
             f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "

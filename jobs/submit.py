@@ -79,7 +79,10 @@ def job(
     from pipeline.cluster import sealed_settings
 
     words, config = checked(command, context.find_root().command)
-    sent, kept = ({}, []) if no_credentials else sealed_settings.settings()
+    sent, kept = sealed_settings.settings()
+    if no_credentials:
+        check_nothing_lost(sent)
+        sent, kept = {}, []
     jobs = connect(address)
     job_id = jobs.submit(words, sent, config)
     say_what_was_sent(sent, kept)
@@ -88,6 +91,15 @@ def job(
         print(f"follow it: interlcm submit logs {job_id} --follow; stop it: interlcm submit stop {job_id}")
         return
     wait(jobs, job_id)
+
+
+def check_nothing_lost(settings: dict[str, str]) -> None:
+    """Raises BadParameter where the command needs a query string that only goes along with the storage settings."""
+    from pipeline.storage.addresses import VARIABLE
+
+    if VARIABLE in settings:
+        words = "the query string of an http(s) source is sent with the storage settings only"
+        raise typer.BadParameter(f"--no-credentials: {words}; leave the option out, or copy the source to the bucket")
 
 
 @app.command(name="list")

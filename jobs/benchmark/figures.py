@@ -15,6 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
+from interlcm.errors import without_secrets
+
 Rows = list[dict[str, Any]]  # column, with its unit -> value
 
 On = Annotated[
@@ -49,7 +51,7 @@ def publish(tables: dict[str, Rows], to: str = "") -> None:
     if to:
         check_not_in_run(to)
         record = {
-            "command": " ".join(["interlcm", *sys.argv[1:]]),
+            "command": without_secrets(" ".join(["interlcm", *sys.argv[1:]])),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": about,
             "versions": {name: version(name) for name in PACKAGES},

@@ -28,6 +28,7 @@ def prepare(output: str, settings: Settings, signing: Signing | None = None) -> 
 
     Raises RunError, StorageError, WeightsError or DetectorError.
     """
+    settings = replace(settings, weights=storage.public(settings.weights))
     parts = weights_index.opened(weights_folder(settings.weights))
     settings = settled(settings, parts, signing is not None)
     problems = weights_index.verify(parts.folder, settings.variant)
