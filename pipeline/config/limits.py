@@ -23,6 +23,9 @@ class Limits:
             and its smallest faces are missed. The default suffices for a scan of 12,000 x 9,000 px and faces of 24 px.
             Slow detectors (Haar, RetinaFace) get an eighth.
         pages: pictures in one TIFF.
+        member_pixels: of all pictures in one TIFF together, because several of them may share the same bytes. The
+            default is 490 A4 pages at 300 dpi, or 16 of the largest photos.
+        member_seconds: that looking at all pictures in one TIFF may take together.
         seconds: that decoding, or composing and encoding, one photo may take. A PNG of `pixels` needs about 4.
         memory_bytes: address space of a process that decodes. A 16-bit RGB TIFF of `pixels` takes 5.3 GiB to look at
             (its bytes, its pixels, the same in sRGB), and the last stage holds its pixels and its bytes once more.
@@ -35,6 +38,8 @@ class Limits:
     depth: int = 64
     detect_pixels: int = 64 << 20
     pages: int = 2000
+    member_pixels: int = 1 << 32
+    member_seconds: int = 600
     seconds: int = 60
     memory_bytes: int = 12 << 30
 

@@ -1,8 +1,12 @@
 """Second stage, detect: bytes to faces and their aligned crops."""
 
+from __future__ import annotations
+
 import hashlib
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
+from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
@@ -33,6 +38,23 @@ IMAGE_SUFFIXES = (
     ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".hif", ".avif", ".mpo", ".psd", ".dng", ".nef",
     ".cr2", ".cr3", ".arw",
 )  # fmt: skip
+
+
+@dataclass
+class Spent:
+    """What the pages of one member have cost so far, as they turned out: a directory may lie about its size."""
+
+    seconds: float
+    pixels: int = 0
+
+    def left_of(self, limits: Limits) -> Limits:
+        """The limits of the next page. Raises PhotoError where nothing is left."""
+        photo_pages.check_together(self.pixels, limits)
+        seconds = math.ceil(limits.member_seconds - self.seconds)
+        if seconds < 1:
+            words = f"the pages before it took the {limits.member_seconds} s of the whole file (member_seconds)"
+            raise PhotoError("too_slow", words)
+        return replace(limits, seconds=min(limits.seconds, seconds))
 
 
 class DetectFaces:
@@ -69,20 +91,29 @@ class DetectFaces:
         if len(seen.pages) == 1:
             yield row.guarded(current, partial(self.find, seen=seen, begun=begun))
             return
+        spent = Spent(seconds=time.perf_counter() - begun)
         for number, page in enumerate(seen.pages, 1):
-            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page))
+            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page, spent=spent))
 
-    def look(self, data: bytes) -> View:
+    def look(self, data: bytes, limits: Limits | None = None) -> View:
         """The decoded photo. Raises PhotoError."""
         telemetry.decoded("detect")
-        return sandbox.run(view_of, data, self.limits, limits=self.limits)
+        return sandbox.run(view_of, data, self.limits, limits=limits or self.limits)
 
-    def page(self, current: Row, page: int) -> Row:
-        """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
+    def page(self, current: Row, page: int, spent: Spent) -> Row:
+        """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it.
+
+        spent: by the pages before it. Raises PhotoError where the member has nothing left.
+        """
         begun = time.perf_counter()
-        data = sandbox.run(photo_pages.extract, current["data"], page, limits=self.limits)
-        seen = self.look(data)
-        return self.find({**current, "data": data}, seen, begun)
+        limits = spent.left_of(self.limits)
+        try:
+            data = sandbox.run(photo_pages.extract, current["data"], page, limits=limits)
+            seen = self.look(data, limits)
+            spent.pixels += seen.width * seen.height
+            return self.find({**current, "data": data}, seen, begun)
+        finally:
+            spent.seconds += time.perf_counter() - begun
 
     def find(self, current: Row, seen: View, begun: float) -> Row:
         """Adds format, size, faces and crops; `no_face` where it ends here."""
