@@ -1,4 +1,7 @@
-"""What this project is built on: name, version and licence of each direct dependency. python -m tests.support.licences"""
+"""What this project is built on: name, version and licence of each direct dependency.
+
+python -m tests.support.licences
+"""
 
 from __future__ import annotations
 
