@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 # In a text: a user's name and password before a host, and the query string of an http(s) address.
-_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/?#@]*:[^\s/?#@]*@)", re.IGNORECASE)
+_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*:/+)([^\s/?#@]*:[^\s/?#@]*@)", re.IGNORECASE)
 _USER = re.compile(r"\b(https?://)([^\s/?#]*@)", re.IGNORECASE)
-_QUERY = re.compile(r"\b(https?://[^\s?#'\"<>]*)[?#][^\s'\"<>)]*", re.IGNORECASE)
+_QUERY = re.compile(r"\b(https?://[^\s?#'\"<>]*)[?#][^\s'\"<>)]*?(?=[:,;.]?(?:[\s'\"<>)]|$))", re.IGNORECASE)
 
 
 class InterLCMError(Exception):

@@ -14,6 +14,8 @@ from pipeline.storage import addresses
 from pipeline.storage.files import StorageError
 from pipeline.storage.output import is_run
 
+_NO_SCHEME = re.compile(r"[^/\s:@]+:[^/\s@]+@")  # an address as scp and browsers take it, or a file's strange name
+
 
 @dataclass(frozen=True)
 class Source:
@@ -82,6 +84,8 @@ def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = pri
 def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple[str, str, int, str]]:
     """What a source stands for: (URI, "folder"/"archive"/"photo", bytes, version). A file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
+    if _NO_SCHEME.match(source) and not storage.exists(source):
+        raise StorageError("a source that looks like USER:PASSWORD@HOST is no file here; give its address without them")
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
         _check_no_device(uri, kind)

@@ -108,7 +108,7 @@ def encode(
 def _fitting(space: Space, native: Native, format: str) -> tuple[Space, Native]:
     """The channels in a form that this format can hold."""
     extra = native.shape[2] - space.colours
-    if space.colours not in HOLDS[format]:
+    if space.colours not in HOLDS[format] or (format == "jpeg" and not container.fits_jpeg(space.profile)):
         space, native = srgb_channels(space, native)
     if format == "jpeg" and extra:
         white = 0 if space.colours == 4 else space.peak

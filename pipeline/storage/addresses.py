@@ -18,6 +18,7 @@ VARIABLE = "INTERLCM_HTTP_QUERIES"  # the remembered query strings among the sto
 _HTTP = re.compile(r"https?://", re.IGNORECASE)
 # A password before the host. In http(s) any name before it is refused, since tokens take its place.
 _PASSWORD = re.compile(r"[a-z][a-z0-9+.-]+://[^/?#]*(:|%3a)[^/?#]*@|https?:/*[^/?#]*@", re.IGNORECASE)
+_CHAIN = re.compile(r"[a-z][a-z0-9+.-]+::.*:/", re.IGNORECASE)  # of fsspec
 
 _queries: dict[str, str] = {}
 
@@ -55,17 +56,20 @@ def check_distinct(uris: Iterable[str]) -> None:
 
 def check_no_password(uri: str) -> None:
     """Raise StorageError, without the secret, for an address with a user's name and password."""
+    if _CHAIN.match(uri):
+        scheme = uri.partition(":")[0]
+        raise StorageError(f"{scheme}::...: addresses in a chain are not read; name the archive itself")
     if not _PASSWORD.match(uri) and not _broken_port(uri):
         return
     scheme, _, rest = uri.partition(":")
-    host = re.split(r"[/?#]", rest.rpartition("@")[2])[0]
+    host = re.split(r"[/?#:]", rest.rpartition("@")[2].lstrip("/"))[0]
     words = "the URI holds credentials, which would be written into OUTPUT"
     raise StorageError(f"{scheme}://{host}: {words}; put them into the environment, or name a copy of the file")
 
 
 def _broken_port(uri: str) -> bool:
-    """Whether an http(s) address has no number for its port, but an @ later: a password with a slash in it."""
-    if not _HTTP.match(uri) or "@" not in uri:
+    """Whether an http(s) address has no number for its port: a password with a slash in it, or one without its host."""
+    if not _HTTP.match(uri):
         return False
     try:
         return urlsplit(uri).port == -1

@@ -12,10 +12,11 @@ from pipeline.config.limits import Limits
 from pipeline.photos.decode import decode
 from pipeline.photos.encode import EXTENSIONS, encode
 from pipeline.photos.jpeg2000 import SIGNATURE, boxes
+from pipeline.photos.losses import losses
 from pipeline.photos.metadata import MOST_DPI, fields_of
 from pipeline.photos.tiff import DOUBLE, FLOAT, LONG8, RATIONAL, SHORT, SRATIONAL
 from pipeline.photos.view import view_of
-from tests.support.metadata_files import with_box, with_chunk, with_segment
+from tests.support.metadata_files import PROFILE, with_box, with_chunk, with_segment
 from tests.support.picture_files import PIXELS, by_opencv, file, tiff
 
 MOST = 0xFFFFFFFF
@@ -134,3 +135,12 @@ def test_the_codestream_that_is_decoded_is_the_one_that_was_measured() -> None:
 
 def file_of_side(side: int) -> bytes:
     return by_opencv(".jp2", np.resize(PIXELS, (side, side, 3)), cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
+
+
+def test_a_profile_that_no_jpeg_holds() -> None:
+    size = 17 << 20
+    profile = struct.pack(">I", size) + PROFILE[4:] + bytes(size - len(PROFILE))
+    photo = decode(tiff(PIXELS, 2, fields={34675: (7, profile)}))
+    again = decode(encode(photo, photo.native, "jpeg", 95))
+    assert again.space.profile is None and np.abs(again.native.astype(int) - photo.srgb()).mean() < 3
+    assert f"a colour profile of {size} bytes (the picture is in sRGB)" in losses(photo, "jpeg")[0].words

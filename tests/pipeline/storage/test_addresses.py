@@ -78,13 +78,21 @@ def server() -> FileServer:
     return FileServer()
 
 
+@pytest.mark.parametrize("source", ["simplecache::https://me:SECRET@h/a", "me:SECRET@host:/a.tar", "me:SECRET@host/a"])
+def test_a_source_that_is_no_address_says_nothing_of_a_password(source: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        expand([source], "")
+    assert "SECRET" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("403, url='https://h/a?sig=SECRET'", "403, url='https://h/a'"),
         ("https://me:SECRET@h:1/a: no", "https://h:1/a: no"),
         ("see s3://key:SECRET@bucket/a", "see s3://bucket/a"),
-        ("URL(http://SECRET@h/a#SECRET) and http://h/b?SECRET.", "URL(http://h/a) and http://h/b"),
+        ("URL(http://SECRET@h/a#SECRET) and http://h/b?SECRET.", "URL(http://h/a) and http://h/b."),
+        ("https://h/a?SECRET:SECRET: gone", "https://h/a: gone"),
         ("s3://bucket/a?b.jpg: gone", "s3://bucket/a?b.jpg: gone"),
         ("is it a.jpg?sig=1", "is it a.jpg?sig=1"),
         ("http://h/a@b.jpg, 10:30 me@example.org", "http://h/a@b.jpg, 10:30 me@example.org"),

@@ -166,6 +166,7 @@ def test_the_error_survives_a_process_border() -> None:
         "https://user:SEC/RET@host/a.tar",
         "https://user%3ASECRET@host/a.tar",
         "https:/user:SECRET@host/a.tar",
+        "https://user:SECRET/a.tar",
         "s3://key%3aSECRET@bucket/a.tar",
     ],
 )
