@@ -1,8 +1,7 @@
 """Convert published checkpoints to parts of a weights folder.
 
-Only this module reads pickles, always with weights_only=True, from bytes that are compared with a digest first where
-there is one. Before anything is written, the keys and shapes
-of a checkpoint are compared with those of its module.
+Only this module reads pickles, always with weights_only=True. If a digest is known, the bytes are compared with it
+first. Before anything is written, the keys and shapes of a checkpoint are compared with those of its module.
 """
 
 import hashlib
@@ -56,11 +55,11 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
             without one they are the published sizes.
         part: visual_encoder, spatial_encoder or clip.
         variant: for an encoder, a published variant (3step, 1step, ...) or one in the folder; None for clip.
-        sha256: what the checkpoint's bytes must have; None where nothing is known.
+        sha256: expected digest of the checkpoint; None if it is not known.
 
     Returns:
-        The safetensors file. WeightsError when the checkpoint cannot be read safely, is another one or belongs to a
-        different module.
+        The safetensors file. WeightsError when the checkpoint cannot be read safely, has another digest or belongs to
+        a different module.
     """
     if part not in CONVERTIBLE:
         raise WeightsError(f"{part!r} is not a part that can be converted; choose {', '.join(CONVERTIBLE)}")
@@ -136,7 +135,7 @@ def averaged(payload: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(parts: Parts, path: str) -> dict[str, Any]:
-    """What a listed checkpoint of a weights folder holds; WeightsError if it is not as listed, or is refused."""
+    """The content of a listed checkpoint. WeightsError if it differs from its listing or is refused."""
     return tensors_of(parts.read(path), parts.folder / path)
 
 

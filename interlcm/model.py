@@ -90,7 +90,7 @@ class InterLCM(nn.Module):
     def from_pretrained(cls, folder: str | Path | Parts, variant: str = "3step") -> InterLCM:
         """Load one variant from a local weights folder; WeightsError names what is missing, damaged or unexpected.
 
-        folder: "demo" stands for the weights that come with the package. Parts are compared with the index they have.
+        folder: "demo" stands for the weights that come with the package. Files of Parts are compared with its index.
         """
         listed = opened(folder)
         parts, index = weights.load_components(listed, variant), listed.index

@@ -110,7 +110,7 @@ def load_lcm(parts: Parts) -> dict[str, Any]:
 
 
 def load_diffusers(cls: Any, parts: Parts, part: str) -> Any:
-    """A module of diffusers from the folder `part`, which diffusers itself could only open by its name."""
+    """A module of diffusers from the folder `part`. diffusers itself can only load by the folder's name."""
     return diffusers_module(
         cls,
         read_config(parts, f"{part}/config.json"),
@@ -181,8 +181,8 @@ def read_config(parts: Parts, path: str) -> dict[str, Any]:
 def tensors_in(data: bytes, file: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, in float32.
 
-    Each is copied: what safetensors gives lies in memory as Python aligned it, and the last bit of a sum may depend on
-    that.
+    Each is copied, because safetensors leaves a tensor where Python's bytes happen to lie, and the last bit of a sum
+    may depend on that alignment.
     """
     with one_line(file):
         state = load(data)

@@ -190,7 +190,8 @@ class Parts:
 
     Attributes:
         folder: the weights folder.
-        index: what `read_index` gave, once. A worker gets the driver's, so that a change of folder and index is seen.
+        index: the result of one `read_index`. A worker gets the driver's, so that a later change of both the folder
+            and its index is noticed.
     """
 
     def __init__(self, folder: Path, index: dict[str, Any]) -> None:

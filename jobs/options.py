@@ -108,4 +108,4 @@ def with_unit(name: str, value: float) -> str:
         return f"{value / 1e6:.0f} Mpx"
     if name.endswith("bytes"):
         return f"{value / 1e9:.1f} GB"
-    return f"{value:,.10g}" + " s" * (name == "seconds")
+    return f"{value:,.10g}" + " s" * name.endswith("seconds")

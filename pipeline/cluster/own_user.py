@@ -1,4 +1,4 @@
-"""What keeps a cluster on this machine to the user who starts it: a token and a folder that nobody else can read.
+"""Close a cluster on this machine to other accounts: a token and a folder that only its user can read.
 
 Ray 2.60 asks every client for its token by itself, but it makes the token's file readable for all, and its folder
 (sockets, logs, code of jobs, spilled objects) writable for all. The third part, loopback, is in
@@ -21,7 +21,7 @@ OTHERS = 0o077  # permissions of a file that are not its owner's
 
 
 class OwnError(InterLCMError):
-    """A file or folder cannot be kept to its user: one line that names it."""
+    """A file or folder cannot be closed to other accounts: one line that names it."""
 
 
 def token_file() -> Path:
@@ -31,9 +31,9 @@ def token_file() -> Path:
 
 
 def keep_token() -> None:
-    """Make Ray's token, unless there is one, in a file that only its user can read; mend a file that others can read.
+    """Make Ray's token in a file that only its user can read. An existing file that others can read is closed to them.
 
-    To be called before Ray starts, which would make the file with the permissions of any other. Raises OwnError.
+    Call this before Ray starts, which would make the file with default permissions. Raises OwnError.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
@@ -53,7 +53,7 @@ def keep_token() -> None:
 
 
 def make_token(file: Path) -> None:
-    """A new token, whole from its first moment: two runs that start together use the same."""
+    """A new token. Its file appears complete, so that two runs that start together use the same token."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with NamedTemporaryFile("w", dir=file.parent, prefix=".auth_token-") as unfinished:  # its mode is 0600
         unfinished.write(secrets.token_hex(32))
@@ -65,8 +65,8 @@ def make_token(file: Path) -> None:
 def folder() -> Path:
     """The folder for Ray's sockets, logs and spilled objects, which no other account can enter. Raises OwnError.
 
-    Ray makes each of its own folders writable for all, so this one is around them. Its path is short, because that of a
-    socket may have 107 bytes (unix(7)).
+    Ray makes each of its own folders writable for all, so this folder contains them. Its path is short, because the
+    path of a socket has at most 107 bytes (unix(7)).
     """
     above = Path(os.environ.get("RAY_TMPDIR") or gettempdir()) / f"interlcm-{os.getuid()}"
     try:

@@ -19,10 +19,10 @@ def without_cpu(dataset: ray.data.Dataset) -> ray.data.Dataset:
 
 @contextmanager
 def on_loopback() -> Iterator[None]:
-    """A cluster that is started meanwhile listens on 127.0.0.1 alone.
+    """A cluster that is started in this context listens only on 127.0.0.1.
 
-    Ray has this for Windows and macOS, against questions of firewalls; elsewhere it takes 127.0.0.1 for a mistake and
-    listens on all addresses. The switch is an environment variable that is read when Ray is imported, too early here.
+    Ray does this on Windows and macOS, to avoid questions of firewalls. On Linux it takes 127.0.0.1 for a mistake and
+    listens on all addresses. The switch is an environment variable, but Ray reads it on import, which is too early.
     """
     from ray._private import ray_constants
 

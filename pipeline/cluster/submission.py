@@ -189,9 +189,9 @@ class Jobs:
 
 
 def check_private(address: str) -> None:
-    """SubmissionError where others could read a token on its way: plain http to anything but this machine.
+    """SubmissionError if others could read the token on its way: with plain http to another machine.
 
-    A proxy of the environment would be such a way, too: none is used for this machine.
+    A proxy could read it, too, so none is used for this machine.
     """
     parts = urlsplit(address)
     host = parts.hostname or ""

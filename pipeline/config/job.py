@@ -17,6 +17,6 @@ class Job:
     weights_digest: str
     software_version: str
     environment: Environment
-    weights_index: dict[str, Any]  # model_index.json as the driver read it: workers load what has these digests
+    weights_index: dict[str, Any]  # model_index.json as the driver read it; workers load only files with these digests
     signing: Signing | None = None
     number: int = 0  # of the attempt, from 1; 0 before it begins

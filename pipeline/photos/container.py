@@ -62,7 +62,7 @@ def into_jpeg(data: bytes, segments: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def fits_jpeg(profile: bytes | None) -> bool:
-    """Whether a JPEG holds a profile: in at most 255 segments, which are numbered by one byte (ICC.1:2022, B.4)."""
+    """Whether a profile fits into a JPEG: at most 255 segments, because one byte numbers them (ICC.1:2022, B.4)."""
     return len(profile or b"") <= 255 * ICC_PART
 
 

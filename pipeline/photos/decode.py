@@ -70,7 +70,7 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Photo:
 
 
 def _without_nonsense(data: bytes, problem: str, limits: Limits) -> Photo | None:
-    """A TIFF that decodes without the fields that decoding does not need, and a warning; None for all other files."""
+    """The photo, with a warning, if it is a TIFF that decodes once needless fields are removed; else None."""
     refuse_raw(data)
     try:
         plain = tiff_pages.plain(data)

@@ -97,9 +97,9 @@ def pixels(data: bytes, known: Header) -> npt.NDArray[Any]:
 
 
 def alone(data: bytes) -> bytes:
-    """The file with one codestream, that whose size was checked, and what says how its channels are meant.
+    """The file with only its first codestream, whose size was checked, and the boxes that describe its channels.
 
-    Which of several codestreams a codec takes is its own matter, and another may be larger.
+    A codec may take another of several codestreams, and that one may be larger.
     """
     if data.startswith(CODESTREAM):
         return data
@@ -108,7 +108,7 @@ def alone(data: bytes) -> bytes:
 
 
 def codestream(data: bytes) -> bytes:
-    """The first codestream of a file; empty where there is none."""
+    """The first codestream of a file; empty if there is none."""
     if data.startswith(CODESTREAM):
         return data
     return next((body for name, body in boxes(data, inside=()) if name == b"jp2c"), b"")

@@ -21,7 +21,7 @@ DESCRIPTIVE = (
     *(269, 270, 271, 272, 285, 297, 305, 306, 315, 316, 33432, *range(40091, 40096), EXIF, GPS),
     *(*COLOUR_FIELDS, *RATINGS, *OWNERS),
 )
-LEAST_DPI, MOST_DPI = 0.01, 1e6  # beyond, a resolution is nonsense: a map has more than the least, a microscope less
+LEAST_DPI, MOST_DPI = 0.01, 1e6  # others are nonsense: maps have more than the least, microscopes less than the most
 
 COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
@@ -44,7 +44,7 @@ class Metadata:
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """A resolution that cannot be is left out, whichever place of whichever format has it: a writer would fail."""
+        """Leaves out an impossible resolution, from whichever field of whichever format: a writer would fail."""
         if self.dpi and not plausible(self.dpi):
             words = f"a resolution of {self.dpi[0]:.4g} x {self.dpi[1]:.4g} dpi, which cannot be"
             object.__setattr__(self, "dpi", None)
@@ -92,7 +92,7 @@ def resolution_fields(dpi: tuple[float, float]) -> Fields:
 
 
 def without_nonsense(block: bytes | None) -> bytes | None:
-    """An EXIF block without a resolution that cannot be."""
+    """An EXIF block without an impossible resolution."""
     dpi = dpi_of(fields_of(block))
     return block if dpi is None or plausible(dpi) else without_fields(block, (X_RESOLUTION, Y_RESOLUTION, UNIT))
 

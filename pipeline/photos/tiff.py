@@ -163,7 +163,7 @@ def swapped(kind: int, raw: bytes) -> bytes:
 
 
 def classic(fields: Fields) -> tuple[Fields, list[int]]:
-    """The fields that fit into a TIFF of 32 bits, and the tags of the others: of a BigTIFF's numbers."""
+    """The fields that fit into a TIFF of 32 bits, and the tags of those with larger numbers."""
     kept, lost = {}, []
     for tag, field in fields.items():
         inner, deeper = (None, []) if field.inner is None else classic(field.inner)

@@ -82,10 +82,10 @@ def extra_samples(data: bytes) -> tuple[int, ...]:
 
 
 def plain(data: bytes) -> bytes:
-    """The first picture of a TIFF with the fields alone that decoding it takes, as a file of one page.
+    """The first picture of a TIFF as a file of one page, with only the fields that decoding needs.
 
-    libtiff gives up a picture for nonsense in any other field, too. Raises ValueError for a broken directory, and where
-    one of these fields cannot be read: without it other pixels would come out.
+    libtiff refuses a picture for nonsense in any field. Raises ValueError for a broken directory, and if one of the
+    needed fields cannot be read: without it other pixels would come out.
     """
     source = Tiff(data)
     first = source.chain(1)[0]

@@ -42,13 +42,13 @@ IMAGE_SUFFIXES = (
 
 @dataclass
 class Spent:
-    """What the pages of one member have cost so far, as they turned out: a directory may lie about its size."""
+    """What the pages of one member took so far, as measured: a directory may state a wrong size."""
 
     seconds: float
     pixels: int = 0
 
     def left_of(self, limits: Limits) -> Limits:
-        """The limits of the next page. Raises PhotoError where nothing is left."""
+        """The limits of the next page. Raises PhotoError if nothing is left."""
         photo_pages.check_together(self.pixels, limits)
         seconds = math.ceil(limits.member_seconds - self.seconds)
         if seconds < 1:

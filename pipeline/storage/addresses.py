@@ -1,4 +1,4 @@
-"""What of an address may be written down: no password, and no query string of an http(s) address.
+"""Addresses without their secrets: without a password, and without the query string of an http(s) address.
 
 A query string may be a signature, a token or a key under any name, so none is kept: names, tables, files and messages
 have the address without it. This process remembers it for its requests, and hands it on as it does storage keys.
@@ -24,7 +24,7 @@ _queries: dict[str, str] = {}
 
 
 def public(uri: str) -> str:
-    """The address as it may be written down; what belongs to its requests alone is remembered.
+    """The address without its query string, which is remembered for requests.
 
     Raises StorageError, without the secret, for a password in it.
     """
@@ -44,7 +44,7 @@ def private(address: str) -> str:
 
 
 def check_distinct(uris: Iterable[str]) -> None:
-    """StorageError where two addresses differ in their query strings alone: they would have the same name."""
+    """StorageError where two addresses differ only in their query strings: they would have the same name."""
     known: dict[str, str] = {}
     for uri in uris:
         if _HTTP.match(uri):

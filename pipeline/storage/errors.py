@@ -61,7 +61,7 @@ def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         reason, words = _reason(uri, error)
-        # What a client says of an http(s) address has its query string in it.
+        # A client's message about an http(s) address contains its query string.
         shown = None if uri.lower().startswith("http") else error
         raise StorageError(f"{uri}: {words}", reason, writing) from shown
 

@@ -106,7 +106,7 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
     """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short.
 
-    More bytes come from a web server that knows no ranges and sends the whole file: they would pass for other bytes.
+    A web server that knows no ranges sends the whole file, whose first bytes are not the requested ones: an error.
     """
     try:
         if start == 0 and end is None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from interlcm.api.options import BOUNDS, TYPES, choices, resources_of, settings_of
+from jobs.options import FORMATS
 from jobs.restore import restore
 from pipeline.cluster import connect as cluster
 from pipeline.config.limits import Limits
@@ -20,7 +21,7 @@ HINTS = get_type_hints(restore, include_extras=True)
 # Options of the command that say where it works, on what, and what it does besides restoring.
 OF_A_RUN = {
     *("sources", "output", "actors", "engine", "gpus_per_actor", "batch_faces", "where", "sample", "dry_run"),
-    *("config", "strict", "save_faces", "weights"),
+    *("config", "as_json", "strict", "save_faces", "weights"),
 }
 
 
@@ -33,6 +34,9 @@ def test_values_are_those_of_the_command(name: str) -> None:
     kind, about = get_args(HINTS[name])
     if name == "steps":
         assert choices(name) == list(range(about.min, about.max + 1))
+        return
+    if name == "format":  # the command also takes jpg and tif
+        assert choices(name) == list(FORMATS)
         return
     assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else [])
     low, high = BOUNDS.get(name, (None, None))
