@@ -6,7 +6,6 @@ first. Before anything is written, the keys and shapes of a checkpoint are compa
 
 import hashlib
 import io
-import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights import READABLE, check_state, quiet_libraries, tidy_config, write_encoder
+from interlcm.weights import READABLE, check_state, config_in, quiet_libraries, tidy_config, write_encoder
 from interlcm.weights_index import (
     ENCODERS,
     INDEX,
@@ -160,7 +159,7 @@ def module_for(folder: Path, part: str) -> nn.Module:
     """The module of a part, without storage; sizes from its config.json, else the published ones."""
     file = folder / part / "config.json"
     try:
-        config = json.loads(file.read_bytes()) if file.exists() else None
+        config = config_in(file.read_bytes(), file) if file.exists() else None
         with torch.device("meta"):
             return build(part, config)
     except (ValueError, TypeError) as error:

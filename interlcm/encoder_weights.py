@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from interlcm.spatial_encoder import CONDITIONING_CHANNELS, spatial_encoder_for
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import (
     DIFFUSERS_FILE,
+    config_in,
     diffusers_module,
     load_lcm,
     one_line,
@@ -72,7 +72,8 @@ def new_encoders(folder: Path | Parts, seed: int, unet_folder: Path | None = Non
 def unlisted_unet(folder: Path) -> Any:
     """The UNet in a diffusers folder without an index."""
     with one_line(folder), quiet_libraries():
-        config, data = json.loads((folder / "config.json").read_bytes()), (folder / DIFFUSERS_FILE).read_bytes()
+        config = config_in((folder / "config.json").read_bytes(), folder / "config.json")
+        data = (folder / DIFFUSERS_FILE).read_bytes()
         return diffusers_module(UNet2DConditionModel, config, data, folder / DIFFUSERS_FILE)
 
 

@@ -105,8 +105,15 @@ def load_lcm(parts: Parts) -> dict[str, Any]:
         "unet": load_diffusers(UNet2DConditionModel, parts, "lcm/unet"),
         "vae": load_diffusers(AutoencoderKL, parts, "lcm/vae"),
         "clip": load_clip(parts),
-        "scheduler": LCMScheduler.from_config(read_config(parts, "lcm/scheduler/scheduler_config.json")),
+        "scheduler": load_scheduler(parts),
     }
+
+
+def load_scheduler(parts: Parts) -> LCMScheduler:
+    path = "lcm/scheduler/scheduler_config.json"
+    config = read_config(parts, path)
+    with one_line(parts.folder / path):
+        return LCMScheduler.from_config(config)
 
 
 def load_diffusers(cls: Any, parts: Parts, part: str) -> Any:
@@ -172,9 +179,15 @@ def fill(module: Module, parts: Parts, path: str) -> Module:
 
 
 def read_config(parts: Parts, path: str) -> dict[str, Any]:
-    data = parts.read(path)
-    with one_line(parts.folder / path):
-        config: dict[str, Any] = json.loads(data)
+    return config_in(parts.read(path), parts.folder / path)
+
+
+def config_in(data: bytes, file: Path) -> dict[str, Any]:
+    """The settings of a module. WeightsError for anything else: diffusers would look up a text on the network."""
+    with one_line(file):
+        config = json.loads(data)
+        if not isinstance(config, dict):
+            raise ValueError("it does not hold settings by name")
         return config
 
 

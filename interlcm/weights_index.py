@@ -76,16 +76,25 @@ def parse_index(data: bytes, name: str) -> dict[str, Any]:
         index: dict[str, Any] = json.loads(data)
         form, parts, variants = index["format"], index["parts"], index["variants"]
         whole = all(isinstance(part[key], str) for part in parts for key in ("path", "sha256"))
-        whole = whole and isinstance(variants, dict) and isinstance(index["image_size"], int)
-    except (ValueError, KeyError, TypeError) as error:
+        whole = whole and isinstance(index["image_size"], int) and index["image_size"] > 0
+        whole = whole and all(map(is_variant, variants.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{name} is damaged ({error!r}); pull or save the weights again") from error
-    if form != FORMAT or not whole:
+    if form == FORMAT and not whole:
+        raise WeightsError(f"{name} is damaged (a field of another kind); pull or save the weights again")
+    if form != FORMAT:
         expected = f"not format {FORMAT}, which this version reads"
         raise WeightsError(f"{name} has format {form!r}, {expected}; pull or save the weights again")
     for part in parts:
         if not is_inside(part["path"]):
             raise WeightsError(f"{name} lists {part['path']!r}, outside the folder; do not use these weights")
     return index
+
+
+def is_variant(about: dict[str, Any]) -> bool:
+    """Whether an entry of `variants` has its steps and its task."""
+    steps = about["steps"]
+    return bool(steps) and all(isinstance(one, int) and one > 0 for one in steps) and isinstance(about["task"], str)
 
 
 def is_inside(path: str) -> bool:

@@ -17,7 +17,9 @@ from tempfile import NamedTemporaryFile, gettempdir
 
 from interlcm.errors import InterLCMError, one_line
 
-OTHERS = 0o077  # permissions of a file that are not its owner's
+OTHERS, WRITABLE = 0o077, 0o022  # permissions that are not the owner's: all, and those to write
+LONGEST_SOCKET = 107  # bytes of the path of a socket (unix(7)); macOS has three less
+IN_FOLDER = 70  # of these Ray adds: its session, with date and process, and the socket's name
 
 
 class OwnError(InterLCMError):
@@ -41,15 +43,22 @@ def keep_token() -> None:
     try:
         if not file.exists():
             make_token(file)
-        about = file.stat()
-        if about.st_mode & OTHERS and about.st_uid == os.getuid():
-            file.chmod(stat.S_IMODE(about.st_mode) & ~OTHERS)
-            words = "others could read it; now only you can. If others have accounts here, remove it for a new one"
-            print(f"warning: {file}: {words}", file=sys.stderr, flush=True)
+        file.read_bytes()
+        keep_to_user(file, OTHERS, "others could read it; if they have accounts here, remove it for a new one")
+        keep_to_user(file.parent, WRITABLE, "others could put a token of theirs into it")
     except OSError as error:
-        raise OwnError(
-            f"{file}: Ray's token cannot be kept there ({one_line(error)}); set RAY_AUTH_TOKEN_PATH"
-        ) from error
+        words = f"Ray's token cannot be kept there ({one_line(error)}); name another place in RAY_AUTH_TOKEN_PATH"
+        raise OwnError(f"{file}: {words}") from error
+
+
+def keep_to_user(path: Path, others: int, trouble: str) -> None:
+    """Take these permissions from others, and say so. Raises OwnError for what another account owns."""
+    about = path.stat()
+    if about.st_uid not in (os.getuid(), 0):  # root may own it, as a mounted secret
+        raise OwnError(f"{path}: belongs to another account; remove it, or name another place in RAY_AUTH_TOKEN_PATH")
+    if about.st_mode & others and about.st_uid == os.getuid():
+        path.chmod(stat.S_IMODE(about.st_mode) & ~others)
+        print(f"warning: {path}: {trouble}; its permissions are mended", file=sys.stderr, flush=True)
 
 
 def make_token(file: Path) -> None:
@@ -65,10 +74,15 @@ def make_token(file: Path) -> None:
 def folder() -> Path:
     """The folder for Ray's sockets, logs and spilled objects, which no other account can enter. Raises OwnError.
 
-    Ray makes each of its own folders writable for all, so this folder contains them. Its path is short, because the
-    path of a socket has at most 107 bytes (unix(7)).
+    Ray makes each of its own folders writable for all, so this folder contains them. If the path of the system's
+    temporary folder is too long for sockets, it is in /tmp.
     """
-    above = Path(os.environ.get("RAY_TMPDIR") or gettempdir()) / f"interlcm-{os.getuid()}"
+    named, name = os.environ.get("RAY_TMPDIR"), f"interlcm-{os.getuid()}"
+    above = Path(named or gettempdir()) / name
+    if not named and too_long(above):
+        above = Path("/tmp") / name
+    if too_long(above):
+        raise OwnError(f"RAY_TMPDIR={named}: too long for the paths of sockets; name a folder with a shorter path")
     try:
         above.mkdir(mode=0o700, exist_ok=True)
         about = above.lstat()
@@ -79,3 +93,7 @@ def folder() -> Path:
     if about.st_mode & OTHERS:
         above.chmod(0o700)
     return above / "ray"
+
+
+def too_long(above: Path) -> bool:
+    return len(os.fsencode(above / "ray")) + IN_FOLDER > LONGEST_SOCKET

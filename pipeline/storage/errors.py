@@ -114,6 +114,8 @@ def _code_of_listing(uri: str) -> str:
 
 def _missing(uri: str) -> str:
     """What is missing, file or bucket. S3 answers 404 to both, so the bucket is requested."""
+    if uri.startswith(("http://", "https://")):
+        return "no such file on the server, or it refuses; check the name, and whether a signed address has expired"
     if uri.startswith(("s3://", "s3a://")):
         bucket = uri.split("/")[2]
         try:

@@ -373,3 +373,9 @@ def test_a_browser_that_keeps_nothing_shows_the_report(page: Page) -> None:
         page.until("document.body.textContent.includes('This browser has no room for more decisions')")
     finally:
         page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.mark.parametrize("place", ["-5", "1.5", "1e9", "NaN"])
+def test_an_address_of_no_photo_shows_one(page: Page, place: str) -> None:
+    page.open(f"#/photo/{place}?status=any")
+    page.until("document.getElementById('review').open && Review.photo !== undefined")

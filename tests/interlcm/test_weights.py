@@ -235,6 +235,37 @@ def test_bad_index_is_one_line(tmp_path: Path, text: str, words: str) -> None:
     assert "model_index.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "variants",
+    ['{"a": null}', '{"a": {"steps": "x", "task": "restore"}}', '{"a": {"steps": [], "task": "restore"}}', "[]"],
+)
+def test_a_variant_without_its_steps_is_a_damaged_index(tmp_path: Path, variants: str) -> None:
+    text = '{"format": 1, "image_size": 8, "variants": VARIANTS, "parts": []}'.replace("VARIANTS", variants)
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(WeightsError, match="model_index.json is damaged"):
+        read_index(tmp_path)
+    (tmp_path / "model_index.json").write_text('{"format": 1, "image_size": 0, "variants": {}, "parts": []}')
+    with pytest.raises(WeightsError, match="model_index.json is damaged"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['"owner/name"', "[1]", "null", "{"])
+@pytest.mark.parametrize(
+    "path", ["lcm/unet/config.json", "lcm/scheduler/scheduler_config.json", "spatial_encoder/config.json"]
+)
+def test_a_config_that_is_a_name_is_asked_of_nobody(
+    folder: Path, path: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*arguments: Any) -> None:
+        raise AssertionError(f"connects: {arguments}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    (folder / path).write_text(text)
+    relist(folder, path)
+    with pytest.raises(WeightsError, match=f"{path} cannot be loaded"):
+        load_components(folder, "3step")
+
+
 def test_folder_without_index_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="interlcm weights pull"):
         load_components(tmp_path, "3step")

@@ -58,13 +58,35 @@ def test_a_new_token_is_its_users_alone(home: Path) -> None:
 def test_a_token_that_others_can_read_is_mended_and_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = home / ".ray/auth_token"
     file.parent.mkdir()
+    file.parent.chmod(0o777)
     file.write_text("token")
     file.chmod(0o644)
     own_user.keep_token()
-    assert mode(file) == 0o600 and file.read_text() == "token"
-    assert f"{file}: others could read it" in capsys.readouterr().err
+    assert mode(file) == 0o600 and file.read_text() == "token" and mode(file.parent) == 0o755
+    said = capsys.readouterr().err
+    assert f"{file}: others could read it" in said and f"{file.parent}: others could put a token" in said
     own_user.keep_token()
     assert capsys.readouterr().err == ""
+
+
+def test_what_cannot_hold_a_token_is_one_line(home: Path) -> None:
+    (home / ".ray/auth_token").mkdir(parents=True)
+    with pytest.raises(OwnError, match=r"Is a directory.; name another place in RAY_AUTH_TOKEN_PATH"):
+        own_user.keep_token()
+    (home / ".ray/auth_token").rmdir()
+    (home / ".ray/auth_token").symlink_to(home / "gone")
+    with pytest.raises(OwnError, match="cannot be kept there"):
+        own_user.keep_token()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_token_that_somebody_else_put_there_is_refused(home: Path) -> None:
+    file = home / ".ray/auth_token"
+    file.parent.mkdir()
+    file.write_text("known to them")
+    os.chown(file, 65534, 65534)
+    with pytest.raises(OwnError, match="belongs to another account; remove it"):
+        own_user.keep_token()
 
 
 @pytest.mark.parametrize(("name", "value"), [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "token")])
@@ -77,6 +99,7 @@ def test_where_the_user_says_otherwise_no_token_is_made(
 
 
 def test_rays_folder_is_closed_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_user, "LONGEST_SOCKET", 70 + len(str(tmp_path)) + 40)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     above = tmp_path / f"interlcm-{os.getuid()}"
     above.mkdir(mode=0o755)
@@ -85,6 +108,13 @@ def test_rays_folder_is_closed_or_refused(tmp_path: Path, monkeypatch: pytest.Mo
     above.symlink_to(tmp_path)
     with pytest.raises(OwnError, match="not a folder of yours; remove it, or set RAY_TMPDIR"):
         own_user.folder()
+    monkeypatch.setattr(own_user, "LONGEST_SOCKET", 107)
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'d' * 60}")
+    with pytest.raises(OwnError, match="too long for the paths of sockets"):
+        own_user.folder()
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setattr(own_user, "gettempdir", lambda: f"/tmp/{'d' * 60}")
+    assert own_user.folder() == Path(f"/tmp/interlcm-{os.getuid()}/ray")
 
 
 @pytest.mark.usefixtures("ray_cluster")
