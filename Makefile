@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow-test docs clean
+.PHONY: help install demo test slow-test docs sbom audit clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +47,21 @@ slow-test: install  ## run the tests marked slow
 docs: install  ## update the lists in the documents from the code
 	$(BIN)/python -m tests.reference
 
+# The tools have an environment of their own: what checks the list must not be on it.
+AUDIT := .audit/bin
+.audit/.installed: Makefile
+	$(PYTHON) -m venv .audit
+	$(AUDIT)/python -m pip install --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+sbom: install .audit/.installed  ## sbom.json: all that is installed, with licences (CycloneDX)
+	$(AUDIT)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
+	$(BIN)/python -m tests.support.licences
+
+# Strict: a package that PyPI says nothing about, as where a mirror answers in its place, is no pass.
+audit: .audit/.installed  ## known vulnerabilities of the versions in constraints.txt; needs PyPI itself
+	$(AUDIT)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 clean:  ## remove the virtual environment, the caches and the demo's output
-	rm -rf .venv demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .audit sbom.json demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ import typer
 from PIL import Image
 
 from interlcm.errors import printable
+from interlcm.weights_index import opened
 from jobs import portrait
 from jobs.counted import counted
 from jobs.lines import Lines
@@ -14,6 +15,7 @@ from jobs.options import ColorFix, Weights
 from jobs.plan import actor_range, in_words_of, plan
 from jobs.progress import show
 from jobs.train import read_preset
+from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.settings import Settings
 from pipeline.evaluation.pairs import Pairs, pair_up
@@ -130,8 +132,8 @@ def run(
 
     # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
-    metrics_folder = weights_folder(metric_weights)
-    networks.check(metrics_folder)
+    metrics = opened(weights_folder(metric_weights))
+    networks.check(metrics)
     degraded, sharp = (
         index_build.listed(named, output or "", settings.limits) if named else None for named in (lq, hq)
     )
@@ -147,13 +149,13 @@ def run(
     if resources.max_actors > 1:
         cluster.connect(resources.max_actors)
     print(f"actors: {in_words_of(resources)}")
-    done = Evaluation(job, degradations, metric_weights)
+    done = Evaluation(job, degradations, storage.public(metric_weights), metrics.index)
     show(done.measure(pairs, resources), Lines())
     if output:
         print(f"rows: {done.write(output)}")
     if not done.measured:
         raise nothing_measured([*hq, *lq], done.rows)
-    print_table(done, networks.missing(metrics_folder), paired=bool(hq))
+    print_table(done, networks.missing(metrics), paired=bool(hq))
     picture = done.grid()
     if grid is not None and picture is not None:
         picture.save(grid)

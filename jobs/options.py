@@ -90,7 +90,10 @@ ImageFormat = Annotated[
 
 
 def thresholds(option: str, defaults: Thresholds, given: list[str]) -> Thresholds:
-    """A dataclass of numbers, changed by NAME=VALUE options; typer.BadParameter lists the valid names."""
+    """A dataclass of numbers, changed by NAME=VALUE options; typer.BadParameter lists the valid names.
+
+    A whole number is at least 1: with less a limit would refuse every photo, or none.
+    """
     known: dict[str, Any] = asdict(defaults)  # type: ignore[call-overload]
     for item in given:
         name, _, text = item.partition("=")
@@ -99,6 +102,8 @@ def thresholds(option: str, defaults: Thresholds, given: list[str]) -> Threshold
         except (KeyError, ValueError):
             names = ", ".join(f"{key} ({with_unit(key, value)})" for key, value in known.items())
             raise typer.BadParameter(f"{option} {item}: give NAME=NUMBER; the names and values: {names}") from None
+        if isinstance(known[name], int) and known[name] < 1:
+            raise typer.BadParameter(f"{option} {item}: give at least 1")
     return replace(defaults, **known)  # type: ignore[type-var]
 
 
@@ -108,4 +113,4 @@ def with_unit(name: str, value: float) -> str:
         return f"{value / 1e6:.0f} Mpx"
     if name.endswith("bytes"):
         return f"{value / 1e9:.1f} GB"
-    return f"{value:,.10g}" + " s" * (name == "seconds")
+    return f"{value:,.10g}" + " s" * name.endswith("seconds")

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from interlcm.weights_index import DEMO
-from pipeline.storage.errors import check_no_secret
+from pipeline.storage.addresses import check_no_password, public
 
 PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
 
@@ -16,14 +16,21 @@ def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
 
     root: the click group of all commands.
 
-    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a URI with a secret.
+    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a password in a URI.
     """
+    words = [without_query(word) for word in words]
     values = parameters(words, root)
     config = values.pop("config", None)
     for name, value in values.items():
         for item in value if isinstance(value, list | tuple) else [value]:
             check(name, item)
     return (with_config(words) if config else words), config
+
+
+def without_query(word: str) -> str:
+    """A word of a command without the query string of an http(s) address, which is sent with the storage settings."""
+    option, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{option}{mark}{public(value)}"
 
 
 def parameters(words: list[str], root: Any) -> dict[str, Any]:
@@ -43,7 +50,7 @@ def check(name: str, value: Any) -> None:
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    check_no_secret(value)
+    check_no_password(value)
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
             f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "

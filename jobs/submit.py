@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from interlcm.errors import one_line
 from jobs.remote_command import checked
 from pipeline.cluster import sealed_settings
+from pipeline.storage.addresses import VARIABLE
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -79,7 +80,10 @@ def job(
       interlcm submit job --address http://127.0.0.1:8265 -- status s3://archive/restored
     """
     words, config = checked(command, context.find_root().command)
-    sent, kept = ({}, []) if no_credentials else sealed_settings.settings()
+    sent, kept = sealed_settings.settings()
+    if no_credentials:
+        check_nothing_lost(sent)
+        sent, kept = {}, []
     jobs = connect(address)
     job_id = jobs.submit(words, sent, config)
     say_what_was_sent(sent, kept)
@@ -88,6 +92,13 @@ def job(
         print(f"follow it: interlcm submit logs {job_id} --follow; stop it: interlcm submit stop {job_id}")
         return
     wait(jobs, job_id)
+
+
+def check_nothing_lost(settings: dict[str, str]) -> None:
+    """Raises BadParameter if the command needs a query string, which only the storage settings can carry."""
+    if VARIABLE in settings:
+        words = "the query string of an http(s) source is sent only with the storage settings"
+        raise typer.BadParameter(f"--no-credentials: {words}; leave the option out, or copy the source to the bucket")
 
 
 @app.command(name="list")

@@ -3,6 +3,7 @@
 import numpy as np
 import typer
 
+from interlcm.weights_index import opened
 from jobs import samples
 from jobs.benchmark.figures import To, publish
 from jobs.options import Weights
@@ -27,11 +28,11 @@ def detect(weights: Weights = "demo", to: To = "") -> None:
       interlcm benchmark detect
       interlcm benchmark detect --weights weights --to detect.json
     """
-    folder = weights_folder(weights) / "face"
+    parts = opened(weights_folder(weights))
     rows = []
     for name in DETECTORS[1:]:
         try:
-            detector = load_detector(name, folder)
+            detector = load_detector(name, parts)
         except DetectorError as error:
             print(f"left out: {error}")
             continue

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from interlcm.errors import without_secrets
 from pipeline import storage
 from pipeline.cluster.connect import cores
 from pipeline.storage.output import check_not_in_run
@@ -48,7 +49,7 @@ def publish(tables: dict[str, Rows], to: str = "") -> None:
     if to:
         check_not_in_run(to)
         record = {
-            "command": " ".join(["interlcm", *sys.argv[1:]]),
+            "command": without_secrets(" ".join(["interlcm", *sys.argv[1:]])),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": about,
             "versions": {name: version(name) for name in PACKAGES},

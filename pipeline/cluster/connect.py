@@ -9,13 +9,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
 
 from interlcm.errors import InterLCMError
+from pipeline.cluster import own_user
 
 # CPUs of a local cluster for fetch, detect and publish together, beside the restore actors.
 SHARED_CPUS = 3
@@ -37,8 +38,11 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
 
     A local cluster may offer more CPUs than the machine has. Ray needs the whole chain of stages at once to make
     progress, which does not fit on two cores with one CPU per actor; and stages mostly wait for storage and each other.
+    It is closed to other accounts: it listens on loopback, and only its user can read its token and enter its folder.
     """
     import ray
+
+    from pipeline.cluster.ray_private import on_loopback
 
     if ray.is_initialized():
         return
@@ -51,6 +55,8 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address is not None:
         check_listening(address)
+    else:
+        own_user.keep_token()
     options: dict[str, Any] = {
         "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
         "include_dashboard": None if address else False,
@@ -58,13 +64,14 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
         "logging_level": logging.ERROR,
         "log_to_driver": False,
         "configure_logging": False,
+        "_temp_dir": None if address else str(own_user.folder()),
     }
     give_up = time.monotonic() + STARTING
     said = False
     while True:
         before = set(psutil.Process().children())
         try:
-            with held_back_notices():
+            with held_back_notices(), nullcontext() if address else on_loopback():
                 ray.init(address or "local", **options)  # "local": never join a cluster that runs on this machine
             return
         except ConnectionError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -13,6 +15,23 @@ def without_cpu(dataset: ray.data.Dataset) -> ray.data.Dataset:
     operator: Any = dataset._logical_plan.dag
     operator.ray_remote_args["num_cpus"] = 0
     return dataset
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """A cluster that is started in this context listens only on 127.0.0.1.
+
+    Ray does this on Windows and macOS, to avoid questions of firewalls. On Linux it takes 127.0.0.1 for a mistake and
+    listens on all addresses. The switch is an environment variable, but Ray reads it on import, which is too early.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def object_store() -> tuple[int, int]:

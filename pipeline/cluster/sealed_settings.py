@@ -18,11 +18,11 @@ import hashlib
 import json
 import os
 import re
-from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from interlcm.errors import InterLCMError, one_line
+from pipeline.cluster.own_user import token_file
 from pipeline.storage import client as storage_client
 
 VARIABLE = "INTERLCM_SEALED_SETTINGS"  # of a submitted job's environment
@@ -55,8 +55,7 @@ def token() -> str:
         return ""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return os.environ["RAY_AUTH_TOKEN"].strip()
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    named, path = os.environ.get("RAY_AUTH_TOKEN_PATH"), token_file()
     try:
         return path.read_text().strip()
     except FileNotFoundError:

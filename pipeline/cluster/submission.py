@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import ipaddress
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import aiohttp
 from ray.exceptions import AuthenticationError
@@ -56,7 +58,9 @@ class Jobs:
     def __init__(self, address: str) -> None:
         self.address = (address if "://" in address else f"http://{address}").rstrip("/")
         self.asks_for_token = asks_for_token(self.address)
-        self.token = sealed_settings.token()
+        self.token = sealed_settings.token() if self.asks_for_token else ""
+        if self.token:
+            check_private(self.address)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
         with self._answers(), hidden(*ADDRESSES):
             self._client = JobSubmissionClient(self.address, headers=headers)
@@ -182,6 +186,26 @@ class Jobs:
         return SubmissionError(
             f"{self.address}: {words}; put the token into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH"
         )
+
+
+def check_private(address: str) -> None:
+    """SubmissionError if others could read the token on its way: with plain http to another machine.
+
+    A proxy could read it, too, so none is used for this machine.
+    """
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if here:
+        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, [others, host]))
+    elif parts.scheme != "https":
+        words = "the cluster's token would cross the network unencrypted"
+        remedy = "forward the port (ray dashboard cluster.yaml, ssh -L, kubectl port-forward), or use https"
+        raise SubmissionError(f"{address}: {words}; {remedy}")
 
 
 @contextmanager

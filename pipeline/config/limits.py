@@ -24,6 +24,9 @@ class Limits:
             searched at a smaller scale, which misses its smallest faces. The default suffices for faces of 24 px in a
             scan of 12,000 x 9,000 px. Slow detectors (Haar, RetinaFace) get an eighth.
         pages: most pages of one TIFF.
+        member_pixels: most pixels of all pages of one TIFF together, because pages may share the same bytes. The
+            default is 490 A4 pages at 300 dpi, or 16 of the largest photos.
+        member_seconds: most time to decode all pages of one TIFF together.
         seconds: most time to decode one photo, or to paste its faces and encode it. A PNG of `pixels` needs about 4.
         memory_bytes: most address space of a decoding process. A 16-bit RGB TIFF of `pixels` takes 5.3 GiB to read (its
             bytes, its pixels, its pixels in sRGB); the last stage holds its pixels and bytes once more.
@@ -36,6 +39,8 @@ class Limits:
     depth: int = 64
     detect_pixels: int = 64 << 20
     pages: int = 2000
+    member_pixels: int = 1 << 32
+    member_seconds: int = 600
     seconds: int = 60
     memory_bytes: int = 12 << 30
 

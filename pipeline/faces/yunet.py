@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
+from interlcm.weights_index import Parts
 from pipeline.faces.alignment import Pixels
 from pipeline.faces.face import DetectorError, Face, Reach
 
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"  # of the hub repository opencv/face_detection_yunet
+YUNET_FILE = "face/face_detection_yunet_2023mar.onnx"  # of the hub repository opencv/face_detection_yunet
 
 
 class YuNetDetector:
@@ -21,14 +20,16 @@ class YuNetDetector:
     CONFIDENCE = 0.5
     OVERLAP, MOST = 0.3, 5000  # OpenCV's defaults: boxes of one face overlap by more; most hits to compare
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, parts: Parts) -> None:
+        data, none = np.frombuffer(parts.read(YUNET_FILE), np.uint8), np.zeros(0, np.uint8)
+        size, limits = (AT_FIRST, AT_FIRST), (self.CONFIDENCE, self.OVERLAP, self.MOST)
         try:
-            size = (AT_FIRST, AT_FIRST)
-            self._network = cv2.FaceDetectorYN.create(str(path), "", size, self.CONFIDENCE, self.OVERLAP, self.MOST)
+            self._network = cv2.FaceDetectorYN.create("onnx", data, none, size, *limits)
         except cv2.error as error:
             reason = " ".join(str(error).split())[:200]
+            file = parts.folder / YUNET_FILE
             raise DetectorError(
-                f"{path} does not hold YuNet: {reason}; remove it and pull the weights again"
+                f"{file} does not hold YuNet: {reason}; remove it and pull the weights again"
             ) from error
 
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:

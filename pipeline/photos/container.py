@@ -61,6 +61,11 @@ def into_jpeg(data: bytes, segments: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join([*parts, data[2:]])
 
 
+def fits_jpeg(profile: bytes | None) -> bool:
+    """Whether a profile fits into a JPEG: at most 255 segments, because one byte numbers them (ICC.1:2022, B.4)."""
+    return len(profile or b"") <= 255 * ICC_PART
+
+
 def icc_segments(profile: bytes) -> list[tuple[int, bytes]]:
     parts = [profile[start : start + ICC_PART] for start in range(0, len(profile), ICC_PART)]
     return [(APP2, ICC_MARK + bytes((number, len(parts))) + part) for number, part in enumerate(parts, 1)]

@@ -6,6 +6,7 @@ never by its name.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import cv2
@@ -59,8 +60,27 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Photo:
             check_size(file.header.width, file.header.height, limits)
             return replace(_of_vips(jpeg_xl.jpeg(data), limits), format="jxl")
         return other_decoders.photo_of(data, limits) or _of_vips(data, limits)
-    except (pyvips.Error, cv2.error, ValueError) as error:
+    except pyvips.Error as error:
+        photo = _without_nonsense(data, str(error), limits)
+        if photo is None:
+            raise PhotoError(*diagnose(data, str(error))) from error
+        return photo
+    except (cv2.error, ValueError) as error:
         raise PhotoError(*diagnose(data, str(error))) from error
+
+
+def _without_nonsense(data: bytes, problem: str, limits: Limits) -> Photo | None:
+    """The photo, with a warning, if it is a TIFF that decodes once needless fields are removed; else None."""
+    refuse_raw(data)
+    try:
+        plain = tiff_pages.plain(data)
+        photo = _of_vips(plain, limits)
+        known = read_metadata.of_tiff(data)
+    except (pyvips.Error, ValueError, IndexError):
+        return None
+    reason = " ".join((re.findall(r"Bad value [^\n]*", problem) or ["fields that libtiff refuses"])[0].split())
+    warnings = (PhotoWarning("not_carried", f"not carried over: {reason}"), *left_out(known))
+    return replace(photo, metadata=known, warnings=warnings)
 
 
 def _of_vips(data: bytes, limits: Limits) -> Photo:

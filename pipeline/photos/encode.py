@@ -30,6 +30,7 @@ from pipeline.photos.metadata import (
     upright,
     without_colour,
     without_fields,
+    without_nonsense,
 )
 from pipeline.photos.read_metadata import (
     ICC,
@@ -107,7 +108,7 @@ def encode(
 def _fitting(space: Space, native: Native, format: str) -> tuple[Space, Native]:
     """The channels in a form that this format can hold."""
     extra = native.shape[2] - space.colours
-    if space.colours not in HOLDS[format]:
+    if space.colours not in HOLDS[format] or (format == "jpeg" and not container.fits_jpeg(space.profile)):
         space, native = srgb_channels(space, native)
     if format == "jpeg" and extra:
         white = 0 if space.colours == 4 else space.peak
@@ -152,7 +153,8 @@ def _written(photo: Photo, space: Space, native: Native, format: str, quality: i
 def _for_output(photo: Photo, space: Space, native: Native, xmp: bytes | None, format: str) -> Metadata:
     """The output's metadata: the source's, updated for an upright picture of this size."""
     known = photo.metadata
-    exif = upright(known.exif, native.shape[1], native.shape[0]) if known.exif else None
+    exif = without_nonsense(known.exif)
+    exif = upright(exif, native.shape[1], native.shape[0]) if exif else None
     if known.dpi and format in ("webp", "avif") and X_RESOLUTION not in fields_of(exif):
         # These formats have no other place for this.
         exif = block_of(fields_of(exif) | resolution_fields(known.dpi))
@@ -167,8 +169,9 @@ def _for_output(photo: Photo, space: Space, native: Native, xmp: bytes | None, f
 
 
 def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: bytes | None) -> bytes:
-    units, (across, down) = (1, metadata.dpi) if metadata.dpi else (0, (1, 1))
-    density = struct.pack(">BHH", units, *(max(1, min(round(one), 65535)) for one in (across, down)))
+    whole = [round(one) for one in metadata.dpi or ()]
+    known = whole and all(1 <= one <= 65535 for one in whole)  # JFIF has two bytes for each
+    density = struct.pack(">BHH", 1, *whole) if known else struct.pack(">BHH", 0, 1, 1)
     segments = [(container.APP0, b"JFIF\0\1\2" + density + bytes(2))]
     if metadata.exif:
         segments.append((container.APP1, container.EXIF_MARK + metadata.exif))

@@ -25,6 +25,8 @@ SPACES = (16, 17, 18)
 ANY_ICC = (2, 3)  # methods of the colr box with a profile
 # A channel's meaning in the cdef box (annex I.5.3.6), as a TIFF value.
 KINDS = {1: UNASSOCIATED, 2: ASSOCIATED}
+FILE_TYPE = b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "  # annex I.5.2
+CHANNELS = (b"ihdr", b"bpcc", b"colr", b"cdef")  # boxes that a codec needs besides the codestream
 # Boxes that describe the structure of the file.
 BUILD = (b"jP  ", b"ftyp", b"ihdr", b"bpcc", b"colr", b"cdef", b"pclr", b"cmap", b"resc", b"resd", b"jp2c", b"free")
 
@@ -49,10 +51,10 @@ def is_jpeg2000(data: bytes) -> bool:
 
 def header(data: bytes) -> Header:
     """Everything except the pixels. Raises PhotoError; ValueError for a broken file."""
-    profile, found, dpi, stream = None, {}, None, data if data.startswith(CODESTREAM) else b""
+    profile, found, dpi = None, {}, None
     kinds: dict[int, int] = {}
     strange = set()
-    for name, body in boxes(data) if not stream else ():
+    for name, body in boxes(data) if not data.startswith(CODESTREAM) else ():
         if name == b"colr" and body[:1] and body[0] in ANY_ICC:
             profile = bytes(body[3:])
         elif name == b"colr" and body[:1] == b"\1" and int.from_bytes(body[3:7], "big") not in SPACES:
@@ -68,8 +70,7 @@ def header(data: bytes) -> Header:
             found[bytes(body[:16])] = bytes(body[16:])
         elif name not in BUILD:
             strange.add(f"box {name.decode('latin-1').strip()!r}")
-        elif name == b"jp2c" and not stream:
-            stream = body
+    stream = codestream(data)
     width, height, channels, bits = _size(stream)
     if profile and profile[16:20] == b"CMYK":
         raise _unsupported("in CMYK")
@@ -89,13 +90,35 @@ def pixels(data: bytes, known: Header) -> npt.NDArray[Any]:
     from imagecodecs import jpeg2k_decode
 
     try:
-        read = np.asarray(jpeg2k_decode(data)).reshape(known.height, known.width, known.channels)
+        read = np.asarray(jpeg2k_decode(alone(data))).reshape(known.height, known.width, known.channels)
     except (RuntimeError, ValueError) as error:
         raise ValueError("the content is damaged") from error
     return np.ascontiguousarray(read)
 
 
-def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def alone(data: bytes) -> bytes:
+    """The file with only its first codestream, whose size was checked, and the boxes that describe its channels.
+
+    A codec may take another of several codestreams, and that one may be larger.
+    """
+    if data.startswith(CODESTREAM):
+        return data
+    inner = b"".join(_box(name, body) for name, body in boxes(data) if name in CHANNELS)
+    return SIGNATURE + FILE_TYPE + _box(b"jp2h", inner) + _box(b"jp2c", codestream(data))
+
+
+def codestream(data: bytes) -> bytes:
+    """The first codestream of a file; empty if there is none."""
+    if data.startswith(CODESTREAM):
+        return data
+    return next((body for name, body in boxes(data, inside=()) if name == b"jp2c"), b"")
+
+
+def _box(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), name) + body
+
+
+def boxes(data: bytes, inside: tuple[bytes, ...] = (b"jp2h", b"res ")) -> Iterator[tuple[bytes, bytes]]:
     """Type and content of each box (annex I.4), also of those inside jp2h and res."""
     place = 0
     while place + 8 <= len(data):
@@ -106,8 +129,8 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = place + size if size else len(data)  # 0: to the end of the file
         if end < start:
             raise ValueError("a box is shorter than its header")
-        if name in (b"jp2h", b"res "):
-            yield from boxes(data[start:end])
+        if name in inside:
+            yield from boxes(data[start:end], inside)
         else:
             yield name, data[start:end]
         place = end

@@ -39,7 +39,7 @@ def is_jpeg_xl(data: bytes) -> bool:
 def opened(data: bytes) -> JxlFile:
     """Everything except the pixels. Raises PhotoError if the colours cannot be decoded; ValueError."""
     stream, found = data if data.startswith(CODESTREAM) else b"", {}
-    for name, body in boxes(data) if not stream else ():
+    for name, body in boxes(data, inside=()) if not stream else ():
         if name in (b"jxlc", b"jxlp") and not stream:
             stream = body if name == b"jxlc" else body[4:]  # a part begins with its number
         elif name == PACKED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.photos import image_resources
-from pipeline.photos.container import EXIF_MARK, SEGMENT
+from pipeline.photos.container import EXIF_MARK, SEGMENT, fits_jpeg
 from pipeline.photos.metadata import COLOUR_CHUNKS, Metadata
 from pipeline.photos.tiff_pages import ALPHA
 from pipeline.photos.warning import PhotoWarning
@@ -42,6 +42,8 @@ def _said(photo: Photo, format: str) -> list[str]:
         found += _notes(known.notes)
     if format == "jpeg" and alpha_channels(photo):
         found.append("alpha (the picture is put on white)")
+    if format == "jpeg" and not fits_jpeg(photo.space.profile):
+        found.append(f"a colour profile of {len(photo.space.profile or b'')} bytes (the picture is in sRGB)")
     if format == "jpeg" and len(known.exif or b"") > JPEG_EXIF:
         found.append(f"EXIF of {len(known.exif or b'')} bytes")
     return found

@@ -21,7 +21,7 @@ DESCRIPTIVE = (
     *(269, 270, 271, 272, 285, 297, 305, 306, 315, 316, 33432, *range(40091, 40096), EXIF, GPS),
     *(*COLOUR_FIELDS, *RATINGS, *OWNERS),
 )
-MOST_DPI = 1e6
+LEAST_DPI, MOST_DPI = 0.01, 1e6  # others are nonsense: maps have more than the least, microscopes less than the most
 
 COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
@@ -42,6 +42,17 @@ class Metadata:
     extended_xmp: bytes | None = None
     resources: bytes | None = None
     left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Leaves out an impossible resolution, from whichever field of whichever format: a writer would fail."""
+        if self.dpi and not plausible(self.dpi):
+            words = f"a resolution of {self.dpi[0]:.4g} x {self.dpi[1]:.4g} dpi, which cannot be"
+            object.__setattr__(self, "dpi", None)
+            object.__setattr__(self, "left_out", (*self.left_out, words))
+
+
+def plausible(dpi: tuple[float, float]) -> bool:
+    return all(LEAST_DPI <= one <= MOST_DPI for one in dpi)
 
 
 def exif_block(data: bytes | None) -> bytes | None:
@@ -78,6 +89,12 @@ def resolution_fields(dpi: tuple[float, float]) -> Fields:
         Y_RESOLUTION: Field(RATIONAL, 1, struct.pack("<II", down.numerator, down.denominator)),
         UNIT: Field(SHORT, 1, struct.pack("<H", 2)),
     }
+
+
+def without_nonsense(block: bytes | None) -> bytes | None:
+    """An EXIF block without an impossible resolution."""
+    dpi = dpi_of(fields_of(block))
+    return block if dpi is None or plausible(dpi) else without_fields(block, (X_RESOLUTION, Y_RESOLUTION, UNIT))
 
 
 def without_fields(block: bytes | None, tags: tuple[int, ...]) -> bytes | None:
@@ -155,7 +172,7 @@ def _number(one: Field) -> float:
         return max(0.0, numerator / denominator) if denominator else 0.0
     if one.kind in (FLOAT, DOUBLE):
         value = struct.unpack_from("<f" if one.kind == FLOAT else "<d", one.value)[0]
-        return float(value) if 0 < value < MOST_DPI else 0.0
+        return float(value) if value > 0 else 0.0  # not a NaN
     return float(one.numbers()[0]) if one.numbers() else 0.0
 
 

@@ -43,7 +43,14 @@ def _of_bmp(data: bytes, limits: Limits) -> Photo:
     check_size(header.width, header.height, limits)
     native = bmp.pixels(data, header)
     colours = 1 if native.shape[2] == 1 else 3
-    return Photo(native, Space(colours, 255, header.profile), "bmp", min(header.bits, 8), header.metadata)
+    return Photo(
+        native,
+        Space(colours, 255, header.profile),
+        "bmp",
+        min(header.bits, 8),
+        header.metadata,
+        warnings=left_out(header.metadata),
+    )
 
 
 def _of_jpeg2000(data: bytes, limits: Limits) -> Photo:
@@ -73,7 +80,9 @@ def _of_heic(data: bytes, limits: Limits) -> Photo:
     if native.dtype == np.uint16:  # with the bits at the top
         native = full_range(native, header.bits, 16 - header.bits)
     space = Space(colours, peak(native), header.profile)
-    return Photo(native, space, "heic", header.bits, header.metadata, warnings=header.warnings)
+    return Photo(
+        native, space, "heic", header.bits, header.metadata, warnings=(*header.warnings, *left_out(header.metadata))
+    )
 
 
 def _of_jpeg_xl(data: bytes, limits: Limits) -> Photo:
@@ -85,7 +94,9 @@ def _of_jpeg_xl(data: bytes, limits: Limits) -> Photo:
     if header.has_profile:
         profile = jpeg_xl.profile(data)
     space = Space(header.colours, peak(native), profile)
-    return Photo(native, space, "jxl", header.bits, file.metadata, extra_samples=file.extra)
+    return Photo(
+        native, space, "jxl", header.bits, file.metadata, extra_samples=file.extra, warnings=left_out(file.metadata)
+    )
 
 
 def _of_deep_jpeg(data: bytes, frame: deep_jpeg.Frame, limits: Limits) -> Photo:

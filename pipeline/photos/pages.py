@@ -32,9 +32,18 @@ def pages(data: bytes, limits: Limits = LIMITS) -> list[int]:
     try:
         if len(tiff.Tiff(data).chain(limits.pages + 1)) > limits.pages:
             raise PhotoError("too_many_pages", f"the tiff file has more pages than the limit of {limits.pages}")
-        return _without_levels(data, tiff_pages.pictures(data, limits.pages), limits)
+        sizes = tiff_pages.pictures(data, limits.pages)
+        check_together(sum(width * height for width, height in sizes.values()), limits)
+        return _without_levels(data, sizes, limits)
     except ValueError as error:
         raise PhotoError(*diagnose(data, str(error))) from error
+
+
+def check_together(pixels: int, limits: Limits) -> None:
+    """Raises PhotoError for too many pixels of all pages together."""
+    if pixels > limits.member_pixels:
+        words = f"its pages have {pixels} px together, more than the limit of {limits.member_pixels} (member_pixels)"
+        raise PhotoError("too_large", words)
 
 
 def _without_levels(data: bytes, sizes: dict[int, tuple[int, int]], limits: Limits) -> list[int]:

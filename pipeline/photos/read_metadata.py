@@ -34,7 +34,7 @@ from pipeline.photos.metadata import (
     fields_of,
     whole_dpi,
 )
-from pipeline.photos.tiff import EXIF, GPS, IPTC, Tiff
+from pipeline.photos.tiff import EXIF, GPS, IPTC, Tiff, classic
 
 ICC, XMP, RESOURCES = 34675, 700, 34377  # TIFF tags
 # Fields about the structure of a TIFF, which the output has itself, and Photoshop's layers, which show the old faces.
@@ -123,7 +123,7 @@ def of_png(data: bytes) -> Metadata:
             strange.add(f"chunk {name.decode('latin-1')!r}")
     broken = any(name == b"eXIf" for name, _ in png_chunks(data)) and not found.exif
     strange |= {DAMAGED_EXIF} if broken else set()
-    return _with_profiles(replace(found, left_out=tuple(sorted(strange))), profiles)
+    return _with_profiles(replace(found, left_out=(*found.left_out, *sorted(strange))), profiles)
 
 
 def _with_profiles(found: Metadata, profiles: dict[str, bytes]) -> Metadata:
@@ -150,9 +150,11 @@ def of_tiff(data: bytes) -> Metadata:
     iptc = fields[IPTC].value if IPTC in fields else image_resources.iptc_of(resources)
     xmp = fields[XMP].value if XMP in fields else None
     strange = sorted(fields.keys() - STRUCTURE - set(DESCRIPTIVE))
-    left_out = (f"TIFF fields {', '.join(map(str, strange))}",) if strange else ()
-    exif = block_of(descriptive(fields))
-    return Metadata(exif, xmp, iptc, dpi_of(fields), resources=resources or None, left_out=left_out)
+    left_out = [f"TIFF fields {', '.join(map(str, strange))}"] if strange else []
+    kept, lost = classic(descriptive(fields))
+    left_out += [f"TIFF field {tag}, a number of more than 32 bits" for tag in lost]
+    exif = block_of(kept)
+    return Metadata(exif, xmp, iptc, dpi_of(fields), resources=resources or None, left_out=tuple(left_out))
 
 
 def _first(segments: list[tuple[int, bytes]], wanted: int, mark: bytes) -> bytes | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,10 +96,22 @@ class Tiff:
                 inline = SIZES[kind] * number <= self._size
                 yield Entry(tag, kind, number, values if inline else self.offset(values))
 
+    def tags(self, offset: int) -> set[int]:
+        """The tags of all entries, also of those that `entries` and `read` leave out."""
+        count, start, step = self._count(offset)
+        return {self._unpack("H", place)[0] for place in range(start, start + step * count, step)}
+
     def read(self, offset: int, only: tuple[int, ...] | None = None, depth: int = 2) -> Fields:
-        """The fields of a directory, or `only` these tags, without fields whose values lie beyond the last byte."""
-        fields = {}
+        """The fields of a directory, or `only` these tags, without fields whose values lie beyond the last byte.
+
+        Of a tag that occurs twice the first counts, as in libtiff: a second size must not hide the first.
+        """
+        fields: Fields = {}
+        seen: set[int] = set()
         for entry in self.entries(offset):
+            if entry.tag in seen:
+                continue
+            seen.add(entry.tag)
             if (only is None or entry.tag in only) and entry.place + entry.size <= len(self.data):
                 raw = bytes(self.data[entry.place : entry.place + entry.size])
                 field = Field(entry.kind, entry.count, self._swapped(entry, raw))
@@ -148,6 +160,18 @@ def swapped(kind: int, raw: bytes) -> bytes:
     """The values in the other byte order."""
     word = SIZES[kind] // 2 if kind in (RATIONAL, SRATIONAL) else SIZES[kind]
     return np.frombuffer(raw, f"u{word}").byteswap().tobytes()
+
+
+def classic(fields: Fields) -> tuple[Fields, list[int]]:
+    """The fields that fit into a TIFF of 32 bits, and the tags of those with larger numbers."""
+    kept, lost = {}, []
+    for tag, field in fields.items():
+        inner, deeper = (None, []) if field.inner is None else classic(field.inner)
+        large = field.inner is None and field.kind in (LONG8, IFD8) and max(field.numbers(), default=0) > 0xFFFFFFFF
+        lost += [tag] if large else deeper
+        if not large and inner != {}:
+            kept[tag] = replace(field, inner=inner)
+    return kept, lost
 
 
 def written(fields: Fields, place: int, order: str = "<", big: bool = False) -> bytes:

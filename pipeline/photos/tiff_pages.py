@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pipeline.photos.tiff import IFD, IFD8, LONG, SHORT, Field, Fields, Tiff, written
+from pipeline.photos.tiff import IFD, IFD8, LONG, SHORT, Field, Fields, Tiff, with_fields, written
 
 SUBFILE, OLD_SUBFILE, WIDTH, LENGTH, COMPRESSION = 254, 255, 256, 257, 259
 DATA = (TILES, STRIPS) = ((324, 325), (273, 279))  # offsets and byte counts of a picture's tiles or strips
@@ -12,6 +12,12 @@ EXTRA_SAMPLES, SUBDIRECTORIES, DNG = 338, 330, 50706
 REDUCED, MASK = 1, 4  # bits of SUBFILE: a thumbnail or pyramid level of another picture; a mask of another picture
 OLD_REDUCED = 2  # a reduced copy in OLD_SUBFILE, which is a number
 OLD_JPEG = 6  # a COMPRESSION whose data is located by other fields
+# Fields that describe the coding of the pixels (TIFF 6.0; supplement 2; RFC 2301 for fax), orientation and profile.
+DECODING = {
+    *(WIDTH, LENGTH, COMPRESSION, EXTRA_SAMPLES, *TILES, *STRIPS),
+    *(258, 262, 266, 274, 277, 278, 284, 292, 293, 317, 320, 322, 323, 332, 334, 336, 339, 347),
+    *(*range(512, 522), *range(529, 533), 34675),
+}
 # Values of EXTRA_SAMPLES: not alpha (such as a film scanner's infrared), and alpha by which the colours are, or are
 # not, multiplied.
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
@@ -69,9 +75,26 @@ def extra_samples(data: bytes) -> tuple[int, ...]:
     """The meaning of a TIFF's channels after the colours; empty for other files."""
     try:
         source = Tiff(data)
-        return source.read(source.chain(1)[0], (EXTRA_SAMPLES,))[EXTRA_SAMPLES].numbers()
+        kinds = source.read(source.chain(1)[0], (EXTRA_SAMPLES,))[EXTRA_SAMPLES].numbers()
+        return tuple(kind if kind in ALPHA else UNSPECIFIED for kind in kinds)
     except (ValueError, LookupError):
         return ()
+
+
+def plain(data: bytes) -> bytes:
+    """The first picture of a TIFF as a file of one page, with only the fields that decoding needs.
+
+    libtiff refuses a picture for nonsense in any field. Raises ValueError for a broken directory, and if one of the
+    needed fields cannot be read: without it other pixels would come out.
+    """
+    source = Tiff(data)
+    first = source.chain(1)[0]
+    fields = source.read(first)
+    if source.tags(first) & DECODING - fields.keys():
+        raise ValueError("a field that decoding takes cannot be read")
+    kinds = extra_samples(data)
+    sane = {EXTRA_SAMPLES: Field(SHORT, len(kinds), struct.pack(f"<{len(kinds)}H", *kinds))} if kinds else {}
+    return with_fields(data, sane, without=tuple(fields.keys() - DECODING))
 
 
 def unassociated(data: bytes) -> bytes:

@@ -171,6 +171,8 @@ def move_microsoft(packet: Packet, placed: Placed) -> None:
             x, y, width, height = map(float, (value(region, "MPReg:Rectangle") or "").split(","))
         except ValueError:
             continue
+        if not all(map(math.isfinite, (x, y, width, height))):
+            continue
         x0, y0, x1, y1 = placed.box(x, y, x + width, y + height)
         set_value(region, "MPReg:Rectangle", ", ".join(f"{number:.6f}" for number in (x0, y0, x1 - x0, y1 - y0)))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from interlcm import weights_index
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
@@ -27,7 +26,6 @@ from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
 from pipeline.storage import local_disk
 from pipeline.storage.output import Output
-from pipeline.weights.local import weights_folder
 
 Tables = Iterator[pa.Table]
 COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
@@ -128,7 +126,7 @@ def here(
 
 
 def crop_size(job: Job) -> int:
-    return int(weights_index.read_index(weights_folder(job.settings.weights))["image_size"])
+    return int(job.weights_index["image_size"])
 
 
 def remove_leftovers(output: str) -> None:

@@ -4,7 +4,7 @@ import sys
 import uuid
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 from interlcm import weights_index
 from interlcm.errors import InterLCMError
@@ -28,39 +28,41 @@ def prepare(output: str, settings: Settings, signing: Signing | None = None) -> 
 
     Raises RunError, StorageError, WeightsError or DetectorError.
     """
-    folder = weights_folder(settings.weights)
-    settings = settled(settings, folder, signing is not None)
-    problems = weights_index.verify(folder, settings.variant)
+    settings = replace(settings, weights=storage.public(settings.weights))
+    parts = weights_index.opened(weights_folder(settings.weights))
+    settings = settled(settings, parts, signing is not None)
+    problems = weights_index.verify(parts.folder, settings.variant)
     if problems:
         raise weights_index.WeightsError(problems[0])
     return Job(
         settings=settings,
         output=storage.canonical(output),
         attempt=uuid.uuid4().hex,
-        weights_digest=weights_index.digest(folder, settings.variant),
+        weights_digest=weights_index.digest_of(parts.index, settings.variant),
         software_version=version("interlcm"),
         environment=Environment(storage_client.environment()),
+        weights_index=parts.index,
         signing=signing,
     )
 
 
-def settled(settings: Settings, folder: Path, signed: bool) -> Settings:
+def settled(settings: Settings, parts: weights_index.Parts, signed: bool) -> Settings:
     """The settings with every "auto" decided, checked against the weights folder."""
     from pipeline.networks import facexlib as facexlib_networks
     from pipeline.networks import real_esrgan  # late: they import torch, which takes seconds
 
-    variant, steps = chosen_variant(settings, folder)
+    variant, steps = chosen_variant(settings, parts.index)
     # Training uses all of a variant's steps. A variant also runs with fewer, which its authors did not test.
-    trained = max(weights_index.read_index(folder)["variants"][variant]["steps"])
+    trained = max(parts.index["variants"][variant]["steps"])
     if steps != trained:
         words = f"--steps {steps}: the weights ({variant}) were trained for {trained} steps; compare a few faces first"
         print(f"warning: {words}", file=sys.stderr, flush=True)
-    detector = "none" if settings.aligned else load_detector(settings.detector, folder / "face").name
+    detector = "none" if settings.aligned else load_detector(settings.detector, parts).name
     mask = settings.mask
     if mask == "auto":
-        mask = "parsenet" if facexlib_networks.has_parser(folder / "face") else "ellipse"
+        mask = "parsenet" if facexlib_networks.has_parser(parts) else "ellipse"
     if settings.background == "realesrgan":
-        real_esrgan.weights_file(folder, settings.upscale)  # raises if it is missing
+        real_esrgan.weights_file(parts, settings.upscale)  # raises if it is missing
     color_fix = color_fix_for(settings.task, settings.color_fix)
     return replace(
         settings,
@@ -84,9 +86,9 @@ def with_dtype(job: Job, resources: Resources) -> Job:
     return replace(job, settings=replace(job.settings, dtype=dtype))
 
 
-def chosen_variant(settings: Settings, folder: Path) -> tuple[str, int]:
+def chosen_variant(settings: Settings, index: dict[str, Any]) -> tuple[str, int]:
     """The requested variant, or the one that fits task and steps best; and the steps."""
-    variants = weights_index.read_index(folder)["variants"]
+    variants = index["variants"]
     if settings.variant and settings.variant not in variants:
         raise RunError(f"{settings.weights}: no variant {settings.variant}; it has {', '.join(variants)}")
     names = [settings.variant] if settings.variant else list(variants)

@@ -1,17 +1,21 @@
 """Second stage, detect: find the faces in a photo and cut out aligned crops."""
 
+from __future__ import annotations
+
 import hashlib
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from interlcm.weights_index import read_index
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
+from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
@@ -36,6 +40,23 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 
 
+@dataclass
+class Spent:
+    """What the pages of one member took so far, as measured: a directory may state a wrong size."""
+
+    seconds: float
+    pixels: int = 0
+
+    def left_of(self, limits: Limits) -> Limits:
+        """The limits of the next page. Raises PhotoError if nothing is left."""
+        photo_pages.check_together(self.pixels, limits)
+        seconds = math.ceil(limits.member_seconds - self.seconds)
+        if seconds < 1:
+            words = f"the pages before it took the {limits.member_seconds} s of the whole file (member_seconds)"
+            raise PhotoError("too_slow", words)
+        return replace(limits, seconds=min(limits.seconds, seconds))
+
+
 class DetectFaces:
     """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector.
 
@@ -44,10 +65,10 @@ class DetectFaces:
 
     def __init__(self, job: Job, device: str = "cpu") -> None:
         job.environment.use()
-        folder = checked_weights(job)
-        self.size = int(read_index(folder)["image_size"])
+        parts = checked_weights(job)
+        self.size = int(parts.index["image_size"])
         self.settings, self.limits = job.settings, job.settings.limits
-        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face", device)
+        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, parts, device)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for current in table.to_pylist():
@@ -70,20 +91,29 @@ class DetectFaces:
         if len(seen.pages) == 1:
             yield row.guarded(current, partial(self.find, seen=seen, begun=begun))
             return
+        spent = Spent(seconds=time.perf_counter() - begun)
         for number, page in enumerate(seen.pages, 1):
-            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page))
+            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page, spent=spent))
 
-    def look(self, data: bytes) -> View:
+    def look(self, data: bytes, limits: Limits | None = None) -> View:
         """The decoded photo. Raises PhotoError."""
         telemetry.decoded("detect")
-        return sandbox.run(view_of, data, self.limits, limits=self.limits)
+        return sandbox.run(view_of, data, self.limits, limits=limits or self.limits)
 
-    def page(self, current: Row, page: int) -> Row:
-        """One page of a TIFF. It continues as a TIFF of its own, so that later stages get no other page."""
+    def page(self, current: Row, page: int, spent: Spent) -> Row:
+        """One page of a TIFF. It continues as a TIFF of its own, so that later stages get no other page.
+
+        spent: by the pages before it. Raises PhotoError if nothing is left of the member's limits.
+        """
         begun = time.perf_counter()
-        data = sandbox.run(photo_pages.extract, current["data"], page, limits=self.limits)
-        seen = self.look(data)
-        return self.find({**current, "data": data}, seen, begun)
+        limits = spent.left_of(self.limits)
+        try:
+            data = sandbox.run(photo_pages.extract, current["data"], page, limits=limits)
+            seen = self.look(data, limits)
+            spent.pixels += seen.width * seen.height
+            return self.find({**current, "data": data}, seen, begun)
+        finally:
+            spent.seconds += time.perf_counter() - begun
 
     def find(self, current: Row, seen: View, begun: float) -> Row:
         """Adds format, size, faces and crops; a photo without faces ends here with status `no_face`."""

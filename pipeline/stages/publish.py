@@ -27,6 +27,7 @@ from pipeline.stages.row import Row, crops_of
 from pipeline.stages.score import score_face
 from pipeline.storage.output import Output
 
+ENDINGS = tuple(f".{extension}" for extension in photos_encode.EXTENSIONS.values())  # of restored files
 DONE = pa.schema([("photo_id", pa.string()), ("status", pa.string()), ("face_count", pa.int32())])
 
 
@@ -145,9 +146,12 @@ def restored_path(current: Row, format: str) -> str:
     """The path below restored/: the member's whole path, then the extension of the output. No two photos share a file.
 
     A repeated member or a further page also gets its photo_id, after a mark that no member's name can contain.
+    So does a folder that is named like a restored file: `x.jpg` and the folder `x.jpg.jpg` would need the same name.
     """
+    *folders, name = normal_path(current["member"]).split("/")
+    folders = [f"{one}{MARK}" if one.casefold().endswith(ENDINGS) else one for one in folders]
     again = f".{MARK}{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
-    path = fitting(normal_path(current["member"]), f"{again}.{photos_encode.EXTENSIONS[format]}")
+    path = fitting("/".join((*folders, name)), f"{again}.{photos_encode.EXTENSIONS[format]}")
     return f"{fitting(current['archive_name'], '')}/{path}"
 
 

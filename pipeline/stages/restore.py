@@ -23,7 +23,7 @@ from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.networks import micro_batch as networks_micro_batch
 from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
-from pipeline.networks.real_esrgan import Background, weights_file
+from pipeline.networks.real_esrgan import Background
 from pipeline.photos import bit_depth
 from pipeline.photos.monochrome import keep_tone
 from pipeline.photos.view import view_of
@@ -53,15 +53,15 @@ class RestoreFaces:
         self.batch_faces = resources.batch_faces if on_gpu else 1
         if not on_gpu:
             torch.set_num_threads(resources.threads)
-        folder = checked_weights(job)
-        if settings.mask == "parsenet" and not has_parser(folder / "face"):
-            raise WeightsError(f"the parsenet mask needs {folder / 'face' / PARSER}: pull it, or choose the ellipse")
+        parts = checked_weights(job)
+        if settings.mask == "parsenet" and not has_parser(parts):
+            raise WeightsError(f"the parsenet mask needs {parts.folder / PARSER}: pull it, or choose the ellipse")
         dtype = getattr(torch, settings.dtype)
-        self.model = place(InterLCM.from_pretrained(folder, settings.variant), self.device, dtype)
-        self.judge = FaceNetworks(folder / "face", self.device)
+        self.model = place(InterLCM.from_pretrained(parts, settings.variant), self.device, dtype)
+        self.judge = FaceNetworks(parts, self.device)
         self.background = None
         if settings.background == "realesrgan" and settings.upscale > 1:
-            self.background = Background(weights_file(folder, settings.upscale), settings.upscale, self.device)
+            self.background = Background(parts, settings.upscale, self.device)
         if on_gpu and resources.find_batch:
             self.batch_faces = self.largest_batch(resources, job.weights_digest)
 

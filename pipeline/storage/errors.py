@@ -1,7 +1,6 @@
 """One kind of error for all storage, in words that a user can act on."""
 
 import errno
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,13 +27,6 @@ _THROTTLED = {"503", "429", "ServiceUnavailable", "SlowDown", "Throttling", "Thr
 _BROKEN = {"500", "502", "504", "InternalError", "BadGateway", "GatewayTimeout", "RequestTimeout"}
 # Errors that every other write to the same disk meets too.
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
-# A password in the authority, or the signature or token of a presigned URL in an HTTP query.
-_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/?#]*:[^/?#]*@|https?://[^/?#]*@", re.IGNORECASE)
-_SIGNED = re.compile(
-    r"https?://.*[?&](X-(Amz|Goog)-(Signature|Credential|Security-Token)|sig|signature|\w*token|"
-    r"AWSAccessKeyId|\w*(key|secret|password))=",
-    re.IGNORECASE,
-)
 
 
 class StorageError(InterLCMError):
@@ -69,7 +61,9 @@ def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         reason, words = _reason(uri, error)
-        raise StorageError(f"{uri}: {words}", reason, writing) from error
+        # A client's message about an http(s) address contains its query string.
+        shown = None if uri.lower().startswith("http") else error
+        raise StorageError(f"{uri}: {words}", reason, writing) from shown
 
 
 def _reason(uri: str, error: Exception) -> tuple[str, str]:
@@ -120,6 +114,8 @@ def _code_of_listing(uri: str) -> str:
 
 def _missing(uri: str) -> str:
     """What is missing, file or bucket. S3 answers 404 to both, so the bucket is requested."""
+    if uri.startswith(("http://", "https://")):
+        return "no such file on the server, or it refuses; check the name, and whether a signed address has expired"
     if uri.startswith(("s3://", "s3a://")):
         bucket = uri.split("/")[2]
         try:
@@ -129,12 +125,3 @@ def _missing(uri: str) -> str:
         except OSError:
             return "no such file or bucket; check the name and AWS_ENDPOINT_URL"
     return "no such file or folder; check the name"
-
-
-def check_no_secret(uri: str) -> None:
-    """Raise StorageError, without the secret, for a URI with credentials: URIs go into index, manifest and run.json."""
-    if _PASSWORD.match(uri) or _SIGNED.match(uri):
-        scheme, _, rest = uri.partition("://")
-        host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
-        words = "the URI holds credentials, which would be written into OUTPUT"
-        raise StorageError(f"{scheme}://{host}: {words}; put them into the environment, or name a copy of the file")

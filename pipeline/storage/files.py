@@ -20,6 +20,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.storage import local_disk, traffic
+from pipeline.storage.addresses import public, split
 from pipeline.storage.client import filesystem, retried
 from pipeline.storage.errors import StorageError, error_code, storage_errors
 
@@ -28,9 +29,12 @@ VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified",
 
 
 def canonical(uri: str) -> str:
-    """One spelling for each place: an absolute path for local files, else protocol://path, without a final slash."""
+    """One spelling for each place: an absolute path for local files, else protocol://path, without a final slash.
+
+    An http(s) address has no query string, which is remembered for its requests.
+    """
     fs, path = filesystem(uri)
-    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path)).rstrip("/")
+    return path if isinstance(fs, LocalFileSystem) else public(str(fs.unstrip_protocol(path))).rstrip("/")
 
 
 def join(uri: str, *parts: str) -> str:
@@ -100,7 +104,10 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
-    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short."""
+    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short.
+
+    A web server that knows no ranges sends the whole file, whose first bytes are not the requested ones: an error.
+    """
     try:
         if start == 0 and end is None:
             whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs requests the size, too
@@ -112,6 +119,10 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
         if error.errno != errno.EINVAL or start < int(fs.info(path)["size"]):
             raise
         return b""
+    if end is not None and len(data) > end - start:
+        raise StorageError(
+            f"{public(path)}: the server sends whole files only, no parts; copy it to a disk or a bucket"
+        )
     if end is None or len(data) < end - start:
         size = int(fs.info(path)["size"])
         expected = max(0, (size if end is None else min(size, end)) - start)
@@ -222,7 +233,7 @@ def entries(uri: str) -> Iterator[tuple[str, str, int, str]]:
     seen = False
     for name, size, version in _objects(uri, fs, path):
         seen = True
-        relative = name[len(path) :].strip("/")
+        relative = name[len(public(path)) :].strip("/")
         if relative:
             yield relative, "file", size, version
     if not seen:
@@ -237,7 +248,8 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
     """
     if "s3" not in fs.protocol:
         listing = retried(uri, lambda: fs.find(path, detail=True))
-        yield from sorted((name, int(info["size"] or 0), _version(info)) for name, info in listing.items())
+        files = [(name, int(info["size"] or 0), _version(info)) for name, info in listing.items()]
+        yield from sorted(_without_queries(public(path), files) if "http" in fs.protocol else files)
         return
     bucket, prefix, _ = fs.split_path(path.rstrip("/"))  # a bucket may be the ARN of an access point, with slashes
     query = {"Bucket": bucket, "Prefix": prefix and f"{prefix}/"}
@@ -249,6 +261,17 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
         if not page["IsTruncated"]:
             return
         query["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _without_queries(folder: str, files: list[tuple[str, int, str]]) -> Iterator[tuple[str, int, str]]:
+    """The files that a web server lists, without links that only sort its page. StorageError for one with a query
+    string: it could not be read later, because no query string is written down."""
+    for name, size, version in files:
+        address, query = split(name)
+        if not query:
+            yield name, size, version
+        elif address.rstrip("/") != folder.rstrip("/"):
+            raise StorageError(f"{address}: listed with a query string, which is not written down; copy it to a disk")
 
 
 def list_files(uri: str) -> list[tuple[str, int]]:

@@ -7,8 +7,11 @@ from pipeline.config.job import Job
 from pipeline.storage.cache import local_folder
 
 
-def checked_weights(job: Job) -> Path:
-    """The weights folder on this machine. Raises WeightsError if it differs from the one that the run started with."""
+def checked_weights(job: Job) -> weights_index.Parts:
+    """The weights folder on this machine. Its files are read as the driver's index lists them.
+
+    Raises WeightsError if the folder differs from the one that the run started with, and again as each file is read.
+    """
     folder = weights_folder(job.settings.weights)
     found = weights_index.digest(folder, job.settings.variant)
     if found != job.weights_digest:
@@ -16,7 +19,7 @@ def checked_weights(job: Job) -> Path:
         raise weights_index.WeightsError(
             f"{name}: digest {found[:12]} on this node, {wanted[:12]} on the driver; use the same weights everywhere"
         )
-    return folder
+    return weights_index.Parts(folder, job.weights_index)
 
 
 def weights_folder(weights: str) -> Path:

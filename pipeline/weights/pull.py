@@ -131,14 +131,17 @@ def fetch(part: Published, weights: str, stage: Path) -> Staged:
 def staged_from(file: Path, part: Published, stage: Path, about: dict[str, str], sha256: str, checked: bool) -> Staged:
     """The downloaded file as a part of the weights folder `stage`, unchanged or converted."""
     if part.part is not None:
-        convert(file, stage, part.part, part.variant)
+        convert(file, stage, part.part, part.variant, sha256)
         index = read_index(stage)
         about["origin"] += f", sha256 {sha256}, converted"
         entries = [{**entry, **about} for entry in index["parts"]]
         return Staged(entries, index["variants"], checked)
     (stage / part.path).parent.mkdir(parents=True)
     shutil.move(file, stage / part.path)
-    return Staged([describe(stage / part.path, part.path, **about, variant=part.variant)], {}, checked)
+    entry = describe(stage / part.path, part.path, **about, variant=part.variant)
+    if entry["sha256"] != sha256:
+        raise WeightsError(f"{file} was changed while it was taken over; pull again")
+    return Staged([entry], {}, checked)
 
 
 def refuse_other_weights(weights: str, index: dict[str, Any], part: Published, staged: Staged) -> None:

@@ -329,3 +329,53 @@ def test_every_control_has_a_name(page: Page) -> None:
     assert page.run(f"{controls}.filter((c) => !({named})(c)).map((c) => c.outerHTML)") == []
     assert page.run("document.querySelector('#review').getAttribute('aria-labelledby')") == "review-title"
     assert page.run("document.activeElement.id") == "review-title"
+
+
+DAMAGED = [
+    "{",
+    "null",
+    "7",
+    "{}",
+    "[]",
+    '["accept"]',
+    '["maybe", "2026-01-01T00:00:00Z", ""]',
+    '["accept", 5, {}]',
+    "\x00",
+]
+
+
+def test_damaged_values_in_the_browser_cost_nothing_but_themselves(page: Page) -> None:
+    open_photo(page, "astronaut.jpg")
+    page.press("a")
+    page.until("Decisions.all.size === 1")
+    for n, value in enumerate(DAMAGED):
+        page.run(f"localStorage.setItem(Decisions.prefix + 'photo{n}/', {json.dumps(value)})")
+    page.run('localStorage.setItem(Decisions.prefix + \'a/b/c\', \'["accept", "2026-01-01T00:00:00Z", ""]\')')
+    page.run("['theme', 'shortcuts'].forEach((name) => localStorage.setItem(`interlcm:${name}`, '{'))")
+    page.open(ALL)
+    assert len(page.cards()) == 7
+    assert page.run("Decisions.all.size") == 1
+    assert f"{len(DAMAGED) + 1} decisions kept in this browser cannot be read" in page.text("body")
+    page.run("window.dispatchEvent(new StorageEvent('storage', {key: Decisions.prefix + 'x/0', newValue: '{'}))")
+    assert page.run("Decisions.all.size") == 1
+    page.run("Decisions.clear()")
+    assert page.run("Object.keys(localStorage).filter((key) => key.startsWith(Decisions.prefix)).length") == 0
+
+
+def test_a_browser_that_keeps_nothing_shows_the_report(page: Page) -> None:
+    refuses = (
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
+    )
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": refuses})
+    try:
+        open_photo(page, "astronaut.jpg")
+        page.press("a")
+        page.until("document.body.textContent.includes('This browser has no room for more decisions')")
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.mark.parametrize("place", ["-5", "1.5", "1e9", "NaN"])
+def test_an_address_of_no_photo_shows_one(page: Page, place: str) -> None:
+    page.open(f"#/photo/{place}?status=any")
+    page.until("document.getElementById('review').open && Review.photo !== undefined")

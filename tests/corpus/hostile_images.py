@@ -51,16 +51,25 @@ def ifd(entries: dict[int, tuple[int, int, int]], following: int = 0) -> bytes:
     return struct.pack("<H", len(entries)) + body + struct.pack("<I", following)
 
 
+SANE = {
+    256: (4, 1, 8), 257: (4, 1, 8), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8),
+    277: (3, 1, 1), 278: (4, 1, 8), 279: (4, 1, 64),
+}  # fmt: skip
+
+
 def tiff(
     changed: dict[int, tuple[int, int, int]] | None = None, width: int = 8, height: int = 8, following: int = 0
 ) -> bytes:
     """A grey TIFF of one strip at byte 8; `changed`: tag -> (type, count, value)."""
-    entries = {
-        256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8),
-        277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, 64),
-    }  # fmt: skip
-    entries |= changed or {}
+    entries = SANE | {256: (4, 1, width), 257: (4, 1, height), 278: (4, 1, height)} | (changed or {})
     return b"II*\0" + struct.pack("<I", 72) + bytes(range(64)) + ifd(entries, following)
+
+
+def linked_pages(directories: list[bytes]) -> bytes:
+    """A TIFF of these directories, all of one length, over the one strip at byte 8."""
+    step, last = len(directories[0]), len(directories) - 1
+    parts = [one[:-4] + struct.pack("<I", 72 + (n + 1) * step if n < last else 0) for n, one in enumerate(directories)]
+    return tiff()[:72] + b"".join(parts)
 
 
 def patched(data: bytes, at: int, new: bytes) -> bytes:
@@ -261,12 +270,12 @@ def _tiffs() -> Iterator[Case]:
     head = b"II*\0" + struct.pack("<I", 8)
     many = head + b"".join(ifd({256: (4, 1, 8)}, 8 + (n + 1) * size) for n in range(100_000))
     yield one("tiff of 100,000 pages", "a.tif", many, "failed", f"{DAMAGED}|too_many_pages")
-    full = [tiff()[72:]] * 100_000
-    step, start = len(full[0]), 72
-    linked = tiff()[:72] + b"".join(
-        page[:-4] + struct.pack("<I", start + (n + 1) * step if n < len(full) - 1 else 0) for n, page in enumerate(full)
-    )
+    linked = linked_pages([tiff()[72:]] * 100_000)
     yield one("tiff of 100,000 pages that decode", "a.tif", linked, "failed", "too_many_pages")
+    shared = linked_pages([ifd({**SANE, 256: (4, 1, 1 << 14), 257: (4, 1, 1 << 14)})] * 2000)
+    yield one("tiff of 2,000 large pages over one strip", "a.tif", shared, "failed", "too_large")
+    twice = tiff({256: (4, 1, 8)})[:72] + struct.pack("<H", 10) + struct.pack("<2H2I", 256, 4, 1, HUGE) + tiff()[74:]
+    yield one("tiff: two widths", "a.tif", twice, "failed|no_face", f"|{DAMAGED}|too_large")
     backwards = patched(sane, 4, struct.pack("<I", 0xFFFFFFF0))
     yield one("tiff: first directory behind the end", "a.tif", backwards, "failed", DAMAGED)
     big = b"II+\0\x08\0\0\0" + struct.pack("<Q", 1 << 60)

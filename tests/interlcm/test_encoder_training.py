@@ -20,6 +20,7 @@ from interlcm.errors import TrainingError
 from interlcm.perceptual import Perceptual
 from tests.support import tiny
 from tests.support.networks import write_perceptual_network
+from tests.support.parts import listed
 
 FROZEN = ("unet", "vae", "clip")
 RECIPE = Recipe(
@@ -125,7 +126,7 @@ def test_encoders_get_the_adversarial_gradient() -> None:
 
 def test_perceptual_loss_is_in_the_sum(tmp_path: Path) -> None:
     write_perceptual_network(tmp_path)
-    one = training(replace(RECIPE, perceptual_weight=1), perceptual=Perceptual.load(tmp_path))
+    one = training(replace(RECIPE, perceptual_weight=1), perceptual=Perceptual.load(listed(tmp_path)))
     found = one.step([batch(1)])
     assert found["perceptual"] > 0.01
     assert found["total"] == pytest.approx(found["pixel"] + found["perceptual"], rel=1e-5)

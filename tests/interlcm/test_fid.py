@@ -11,6 +11,7 @@ import torch
 
 from interlcm.fid import Moments, frechet_distance, inception, inception_features, load_inception
 from interlcm.weights_index import WeightsError
+from tests.support.parts import listed
 
 
 def moments(features: torch.Tensor, batch: int = 7) -> Moments:
@@ -73,9 +74,9 @@ def test_features_are_those_of_pytorch_fid(tmp_path: Path, monkeypatch: pytest.M
     faces = torch.rand(2, 3, 96, 96)
     with torch.inference_mode():
         expected = published(faces)[0].flatten(1)
-        found = inception_features(load_inception(tmp_path / "inception.pth"), faces * 2 - 1)
+        found = inception_features(load_inception(listed(tmp_path), "inception.pth"), faces * 2 - 1)
     assert found.shape == (2, 2048)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "inception.pth")
     with pytest.raises(WeightsError, match="does not hold the weights of FID's Inception"):
-        load_inception(tmp_path / "inception.pth")
+        load_inception(listed(tmp_path), "inception.pth")

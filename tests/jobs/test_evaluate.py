@@ -106,7 +106,7 @@ def test_the_grid_shows_what_was_measured(done: Done) -> None:
 
 
 def test_the_table_names_what_is_left_out_without_hq(tiny_weights: str, capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(Evaluation(job("out", tiny_weights), None, tiny_weights), {}, paired=False)
+    print_table(Evaluation(job("out", tiny_weights), None, tiny_weights, {}), {}, paired=False)
     lines = capsys.readouterr().out.splitlines()
     assert "left out, without HQ: PSNR, SSIM, dE00, LPIPS, identity, landmarks, FID" in lines
     assert not any(line.startswith(("PSNR", "FID")) for line in lines)

@@ -16,6 +16,10 @@ import typer
 from ray.job_submission import JobDetails, JobStatus, JobType
 
 from jobs import submit
+from jobs.__main__ import app
+from jobs.remote_command import checked
+from pipeline.cluster import sealed_settings
+from pipeline.storage import addresses
 from tests.support.ceph import free_port
 from tests.support.command import Interlcm
 
@@ -172,3 +176,14 @@ def test_a_log_has_whole_lines_and_a_terminal_one_line_of_progress(
         ["indexed = 4"],
         [""],
     ]
+
+
+def test_a_query_string_stands_in_no_command_and_goes_along_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "_queries", {})
+    words = ["restore", "https://host/a.tar?jwt=SECRET", "--output", "s3://b/out", "--weights=https://host/w?k=SECRET2"]
+    found, _ = checked(words, typer.main.get_command(app))
+    assert found == ["restore", "https://host/a.tar", "--output", "s3://b/out", "--weights=https://host/w"]
+    sent, _ = sealed_settings.settings()
+    assert "SECRET2" in sent[addresses.VARIABLE]
+    with pytest.raises(typer.BadParameter, match="leave the option out, or copy the source"):
+        submit.check_nothing_lost(sent)

@@ -19,6 +19,7 @@ class FileServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.sent: Counter[str] = Counter()  # bytes of each path
+        self.knows_ranges = True
         self.cut_short: set[str] = set()  # answers with half of what it announces
         self.stated_sha256: dict[str, str] = {}  # the sha256 that the hub states, if it is not the file's own
 
@@ -46,14 +47,15 @@ class Handler(BaseHTTPRequestHandler):
         # Like the hub: a large file has its sha256, a small one git's SHA-1.
         large = not self.path.endswith(".json")
         tag = f'"{sha256 if large else hashlib.sha1(body).hexdigest()}"'
-        start, whole = self.start_of_range(tag), len(body)
+        (start, end), whole = self.range_of(tag), len(body)
         if start and start >= whole:
             self.send_error(416)
             return
-        body = body[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        body = body[start:end]
+        part = (start, end) != (0, None)
+        self.send_response(206 if part else 200)
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{whole}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", tag)
         self.send_header("X-Repo-Commit", REVISION)
@@ -63,12 +65,13 @@ class Handler(BaseHTTPRequestHandler):
             self.server.sent[self.path] += len(body)
             self.wfile.write(body)
 
-    def start_of_range(self, tag: str) -> int:
-        """Where the answer begins: 0 without a range, or for a range of a different version."""
+    def range_of(self, tag: str) -> tuple[int, int | None]:
+        """Where the answer begins and ends: all without a range, and for a range of a different version."""
         asked = self.headers.get("Range")
-        if asked is None or self.headers.get("If-Range", tag) != tag:
-            return 0
-        return int(asked.removeprefix("bytes=").partition("-")[0])
+        if asked is None or self.headers.get("If-Range", tag) != tag or not self.server.knows_ranges:
+            return 0, None
+        start, _, last = asked.removeprefix("bytes=").partition("-")
+        return int(start), int(last) + 1 if last else None
 
     def log_message(self, *args: Any) -> None:
         """Log nothing: the test reads `requests`."""

@@ -17,6 +17,7 @@ def write_yunet(path: Path) -> None:
     Its box has the size of the cell and lies around the cell's upper left corner; its points begin there and go to the
     right, a cell each.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model(yunet_nodes(), yunet_weights(), outputs()))
 
 

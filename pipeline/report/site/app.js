@@ -36,7 +36,7 @@ const App = {
     if (changed && !Review.parts.title) window.scrollTo(0, 0);
     if (gallery) await Gallery.show(byId("gallery"), new URLSearchParams(query));
     else Overview.show(byId("overview"));
-    if (view === "photo" && Gallery.rows.length) await Review.show(Number(place) || 0);
+    if (view === "photo" && Gallery.rows.length) await Review.show(Math.trunc(Number(place)) || 0);
     else Review.close();
   },
 

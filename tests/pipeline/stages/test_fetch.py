@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from interlcm.weights_index import empty_index
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
@@ -29,7 +30,7 @@ from tests.support.archives import PHOTOS, put, tar_bytes, zip_bytes
 from tests.support.rows import pending_rows
 from tests.support.stages import indexed
 
-JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}))
+JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}), weights_index=empty_index())
 
 
 def fetched(table: pa.Table) -> list[dict[str, Any]]:

@@ -203,7 +203,7 @@ def test_restored_names_never_meet(tmp_path: Path) -> None:
     assert len(set(paths)) == len(paths)
     assert all("//" not in path and "/./" not in path and path.startswith("a.tar/") for path in paths)
     assert paths[:3] == ["a.tar/a.jpg.jpg", "a.tar/a.png.jpg", "a.tar/a.jpg"]
-    assert paths[6] == "a.tar/box.jpg/a.jpg"
+    assert paths[6] == "a.tar/box.jpg\u201b-/a.jpg"  # a member `box` would become box.jpg
 
 
 def test_a_page_has_a_file_of_its_own() -> None:
@@ -276,3 +276,17 @@ def test_storage_in_trouble_stops_the_run_where_every_photo_would_meet_it(
             row.guarded({"status": None}, work)
     else:
         assert row.guarded({"status": None}, work)["status"] == "failed"
+
+
+@pytest.mark.parametrize("folder", ["x.jpg.jpg", "X.JPG.JPG", "x.jpg.jpg/y.png.png"])
+def test_no_folder_needs_the_name_of_a_restored_file(folder: str, tmp_path: Path) -> None:
+    """On a disk, where one name is a file or a folder; the case of letters may not count there."""
+    members = ["x.jpg", f"{folder}/a.jpg", "x.jpg.jpg/y.png"]
+    rows = [photo_row(member, b"") | {"archive_name": "in"} for member in dict.fromkeys(members)]
+    paths = [restored_path(row, "png" if row["member"].endswith("png") else "jpeg") for row in rows]
+    files = {path.casefold() for path in paths}
+    above = {str(place).casefold() for path in paths for place in Path(path).parents}
+    assert len(files) == len(rows) and not files & above
+    for path in paths:
+        storage.write_bytes(str(tmp_path / path), b"restored")
+    assert restored_path(photo_row("1927.05/a.jpg", b""), "jpeg") == "a.tar/1927.05/a.jpg.jpg"

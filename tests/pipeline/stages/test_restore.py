@@ -13,9 +13,9 @@ import torch
 
 from interlcm import InterLCM
 from interlcm.pixels import to_tensor
-from interlcm.weights_index import WeightsError, read_index, write_index
+from interlcm.weights_index import WeightsError, opened, read_index, write_index
 from pipeline.config.resources import Resources
-from pipeline.networks.facexlib import PARSER, FaceNetworks
+from pipeline.networks.facexlib import PARSER, RECOGNISER, FaceNetworks
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages import restore
@@ -180,17 +180,33 @@ def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
 def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights / "face")
+    write_face_networks(weights)
     list_files(weights)
     (row,) = rows_of(stage(str(weights)), [waiting("a.jpg", 1)])
     (face,) = row["faces"]
-    judge, tensor = FaceNetworks(weights / "face"), stage().tensor
+    judge, tensor = FaceNetworks(opened(weights)), stage().tensor
     before, after = tensor(crops_of(row, "crops")[0]), tensor(crops_of(row, "restored_crops")[0])
     assert [face["identity_similarity"]] == pytest.approx(judge.identity([before], [after]))
     assert [face["quality_before"], face["quality_after"]] == pytest.approx(judge.quality([before, after]))
     assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
     (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
     assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
+
+
+def test_a_file_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_weights: str, tmp_path: Path) -> None:
+    """Even where the swap reached the index, too: the worker compares with what the driver read."""
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    write_face_networks(weights)
+    list_files(weights)
+    prepared = job(tmp_path / "out", str(weights))
+    torch.save({"another": torch.zeros(1)}, weights / RECOGNISER)
+    list_files(weights)
+    with pytest.raises(
+        WeightsError, match=f"{RECOGNISER} does not match the sha256 .*; remove it and get it"
+    ) as caught:
+        RestoreFaces(prepared, Resources())
+    assert "\n" not in str(caught.value)
 
 
 def test_the_parsing_mask_needs_its_weights(stage: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 from interlcm.convert import convert
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import load_components, load_visual_encoder
-from interlcm.weights_index import SHARED, WeightsError, read_index, verify
+from interlcm.weights_index import SHARED, WeightsError, opened, read_index, verify
 from pipeline import storage
 from pipeline.storage.cache import local_folder
 from pipeline.weights.published import PUBLISHED, Published
@@ -117,7 +117,7 @@ def test_encoder_is_converted_and_loads(server: FileServer, weights: Path) -> No
     assert index["variants"] == {"3step": {"steps": [2, 3, 4], "task": "restore"}}
     digest = sha256(server.files["/visual_encoder_3step.pth"]).hexdigest()
     assert {entry["origin"] for entry in index["parts"]} == {f"{part.url}, sha256 {digest}, converted"}
-    assert tiny.same_weights(load_visual_encoder(weights, "3step"), module)
+    assert tiny.same_weights(load_visual_encoder(opened(weights), "3step"), module)
 
 
 def test_pulled_parts_make_a_model(
