@@ -24,6 +24,11 @@ SHARED_CPUS = 3
 
 # Ray gives up after 30 s, and has no setting for this. It raises a plain Exception, known only by its text.
 TIMED_OUT = "timed out during startup"
+WRONG_TOKEN = b"InvalidAuthToken"
+REFUSED = (
+    "RAY_ADDRESS={}: the cluster refuses this machine's token; give its own in RAY_AUTH_TOKEN, in the file that "
+    "RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token"
+)
 STARTING = 240.0  # seconds of further attempts
 
 
@@ -114,7 +119,8 @@ def check_listening(address: str) -> None:
 def held_back_notices() -> Iterator[None]:
     """Hold back output to file descriptor 2 inside this block, and show it only if the block ends in an error.
 
-    Ray's core writes a notice there, bypassing all logging: that it took its log level from the environment.
+    Ray's core writes a notice there, bypassing all logging: that it took its log level from the environment. It also
+    says there, twenty times, that a cluster refuses the token; Ray's exception does not. That is a ClusterError.
     """
     with TemporaryFile() as notices:
         sys.stderr.flush()
@@ -122,9 +128,12 @@ def held_back_notices() -> Iterator[None]:
         os.dup2(notices.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             notices.seek(0)
-            os.write(stderr, notices.read())
+            said = notices.read()
+            if WRONG_TOKEN in said:
+                raise ClusterError(REFUSED.format(os.environ.get("RAY_ADDRESS"))) from error
+            os.write(stderr, said)
             raise
         finally:
             os.dup2(stderr, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_in_the_end_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_cluster")
+@pytest.mark.usefixtures("no_cluster")
+def test_a_wrong_token_is_said_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        """As Ray 2.60 does: its core writes to stderr, and its exception names no reason."""
+        os.write(2, b"gcs_client.cc:210: Failed to get cluster ID: RPC error: InvalidAuthToken: missing or incorrect\n")
+        raise ConnectionError("Failed to connect to Ray cluster at 127.0.0.1:6379")
+
+    monkeypatch.setattr(ray, "init", refused)
+    monkeypatch.setattr(cluster, "check_listening", lambda address: None)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    with pytest.raises(cluster.ClusterError, match="RAY_ADDRESS=127.0.0.1:6379: the cluster refuses .* RAY_AUTH_TOKEN"):
+        cluster.connect()
+    assert capfd.readouterr().err == ""
+
+
 def test_other_errors_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
