@@ -44,14 +44,16 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
 def check(name: str, value: Any) -> None:
     """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
     from interlcm.weights_index import DEMO
-    from pipeline.storage.addresses import check_no_password
+    from pipeline.storage.addresses import public
 
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    check_no_password(value)
+    if public(value) != value:  # of the config file: the words of the command have none any more
+        words = "a query string in the file of --config would lie in the job's package"
+        raise typer.BadParameter(f"{public(value)}: {words}; name the address in the command")
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
             f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "
