@@ -50,7 +50,9 @@ def check(name: str, value: Any) -> None:
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    check_no_password(value)
+    if public(value) != value:  # of the config file: the words of the command have none any more
+        words = "a query string in the file of --config would lie in the job's package"
+        raise typer.BadParameter(f"{public(value)}: {words}; name the address in the command")
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
             f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "

@@ -130,7 +130,7 @@ def boxes(data: bytes, inside: tuple[bytes, ...] = (b"jp2h", b"res ")) -> Iterat
         if end < start:
             raise ValueError("a box is shorter than its header")
         if name in inside:
-            yield from boxes(data[start:end], inside)
+            yield from boxes(data[start:end], tuple(one for one in inside if one != name))  # none holds its like
         else:
             yield name, data[start:end]
         place = end
