@@ -1,7 +1,7 @@
 """`interlcm index`: the list of the members to restore."""
 
 from jobs.counted import counted
-from jobs.options import Limit, Output, Sources, thresholds
+from jobs.options import Limit, Output, Sources, ZipNames, thresholds
 from jobs.plan import RAY_ARCHIVES
 from pipeline import storage
 from pipeline.cluster import connect as cluster
@@ -12,7 +12,7 @@ from pipeline.run import lease
 from pipeline.run.rescan import scan
 
 
-def index(sources: Sources, output: Output, limit: Limit = None) -> None:
+def index(sources: Sources, output: Output, limit: Limit = None, zip_names: ZipNames = "") -> None:
     """List the members of archives into OUTPUT/index/, one Parquet file per archive.
 
     Archives that are already indexed are kept, so more sources can be added later.
@@ -28,7 +28,7 @@ def index(sources: Sources, output: Output, limit: Limit = None) -> None:
     if cluster.joined() or len(found) >= RAY_ARCHIVES:
         cluster.connect()
     with lease.held(storage.canonical(output)):
-        print(f"index: {index_line(scan(found, output, limits))}")
+        print(f"index: {index_line(scan(found, output, limits, zip_names))}")
 
 
 def index_line(found: IndexSummary) -> str:

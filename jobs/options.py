@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import codecs
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -64,6 +65,26 @@ Config = Annotated[
         callback=from_file,
         is_eager=True,
         help="YAML file with options, such as `quality: 90`; typed options override it.",
+    ),
+]
+
+
+def code_page(name: str) -> str:
+    """Python's name of a code page, such as cp932 for 932."""
+    try:
+        "".encode(name or "ascii")  # LookupError also for a codec that is none of text, such as zip
+        return codecs.lookup(name).name if name else ""
+    except LookupError as error:
+        raise typer.BadParameter(f"--zip-names {name}: no code page; give one such as cp932, cp936 or cp866") from error
+
+
+ZipNames = Annotated[
+    str,
+    typer.Option(
+        parser=code_page,
+        metavar="CODE_PAGE",
+        help="Code page of names in zips that do not say theirs, such as cp932; else UTF-8, or cp437. An archive keeps "
+        "the one with which it was indexed.",
     ),
 ]
 

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from interlcm.weights_index import DEMO
-from pipeline.storage.addresses import check_no_password, public
+from pipeline.storage.addresses import public
 
 PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.options import ColorFix, Config, ImageFormat, Limit, Output, Sources, Weights, thresholds
+from jobs.options import ColorFix, Config, ImageFormat, Limit, Output, Sources, Weights, ZipNames, thresholds
 from jobs.plan import actor_range, batch_of
 from jobs.run import Engine, Request, run
 from pipeline.config.limits import Limits
@@ -72,6 +72,7 @@ def restore(
         typer.Option(metavar="NAME=VALUE", help="Threshold beyond which a face needs review, such as min_psnr=20."),
     ] = None,
     limit: Limit = None,
+    zip_names: ZipNames = "",
     actors: Annotated[
         str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
     ] = "",
@@ -145,7 +146,9 @@ def restore(
     faces = batch_of(batch_faces)
     bounds = actor_range(actors)
     failed = run(
-        Request(sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json)
+        Request(
+            sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names
+        )
     )
     if strict and failed:
         raise typer.Exit(3)

@@ -49,6 +49,7 @@ class Request:
         dry_run: index, estimate, restore nothing.
         engine: where the stages run; auto: on Ray for a cluster, several actors or many photos.
         as_json: print objects instead of lines.
+        zip_names: code page of names in zips that do not say theirs; empty: UTF-8 or code page 437.
     """
 
     sources: list[str]
@@ -62,6 +63,7 @@ class Request:
     dry_run: bool = False
     engine: Engine = "auto"
     as_json: bool = False
+    zip_names: str = ""
 
 
 def run(request: Request) -> int:
@@ -83,7 +85,7 @@ def run(request: Request) -> int:
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
-        say_index(lines, scan(found, job.output, request.settings.limits))
+        say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
         lines.say("actors", f"actors: {in_words_of(resources)}")
         for words in weak_defaults(job.settings):
             lines.say("note", f"note: {words}")

@@ -40,11 +40,12 @@ def given(photo: Photo, source: str, member: str, most: int) -> Given:
     if isinstance(photo, bytes | bytearray | memoryview):
         return Given(bytes(photo), source, member)
     if isinstance(photo, str | os.PathLike):
-        folder, _, name = storage.canonical(os.fspath(photo)).rpartition("/")
-        data = storage.read_bytes(storage.join(folder or "/", name), 0, most + 1)
+        uri = storage.canonical(os.fspath(photo))
+        folder, name = storage.folder_and_name(uri)
+        data = storage.read_bytes(uri, 0, most + 1)
         if len(data) > most:
             raise PhotoError("too_large", f"{name}: over the limit of {most} bytes")
-        return Given(data, source or folder or "/", member or escape_name(name))
+        return Given(data, source or folder, member or escape_name(name))
     return Given(png_of_array(photo) if isinstance(photo, np.ndarray) else png_of_image(photo), source, member)
 
 

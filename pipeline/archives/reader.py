@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline import storage
-from pipeline.archives import tar, tar_headers, zip_archive
+from pipeline.archives import tar, tar_headers, unread, zip_archive
 from pipeline.archives.compressed import COMPRESSIONS, decompressed
-from pipeline.archives.member import ArchiveError, Member, check_readable, member_of
+from pipeline.archives.member import ArchiveError, Member, check_readable, member_of, not_read
 from pipeline.archives.names import escape_name, unescape_name
 from pipeline.config.limits import DEFAULTS, Limits
 
@@ -33,32 +33,57 @@ _COMPRESSED = {
     "tar.zst": b"\x28\xb5\x2f\xfd",
 }
 _FIRST_BYTES = 64 << 10  # read from a compressed tar to see its first header
-_ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # a member, an empty archive, a spanned one
+# A frame that decoders skip may come first, as pzstd writes it (RFC 8878, 3.1.2).
+_SKIPPABLE = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+_ZIP = (b"PK\3\4", b"PK\5\6", b"PK00PK\3\4")  # a member, an empty archive, one volume of one
 
 
 def named_like_archive(name: str) -> bool:
-    """Whether a file name has the suffix of a supported archive."""
-    return name.lower().endswith(_SUFFIXES)
+    """Whether a file name has the suffix of an archive, of one that is not read, too."""
+    return name.lower().endswith(_SUFFIXES) or unread.named_like(name) is not None
+
+
+def is_archive(uri: str) -> bool:
+    """Whether a file is an archive, by content or by name; one that cannot be read is one, too."""
+    try:
+        return archive_format(uri) is not None
+    except ArchiveError:
+        return True
 
 
 def archive_format(uri: str) -> str | None:
     """By content: "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst" or "zip". None: the file is not an archive.
 
-    Raises ArchiveError for a file that is named like an archive but is not one (because it is empty, for example).
+    Raises ArchiveError for an archive that is not read, and for a file that is named like an archive but is not one
+    (because it is empty, for example).
     """
     block = storage.read_bytes(uri, 0, 512)
     if block.startswith(_ZIP):
         return "zip"
-    format = next((name for name, magic in _COMPRESSED.items() if block.startswith(magic)), "tar")
-    if format != "tar":
-        block = _first_block(uri, format)
-    if tar_headers.is_header(block):
+    format = "tar.zst" if block.startswith(_SKIPPABLE) else "tar"
+    format = next((name for name, magic in _COMPRESSED.items() if block.startswith(magic)), format)
+    first = block if format == "tar" else _first_block(uri, format)
+    if tar_headers.is_header(first):
         return format
-    if not named_like_archive(uri):
-        return None
-    if len(block) == 512 and not any(block):
-        return format  # an archive of no members: the end-of-archive mark comes first
-    raise _not_an_archive(uri, len(block))
+    if what := _unread(uri, block, first):
+        raise not_read(uri, what)
+    if named_like_archive(uri):
+        if len(first) == 512 and not any(first):
+            return format  # an archive of no members: the end-of-archive mark comes first
+        raise _not_an_archive(uri, len(block))
+    return None
+
+
+def _unread(uri: str, block: bytes, first: bytes) -> str | None:
+    """What the archive is, if it is of a kind that is not read. first: block, or what is compressed in it."""
+    if named_like_archive(uri) and len(block) == 512 and not any(block):
+        block = storage.read_bytes(uri, 0, unread.FIRST)
+    if uri.lower().endswith(".zip") and zip_archive.is_volume(uri):
+        return "a volume of a split zip"
+    by_content = unread.kind_of(first)
+    if not uri.lower().endswith(_SUFFIXES) or first is block:  # else a compressed file that should hold a tar
+        by_content = by_content or unread.kind_of(block)
+    return by_content or (unread.named_like(uri) if block else None)
 
 
 def _first_block(uri: str, format: str) -> bytes:
@@ -66,7 +91,7 @@ def _first_block(uri: str, format: str) -> bytes:
         with decompressed(uri, format, DEFAULTS, block=_FIRST_BYTES) as stream:
             return stream.read(512)
     except ArchiveError:
-        if named_like_archive(uri):
+        if uri.lower().endswith(_SUFFIXES):
             raise
         return b""  # compressed and damaged, but not named like an archive
 
@@ -74,29 +99,29 @@ def _first_block(uri: str, format: str) -> bytes:
 def _not_an_archive(uri: str, size: int) -> ArchiveError:
     if size == 0:
         return ArchiveError(f"{uri}: empty (0 bytes), so not an archive; fetch it again", "archive_truncated")
-    return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; rename it or remove it")
+    return ArchiveError(f"{uri}: named like an archive, but neither tar nor zip; fetch it again, or rename it")
 
 
-def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
+def list_members(uri: str, format: str, limits: Limits, code_page: str = "") -> Iterator[Member]:
     """The members of an archive in its own order, from headers alone (a compressed tar is read through).
 
     Raises ArchiveError, also between members, if the rest cannot or must not be read. Files of a folder that are
-    named like archives are not its members.
+    named like archives are not its members. code_page: of names in a zip that does not say theirs.
     """
-    for count, member in enumerate(_all_members(uri, format, limits)):
+    for count, member in enumerate(_all_members(uri, format, limits, code_page)):
         if count == limits.members:
             words = f"more than the limit of {count:,} members; split it, or raise --limit members"
             raise ArchiveError(f"{uri}: {words}", "too_many_members")
         yield member
 
 
-def _all_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
+def _all_members(uri: str, format: str, limits: Limits, code_page: str) -> Iterator[Member]:
     if format == "folder":
         for path, kind, size, version in storage.entries(uri):
             if kind != "file" or not named_like_archive(path):
                 yield Member(escape_name(path), kind, size, 0, size, version=version or None)
     elif format == "zip":
-        yield from zip_archive.list_members(uri)
+        yield from zip_archive.list_members(uri, code_page)
     else:
         yield from tar.list_members(uri, format, limits)
 
@@ -200,7 +225,7 @@ def _read_once(uri: str, format: str, member: Member, limits: Limits) -> bytes:
         return tar.read_member(uri, member)
     if format == "zip":
         return zip_archive.read_member(uri, member)
-    data = storage.read_bytes(storage.join(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
+    data = storage.read_bytes(storage.below(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
     if len(data) > limits.member_bytes:  # it grew since it was indexed
         raise ArchiveError(f"{uri}: {member.path}: over the limit of {limits.member_bytes:,} bytes", "too_large")
     return data

@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from pipeline import storage
 from pipeline.archives import tar_ranges
 from pipeline.archives.compressed import Stream, cut_short, decompressed
 from pipeline.archives.member import ArchiveError, Member, check_readable
 from pipeline.archives.tar_headers import Walk
+from pipeline.archives.tar_links import resolved
 from pipeline.config.limits import Limits
 
 
 def list_members(uri: str, format: str, limits: Limits) -> Iterator[Member]:
     """Members from their headers alone; raises ArchiveError if the rest cannot be read."""
+    yield from resolved(_with_links(uri, format, limits))
+
+
+def _with_links(uri: str, format: str, limits: Limits) -> Iterator[Member]:
     if format == "tar":
         yield from tar_ranges.list_members(uri)
     else:
@@ -34,20 +40,29 @@ def read_member(uri: str, member: Member) -> bytes:
 def read_stream(
     uri: str, format: str, members: Sequence[Member], limits: Limits
 ) -> Iterator[tuple[Member, bytes | ArchiveError]]:
-    """Members of a compressed tar in one pass. Damage in the stream loses all members after it."""
+    """Members of a compressed tar in one pass. Damage in the stream loses all members after it.
+
+    Hard links have the bytes of their target, which pass once.
+    """
     broken: ArchiveError | None = None
     with decompressed(uri, format, limits) as stream:
-        for member in sorted(members, key=lambda member: member.offset):
-            try:
-                check_readable(uri, member, limits)
-            except ArchiveError as error:
-                yield member, error
-                continue
-            try:
-                data = b"" if broken else _take_member(uri, stream, member)
-            except ArchiveError as error:
-                broken = error
-            yield member, broken or data
+        for _, same in groupby(sorted(members, key=_place), key=_place):
+            data: bytes | None = None
+            for member in same:
+                try:
+                    check_readable(uri, member, limits)
+                except ArchiveError as error:
+                    yield member, error
+                    continue
+                try:
+                    data = _take_member(uri, stream, member) if data is None and not broken else data
+                except ArchiveError as error:
+                    broken = error
+                yield member, broken or data or b""
+
+
+def _place(member: Member) -> tuple[int, int]:
+    return member.offset, member.bytes
 
 
 def _take_member(uri: str, stream: Stream, member: Member) -> bytes:

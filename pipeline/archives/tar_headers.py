@@ -15,6 +15,9 @@ from pipeline.archives.names import escape_name
 _HEADER_LIMIT = 1 << 20
 _GLOBALS = 100  # keywords of global pax headers, which tarfile keeps in memory; Git writes one
 _SKIP = 1 << 20
+# GNU tar's own types: the label of a volume, a folder with the list of its files, the rest of a file that another
+# volume begins.
+_LABEL, _LISTED_FOLDER, _CONTINUED = b"V", b"D", b"M"
 _RECORD = re.compile(rb"(\d{1,7}) ")  # how a pax record begins: its length
 
 
@@ -66,7 +69,8 @@ class Walk:
                     f"{self._uri}: more than {_GLOBALS} keywords for all members; the archive is damaged"
                 )
             self.position = self._tar.offset
-            yield begin, found
+            if info.type != _LABEL:
+                yield begin, found
 
     def _next_info(self) -> tarfile.TarInfo | None:
         try:
@@ -90,8 +94,9 @@ class Walk:
             raise ArchiveError(f"{self._uri}: {words}")
         kind = _kind(info)
         size = info.size if kind == "file" else 0
-        compression = "none" if info.sparse is None else "sparse"
-        return Member(escape_name(info.name), kind, size, info.offset_data, size, compression)
+        compression = "volume" if info.type == _CONTINUED else "none" if info.sparse is None else "sparse"
+        target = escape_name(info.linkname) if info.islnk() else None
+        return Member(escape_name(info.name), kind, size, info.offset_data, size, compression, target=target)
 
     def check_end(self) -> None:
         """Raise ArchiveError unless only zeros follow. The mark has two blocks of them; tarfile has read the first.
@@ -161,8 +166,8 @@ def _check_records(uri: str, data: bytes) -> None:
 
 
 def _kind(info: tarfile.TarInfo) -> str:
-    """A type that tarfile does not know is a file, as POSIX demands; GNU's own types hold no photo."""
-    if info.isdir():
+    """A type that tarfile does not know is a file, as POSIX demands."""
+    if info.isdir() or info.type == _LISTED_FOLDER:
         return "directory"
     if info.issym() or info.islnk():
         return "link"

@@ -7,10 +7,12 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from pipeline import storage
-from pipeline.archives.member import ArchiveError, Member
+from pipeline.archives import zip_names
+from pipeline.archives.member import ArchiveError, Member, not_read
 from pipeline.archives.names import escape_name
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # section 4.3.7
@@ -19,10 +21,13 @@ _END = struct.Struct("<4s4H2LH")  # section 4.3.16
 _END64 = struct.Struct("<4sQ2H2L4Q")  # section 4.3.14
 _LOCATOR64 = struct.Struct("<4sLQL")  # section 4.3.15
 _TAIL = 65535 + _END.size + _LOCATOR64.size + _END64.size  # the longest comment and all end records before it
-_ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # general purpose bits, section 4.4.4
+_ENCRYPTED = 1 << 0  # general purpose bit, section 4.4.4
 # Section 4.4.5. Only the first two are read; for the others the index has their name.
 _METHODS = {0: "none", 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 99: "aes"}
 _UNIX = 3  # "version made by" of a writer whose attributes hold a Unix mode
+_DOS = (0, 10, 11, 14)  # ... and those of FAT and NTFS, whose folders have the bit _FOLDER
+_FOLDER = 1 << 4
+_WRAP = 1 << 32  # what writers without zip64 take offsets and sizes modulo
 _LONGEST_ENTRY = _CENTRAL.size + 3 * 65535
 _DIRECTORY_BLOCK = 1 << 20  # bytes of the central directory asked for at a time
 _LOCAL_EXTRA = 128  # bytes; Info-ZIP writes 28 of times and owners, zip64 20. More costs a second request
@@ -30,20 +35,35 @@ _LOCAL_EXTRA = 128  # bytes; Info-ZIP writes 28 of times and owners, zip64 20. M
 
 @dataclass(frozen=True)
 class _Directory:
-    """The central directory: bytes `start` to `end`. The archive begins `shift` bytes into its file."""
+    """The central directory: bytes `start` to `end`. The archive begins `shift` bytes into its file.
+
+    wraps: how often its offsets pass 2^32, with no zip64 record to say so, as macOS writes them.
+    """
 
     start: int
     end: int
     shift: int
     entries: int
+    wraps: int = 0
 
 
-def list_members(uri: str) -> Iterator[Member]:
-    """Members from the central directory alone; raises ArchiveError if the rest cannot be read."""
+def list_members(uri: str, code_page: str = "") -> Iterator[Member]:
+    """Members from the central directory alone; raises ArchiveError if the rest cannot be read.
+
+    code_page: of names that the zip does not say the encoding of; empty: UTF-8 or code page 437.
+    """
     directory = _directory(uri)
-    count = stored = 0
+    count = stored = wrapped = before = 0
+    windows: bool | None = None
     for entry in _entries(uri, directory):
-        member = _member(uri, entry, directory.shift)
+        name = _name(entry, code_page)
+        if windows is None and "\\" in name:
+            windows = not _has_slash(uri, directory, code_page)
+        member = _member(uri, entry, name.replace("\\", "/") if windows else name)
+        if member.offset < before and wrapped < directory.wraps:
+            wrapped += 1
+        before = member.offset
+        member = replace(member, offset=directory.shift + wrapped * _WRAP + member.offset)
         stored += member.stored_bytes
         if stored > directory.end:
             words = f"from member {count + 1} on, members take more bytes than it has: they overlap (a bomb)"
@@ -54,8 +74,32 @@ def list_members(uri: str) -> Iterator[Member]:
         raise ArchiveError(f"{uri}: lists {count} members, but its end record says {directory.entries}")
 
 
+def _has_slash(uri: str, directory: _Directory, code_page: str) -> bool:
+    """Whether a name of the archive has a slash. Where none has, backslashes part folders: Windows wrote it."""
+    with suppress(ArchiveError):
+        return any("/" in _name(entry, code_page) for entry in _entries(uri, directory))
+    return False
+
+
 def read_member(uri: str, member: Member) -> bytes:
     """One member in one ranged request (two if its local header is unusually long), with its CRC-32 checked."""
+    try:
+        return _read_at(uri, member)
+    except ArchiveError as error:
+        for offset in _other_places(uri, member, error):
+            with suppress(ArchiveError):
+                return _read_at(uri, replace(member, offset=offset))
+        raise
+
+
+def _other_places(uri: str, member: Member, error: ArchiveError) -> Iterator[int]:
+    """Where a member may be whose offset was written modulo 2^32, in an archive so large."""
+    size = storage.describe(uri)[1] if error.error_type == "member_unreadable" else 0
+    if size > _WRAP:
+        yield from (at for at in range(member.offset % _WRAP, size, _WRAP) if at != member.offset)
+
+
+def _read_at(uri: str, member: Member) -> bytes:
     guess = _LOCAL.size + len(member.path.encode()) + _LOCAL_EXTRA
     data = memoryview(storage.read_bytes(uri, member.offset, member.offset + guess + member.stored_bytes))
     what = f"{uri}: {member.path}"
@@ -102,32 +146,29 @@ def _entries(uri: str, directory: _Directory) -> Iterator[bytes]:
         at += size
 
 
-def _member(uri: str, entry: bytes, shift: int) -> Member:
+def _name(entry: bytes, code_page: str) -> str:
+    flags, (name, extra) = _CENTRAL.unpack_from(entry)[3], struct.unpack_from("<2H", entry, 28)
+    end = _CENTRAL.size + name
+    return zip_names.decoded(entry[_CENTRAL.size : end], flags, entry[end : end + extra], code_page)
+
+
+def _member(uri: str, entry: bytes, name: str) -> Member:
+    """The member of an entry; its offset is still that in the archive."""
     fields = _CENTRAL.unpack_from(entry)
-    made_by, flags, method, crc32 = fields[1], fields[3], fields[4], fields[7]
+    made_by, method, crc32 = fields[1], fields[4], fields[7]
     stored, size, attributes, offset = fields[8], fields[9], fields[15], fields[16]
-    name = _CENTRAL.size + fields[10]
-    extra = entry[name : name + fields[11]]
+    begin = _CENTRAL.size + fields[10]
+    extra = entry[begin : begin + fields[11]]
     size, stored, offset = _zip64(uri, extra, size, stored, offset)
-    raw = entry[_CENTRAL.size : name]
     compression = _METHODS.get(method, f"method {method}")
-    kind = _kind(raw, made_by, attributes)
-    return Member(escape_name(_name(raw, flags)), kind, size, shift + offset, stored, compression, crc32)
+    kind = _kind(name, made_by, attributes, size)
+    return Member(escape_name(name), kind, size, offset, stored, compression, crc32)
 
 
-def _name(raw: bytes, flags: int) -> str:
-    """Section 4.4.17, appendix D: UTF-8 if the bit is set, else code page 437; but macOS omits the bit."""
-    if flags & _UTF8:
-        return raw.decode("utf-8", "surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("cp437")
-
-
-def _kind(raw: bytes, made_by: int, attributes: int) -> str:
+def _kind(name: str, made_by: int, attributes: int, size: int) -> str:
     mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
-    if raw.endswith(b"/") or stat.S_ISDIR(mode):
+    dos_folder = made_by >> 8 in _DOS and attributes & _FOLDER and not size
+    if name.endswith("/") or stat.S_ISDIR(mode) or dos_folder:
         return "directory"
     if stat.S_ISLNK(mode):
         return "link"
@@ -138,22 +179,12 @@ def _zip64(uri: str, extra: bytes, *values: int) -> list[int]:
     """Section 4.5.3: each value that is all ones is replaced by the next 8 bytes of extra field 1."""
     if 0xFFFFFFFF not in values:
         return list(values)
-    wide = iter(struct.iter_unpack("<Q", _extra_field(extra, 1)))
+    body = zip_names.field(extra, 1)
+    wide = iter(struct.iter_unpack("<Q", body[: len(body) // 8 * 8]))
     found = [next(wide, (1 << 63,))[0] if value == 0xFFFFFFFF else value for value in values]
     if max(found) >= 1 << 63:
         raise ArchiveError(f"{uri}: a member without its zip64 sizes; the archive is damaged")
     return found
-
-
-def _extra_field(extra: bytes, wanted: int) -> bytes:
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<2H", extra, at)
-        if kind == wanted:
-            body = extra[at + 4 : at + 4 + size]
-            return body[: len(body) // 8 * 8]
-        at += 4 + size
-    return b""
 
 
 def _directory(uri: str) -> _Directory:
@@ -167,12 +198,23 @@ def _directory(uri: str) -> _Directory:
     _, disk, _, _, entries, length, offset, _ = _END.unpack_from(tail, at)
     locator = tail[at - _LOCATOR64.size : at] if at >= _LOCATOR64.size else b""
     end = first + at
-    if locator[:4] == b"PK\6\7":
+    if wide := locator[:4] == b"PK\6\7":
         end, disk, entries, length, offset = _end_record64(uri, end - _LOCATOR64.size, locator)
     shift = end - length - offset
-    if disk or shift < 0:
-        raise ArchiveError(f"{uri}: no central directory at the recorded place: damaged, or part of a split zip")
-    return _Directory(end - length, end, shift, entries)
+    if disk:
+        raise not_read(uri, "the last volume of a split zip")
+    if shift < 0:
+        raise ArchiveError(f"{uri}: no central directory at the recorded place; the archive is damaged")
+    wraps, shift = (0, shift) if wide else divmod(shift, _WRAP)
+    return _Directory(end - length, end, shift, entries, wraps)
+
+
+def is_volume(uri: str) -> bool:
+    """Whether a file ends as the last of several volumes does."""
+    size = storage.describe(uri)[1]
+    tail = storage.read_bytes(uri, max(0, size - _TAIL), size)
+    at = _end_record(tail)
+    return at >= 0 and _END.unpack_from(tail, at)[1] not in (0, 0xFFFF)
 
 
 def _end_record(tail: bytes) -> int:

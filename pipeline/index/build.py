@@ -20,6 +20,7 @@ from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
+from pipeline.index import code_pages
 from pipeline.index.changed import Changed
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
@@ -47,10 +48,11 @@ class IndexSummary:
     changed: tuple[Changed, ...] = ()
 
 
-def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSummary:
+def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names: str = "") -> IndexSummary:
     """Write OUTPUT/index/, one Parquet file per archive, several archives at a time, and count its content.
 
-    found: the archives of the named sources, from `sources.expand`.
+    found: the archives of the named sources, from `sources.expand`. zip_names: the code page of names in zips that do
+    not say theirs; those of an archive indexed before stay as they are.
 
     Archives indexed before are kept, except those that could not be read to their end: they may have been repaired. A
     folder is listed again: its new files are added, and the summary names those that changed. If storage fails for one
@@ -59,7 +61,7 @@ def build_index(found: Sequence[Source], output: str, limits: Limits) -> IndexSu
     output = storage.canonical(output)
     environment = storage_client.environment()
     broken = _broken_files(output)
-    files = index_files(found, output, broken)
+    files = index_files(code_pages.settled(found, output, zip_names), output, broken)
     tried = list(spread(_try_archive, ((*file, output, limits, environment, broken) for file in files)))
     failures = [result for result in tried if isinstance(result, storage.StorageError)]
     if failures:
@@ -140,10 +142,11 @@ def _rows(
                     changed.append(Changed(source.uri, member.path, member.bytes, member.version))
                 continue
             where = _place_id(member.path)
-            yield _row(source.uri, name, format, member, seen[where]) | {"source_version": version}
+            row = _row(source.uri, name, format, member, seen[where])
+            yield row | {"source_version": version, "zip_names": source.code_page or None}
             seen[where] += 1
     except ArchiveError as error:
-        yield _error_row(source.uri, name, format, error)
+        yield _error_row(source.uri, name, format, error) | {"zip_names": source.code_page or None}
     except storage.StorageError as error:
         if error.reason != "denied":
             raise  # the archive is not to blame, so it gets no error row
@@ -205,7 +208,7 @@ def _members(source: Source, format: str, output: str, limits: Limits) -> Iterat
         for path, size, version in source.only:
             yield Member(escape_name(path), "file", size, 0, size, version=version or None)
         return
-    for member in archives.list_members(source.uri, format, limits):
+    for member in archives.list_members(source.uri, format, limits, source.code_page):
         if format != "folder" or not source.leaves_out(output, member.path):
             yield member
 

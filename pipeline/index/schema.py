@@ -31,6 +31,9 @@ INDEX_SCHEMA = pa.schema(
         column("compression", pa.string(), "of the member: none, deflate, or an unsupported method"),
         column("crc32", pa.int64(), "CRC-32 of the data; null if the archive has none"),
         column("member_version", pa.string(), "size and digest (or time) of a folder's file; null in an archive"),
+        column(
+            "zip_names", pa.string(), "code page of names in a zip that does not say theirs (--zip-names); else null"
+        ),
         column("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
         column("error", pa.string(), "the same in words; else null"),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.archives.names import escape_name
-from pipeline.archives.reader import archive_format, named_like_archive
+from pipeline.archives.reader import is_archive, named_like_archive
 from pipeline.storage import addresses
 from pipeline.storage.files import StorageError
 from pipeline.storage.output import is_run
@@ -22,12 +22,14 @@ class Source:
     """One archive. kind: "archive" (a file) or "folder".
 
     only: just these files of the folder, with their bytes and versions. without: OUTPUTs of runs below the folder.
+    code_page: of names in a zip that does not say theirs; empty: UTF-8 or code page 437.
     """
 
     uri: str
     kind: str
     only: tuple[tuple[str, int, str], ...] | None = None
     without: tuple[str, ...] = ()
+    code_page: str = ""
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class Source:
 
     def leaves_out(self, output: str, path: str) -> bool:
         """Whether a file of this folder belongs to OUTPUT, or to the OUTPUT of an earlier run below the folder."""
-        uri = storage.join(self.uri, path)
+        uri = storage.below(self.uri, path)
         return any(uri.startswith(f"{place.rstrip('/')}/") for place in (output, *self.without) if place)
 
 
@@ -121,9 +123,9 @@ def _outside(
 def _owner(match: tuple[str, str, int, str], fixed: str, runs: dict[str, bool]) -> str | None:
     """The OUTPUT below `fixed` that a match is, or lies in. runs: what is known of folders so far."""
     uri, kind, *_ = match
-    parts = uri.removeprefix(fixed).strip("/").split("/")
+    parts = uri.removeprefix(fixed).removeprefix("/").split("/")
     for depth in range(len(parts) if kind == "folder" else len(parts) - 1):
-        place = storage.join(fixed or "/", *parts[: depth + 1])
+        place = storage.below(fixed or "/", "/".join(parts[: depth + 1]))
         if place not in runs:
             runs[place] = is_run(place)
         if runs[place]:
@@ -140,19 +142,19 @@ def _kind(uri: str, kind: str, explicit: bool) -> str:
     """folder, archive or photo. For matches of a pattern, perhaps 10^6, the name alone decides."""
     if kind == "folder":
         return "folder"
-    return "archive" if named_like_archive(uri) or explicit and archive_format(uri) else "photo"
+    return "archive" if named_like_archive(uri) or explicit and is_archive(uri) else "photo"
 
 
 def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator[Source]:
     archives, loose, runs = [], set(), set()
     for path, kind, *_ in storage.entries(folder):
         if kind == "file" and posixpath.basename(path) == "run.json":
-            runs.add(posixpath.dirname(path))
+            runs.add(path.rpartition("/")[0])
         if kind == "file" and named_like_archive(path):
             archives.append(path)
         else:
-            loose.add(posixpath.dirname(path))
-    places = [storage.join(folder, path) for path in sorted(runs) if path]
+            loose.add(path.rpartition("/")[0])
+    places = [storage.below(folder, path) for path in sorted(runs) if path]
     whole = _source(folder, "folder", without=tuple(place for place in places if is_run(place)))
     _say_left_out(set(whole.without), say)
     archives = [path for path in archives if not whole.leaves_out(output, path)]
@@ -161,14 +163,14 @@ def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator
         raise StorageError(f"{folder}: the folder holds no files; name the one that holds the photos")
     if kept:
         yield whole
-    yield from (_source(storage.join(folder, path), "archive") for path in archives)
+    yield from (_source(storage.below(folder, path), "archive") for path in archives)
 
 
 def _of_photos(photos: Mapping[str, Sequence[Any]]) -> Iterator[Source]:
     folders: dict[str, list[tuple[str, int, str]]] = {}
     for uri, (size, version) in photos.items():
-        folder, name = uri.rsplit("/", 1)
-        folders.setdefault(folder or "/", []).append((name, size, version))
+        folder, name = storage.folder_and_name(uri)
+        folders.setdefault(folder, []).append((name, size, version))
     for folder, files in folders.items():
         yield _source(folder, "folder", tuple(sorted(files)))
 
@@ -184,4 +186,4 @@ def _source(
 
 
 def _below(uri: str, folders: Sequence[str]) -> bool:
-    return any(uri.startswith(folder.rstrip("/") + "/") for folder in folders)
+    return any(uri != folder and uri.startswith(storage.below(folder, "")) for folder in folders)

@@ -20,12 +20,12 @@ from pipeline.storage.output import Output
 _PART = 8192  # rows of a manifest part
 
 
-def scan(found: Sequence[Source], output: str, limits: Limits) -> IndexSummary:
+def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = "") -> IndexSummary:
     """`build_index`. Changed files of folders get a manifest row with status pending, then their index row is renewed.
 
     Killed between the two, the next start finds the same files and does both again. Raises StorageError.
     """
-    summary = build_index(found, output, limits)
+    summary = build_index(found, output, limits, zip_names)
     if summary.changed:
         number = next_number(output) - 1
         for file in changed.renewed(output, summary.changed):

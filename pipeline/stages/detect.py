@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.archives import unread
+from pipeline.archives.member import ArchiveError, not_read
+from pipeline.archives.tar_headers import is_header
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
@@ -201,12 +204,21 @@ def page_row(current: Row, number: int, pages: int) -> Row:
 
 def without_photo(current: Row, error: PhotoError) -> Row:
     """The row of a member that did not decode: skipped if neither its name nor its content says that it is a photo."""
+    inside = archive_in(current["data"]) if error.error_type == "not_an_image" else None
+    if inside is not None:
+        return row.ended(current, "failed", inside.error_type, str(inside))
     stray = current["data"].startswith(APPLE_DOUBLE) or not current["member"].lower().endswith(IMAGE_SUFFIXES)
     if error.error_type != "not_an_image":
         return row.ended(current, "failed", error.error_type, str(error))
     if stray:
         return row.ended(current, "skipped", error.error_type, str(error))
     return row.ended(current, "failed", error.error_type, "named like an image, but its content is not an image")
+
+
+def archive_in(data: bytes) -> ArchiveError | None:
+    """The error for a member that is an archive itself: what it holds is not looked for."""
+    what = "a tar archive" if is_header(data[:512]) else unread.kind_of(data[: unread.FIRST])
+    return not_read("", what) if what else None
 
 
 def face_seed(sha256: str, page: int, index: int, seed: int) -> int:

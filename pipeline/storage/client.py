@@ -49,10 +49,12 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     with storage_errors(uri):
         # Workers write while the driver lists, so a cached listing would be wrong.
         fs = kind(use_listings_cache=False, **options, **kind._get_kwargs_from_urls(uri))
-    if "s3" in kind.protocol:
-        fs.split_path = partial(_literal_key, fs)
-        fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `retried`
-    return fs, addresses.private(kind._strip_protocol(uri))
+    if "s3" not in kind.protocol:
+        return fs, addresses.private(kind._strip_protocol(uri))
+    fs.split_path = partial(_literal_key, fs)
+    fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `retried`
+    path = uri.partition("://")[2]
+    return fs, path if path.endswith("//") else path.removesuffix("/")  # "a//" is the folder of the key "a//b"
 
 
 def _retries_of_s3() -> dict[str, Any]:

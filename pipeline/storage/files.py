@@ -8,6 +8,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.fs
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from pipeline.storage import local_disk, traffic
 from pipeline.storage.addresses import public, split
@@ -31,16 +33,37 @@ VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified",
 def canonical(uri: str) -> str:
     """One spelling for each place: an absolute path for local files, else protocol://path, without a final slash.
 
-    An http(s) address has no query string, which is remembered for its requests.
+    An http(s) address has no query string, which is remembered for its requests. A key of S3 may have several slashes
+    in a row, which are all kept: `s3://bucket/a//` is the folder of `a//b`.
     """
     fs, path = filesystem(uri)
-    return path if isinstance(fs, LocalFileSystem) else public(str(fs.unstrip_protocol(path))).rstrip("/")
+    if isinstance(fs, LocalFileSystem):
+        return path
+    return _uri(fs, path) if "s3" in fs.protocol else public(_uri(fs, path)).rstrip("/")
+
+
+def _uri(fs: AbstractFileSystem, path: str) -> str:
+    """The URI of a path; s3fs itself would take slashes away at its end."""
+    return f"s3://{path}" if "s3" in fs.protocol else str(fs.unstrip_protocol(path))
 
 
 def join(uri: str, *parts: str) -> str:
     """The URI of something below another one. Slashes around the parts do not matter."""
     base = uri if uri.endswith("://") else uri.rstrip("/") + "/"
     return base + "/".join(part.strip("/") for part in parts)
+
+
+def below(folder: str, path: str) -> str:
+    """The URI of a file that `entries` found below a folder, spelled as `canonical` does: slashes are kept as they are,
+    because `scans//a.jpg` and `scans/a.jpg` are two keys of S3."""
+    return f"{folder}{path}" if folder.endswith("/") else f"{folder}/{path}"
+
+
+def folder_and_name(uri: str) -> tuple[str, str]:
+    """The folder that a file is in, and its name there; `below` joins them again."""
+    name = uri.rpartition("/")[2]
+    folder = uri.removesuffix(name)
+    return folder if folder.endswith("//") or folder == "/" else folder.removesuffix("/"), name
 
 
 def describe(uri: str) -> tuple[str, int]:
@@ -233,7 +256,7 @@ def entries(uri: str) -> Iterator[tuple[str, str, int, str]]:
     seen = False
     for name, size, version in _objects(uri, fs, path):
         seen = True
-        relative = name[len(public(path)) :].strip("/")
+        relative = name.removeprefix(below(public(path), "")).removeprefix("/" if path in ("", "/") else "")
         if relative:
             yield relative, "file", size, version
     if not seen:
@@ -251,8 +274,8 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
         files = [(name, int(info["size"] or 0), _version(info)) for name, info in listing.items()]
         yield from sorted(_without_queries(public(path), files) if "http" in fs.protocol else files)
         return
-    bucket, prefix, _ = fs.split_path(path.rstrip("/"))  # a bucket may be the ARN of an access point, with slashes
-    query = {"Bucket": bucket, "Prefix": prefix and f"{prefix}/"}
+    bucket, *_ = fs.split_path(path.rstrip("/"))  # it may be the ARN of an access point, with slashes
+    query = {"Bucket": bucket, "Prefix": below(path, "")[len(bucket) + 1 :]}
     while True:
         page = retried(uri, partial(fs.call_s3, "list_objects_v2", **query))
         for found in page.get("Contents", ()):
@@ -282,11 +305,21 @@ def list_files(uri: str) -> list[tuple[str, int]]:
 def glob(uri: str) -> list[tuple[str, str, int, str]]:
     """The matches of a pattern (`*`, `?`, `[a-z]`, `**`), sorted: (URI, "file"/"folder", bytes, version)."""
     fs, path = filesystem(uri)
+    if "s3" in fs.protocol and "//" in path:
+        return _glob_keys(uri, fs, path)
     found = retried(uri, lambda: fs.glob(path, detail=True))
     return sorted(
-        (canonical(str(fs.unstrip_protocol(name))), *_described(info), _version(info) if info["type"] == "file" else "")
+        (canonical(_uri(fs, name)), *_described(info), _version(info) if info["type"] == "file" else "")
         for name, info in found.items()
     )
+
+
+def _glob_keys(uri: str, fs: AbstractFileSystem, path: str) -> list[tuple[str, str, int, str]]:
+    """The same for a pattern with slashes in a row, which fsspec takes for one: folders are not matched."""
+    pattern = re.compile(glob_translate(path))
+    fixed, _ = folder_and_name(re.split(r"[*?\[]", path)[0])
+    found = _objects(uri, fs, fixed)
+    return sorted((_uri(fs, name), "file", size, state) for name, size, state in found if pattern.match(name))
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:

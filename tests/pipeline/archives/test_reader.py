@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import storage
 from pipeline.archives import reader as archives
+from pipeline.archives import unread
 from pipeline.archives.member import ArchiveError, Member
 from pipeline.archives.names import escape_name, unescape_name
 from pipeline.config.limits import Limits
@@ -43,7 +44,6 @@ def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
     assert archives.archive_format(put(str(tmp_path), "really_a_zip.tar", zip_bytes(PHOTOS))) == "zip"
     assert archives.archive_format(put(str(tmp_path), "really_a_tar.zip", tar_bytes(PHOTOS))) == "tar"
     assert archives.archive_format(put(str(tmp_path), "photo.jpg", b"\xff\xd8\xff" + bytes(600))) is None
-    assert archives.archive_format(put(str(tmp_path), "notes.txt.gz", b"\x1f\x8b broken")) is None
     assert archives.archive_format(put(str(tmp_path), "no_members.tar", tar_bytes({}))) == "tar"
     assert listed(str(tmp_path / "no_members.tar")) == ([], None)
 
@@ -164,3 +164,25 @@ def test_no_damage_escapes_as_another_error(format: str, at: int, noise: bytes, 
     if error is None or members:
         found = contents(uri, [member for member in members if member.kind == "file"])
         assert len(found) <= len(members)
+
+
+def test_archives_that_are_not_read_by_content_and_by_name() -> None:
+    office = zip_bytes({"[Content_Types].xml": b"", "word/media/a.jpg": b""})
+    assert unread.kind_of(office) is None
+    assert unread.kind_of(zip_bytes(PHOTOS)) == "a zip archive"
+    assert unread.kind_of(bytes(32769) + b"CD001") == "an ISO image"
+    assert unread.kind_of(b"\xff\xd8\xff\xe0") is None
+    told = (
+        "a.RAR",
+        "a.part2.rar",
+        "a.r07",
+        "a.z12",
+        "a.7z.003",
+        "a.zip.001",
+        "b.warc.gz",
+        "c.tar.lz",
+        "d.iso",
+        "e\n.cab",
+    )
+    assert all(unread.named_like(name) for name in told)
+    assert not any(map(unread.named_like, ("a.zip", "a.tar", "a.jpg", "a.001", "rar", "a.rar.jpg", "iso.tif")))

@@ -3,7 +3,10 @@
 import io
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
+
+import pytest
 
 from pipeline.archives import reader as archives
 from pipeline.archives.member import Member
@@ -120,3 +123,56 @@ def test_a_bomb_is_refused_by_its_claim_and_by_its_content(tmp_path: Path) -> No
     lies = Member("a.jpg", "file", 1000, member.offset, member.stored_bytes, "deflate", member.crc32)
     claims = Member("b.jpg", "file", 1 << 40, member.offset, member.stored_bytes, "deflate", member.crc32)
     assert contents(uri, [lies, claims]) == {"a.jpg": "member_unreadable", "b.jpg": "too_large"}
+
+
+def renamed(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A zip in which a name has other bytes, as many as before."""
+    assert len(old) == len(new)
+    return data.replace(old, new)
+
+
+def test_offsets_modulo_4_gib(tmp_path: Path) -> None:
+    """As the Archive Utility of macOS writes them: no zip64 records, in a file that is longer."""
+    photos = {"first.jpg": b"1" * 900, "film.mov": b"-" * 2000, "last.jpg": b"9" * 700, "film2.mov": b"+" * 500}
+    data = zip_bytes(photos, 0)
+    middle = data.index(b"-" * 2000) + 1000
+    path = tmp_path / "a.zip"
+    with open(path, "wb") as file:
+        file.write(data[:middle])
+        file.seek(1 << 32, io.SEEK_CUR)  # a hole: all that comes after it keeps its offset modulo 2^32
+        file.write(data[middle:])
+    members, error = listed(str(path))
+    assert error is None
+    found = contents(str(path), members)
+    assert {name: found[name] for name in ("first.jpg", "last.jpg", "film2.mov")} == {
+        name: data for name, data in photos.items() if name != "film.mov"
+    }
+    assert found["film.mov"] == "member_unreadable"  # it has 4 GiB and 2000 bytes, which no zip without zip64 can say
+
+
+def test_backslashes_part_folders_where_no_name_has_a_slash(tmp_path: Path) -> None:
+    data = renamed(zip_bytes({"box1|": b"", "box1|1927|a.jpg": b"a"}), b"|", b"\\")
+    members, _ = listed(put(str(tmp_path), "windows.zip", data))
+    assert [(member.path, member.kind) for member in members] == [("box1/", "directory"), ("box1/1927/a.jpg", "file")]
+    data = renamed(zip_bytes({"box1/a.jpg": b"a", "b|c.jpg": b"a"}), b"|", b"\\")
+    assert [member.path for member in listed(put(str(tmp_path), "unix.zip", data))[0]] == ["box1/a.jpg", "b\\c.jpg"]
+
+
+@pytest.mark.parametrize(("code_page", "name"), [("", "ò/èw.jpg"), ("cp932", "表学.jpg"), ("cp1252", "•/Šw.jpg")])
+def test_names_in_a_code_page(code_page: str, name: str, tmp_path: Path) -> None:
+    data = renamed(zip_bytes({"abcd.jpg": b"a"}), b"abcd", "表学".encode("cp932"))  # its second byte is a backslash
+    uri = put(str(tmp_path), "a.zip", data)
+    assert [member.path for member in archives.list_members(uri, "zip", Limits(), code_page)] == [name]
+
+
+def test_the_unicode_path_counts_if_it_belongs_to_the_name(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as pack:
+        for raw, of in ((b"1.jpg", b"1.jpg"), (b"2.jpg", b"earlier.jpg")):
+            info = zipfile.ZipInfo(raw.decode())
+            body = b"\1" + zlib.crc32(of).to_bytes(4, "little") + "卒業.jpg".encode()
+            info.extra = b"up" + len(body).to_bytes(2, "little") + body
+            pack.writestr(info, raw)
+    uri = put(str(tmp_path), "a.zip", sink.getvalue())
+    members, _ = listed(uri)
+    assert contents(uri, members) == {"卒業.jpg": b"1.jpg", "2.jpg": b"2.jpg"}

@@ -16,10 +16,10 @@ from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, member_of
 from pipeline.config.limits import Limits
-from pipeline.index.build import IndexSummary, write_archive
+from pipeline.index.build import IndexSummary, build_index, write_archive
 from pipeline.index.files import index_files
 from pipeline.index.schema import photo_id
-from pipeline.index.sources import Source
+from pipeline.index.sources import Source, expand
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import write as manifest_write
 from tests.support.archives import PHOTOS, index_rows, index_sources, loose, put, tar_bytes, zip_bytes
@@ -250,3 +250,14 @@ def test_many_members_pass_in_chunks(tmp_path: Path) -> None:
 def test_the_error_survives_a_process_border() -> None:
     error = pickle.loads(pickle.dumps(ArchiveError("a.zip: locked", "encrypted")))
     assert (str(error), error.error_type) == ("a.zip: locked", "encrypted")
+
+
+def test_a_zip_keeps_the_code_page_with_which_it_was_indexed(tmp_path: Path) -> None:
+    data = zip_bytes({"abcd.jpg": b"a"}).replace(b"abcd", "卒業".encode("cp932"))
+    uri, output = put(str(tmp_path), "a.zip", data[:-9]), str(tmp_path / "out")  # cut short, so it is listed again
+    build_index(expand([uri], output), output, Limits(), "cp932")
+    put(str(tmp_path), "a.zip", data)
+    build_index(expand([uri], output), output, Limits())
+    assert [(row["member"], row["zip_names"]) for row in index_rows(tmp_path / "out")] == [("卒業.jpg", "cp932")]
+    with pytest.raises(storage.StorageError, match="indexed in cp932"):
+        build_index(expand([uri], output), output, Limits(), "cp866")

@@ -75,6 +75,16 @@ def test_join_and_canonical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert storage.canonical("photos/") == f"{tmp_path}/photos"
     assert storage.canonical(f"file://{tmp_path}/photos") == f"{tmp_path}/photos"
     assert storage.canonical("s3://bucket/photos/") == "s3://bucket/photos"
+    assert storage.canonical("s3://bucket/photos//a.jpg") == "s3://bucket/photos//a.jpg"
+    assert storage.canonical("s3://bucket/photos//") == "s3://bucket/photos//"  # the folder of photos//a.jpg alone
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("s3://b/a", "x"), ("s3://b/a//", "x"), ("s3://b", "x"), ("/", "x"), ("/a", "x"), ("memory://", "x")],
+)
+def test_a_folder_and_a_name_make_the_uri_again(folder: str, name: str) -> None:
+    assert storage.folder_and_name(storage.below(folder, name)) == (folder, name)
 
 
 def test_a_name_that_looks_like_a_uri_stays_a_name(tmp_path: Path) -> None:
