@@ -27,6 +27,7 @@ from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, lease, prepare
+from pipeline.run.attempts import differences
 from pipeline.run.rescan import scan
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(request: Request) -> int:
     with lease.held(job.output) as mine:
         say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
         lines.say("actors", f"actors: {in_words_of(resources)}")
-        for words in weak_defaults(job.settings):
+        for words in [*weak_defaults(job.settings), *other_settings(job)]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
@@ -126,6 +127,19 @@ def weak_defaults(settings: Settings) -> list[str]:
     if settings.detector == "haar":
         notes.append("Haar cascades miss turned and small faces; for YuNet: interlcm weights pull weights")
     return notes
+
+
+def other_settings(job: Job) -> list[str]:
+    """A note if the last attempt had other settings or weights: the results that it left stay as they are."""
+    found = differences(job)
+    if not found:
+        return []
+    condition = f"settings_digest NOT LIKE '{job.settings.digest()[:12]}%' OR weights_digest NOT LIKE "
+    condition += f"'{job.weights_digest[:12]}%'"
+    return [
+        f"the last attempt had other settings ({', '.join(found)}); its results stay as they are; to restore those "
+        f'photos again: --where "{condition}"'
+    ]
 
 
 def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:

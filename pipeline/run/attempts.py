@@ -72,6 +72,25 @@ def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict
     return fitting[-1] if fitting else None
 
 
+def differences(job: Job) -> list[str]:
+    """The settings in which this job differs from the last attempt, such as "quality 95 -> 90"; none at the first."""
+    listed = attempts(job.output)
+    if not listed:
+        return []
+    before, now = _flat(listed[-1]["settings"]), _flat(asdict(job.settings))
+    changed = [f"{name} {before[name]} -> {value}" for name, value in now.items() if before.get(name, value) != value]
+    other_weights = listed[-1].get("weights_digest", job.weights_digest) != job.weights_digest
+    return changed + ["the content of the weights folder"] * (other_weights and before.get("weights") == now["weights"])
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those of review and limits beside the others."""
+    nested = {name for name, value in settings.items() if isinstance(value, dict)}
+    return {name: value for name, value in settings.items() if name not in nested} | {
+        name: value for group in sorted(nested) for name, value in settings[group].items()
+    }
+
+
 def next_number(output: str) -> int:
     """The number of a new attempt: above all numbers in run.json and the manifest, in case one of them was lost."""
     with query.connect(output, decided=False) as connection:

@@ -34,7 +34,7 @@ class Restore:
         """The number of photos that a dry run finds to restore."""
         words = [*self.sources, "--output", self.output, "--weights", self.weights, "--dry-run", *options]
         assert self.interlcm("restore", *words) == 0, self.interlcm.err
-        (number,) = re.findall(r"^dry run: (\d+) photos? to restore", self.interlcm.out, re.MULTILINE)
+        (number,) = re.findall(r"^dry run: (\d+) files? to restore", self.interlcm.out, re.MULTILINE)
         return int(number)
 
     def ids(self) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -18,10 +19,13 @@ from jobs import progress
 from jobs.lines import Lines
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
-from jobs.run import weak_defaults
+from jobs.run import other_settings, weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
-from pipeline.config.settings import Settings
+from pipeline.config.resources import Resources
+from pipeline.config.settings import Review, Settings
+from pipeline.manifest.pending import check_where
+from pipeline.run import attempts, prepare
 from pipeline.run.attempt import Progress
 from pipeline.stages.publish import DONE
 
@@ -135,3 +139,17 @@ def test_how_many_faces_to_a_micro_batch() -> None:
     for text in ("0", "-1", "many", ""):
         with pytest.raises(typer.BadParameter, match=f"--batch-faces {text}: give a number such as 8, or auto"):
             batch_of(text)
+
+
+def test_a_run_that_continues_with_other_settings_is_told(tmp_path: Path, tiny_weights: str) -> None:
+    output = str(tmp_path / "out")
+    first = prepare.prepare(output, Settings(weights=tiny_weights))
+    assert other_settings(first) == []
+    attempts.record(first, Resources())
+    assert other_settings(first) == []
+    changed = Settings(weights=tiny_weights, quality=90, review=Review(min_psnr=20))
+    (line,) = other_settings(prepare.prepare(output, changed))
+    assert "(quality 95 -> 90, min_psnr 18.0 -> 20)" in line
+    condition = line.partition('--where "')[2].removesuffix('"')
+    check_where(condition)
+    assert f"'{first.settings.digest()[:12]}%'" not in condition
