@@ -143,6 +143,6 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
     code, line = refused(capsys, "--grid", "grid.text")
     assert code == 2 and "give it the suffix of a picture format" in line
     code, line = refused(capsys, "--output", str(tmp_path / "out"))
-    assert code == 2 and "name HQ sources or --lq" in line
+    assert code == 2 and "name HQ or --lq" in line
     code, line = refused(capsys, one, "--task", "colorize", *weights)
     assert code == 1 and "--task colorize" in line
