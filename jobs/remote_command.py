@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from interlcm.weights_index import DEMO
-from pipeline.storage.addresses import check_no_password, public
+from pipeline.storage.addresses import public
 
 PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
 
@@ -50,7 +50,9 @@ def check(name: str, value: Any) -> None:
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    check_no_password(value)
+    if public(value) != value:  # from the config file: the command's words have none left
+        words = "a query string in the file of --config would be in the job's package"
+        raise typer.BadParameter(f"{public(value)}: {words}; name the address in the command")
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
             f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "

@@ -149,7 +149,7 @@ def restored_path(current: Row, format: str) -> str:
     So does a folder that is named like a restored file: `x.jpg` and the folder `x.jpg.jpg` would need the same name.
     """
     *folders, name = normal_path(current["member"]).split("/")
-    folders = [f"{one}{MARK}" if one.casefold().endswith(ENDINGS) else one for one in folders]
+    folders = [f"{one}{MARK}" if one.casefold().rstrip(". ").endswith(ENDINGS) else one for one in folders]
     again = f".{MARK}{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
     path = fitting("/".join((*folders, name)), f"{again}.{photos_encode.EXTENSIONS[format]}")
     return f"{fitting(current['archive_name'], '')}/{path}"

@@ -187,3 +187,12 @@ def test_a_query_string_stands_in_no_command_and_goes_along_sealed(monkeypatch: 
     assert "SECRET2" in sent[addresses.VARIABLE]
     with pytest.raises(typer.BadParameter, match="leave the option out, or copy the source"):
         submit.check_nothing_lost(sent)
+
+
+def test_a_query_string_in_a_config_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(addresses, "_queries", {})
+    (tmp_path / "c.yaml").write_text("weights: https://host/w?k=SECRET\n")
+    words = ["restore", "s3://b/a.tar", "--output", "s3://b/out", "--config", str(tmp_path / "c.yaml")]
+    with pytest.raises(typer.BadParameter, match="https://host/w: a query string in the file of --config") as caught:
+        checked(words, typer.main.get_command(app))
+    assert "SECRET" not in str(caught.value)

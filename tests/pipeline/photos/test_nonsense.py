@@ -133,6 +133,12 @@ def test_the_codestream_that_is_decoded_is_the_one_that_was_measured() -> None:
     assert view_of(second, Limits(pixels=10_000)).width == 64
 
 
+def test_boxes_within_boxes_are_no_burden() -> None:
+    data = by_opencv(".jp2", PIXELS)
+    nested = b"".join(struct.pack(">I4s", 8 * (3000 - n), b"res ") for n in range(3000))
+    assert decode(data[:12] + nested + data[12:]).width == PIXELS.shape[1]
+
+
 def file_of_side(side: int) -> bytes:
     return by_opencv(".jp2", np.resize(PIXELS, (side, side, 3)), cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
 

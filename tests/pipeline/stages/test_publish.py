@@ -278,7 +278,7 @@ def test_storage_in_trouble_stops_the_run_where_every_photo_would_meet_it(
         assert row.guarded({"status": None}, work)["status"] == "failed"
 
 
-@pytest.mark.parametrize("folder", ["x.jpg.jpg", "X.JPG.JPG", "x.jpg.jpg/y.png.png"])
+@pytest.mark.parametrize("folder", ["x.jpg.jpg", "X.JPG.JPG", "x.jpg.jpg/y.png.png", "x.jpg.jpg."])
 def test_no_folder_needs_the_name_of_a_restored_file(folder: str, tmp_path: Path) -> None:
     """On a disk, where one name is a file or a folder; the case of letters may not count there."""
     members = ["x.jpg", f"{folder}/a.jpg", "x.jpg.jpg/y.png"]
