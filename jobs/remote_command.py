@@ -50,8 +50,8 @@ def check(name: str, value: Any) -> None:
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    if public(value) != value:  # of the config file: the words of the command have none any more
-        words = "a query string in the file of --config would lie in the job's package"
+    if public(value) != value:  # from the config file: the command's words have none left
+        words = "a query string in the file of --config would be in the job's package"
         raise typer.BadParameter(f"{public(value)}: {words}; name the address in the command")
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(

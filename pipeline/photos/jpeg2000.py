@@ -130,7 +130,8 @@ def boxes(data: bytes, inside: tuple[bytes, ...] = (b"jp2h", b"res ")) -> Iterat
         if end < start:
             raise ValueError("a box is shorter than its header")
         if name in inside:
-            yield from boxes(data[start:end], tuple(one for one in inside if one != name))  # none holds its like
+            others = tuple(one for one in inside if one != name)  # no box contains one of its own type
+            yield from boxes(data[start:end], others)
         else:
             yield name, data[start:end]
         place = end

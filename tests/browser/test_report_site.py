@@ -370,7 +370,7 @@ def test_a_browser_that_keeps_nothing_shows_the_report(page: Page) -> None:
     try:
         open_photo(page, "astronaut.jpg")
         page.press("a")
-        page.until("document.body.textContent.includes('This browser has no room for more decisions')")
+        page.until("document.body.textContent.includes('This browser cannot store more decisions')")
     finally:
         page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 

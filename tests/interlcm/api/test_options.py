@@ -69,6 +69,7 @@ def test_thresholds_replace_single_values() -> None:
         ({"quality": 101}, "quality=101: give 1 or more, at most 100"),
         ({"background": "realesrgan"}, "give upscale=2 or 4"),
         ({"review": {"min_psnrs": 1}}, "review={'min_psnrs': ...}: there are min_psnr, max_delta_e"),
+        ({"limit": {"pixels": 0}}, "limit={'pixels': 0}: give at least 1"),
         ({"task": "colorize"}, "give faces_only=True"),
     ],
 )
