@@ -48,7 +48,12 @@ def show_bar(steps: "Iterator[Progress]") -> None:
         task = bar.add_task("restore: starting", total=None)
 
         def update() -> None:
-            bar.update(task, total=progress.total, completed=progress.done, description=progress_line(progress))
+            bar.update(
+                task,
+                total=total(progress),
+                completed=progress.earlier + progress.done,
+                description=progress_line(progress),
+            )
 
         progress = next(steps)
         update()
@@ -80,8 +85,8 @@ def numbers(progress: "Progress") -> dict[str, Any]:
     passed = time.monotonic() - progress.begun
     left = passed / progress.done * (progress.total - progress.done) if progress.done else None
     return {
-        "done": progress.done,
-        "total": progress.total,
+        "done": progress.earlier + progress.done,
+        "total": total(progress),
         "faces": progress.faces_so_far,
         "failed": progress.failed,
         "seconds": round(passed, 1),
@@ -89,10 +94,15 @@ def numbers(progress: "Progress") -> dict[str, Any]:
     }
 
 
+def total(progress: "Progress") -> int:
+    """All files that were asked for, so that a run that continues counts from what is done."""
+    return progress.earlier + progress.total
+
+
 def progress_line(progress: "Progress") -> str:
     passed = time.monotonic() - progress.begun
     rate = progress.faces_so_far / max(passed, 1e-9)
-    share = f"{progress.done}/{counted(progress.total, 'file')}"
+    share = f"{progress.earlier + progress.done}/{counted(total(progress), 'file')}"
     faces = counted(progress.faces_so_far, "face")
     line = f"restore: {share}, {faces} ({rate:.2f} faces/s), {progress.failed} failed"
     if 0 < progress.done < progress.total:

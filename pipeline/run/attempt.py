@@ -35,11 +35,13 @@ COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader 
 class Progress:
     """What this attempt has committed so far.
 
-    on_ray: it runs on Ray, not in this process. before: faces that this process restored before the attempt.
+    total: files to do. earlier: files with a result of an earlier attempt. on_ray: it runs on Ray, not in this process.
+    before: faces that this process restored before the attempt.
     """
 
     total: int
     on_ray: bool = False
+    earlier: int = 0
     done: int = 0
     faces: int = 0
     failed: int = 0
@@ -74,7 +76,8 @@ def restore(
     """
     remove_leftovers(job.output)
     pending = manifest_pending.pending(job.output, where)
-    progress = Progress(total=len(pending), on_ray=len(pending) >= ray_from)
+    earlier = pending.indexed - len(pending) if where is None else 0
+    progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
     yield progress
     if len(pending):
         compacted = 0

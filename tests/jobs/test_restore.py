@@ -75,6 +75,12 @@ def test_progress_counts() -> None:
     assert re.fullmatch(line, progress_line(last))
 
 
+def test_a_run_that_continues_counts_from_what_is_done() -> None:
+    run = Progress(total=4, earlier=6, done=1, faces=2)
+    assert progress_line(run).startswith("restore: 7/10 files, 2 faces")
+    assert (progress.numbers(run)["done"], progress.numbers(run)["total"]) == (7, 10)
+
+
 def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, total: int, parts: int, seconds: float = 0.0) -> str:
     class Screen(io.StringIO):
         def isatty(self) -> bool:
