@@ -2,11 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from interlcm.errors import InterLCMError
 from interlcm.weights_index import DEMO
 from pipeline.config.limits import Limits
+
+
+class SettingsError(InterLCMError):
+    """Settings that another version of this software wrote and this one cannot use."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,15 @@ class Settings:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Settings":
-        """The settings from what `asdict` gave, as in run.json."""
+        """The settings from what `asdict` gave, as in run.json; those that an older version did not have get defaults.
+
+        Raises SettingsError for a setting that this version does not know.
+        """
+        for kind, given in ((Settings, values), (Review, values["review"]), (Limits, values["limits"])):
+            if unknown := sorted(given.keys() - {known.name for known in fields(kind)}):
+                raise SettingsError(
+                    f"setting {unknown[0]!r} is unknown to this version; use the one that began the run"
+                )
         nested = {"review": Review(**values["review"]), "limits": Limits(**values["limits"])}
         return Settings(**{**values, **nested})
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from interlcm.errors import InterLCMError, one_line
@@ -16,6 +17,8 @@ from pipeline.manifest import query
 from pipeline.storage.output import Output
 
 PACKAGES = ("interlcm", "ray", "torch", "diffusers", "transformers", "pyarrow", "pyvips", "opencv-python")
+
+FORMAT = 1  # of run.json; a file without one is of format 1, too
 
 
 class AttemptsError(InterLCMError):
@@ -39,7 +42,10 @@ def attempts(output: str) -> list[dict[str, Any]]:
     """
     uri = Output(output).run_json
     try:
-        listed: list[dict[str, Any]] = json.loads(storage.read_bytes(uri))["attempts"]
+        found = json.loads(storage.read_bytes(uri))
+        if found.get("format", 1) > FORMAT:
+            raise AttemptsError(f"{uri}: written by a later version (format {found['format']}); install that version")
+        listed: list[dict[str, Any]] = found["attempts"]
         if not listed:
             raise ValueError("it lists no attempt")
         for one in listed:
@@ -51,7 +57,7 @@ def attempts(output: str) -> list[dict[str, Any]]:
         if error.reason != "missing":
             raise
         return []
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise AttemptsError(f"{uri}: damaged ({one_line(error)}); restore a copy, or move the file away") from error
 
 
@@ -110,7 +116,17 @@ def record(job: Job, resources: Resources) -> None:
             "settings_digest": job.settings.digest(),
             "weights_digest": job.weights_digest,
             "resources": asdict(resources),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": versions(),
         }
     )
-    storage.write_bytes(Output(job.output).run_json, (json.dumps({"attempts": listed}, indent=2) + "\n").encode())
+    text = json.dumps({"format": FORMAT, "attempts": listed}, indent=2) + "\n"
+    storage.write_bytes(Output(job.output).run_json, text.encode())
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that results may depend on; Ray need not be installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
