@@ -68,7 +68,7 @@ def test_convert_adds_a_variant(weights: Path, tmp_path: Path, capsys: pytest.Ca
     ("options", "words"),
     [
         ([], "--part"),
-        (["--part", "unet"], "'unet'"),
+        (["--part", "unet"], "--part unet: choose visual_encoder"),
         (["--part", "visual_encoder"], "needs --variant"),
         (["--part", "clip", "--variant", "3step"], "clip must not have it"),
     ],

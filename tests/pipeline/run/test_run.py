@@ -214,7 +214,7 @@ def test_what_it_prints(done: Done) -> None:
     assert lines[0] == "checking sources, weights and settings"
     assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]
-    assert progress[0].startswith("restore: 0/18 photos")
+    assert progress[0].startswith("restore: 0/18 files")
     assert progress[-1].startswith("restore: 18/18 files, 9 faces") and progress[-1].endswith(", 6 failed")
     assert lines[-4].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
@@ -232,7 +232,7 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     before = snapshot(done.output)
     again = done.start()
     assert snapshot(done.output) == before
-    assert "engine: this process (0 files; Ray from 1000)\nrestore: 18/18 files" in again.printed
+    assert "engine: this process (0 files; Ray from 1000)\nrestore: 0/0 files" in again.printed
     assert again.failed == 6
 
 
@@ -250,7 +250,7 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     monkeypatch.setattr(compaction, "compact_if_many", and_count)
     put(done.sources[-1], "late.jpg", encoded(hopper()))
     before = snapshot(f"{done.output}/restored")
-    again = done.start(where="status = 'failed'")
+    again = done.start(where="status = 'failed' OR error_type = 'source_changed'")  # repaired: pending
     assert "restore: 6/6 files, 1 face " in again.printed
     assert again.failed == 5
     found = counts(done.output)
@@ -264,7 +264,7 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     }
     assert len(files) >= 2 and set(files) == {1}  # during the run and at its end
     log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
-    assert [row["n"] for row in done.rows(log)] == [1] * 12 + [2] * 6
+    assert [row["n"] for row in done.rows(log)] == [1] * 12 + [2] * 5 + [3]  # failed, changed, restored
     assert len(done.attempts()) == 2
 
 
