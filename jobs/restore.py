@@ -57,6 +57,10 @@ def restore(
     ] = "none",
     format: ImageFormat = "source",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
+    raw: Annotated[
+        Literal["no", "preview"],
+        typer.Option(help="Of a camera's raw file restore nothing, or the full-size preview that is in it."),
+    ] = "no",
     save_faces: Annotated[
         bool, typer.Option("--save-faces", help="Write each face before and after to OUTPUT/faces/.")
     ] = False,
@@ -137,7 +141,7 @@ def restore(
     settings = Settings(
         weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, detector=detector,
         min_face=min_face, max_faces=max_faces, center_face=center_face, upscale=upscale, background=background,
-        format=format, quality=quality, save_faces=save_faces, seed=seed, dtype=dtype,
+        format=format, quality=quality, save_faces=save_faces, raw=raw, seed=seed, dtype=dtype,
         review=thresholds("--review", Review(), review or []), limits=thresholds("--limit", Limits(), limit or []),
     )  # fmt: skip
     if sample:

@@ -64,7 +64,8 @@ def job(
     no_credentials: Annotated[
         bool,
         typer.Option(
-            "--no-credentials", help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*): the nodes have their own."
+            "--no-credentials",
+            help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*, FSSPEC_*): the nodes have their own.",
         ),
     ] = False,
 ) -> None:

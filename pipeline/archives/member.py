@@ -28,13 +28,15 @@ class Member:
     """One entry of an archive, as its headers describe it. None of it is trusted, least of all the path.
 
     path: the name in the archive, spelled by `escape_name`
-    kind: "file", "directory", "link" or "device"
+    kind: "file", "directory", "link", "device", or what concerns a folder of files: "closed" (it may not be read) and
+        "missing" (a manifest has the file)
     bytes: size when unpacked; stored_bytes: size in the archive
     offset: first byte of the data in a tar (in the decompressed stream if it is compressed), or of the local
         header in a zip; 0 in a folder
     compression: "none", "deflate", or the name of an unsupported method
     crc32: of the data; None if the archive has none (only zips do)
     version: size and digest, or time of last change, of a folder's file; None in an archive
+    checksum: that a manifest gives it, such as "sha256:..."; only files of BagIt bags have one
     target: of a hard link in a tar whose bytes were not looked for yet: the path of the member that has them
     """
 
@@ -47,6 +49,7 @@ class Member:
     crc32: int | None = None
     version: str | None = None
     target: str | None = None
+    checksum: str | None = None
 
 
 def not_read(where: str, what: str) -> ArchiveError:

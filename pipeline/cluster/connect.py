@@ -5,6 +5,7 @@ Ray is imported late: small runs do not use it (`pipeline.run.here`), and the im
 
 import logging
 import os
+import re
 import socket
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from interlcm.errors import InterLCMError
+from interlcm.errors import InterLCMError, one_line
 from pipeline.cluster import own_user
 
 # CPUs of a local cluster for fetch, detect and publish together, beside the restore actors.
@@ -62,6 +63,7 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
         check_listening(address)
     else:
         own_user.keep_token()
+    shown = without_password(address or "")
     options: dict[str, Any] = {
         "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
         "include_dashboard": None if address else False,
@@ -79,12 +81,14 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
             with held_back_notices(), nullcontext() if address else on_loopback():
                 ray.init(address or "local", **options)  # "local": never join a cluster that runs on this machine
             return
+        except ClusterError:
+            raise
         except ConnectionError as error:
             reason = str(error).partition("\n")[0]
-            raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
+            raise ClusterError(f"RAY_ADDRESS={shown}: {reason}; unset it to use this machine") from error
         except Exception as error:
             if TIMED_OUT not in str(error):
-                raise
+                raise ClusterError(f"Ray does not start: {without_password(one_line(error))}") from error
             if time.monotonic() > give_up:
                 words = f"Ray did not start within {STARTING:.0f} s on this busy machine; start the same command again"
                 raise ClusterError(words) from error
@@ -110,9 +114,13 @@ def check_listening(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise ClusterError(
-            f"RAY_ADDRESS={address}: {error.strerror or error}; start that cluster, or unset it to use this machine"
-        ) from error
+        words = f"{error.strerror or error}; start that cluster, or unset it to use this machine"
+        raise ClusterError(f"RAY_ADDRESS={without_password(address)}: {words}") from error
+
+
+def without_password(text: str) -> str:
+    """A text in which no URL has a name and a password before its host."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 @contextmanager

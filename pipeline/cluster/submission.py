@@ -3,27 +3,24 @@
 import asyncio
 import importlib.util
 import ipaddress
-import json
 import os
 import shlex
 import shutil
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
-from interlcm.errors import InterLCMError, one_line
-from pipeline.cluster import sealed_settings
+from interlcm.errors import one_line
+from pipeline.cluster import dashboard, sealed_settings
+from pipeline.cluster.dashboard import SubmissionError
 from pipeline.cluster.ray_private import quiet_job_client
 
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # environment variables; the first has priority
@@ -41,10 +38,6 @@ SILENT_SECONDS = 60.0
 LOST_SECONDS = 600.0
 
 
-class SubmissionError(InterLCMError):
-    """A job cannot be submitted or queried: one line that names the address or the job, and the remedy."""
-
-
 class StreamError(Exception):
     """The stream of a log broke off; the job itself may be fine."""
 
@@ -57,11 +50,14 @@ class Jobs:
 
     def __init__(self, address: str) -> None:
         self.address = (address if "://" in address else f"http://{address}").rstrip("/")
-        self.asks_for_token = asks_for_token(self.address)
+        dashboard.check_no_password(self.address)
+        headers = dashboard.job_headers()
+        self.asks_for_token = dashboard.asks_for_token(self.address, headers)
         self.token = sealed_settings.token() if self.asks_for_token else ""
         if self.token:
             check_private(self.address)
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
+            taken = any(name.lower() == "authorization" for name in headers)  # by the proxy
+            headers["X-Ray-Authorization" if taken else "Authorization"] = f"Bearer {self.token}"
         with self._answers(), hidden(*ADDRESSES):
             self._client = JobSubmissionClient(self.address, headers=headers)
 
@@ -216,31 +212,6 @@ def hidden(*names: str) -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
-
-
-def asks_for_token(address: str) -> bool:
-    """Whether the dashboard at an address requires a token. Raises SubmissionError if there is no dashboard.
-
-    This asks without the token, before anything else is sent, and with a time limit, which Ray's client lacks.
-    """
-    remedy = "start the cluster, forward its port (ray dashboard cluster.yaml), or name it with --address"
-    if not address.startswith(("http://", "https://")):
-        raise SubmissionError(f"{address}: not the address of a dashboard; give --address http://HOST:8265")
-    try:
-        with urllib.request.urlopen(f"{address}/api/version", timeout=10) as answer:
-            found = json.load(answer)
-    except HTTPError as error:
-        if error.code in (401, 403):
-            return True
-        raise SubmissionError(f"{address}: not a Ray dashboard (HTTP {error.code}); {remedy}") from error
-    except OSError as error:
-        reason = getattr(error, "reason", error)  # the reason of a URLError is another OSError
-        raise SubmissionError(f"{address}: no Ray dashboard answers ({one_line(reason)}); {remedy}") from error
-    except (HTTPException, ValueError) as error:
-        raise SubmissionError(f"{address}: something answers there, but it is not a Ray dashboard; {remedy}") from error
-    if "ray_version" not in found:
-        raise SubmissionError(f"{address}: something answers there, but it is not a Ray dashboard; {remedy}")
-    return False
 
 
 @contextmanager

@@ -60,6 +60,7 @@ class Settings:
         format: of the restored photos: source, jpeg, png, tiff, webp or avif.
         quality: of lossy formats, 1 to 100.
         save_faces: write the crops before and after to OUTPUT/faces/.
+        raw: what is restored of a camera's raw file: no (nothing), or the full-size preview in it.
         signed: restored photos carry a C2PA manifest.
         dtype: of the model's networks: float32, bfloat16, float16 or "auto".
         seed: of the run; a face's noise is seeded by it, the photo's content and the face's index.
@@ -83,6 +84,7 @@ class Settings:
     format: str = "source"
     quality: int = 95
     save_faces: bool = False
+    raw: str = "no"
     signed: bool = False
     dtype: str = "float32"
     seed: int = 0

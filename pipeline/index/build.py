@@ -17,10 +17,11 @@ from interlcm.errors import printable
 from pipeline import storage
 from pipeline.archives import reader as archives
 from pipeline.archives.member import ArchiveError, Member
-from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path
+from pipeline.archives.names import LONGEST_NAME, escape_name, folded_path, unescape_name
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
 from pipeline.index import code_pages
+from pipeline.index.bags import Checksums
 from pipeline.index.changed import Changed
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
@@ -139,7 +140,7 @@ def _rows(
         for member in _members(source, format, output, limits):
             if member.path in indexed:
                 if member.version and indexed[member.path] not in (UNKNOWN, _state(member.version)):
-                    changed.append(Changed(source.uri, member.path, member.bytes, member.version))
+                    changed.append(Changed(source.uri, member.path, member.bytes, member.version, member.checksum))
                 continue
             where = _place_id(member.path)
             row = _row(source.uri, name, format, member, seen[where])
@@ -177,13 +178,14 @@ def _row(uri: str, name: str, format: str, member: Member, occurrence: int) -> d
         "archive_format": format,
         "member": f"{member.path[:200]}...{name_id}" if error_type == "name_too_long" else member.path,
         "occurrence": occurrence,
-        "kind": "directory" if member.kind == "closed" else member.kind,
+        "kind": {"closed": "directory", "missing": "file"}.get(member.kind, member.kind),
         "bytes": member.bytes,
         "offset": member.offset,
         "stored_bytes": member.stored_bytes,
         "compression": member.compression,
         "crc32": member.crc32,
         "member_version": member.version,
+        "checksum": member.checksum,
         "error_type": error_type,
         "error": error,
     }
@@ -195,6 +197,8 @@ def _trouble(member: Member) -> tuple[str | None, str | None]:
         return "name_too_long", f"a name of {len(member.path)} characters, over the limit of {LONGEST_NAME}"
     if member.kind == "closed":
         return "folder_unreadable", f"{printable(member.path)}: the folder may not be read; check its permissions"
+    if member.kind == "missing":
+        return "missing_file", f"{printable(member.path)}: the bag's manifest has it, the bag has not; bring it back"
     return None, None
 
 
@@ -208,9 +212,12 @@ def _members(source: Source, format: str, output: str, limits: Limits) -> Iterat
         for path, size, version in source.only:
             yield Member(escape_name(path), "file", size, 0, size, version=version or None)
         return
+    checksums = Checksums(source.uri, source.bags)
     for member in archives.list_members(source.uri, format, limits, source.code_page):
-        if format != "folder" or not source.leaves_out(output, member.path):
-            yield member
+        if format == "folder" and source.leaves_out(output, member.path):
+            continue
+        yield replace(member, checksum=checksums.of(unescape_name(member.path))) if source.bags else member
+    yield from checksums.missing()
 
 
 def _indexed_members(source: Source, output: str, broken: Set[str]) -> dict[str, int]:

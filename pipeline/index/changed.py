@@ -25,6 +25,7 @@ class Changed:
     member: str
     bytes: int
     version: str
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ def renewed(output: str, changed: Sequence[Changed]) -> Iterator[Renewed]:
 
 
 def _with_changes(table: pa.Table, found: dict[int, Changed]) -> pa.Table:
-    for column, attribute in (("bytes", "bytes"), ("stored_bytes", "bytes"), ("member_version", "version")):
+    columns = {"bytes": "bytes", "stored_bytes": "bytes", "member_version": "version", "checksum": "checksum"}
+    for column, attribute in {**columns, "error_type": "", "error": ""}.items():  # what was missing is there now
         values = table[column].to_pylist()
         for row, change in found.items():
-            values[row] = getattr(change, attribute)
+            values[row] = getattr(change, attribute) if attribute else None
         field = INDEX_SCHEMA.field(column)
         table = table.set_column(table.schema.get_field_index(column), field, pa.array(values, field.type))
     return table

@@ -34,6 +34,7 @@ INDEX_SCHEMA = pa.schema(
         column(
             "zip_names", pa.string(), "code page of names in a zip that does not say theirs (--zip-names); else null"
         ),
+        column("checksum", pa.string(), "algorithm:digest, by the manifest of a BagIt bag; else null"),
         column("error_type", pa.string(), "why the archive, the rest of it or the member cannot be read; else null"),
         column("error", pa.string(), "the same in words; else null"),
     ]

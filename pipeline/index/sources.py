@@ -4,12 +4,13 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import storage
 from pipeline.archives.names import escape_name
 from pipeline.archives.reader import is_archive, named_like_archive
+from pipeline.index import bags
 from pipeline.storage import addresses
 from pipeline.storage.files import StorageError
 from pipeline.storage.output import is_run
@@ -22,6 +23,7 @@ class Source:
     """One archive. kind: "archive" (a file) or "folder".
 
     only: just these files of the folder, with their bytes and versions. without: OUTPUTs of runs below the folder.
+    bags: paths of the BagIt bags in a folder.
     code_page: of names in a zip that does not say theirs; empty: UTF-8 or code page 437.
     """
 
@@ -30,6 +32,7 @@ class Source:
     only: tuple[tuple[str, int, str], ...] | None = None
     without: tuple[str, ...] = ()
     code_page: str = ""
+    bags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -56,7 +59,10 @@ class Source:
         return index_file.removesuffix(".parquet").rsplit("-", 1)[1].split(".")[0]
 
     def leaves_out(self, output: str, path: str) -> bool:
-        """Whether a file of this folder belongs to OUTPUT, or to the OUTPUT of an earlier run below the folder."""
+        """Whether a file of this folder belongs to OUTPUT, to the OUTPUT of an earlier run below the folder, or to what
+        describes a bag."""
+        if bags.is_tag(self.bags, path):
+            return True
         uri = storage.below(self.uri, path)
         return any(uri.startswith(f"{place.rstrip('/')}/") for place in (output, *self.without) if place)
 
@@ -146,16 +152,19 @@ def _kind(uri: str, kind: str, explicit: bool) -> str:
 
 
 def _of_folder(folder: str, output: str, say: Callable[[str], None]) -> Iterator[Source]:
-    archives, loose, runs = [], set(), set()
+    archives, loose, runs, bagged = [], set(), set(), set()
     for path, kind, *_ in storage.entries(folder):
         if kind == "file" and posixpath.basename(path) == "run.json":
             runs.add(path.rpartition("/")[0])
+        if kind == "file" and posixpath.basename(path) == bags.DECLARATION:
+            bagged.add(path.rpartition("/")[0])
         if kind == "file" and named_like_archive(path):
             archives.append(path)
         else:
             loose.add(path.rpartition("/")[0])
     places = [storage.below(folder, path) for path in sorted(runs) if path]
     whole = _source(folder, "folder", without=tuple(place for place in places if is_run(place)))
+    whole = replace(whole, bags=bags.outermost(folder, bagged))
     _say_left_out(set(whole.without), say)
     archives = [path for path in archives if not whole.leaves_out(output, path)]
     kept = any(not whole.leaves_out(output, f"{path}/x") for path in loose)

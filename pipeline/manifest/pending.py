@@ -30,10 +30,19 @@ FROM index AS i JOIN (
 """
 
 
+# Photos that were lost because their archive could not be read: an outage, or an archive that was repaired since.
+AGAIN = """
+SELECT photo_id FROM index SEMI JOIN (
+    SELECT root AS photo_id FROM results WHERE status = 'failed' AND error_type = 'archive_unreadable'
+) USING (photo_id) WHERE kind = 'file' AND error_type IS NULL
+"""
+
+
 def pending(output: str, where: str | None = None) -> Pending:
     """The index rows to work on.
 
-    Without `where`: rows without a manifest row, or without one for each of their pages. `where` is an SQL condition
+    Without `where`: rows without a manifest row, or without one for each of their pages, and those whose archive could
+    not be read. `where` is an SQL condition
     on the columns of the index and of the view `photos`, with status 'pending' for rows that lack results. If it names
     only index columns (`member LIKE 'box7/%'`), it chooses among pending rows, so that starting again continues. If it
     asks about results (`status = 'failed'`), it chooses among all rows, and the matches are done again.
@@ -59,7 +68,7 @@ def _candidates() -> str:
 def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | None) -> Pending:
     connection.execute(RESULTS + MEMBERS)
     if where is None:
-        chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
+        chosen = f"SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete UNION ({AGAIN})"
     else:
         only_open = "status = 'pending' AND" if _asks_index_only(where) else ""
         chosen = f"SELECT index_photo_id AS photo_id FROM ({_candidates()}) WHERE {only_open} (\n{where}\n)"

@@ -36,6 +36,9 @@ OUT_OF_MEMORY = ("out of memory", "Insufficient memory", "Failed to allocate")
 def diagnose(data: bytes, reason: str) -> tuple[str, str]:
     """(error_type, message) for data that did not decode. reason: the decoder's message, of any length."""
     foreign = _foreign(data)
+    if foreign and foreign.lower().endswith(" raw"):
+        words = f"{foreign} files are not decoded: develop the file to TIFF or PNG, or give --raw preview"
+        return "unsupported_format", words
     if foreign:
         return "unsupported_format", f"{foreign} files are not decoded: convert the file to TIFF or PNG"
     if any(words in reason for words in OUT_OF_MEMORY):
@@ -51,6 +54,11 @@ def diagnose(data: bytes, reason: str) -> tuple[str, str]:
         kind = f"this kind of {format or 'image'} file is not decoded ({last})"
         return "unsupported_format", f"{kind}: convert it to an uncompressed TIFF or a PNG"
     return "decode_error", f"the {format or 'image'} file cannot be decoded: {last}"
+
+
+def is_raw(data: bytes) -> bool:
+    """Whether this is a camera's raw file."""
+    return (_foreign(data) or "").lower().endswith(" raw")
 
 
 def _foreign(data: bytes) -> str | None:

@@ -10,6 +10,7 @@ KINDS = {
     "no_end_marker": "a JPEG lacks its end marker; all of its rows are there",
     "not_carried": "the file has metadata that the restored file cannot hold",
     "channel_dropped": "the file has a channel, such as infrared, that the restored file cannot hold",
+    "raw_preview": "a camera's raw file: the preview in it is restored, by --raw preview",
     "more_pictures": "the file has a further picture, such as a stereo partner or the next frame, that is not restored",
 }
 

@@ -139,7 +139,7 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     """
     uri, holder = Output(output).lease, Holder.here()
     before = None
-    while not storage.create_bytes(uri, _text(holder)):
+    while not storage.create_bytes(uri, _text(holder), say):
         found = read(uri)
         if found is None:
             continue  # just released

@@ -26,6 +26,7 @@ from pipeline.faces.face import Face
 from pipeline.faces.search import Found, search
 from pipeline.index.schema import page_id
 from pipeline.photos import pages as photo_pages
+from pipeline.photos import raw_preview
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.diagnosis import APPLE_DOUBLE
 from pipeline.photos.errors import PhotoError
@@ -84,7 +85,9 @@ class DetectFaces:
         data = current["data"]
         current = {**current, "sha256": hashlib.sha256(data).hexdigest()}
         try:
-            seen = self.look(data)
+            if self.settings.raw == "preview":
+                current = self.of_raw(current)
+            seen = self.look(current["data"])
         except PhotoError as error:
             yield without_photo(current, error)
             return
@@ -102,6 +105,11 @@ class DetectFaces:
         """The decoded photo. Raises PhotoError."""
         telemetry.decoded("detect")
         return sandbox.run(view_of, data, self.limits, limits=limits or self.limits)
+
+    def of_raw(self, current: Row) -> Row:
+        """The row of a camera's raw file with the preview in it, which goes on in its place; others as they are."""
+        found = sandbox.run(raw_preview.preview, current["data"], limits=self.limits)
+        return row.warned(current, [found[1]]) | {"data": found[0]} if found else current
 
     def page(self, current: Row, page: int, spent: Spent) -> Row:
         """One page of a TIFF. It continues as a TIFF of its own, so that later stages get no other page.

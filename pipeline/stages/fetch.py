@@ -1,5 +1,6 @@
 """First stage, fetch: read the members' bytes for index rows."""
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -88,6 +89,7 @@ def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
     for index_row, data in read_rows(index_rows, limits):
         if isinstance(data, ArchiveError):
             data = asked_again(index_row, data, limits)
+        data = compared(index_row, data)
         yield received({**started(index_row), "seconds_fetch": time.perf_counter() - begun}, data)
         begun = time.perf_counter()
 
@@ -101,6 +103,18 @@ def asked_again(index_row: Row, error: ArchiveError, limits: Limits) -> bytes | 
     if isinstance(data, ArchiveError):
         check_source(index_row["source"], index_row["archive_format"], index_row["source_version"])
     return data
+
+
+def compared(index_row: Row, data: bytes | ArchiveError) -> bytes | ArchiveError:
+    """The bytes, if they have the checksum that a manifest gives the member."""
+    algorithm, _, digest = (index_row.get("checksum") or "").partition(":")
+    if isinstance(data, ArchiveError) or not digest:
+        return data
+    found = hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()
+    if found == digest:
+        return data
+    words = f"its {algorithm} is {found}, and {digest} in the bag's manifest; fetch the file again"
+    return ArchiveError(f"{index_row['member']}: {words}", "checksum_mismatch")
 
 
 def received(row: Row, data: bytes | ArchiveError) -> Row:

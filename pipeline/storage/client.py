@@ -18,7 +18,8 @@ from pipeline.storage.errors import StorageError, storage_errors
 
 # A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_")
+# FSSPEC_: settings of the clients, such as FSSPEC_S3_ANON and FSSPEC_S3_REQUESTER_PAYS.
+CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
 # Two layers of retries. The client repeats a request that was refused or reset, with exponential backoff and full
 # jitter (botocore's "standard" mode). `retried` does the same after answers that the client accepts although their
 # body broke off or is short.
@@ -117,5 +118,6 @@ def configure(environment: dict[str, str]) -> None:
     if environment.items() <= os.environ.items():
         return
     os.environ.update(environment)
+    fsspec.config.set_conf_env(fsspec.config.conf)  # which reads FSSPEC_* when it is imported
     for kind in fsspec.registry.values():  # fsspec keeps clients by their arguments, not by these
         kind.clear_instance_cache()

@@ -1,6 +1,8 @@
 """One kind of error for all storage, in words that a user can act on."""
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,13 +20,24 @@ _CREDENTIALS = {
     *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"),
     *("TokenRetrievalError", "SSOError", "DefaultCredentialsError", "RefreshError"),
 }
-# Error codes of S3 (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) and of the token service.
-_REFUSED = {
-    *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken"),
-    *("RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired"),
-}
+# Error codes of S3 (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) and of the token service that refuse
+# who asks, not what is asked for; with the remedy where the cause is sure.
+_RENEW = "renew the credentials (AWS_*), then start the same command again"
+REFUSED = {
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"), _RENEW),
+    **dict.fromkeys(("InvalidAccessKeyId", "InvalidClientTokenId"), "check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL"),
+    **dict.fromkeys(("SignatureDoesNotMatch", "InvalidSignatureException"), "check AWS_SECRET_ACCESS_KEY"),
+    **dict.fromkeys(("RequestTimeTooSkewed", "RequestExpired"), "set this machine's clock"),
+    **dict.fromkeys(
+        ("401", "Unauthorized", "AuthFailure", "AccountProblem", "NotSignedUp", "InvalidSecurity", "InvalidPayer",
+         "MissingSecurityHeader", "MissingAuthenticationToken", "UnrecognizedClientException"), ""
+    ),
+}  # fmt: skip
 _THROTTLED = {"503", "429", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
 _BROKEN = {"500", "502", "504", "InternalError", "BadGateway", "GatewayTimeout", "RequestTimeout"}
+# What servers say to the checksums that clients send since 2025, if they know none.
+_NO_CHECKSUMS = re.compile("checksum|trailer|aws-chunked|content-sha256", re.IGNORECASE)
+_CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=WHEN_REQUIRED"
 # Errors that every other write to the same disk meets too.
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
 
@@ -60,41 +73,78 @@ def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:
-        reason, words = _reason(uri, error)
+        reason, words = _reason(uri, error, writing)
         # A client's message about an http(s) address contains its query string.
         shown = None if uri.lower().startswith("http") else error
         raise StorageError(f"{uri}: {words}", reason, writing) from shown
 
 
-def _reason(uri: str, error: Exception) -> tuple[str, str]:
+def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str]:
     classes = {cls.__name__ for cls in type(error).__mro__}
     if "FileNotFoundError" in classes:
         return "missing", _missing(uri)
-    code = error_code(error)
-    if code == "403" and uri.startswith(("s3://", "s3a://")):
-        code = _code_of_listing(uri)
-    if classes & _CREDENTIALS or code in _REFUSED:
-        words = f"the credentials are missing or refused ({code or type(error).__name__})"
-        return "credentials", f"{words}; renew those in the environment (AWS_*, GOOGLE_*, AZURE_*)"
+    code, said = error_code(error), _said(error)
+    if bodiless(code) and code not in _THROTTLED | _BROKEN and is_s3(uri):
+        code, said = _answer_of_listing(uri, code, said)
+    if classes & _CREDENTIALS or code in REFUSED:
+        remedy = REFUSED.get(code) or _no_credentials(classes)
+        return "credentials", f"the credentials are missing or refused ({said})" + (f"; {remedy}" if remedy else "")
     number = getattr(error, "errno", None)
     if number in _FULL:
         return "full", f"{_FULL[number]}; make room, then start the same command again"
     if number == errno.EROFS:
         return "full", "the file system is read-only; remount it, or name another folder"
-    if "PermissionError" in classes:
-        return "denied", "access denied; check its permissions and, for object storage, the credentials"
+    if "PermissionError" in classes or code == "AccessDenied":
+        return "denied", f"access denied ({said})" if is_s3(uri) else "access denied; check its permissions"
     if code in _THROTTLED:
         return "unreachable", f"the server asks to slow down ({code}); start again later or with fewer actors"
     if code in _BROKEN:
-        return "unreachable", f"the server fails ({code}); start again later"
+        return "unreachable", f"the server fails ({said}); start again later"
+    if bodiless(code) and is_s3(uri):
+        return "unreachable", f"the server refuses, and does not say why (HTTP {code})"
+    if writing and is_s3(uri) and _knows_no_checksums(code, said):
+        return "failed", f"the server takes no checksums ({said}); {_CHECKSUMS}"
     if classes & _UNREACHABLE:
-        words = f"the server cannot be reached ({one_line(error)})"
-        return "unreachable", f"{words}; check the network and AWS_ENDPOINT_URL"
-    return "failed", one_line(error)
+        return "unreachable", f"the server cannot be reached ({one_line(error)}){_way_to(uri, error)}"
+    return "failed", said
+
+
+def _said(error: Exception) -> str:
+    """The server's own words with its code; what the exception says where no server spoke."""
+    code, words = error_code(error), one_line(error)
+    return f"{code}: {words}" if code and code not in words and words not in ("", "None") else words or code
+
+
+def _no_credentials(classes: set[str]) -> str:
+    """The remedy for a client that found no credentials; a profile that is missing is named by the client's words."""
+    if "NoCredentialsError" in classes:
+        return (
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; FSSPEC_S3_ANON=true for a public bucket"
+        )
+    return "check AWS_PROFILE and the files that it is in" if "ProfileNotFound" in classes else ""
+
+
+def _knows_no_checksums(code: str, said: str) -> bool:
+    """Whether a server refuses a PUT for the checksums in its header, which is all in it that a server may not know."""
+    if os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "").lower() == "when_required":
+        return False
+    unknown = code in ("NotImplemented", "501") and "header" in said.lower()
+    return unknown or (bool(code) and _NO_CHECKSUMS.search(said) is not None)
+
+
+def _way_to(uri: str, error: Exception) -> str:
+    """The remedy for a server that cannot be reached."""
+    if "certificate" in one_line(error).lower():
+        return "; set AWS_CA_BUNDLE to the file of the authority that signed it" if is_s3(uri) else ""
+    return "; check the network and AWS_ENDPOINT_URL" if is_s3(uri) else "; check the network"
+
+
+def is_s3(uri: str) -> bool:
+    return uri.startswith(("s3://", "s3a://"))
 
 
 def error_code(error: BaseException | None) -> str:
-    """The error code in the server's answer; empty if the client gives none."""
+    """The error code in the server's answer; empty if the client gives none. A number: the answer had no body."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict) and "Error" in response:
@@ -103,20 +153,28 @@ def error_code(error: BaseException | None) -> str:
     return ""
 
 
-def _code_of_listing(uri: str) -> str:
-    """The error code behind a 403: the answer to HEAD has no body, the answer to GET says why."""
+def bodiless(code: str) -> bool:
+    """Whether a code is no more than a refusal's HTTP status: all answers to HEAD are, and those of some proxies."""
+    return code.isdigit() and code not in ("404", "412", "416")
+
+
+def _answer_of_listing(uri: str, code: str, said: str) -> tuple[str, str]:
+    """The code and words behind a refusal without a body: the answer to a listing has one."""
     try:
         fsspec.filesystem("s3").call_s3("list_objects_v2", Bucket=uri.split("/")[2], MaxKeys=1)
     except OSError as error:
-        return error_code(error)
-    return "403"
+        found = error_code(error)
+        return (code, said) if bodiless(found) or not found else (found, _said(error))
+    except Exception:  # the client found no server: then the first answer counts
+        return code, said
+    return "", said
 
 
 def _missing(uri: str) -> str:
     """What is missing, file or bucket. S3 answers 404 to both, so the bucket is requested."""
     if uri.startswith(("http://", "https://")):
         return "no such file on the server, or it refuses; check the name, and whether a signed address has expired"
-    if uri.startswith(("s3://", "s3a://")):
+    if is_s3(uri):
         bucket = uri.split("/")[2]
         try:
             fsspec.filesystem("s3").call_s3("head_bucket", Bucket=bucket)

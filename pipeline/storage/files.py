@@ -10,7 +10,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +24,10 @@ from fsspec.utils import glob_translate
 from pipeline.storage import local_disk, traffic
 from pipeline.storage.addresses import public, split
 from pipeline.storage.client import filesystem, retried
-from pipeline.storage.errors import StorageError, error_code, storage_errors
+from pipeline.storage.errors import REFUSED, StorageError, bodiless, error_code, storage_errors
 
+# What servers answer to a condition that they do not know.
+_NO_CONDITIONS = ("NotImplemented", "501", "InvalidArgument", "InvalidRequest", "400", "MethodNotAllowed", "405")
 # Keys that show that a file changed, the best first: digests, then times. Clients differ in the names.
 VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 
@@ -69,7 +71,35 @@ def folder_and_name(uri: str) -> tuple[str, str]:
 def describe(uri: str) -> tuple[str, int]:
     """("file", bytes), ("folder", 0) or ("device", 0), which is a pipe too; StorageError when nothing is there."""
     fs, path = filesystem(uri)
-    return _described(retried(uri, lambda: fs.info(path)))
+    return _described(retried(uri, lambda: _info(fs, path)))
+
+
+def _info(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
+    """What the client knows of a file. S3 is asked by HEAD, whose answer has no body: a refusal says nothing of the
+    file and nothing of its cause, so GET is asked again."""
+    try:
+        return dict(fs.info(path))
+    except OSError as error:
+        if "s3" not in fs.protocol or not bodiless(error_code(error)) or "/" not in path:
+            raise
+    return _info_by_get(fs, path)
+
+
+def _info_by_get(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
+    bucket, key, _ = fs.split_path(path)
+    try:
+        found = fs.call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")
+    except FileNotFoundError:
+        if fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)["KeyCount"]:
+            return {"type": "directory", "size": 0}
+        raise
+    except OSError as error:
+        if error_code(error) not in ("InvalidRange", "416"):
+            raise
+        found = fs.call_s3("get_object", Bucket=bucket, Key=key)  # an empty file has no byte 0
+    found["Body"].close()
+    size = int(found.get("ContentRange", "").rpartition("/")[2] or found["ContentLength"])
+    return {"type": "file", "size": size, "ETag": found.get("ETag"), "LastModified": found.get("LastModified")}
 
 
 def _described(info: dict[str, Any]) -> tuple[str, int]:
@@ -92,7 +122,7 @@ def check_open(uri: str) -> None:
 def version(uri: str) -> str:
     """The state of a file: its size and its digest or the time of its last change, whichever the client gives."""
     fs, path = filesystem(uri)
-    return _version(retried(uri, lambda: fs.info(path)))
+    return _version(retried(uri, lambda: _info(fs, path)))
 
 
 def _version(info: Mapping[str, Any]) -> str:
@@ -139,7 +169,7 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
             data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
     except OSError as error:
         # S3 refuses a range that begins after the end (416); a local file has no bytes there.
-        if error.errno != errno.EINVAL or start < int(fs.info(path)["size"]):
+        if error.errno != errno.EINVAL or error_code(error) in REFUSED or start < int(_info(fs, path)["size"]):
             raise
         return b""
     if end is not None and len(data) > end - start:
@@ -147,7 +177,7 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
             f"{public(path)}: the server sends whole files only, no parts; copy it to a disk or a bucket"
         )
     if end is None or len(data) < end - start:
-        size = int(fs.info(path)["size"])
+        size = int(_info(fs, path)["size"])
         expected = max(0, (size if end is None else min(size, end)) - start)
         if len(data) != expected:
             raise ShortReadError(f"{len(data)} bytes came instead of {expected}")
@@ -213,22 +243,28 @@ def put_file(uri: str, source: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def create_bytes(uri: str, data: bytes) -> bool:
+def create_bytes(uri: str, data: bytes, say: Callable[[str], None] = print) -> bool:
     """Write a file if there is none; if there is one, return False and write nothing.
 
-    On S3 a conditional PUT (If-None-Match). A server without those overwrites, so read back what is there.
+    On S3 a conditional PUT (If-None-Match). Some servers refuse those, which `say` is told, and some ignore the
+    condition: there a file is looked for first and read back afterwards, so that of two writers one learns of it.
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         with storage_errors(uri, writing=True):
             return local_disk.create(Path(path), data)
+    if exists(uri):
+        return False
     try:
         retried(uri, lambda: fs.pipe_file(path, data, mode="create"), writing=True)
     except StorageError as error:
         if isinstance(error.__cause__, FileExistsError) or error_code(error) in ("PreconditionFailed", "412"):
             return False
-        raise
-    return True
+        if error_code(error) not in _NO_CONDITIONS:
+            raise
+        write_bytes(uri, data)
+        say(f"{uri}: the server has no conditional writes; start no second run on this OUTPUT while one works")
+    return read_bytes(uri) == data
 
 
 def remove(uri: str) -> None:

@@ -90,6 +90,41 @@ def test_what_is_no_cluster(tmp_path: Path, interlcm: Interlcm) -> None:
         server.shutdown()
 
 
+class Proxy(Files):
+    """As one that asks for a name and a password, or sends those without a cookie to log in."""
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") == "Basic aTphLXNlY3JldA==":
+            return super().do_GET()
+        self.send_response(302 if self.headers.get("Cookie") else 401)
+        self.send_header("Location", "https://login.example/?back=here")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def test_a_proxy_before_the_dashboard(tmp_path: Path, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-to-keep")
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "version").write_text(json.dumps({"ray_version": "2.60.0"}))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Proxy, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    with closing(server.socket):
+        for headers, words in (
+            ("", "a proxy before the dashboard refuses (HTTP 401 from SimpleHTTP"),
+            ('{"Cookie": "a-secret"}', "a proxy before the dashboard sends on to login.example; "),
+            ('{"Authorization": "Basic aTphLXNlY3JldA=="}', "only sent to a cluster with token authentication"),
+            ("a-secret", "RAY_JOB_HEADERS: not a JSON object"),
+        ):
+            monkeypatch.setenv("RAY_JOB_HEADERS", headers)
+            assert interlcm("submit", "--address", address, "--", "status", "s3://bucket/out") == 1
+            assert words in interlcm.line()
+            assert "secret" not in interlcm.err
+        server.shutdown()
+    assert interlcm("submit", "list", "--address", "http://me:a-secret@127.0.0.1:8265") == 1
+    assert interlcm.line().startswith("http://127.0.0.1:8265: the address holds credentials")
+
+
 def test_settings_are_not_sent_where_anyone_may_come_in(
     tmp_path: Path, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

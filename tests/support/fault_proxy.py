@@ -23,12 +23,19 @@ from typing import Self
 
 import pytest
 
-# The faults of a request. The first three never reach the server; "lost" does, but its answer is dropped.
-FAULTS = ("slow_down", "internal_error", "reset", "lost", "cut", "half", "short", "slow")
+# The faults of a request. One that is "lost" reaches the server, and its answer is dropped.
+FAULTS = (
+    *("slow_down", "internal_error", "expired", "denied", "not_implemented", "mute", "reset"),  # these do not reach it
+    *("lost", "cut", "half", "short", "slow"),
+)
 
 ERROR = """<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{words}</Message></Error>"""
 REFUSALS = {
     "slow_down": (503, "Service Unavailable", "SlowDown", "Please reduce your request rate."),
+    "expired": (400, "Bad Request", "ExpiredToken", "The provided token has expired."),
+    "denied": (403, "Forbidden", "AccessDenied", "Access Denied"),
+    "not_implemented": (501, "Not Implemented", "NotImplemented", "A header implies functionality that is not there."),
+    "mute": (400, "Bad Request", "", ""),
     "internal_error": (500, "Internal Server Error", "InternalError", "We encountered an internal error."),
 }
 LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
@@ -43,7 +50,8 @@ class FaultProxy:
     """`with FaultProxy(port, {"slow_down": 0.05}) as proxy:` listens on `proxy.endpoint` until the block is left.
 
     port: of the server on 127.0.0.1. rates: fault -> share of the requests, 0 to 1, drawn from `seed`. rule: decides
-    in place of the rates. seconds: what a "slow" answer waits. counts: what was done, "passed" for the rest.
+    in place of the rates. unknown: a header that is not implemented.
+    seconds: what a "slow" answer waits. counts: what was done, "passed" for the rest.
 
     "cut" and "half" end the connection one byte or half of the body early; "short" leaves the last byte out and says
     so in Content-Length, as a broken server would: only who knows the size can tell.
@@ -54,6 +62,7 @@ class FaultProxy:
     seed: int = 0
     rule: Rule | None = None
     seconds: float = 0.5
+    unknown: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     endpoint: str = ""
 
@@ -98,7 +107,8 @@ class FaultProxy:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = EXPECT.sub(b"", head)
         request = head + await _body(reader, head)
-        fault = self._fault(method, path)
+        unknown = self.unknown and f"\r\n{self.unknown}:".encode() in head.lower()
+        fault = "not_implemented" if unknown else self._fault(method, path)
         self.counts[fault or "passed"] += 1
         if fault == "reset":
             return _reset(writer)
@@ -171,7 +181,7 @@ async def _send(writer: asyncio.StreamWriter, data: bytes) -> bool:
 
 
 def _refusal(status: int, reason: str, code: str, words: str, has_body: bool) -> bytes:
-    body = ERROR.format(code=code, words=words).encode()
+    body = ERROR.format(code=code, words=words).encode() if code else b""
     head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + (body if has_body else b"")
 

@@ -57,6 +57,15 @@ def test_the_name_of_a_part_comes_from_attempt_and_photos(tmp_path: Path) -> Non
     assert len(storage.list_files(storage.join(str(tmp_path), "manifest"))) == 3
 
 
+def test_a_photo_whose_archive_could_not_be_read_is_tried_again(output: str) -> None:
+    failed = {"status": "failed", "error_type": "archive_unreadable"}
+    rows = [result_row("a.jpg") | failed, result_row("b.jpg") | failed | {"error_type": "decode_error"}]
+    write_part([*rows, result_row("") | failed], output, "1")
+    assert members(output) == ["a.jpg", "c.jpg", "d.jpg"]
+    assert members(output, "member LIKE '_.jpg'") == ["c.jpg", "d.jpg"]
+    assert counts(output).pending == 2
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
