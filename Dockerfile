@@ -1,5 +1,5 @@
-# The image of rayjob.yaml: Ray's own of the same version, what the project is built on in the tested versions, and
-# the project. PyTorch's wheels bring CUDA along; the driver comes from the node.
+# The image of rayjob.yaml: Ray's own image, the project's dependencies in the tested versions, and the project.
+# PyTorch's wheels include CUDA; the driver comes from the node.
 FROM rayproject/ray:2.60.0-py311-cpu
 RUN sudo apt-get update && sudo apt-get install -y --no-install-recommends libgl1 libglib2.0-0 && \
     sudo rm -rf /var/lib/apt/lists/*

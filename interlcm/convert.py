@@ -1,10 +1,11 @@
 """Convert published checkpoints to parts of a weights folder.
 
-Only this module reads pickles, always with weights_only=True. Before anything is written, the keys and shapes
-of a checkpoint are compared with those of its module.
+Only this module reads pickles, always with weights_only=True. If a digest is known, the bytes are compared with it
+first. Before anything is written, the keys and shapes of a checkpoint are compared with those of its module.
 """
 
-import json
+import hashlib
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -18,15 +19,15 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights import READABLE, check_state, quiet_libraries, tidy_config, write_encoder
+from interlcm.weights import READABLE, check_state, config_in, quiet_libraries, tidy_config, write_encoder
 from interlcm.weights_index import (
     ENCODERS,
     INDEX,
     PUBLISHED_VARIANTS,
+    Parts,
     WeightsError,
     describe,
     empty_index,
-    file_sha256,
     merge_index,
     read_index,
     write_index,
@@ -44,7 +45,7 @@ PUBLISHED_SIZES: dict[str, dict[str, Any]] = {
 VISION = "vision_model."  # prefix of the vision tower in a checkpoint of the whole CLIP
 
 
-def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = None) -> Path:
+def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = None, sha256: str | None = None) -> Path:
     """Write a published checkpoint into a local weights folder as safetensors, and list it.
 
     Args:
@@ -53,9 +54,11 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
             without one they are the published sizes.
         part: visual_encoder, spatial_encoder or clip.
         variant: for an encoder, a published variant (3step, 1step, ...) or one in the folder; None for clip.
+        sha256: expected digest of the checkpoint; None if it is not known.
 
     Returns:
-        The safetensors file. WeightsError when the checkpoint cannot be read safely or belongs to a different module.
+        The safetensors file. WeightsError when the checkpoint cannot be read safely, has another digest or belongs to
+        a different module.
     """
     if part not in CONVERTIBLE:
         raise WeightsError(f"{part!r} is not a part that can be converted; choose {', '.join(CONVERTIBLE)}")
@@ -63,7 +66,12 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
     variant = None if part == "clip" else variant
     variants = known_variant(index, variant) if part in ENCODERS else {}
     module = module_for(folder, part)
-    state = read_state(checkpoint, part)
+    data = read_bytes(checkpoint)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 not in (None, found):
+        raise WeightsError(f"{checkpoint} has sha256 {found}, expected {sha256}; download it again")
+    state = read_state(data, checkpoint, part)
+    del data
     check_state(module, state, checkpoint)
     (folder / part).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".converting-", dir=folder) as stage:
@@ -74,7 +82,7 @@ def convert(checkpoint: Path, folder: Path, part: str, variant: str | None = Non
         os.replace(weights, folder / part / weights.name)
     paths = {f"{part}/config.json": None, f"{part}/{weights.name}": variant}
     listed = {entry["path"] for entry in index["parts"]} - {f"{part}/{weights.name}"}
-    origin = f"converted from {checkpoint.name}, sha256 {file_sha256(checkpoint)}"
+    origin = f"converted from {checkpoint.name}, sha256 {found}"
     parts = [
         describe(folder / path, path, LICENCES[part], origin, user)
         for path, user in paths.items()
@@ -92,9 +100,16 @@ def known_variant(index: Mapping[str, Any], variant: str | None) -> dict[str, An
     return {variant: known[variant]}
 
 
-def read_state(checkpoint: Path, part: str) -> dict[str, Tensor]:
+def read_bytes(checkpoint: Path) -> bytes:
+    try:
+        return checkpoint.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{checkpoint} cannot be read ({error.strerror}); name a .pth file") from error
+
+
+def read_state(data: bytes, checkpoint: Path, part: str) -> dict[str, Tensor]:
     """The tensors of a published checkpoint, under the names of its module."""
-    payload = read_checkpoint(checkpoint)
+    payload = tensors_of(data, checkpoint)
     state = vision_tower(payload) if part == "clip" else averaged(payload, checkpoint)
     if not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise WeightsError(f"{checkpoint} holds more than tensors, so it is not a published checkpoint")
@@ -118,12 +133,18 @@ def averaged(payload: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): tensor for key, tensor in state.items()} if wrapped else state
 
 
-def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """torch.load without running code from the file; WeightsError, in one line, if it refuses the file."""
+def read_checkpoint(parts: Parts, path: str) -> dict[str, Any]:
+    """The content of a listed checkpoint. WeightsError if it differs from its listing or is refused."""
+    return tensors_of(parts.read(path), parts.folder / path)
+
+
+def tensors_of(data: bytes, checkpoint: Path) -> dict[str, Any]:
+    """torch.load without running code from the bytes; WeightsError, in one line, if it refuses them.
+
+    checkpoint: the name of their file, for the error.
+    """
     try:
-        payload = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"{checkpoint} cannot be read ({error.strerror}); name a .pth file") from error
+        payload = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "it is damaged, or holds objects that could run code"
         raise WeightsError(f"{checkpoint} is refused: {reason}; get it from its official source") from error
@@ -138,7 +159,7 @@ def module_for(folder: Path, part: str) -> nn.Module:
     """The module of a part, without storage; sizes from its config.json, else the published ones."""
     file = folder / part / "config.json"
     try:
-        config = json.loads(file.read_bytes()) if file.exists() else None
+        config = config_in(file.read_bytes(), file) if file.exists() else None
         with torch.device("meta"):
             return build(part, config)
     except (ValueError, TypeError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,20 +14,31 @@ from interlcm.model import InterLCM
 from interlcm.spatial_encoder import CONDITIONING_CHANNELS, spatial_encoder_for
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import (
-    load_components,
-    load_diffusers,
+    DIFFUSERS_FILE,
+    config_in,
+    diffusers_module,
     load_lcm,
     one_line,
     quiet_libraries,
+    read_config,
     tidy_config,
     write_encoder,
 )
-from interlcm.weights_index import ENCODERS, WeightsError, describe, empty_index, merge_index, read_index, write_index
+from interlcm.weights_index import (
+    ENCODERS,
+    Parts,
+    WeightsError,
+    describe,
+    empty_index,
+    merge_index,
+    opened,
+    write_index,
+)
 
 SIZES = ("block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim", "in_channels")
 
 
-def new_encoders(folder: Path, seed: int, unet_folder: Path | None = None) -> InterLCM:
+def new_encoders(folder: Path | Parts, seed: int, unet_folder: Path | None = None) -> InterLCM:
     """LCM and CLIP of a local weights folder, with untrained encoders.
 
     The spatial encoder begins as the encoder half of a UNet (arXiv 2502.02215, section 3.2), the visual encoder with
@@ -41,15 +50,15 @@ def new_encoders(folder: Path, seed: int, unet_folder: Path | None = None) -> In
         unet_folder: diffusers folder of the UNet that the spatial encoder begins as, such as that of Stable Diffusion
             1.5; the folder's own LCM when None. WeightsError if its sizes are not those of the LCM.
     """
-    parts = load_lcm(folder)
+    listed = opened(folder)
+    with quiet_libraries():
+        parts = load_lcm(listed)
     donor = parts["unet"]
     if unet_folder is not None:
-        with quiet_libraries():
-            donor = load_diffusers(UNet2DConditionModel, unet_folder)
+        donor = unlisted_unet(unet_folder)
         check_same_sizes(unet_folder, donor, parts["unet"])
-    spatial, visual = (
-        read_config(folder / encoder / "config.json") for encoder in ("spatial_encoder", "visual_encoder")
-    )
+    configs = (f"{encoder}/config.json" for encoder in ("spatial_encoder", "visual_encoder"))
+    spatial, visual = (read_config(listed, path) if path in listed else {} for path in configs)
     widths = spatial.get("conditioning_embedding_out_channels", CONDITIONING_CHANNELS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -57,7 +66,15 @@ def new_encoders(folder: Path, seed: int, unet_folder: Path | None = None) -> In
             "spatial_encoder": spatial_encoder_for(donor, conditioning_channels=widths),
             "visual_encoder": VisualEncoder(**visual),
         }
-    return InterLCM(**parts, **encoders, image_size=read_index(folder)["image_size"])
+    return InterLCM(**parts, **encoders, image_size=listed.index["image_size"])
+
+
+def unlisted_unet(folder: Path) -> Any:
+    """The UNet in a diffusers folder without an index."""
+    with one_line(folder), quiet_libraries():
+        config = config_in((folder / "config.json").read_bytes(), folder / "config.json")
+        data = (folder / DIFFUSERS_FILE).read_bytes()
+        return diffusers_module(UNet2DConditionModel, config, data, folder / DIFFUSERS_FILE)
 
 
 def check_same_sizes(folder: Path, donor: UNet2DConditionModel, unet: UNet2DConditionModel) -> None:
@@ -67,22 +84,9 @@ def check_same_sizes(folder: Path, donor: UNet2DConditionModel, unet: UNet2DCond
             raise WeightsError(f"{found}; name a UNet of the same model family")
 
 
-def read_config(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    with one_line(file):
-        config: dict[str, Any] = json.loads(file.read_bytes())
-        return config
-
-
-def variant_encoders(folder: Path, variant: str) -> InterLCM:
-    """A whole variant of a local weights folder, for further training."""
-    return InterLCM(**load_components(folder, variant), image_size=read_index(folder)["image_size"])
-
-
 def save_variant(
     folder: Path,
-    source: Path,
+    source: Path | Parts,
     variant: str,
     encoders: Mapping[str, nn.Module],
     *,
@@ -102,11 +106,12 @@ def save_variant(
         task: restore, colorize or inpaint.
         licence, origin: of the encoders, for the index.
     """
-    index = read_index(source)
+    before = opened(source)
+    index = before.index
     shared = [part for part in index["parts"] if part["variant"] is None and not part["path"].startswith(ENCODERS)]
     for part in shared:
         (folder / part["path"]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / part["path"], folder / part["path"])
+        (folder / part["path"]).write_bytes(before.read(part["path"]))
     for name in ENCODERS:
         (folder / name).mkdir(parents=True)
         write_encoder(folder / name, variant, encoders[name], encoders[name].state_dict())

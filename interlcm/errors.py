@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 
+# In a text: a user's name and password before a host, and the query string of an http(s) address.
+_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*:/+)([^\s/?#@]*:[^\s/?#@]*@)", re.IGNORECASE)
+_USER = re.compile(r"\b(https?://)([^\s/?#]*@)", re.IGNORECASE)
+_QUERY = re.compile(r"\b(https?://[^\s?#'\"<>]*)[?#][^\s'\"<>)]*?(?=[:,;.]?(?:[\s'\"<>)]|$))", re.IGNORECASE)
+
 
 class InterLCMError(Exception):
     """The first line of its text names the thing and the remedy. exit_code: exit code of the command that it ends."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *others: object) -> None:
+        super().__init__(without_secrets(message), *others)
 
 
 class TrainingError(InterLCMError):
@@ -18,12 +26,12 @@ class TrainingError(InterLCMError):
 def one_line(error: BaseException | str) -> str:
     """The text of an error without line breaks; for an OSError, only what went wrong; never empty."""
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return printable(text) or type(error).__name__
+    return printable(without_secrets(text)) or type(error).__name__
 
 
-def without_password(text: str) -> str:
-    """A text in which no URL has a name and a password before its host."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+def without_secrets(text: str) -> str:
+    """A text whose addresses have no password and, for http(s), no query string: clients quote whole addresses."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", _PASSWORD.sub(r"\1", text)))
 
 
 def printable(text: str, kept: str = "") -> str:

@@ -5,8 +5,6 @@ Heusel et al. 2017, "GANs trained by a two time-scale update rule", arXiv 1706.0
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torchvision
 from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from interlcm.convert import read_checkpoint
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import Parts, WeightsError
 
 # Blocks of torchvision's Inception v3 that the network of the paper replaces (pytorch-fid, inception.py,
 # fid_inception_v3); it was trained in TensorFlow on 1008 classes.
@@ -41,16 +39,18 @@ def inception() -> nn.Module:
     return network.eval()
 
 
-def load_inception(path: Path) -> nn.Module:
+def load_inception(parts: Parts, path: str) -> nn.Module:
     """The trained network up to its last pooling: its output is features (N, 2048).
 
-    path: pytorch-fid's pt_inception-2015-12-05-6726825d.pth; WeightsError if it holds other keys.
+    path: pytorch-fid's pt_inception-2015-12-05-6726825d.pth in a weights folder; WeightsError if it is another file.
     """
     network = inception()
     try:
-        network.load_state_dict(read_checkpoint(path))
+        network.load_state_dict(read_checkpoint(parts, path))
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not hold the weights of FID's Inception; get it again") from error
+        raise WeightsError(
+            f"{parts.folder / path} does not hold the weights of FID's Inception; get it again"
+        ) from error
     network.fc = nn.Identity()
     return network
 

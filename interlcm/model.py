@@ -20,6 +20,7 @@ from interlcm.image_tokens import image_tokens
 from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
 from interlcm.tasks import AUTO, TASKS, color_fix_for
 from interlcm.visual_encoder import VisualEncoder
+from interlcm.weights_index import Parts, opened
 
 GUIDANCE = 8.0
 
@@ -86,13 +87,13 @@ class InterLCM(nn.Module):
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, variant: str = "3step") -> InterLCM:
+    def from_pretrained(cls, folder: str | Path | Parts, variant: str = "3step") -> InterLCM:
         """Load one variant from a local weights folder; WeightsError names what is missing, damaged or unexpected.
 
-        folder: "demo" stands for the weights that come with the package.
+        folder: "demo" stands for the weights that come with the package. Files of Parts are compared with its index.
         """
-        folder = weights.DEMO_WEIGHTS if folder == weights.DEMO else Path(folder)
-        parts, index = weights.load_components(folder, variant), weights.read_index(folder)
+        listed = opened(folder)
+        parts, index = weights.load_components(listed, variant), listed.index
         return cls(**parts, image_size=index["image_size"], task=index["variants"][variant]["task"]).eval()
 
     def save_pretrained(self, folder: str | Path, variant: str = "3step", **about: Any) -> None:

@@ -8,8 +8,6 @@ The variant `vgg` of version 0.1. Its two files lie in a weights folder under th
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +15,7 @@ from torchvision.models import vgg16
 
 from interlcm.convert import read_checkpoint
 from interlcm.weights import check_state
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import Parts, WeightsError
 
 TRUNK, HEADS = "metrics/vgg16-397923af.pth", "metrics/vgg.pth"
 # Places of relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 in torchvision's list of layers, and their channels.
@@ -47,13 +45,13 @@ class Perceptual(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1), persistent=False)
 
     @classmethod
-    def load(cls, folder: Path) -> Perceptual:
+    def load(cls, parts: Parts) -> Perceptual:
         """The network from a local weights folder, frozen, on the CPU; WeightsError names a file that is missing or
         holds something else."""
         network = cls()
-        fill(network.trunk, folder / TRUNK, prefix="features.")
+        fill(network.trunk, parts, TRUNK, prefix="features.")
         heads = {f"{n}.weight": f"lin{n}.model.1.weight" for n in range(len(LAYERS))}
-        fill(network.heads, folder / HEADS, names=heads)
+        fill(network.heads, parts, HEADS, names=heads)
         return network.requires_grad_(False).eval()
 
     def forward(self, pictures: Tensor, references: Tensor) -> Tensor:
@@ -76,11 +74,12 @@ class Perceptual(nn.Module):
         return found
 
 
-def fill(module: nn.Module, file: Path, prefix: str = "", names: dict[str, str] | None = None) -> None:
+def fill(module: nn.Module, parts: Parts, path: str, prefix: str = "", names: dict[str, str] | None = None) -> None:
     """Fill a module from a checkpoint in which its tensors have a prefix or other names."""
-    if not file.is_file():
+    file = parts.folder / path
+    if path not in parts:
         raise WeightsError(f"{file} is missing; get it with `interlcm weights pull --metrics`")
-    state = read_checkpoint(file)
+    state = read_checkpoint(parts, path)
     names = names or {key: prefix + key for key in module.state_dict()}
     found = {key: state[name] for key, name in names.items() if name in state}
     check_state(module, found, file)

@@ -1,15 +1,15 @@
-"""The tasks, and the defaults that belong to each: the one table that commands, training and Python calls read."""
+"""The tasks and their defaults, in one table for commands, training and Python calls."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TaskDefaults:
-    """What is right for a task where nobody asks for something else.
+    """The defaults of a task.
 
     Attributes:
-        color_fix: how a restored face gets its input's colours back. Wavelet takes the low frequencies of the input,
-            so it would take the colour of colorize away, and bring the white strokes of inpaint back as haze.
+        color_fix: how restored faces take the input's colours. Wavelet takes the low frequencies of the input, so it
+            would remove the colour of colorize, and return the white strokes of inpaint as haze.
         keep_tone: a photo of one tone keeps its tone.
         keep_monochrome: the model's own rule for one grey crop (`color_fix.keep_monochrome`). It also takes the input's
             mean and deviation, which under white strokes are not the face's.
@@ -29,7 +29,7 @@ AUTO = "auto"  # in a setting: the task's default
 
 
 def color_fix_for(task: str, asked: str = AUTO) -> str:
-    """The colour fix that was asked for, or the task's own. ValueError for an unknown task."""
+    """The requested colour fix, or the task's default. ValueError for an unknown task."""
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; there is {', '.join(TASKS)}")
     return TASKS[task].color_fix if asked == AUTO else asked

@@ -1,11 +1,12 @@
 """Modules from a weights folder and back (docs/architecture.md has its layout; local folders only).
 
-Digests are compared before anything is read as a tensor, tensors are safetensors, and no loader is given a
-name that it could look up on the network.
+Bytes are compared with their digest before anything is made of them, tensors are safetensors, and no loader is given
+the name of a file or of anything on the network: it gets the bytes that were compared.
 """
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,9 @@ import torch
 from diffusers import AutoencoderKL, ConfigMixin, ControlNetModel, LCMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import nn
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
 from interlcm.visual_encoder import VisualEncoder
@@ -28,13 +29,19 @@ from interlcm.weights_index import (
     ENCODERS,
     INDEX,
     SHARED,
+    Parts,
     WeightsError,
     describe,
     digest,
     empty_index,
     encoder_paths,
+    loose_problems,
     merge_index,
+    missing_files,
+    opened,
+    parts_of,
     read_index,
+    unlisted,
     verify,
     write_index,
 )
@@ -51,35 +58,37 @@ __all__ = [
 ]
 
 
+DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
+
 # safetensors makes files that only their owner can read, but the users of a cluster share weights.
 READABLE = 0o644
 
 NAMES_SHOWN = 3  # keys that an error names
 
+# Names of attention weights before diffusers 0.12, which published files still have, and those of its modules.
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_NAMES)})\.(weight|bias)")
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def load_components(folder: Path, variant: str) -> dict[str, Any]:
+def load_components(folder: Path | Parts, variant: str) -> dict[str, Any]:
     """The six modules of one variant, in float32, on the CPU, in evaluation mode.
 
     Returns:
         unet, vae, spatial_encoder, visual_encoder, clip and scheduler: the arguments of `InterLCM`.
         WeightsError if a part is missing, does not match the index, or lacks its module's keys or has others.
     """
-    refuse(folder, verify(folder, variant))
+    parts = opened(folder)
+    listed = [part["path"] for part in parts_of(parts.index, variant)]
+    absent = unlisted(parts.folder, parts.index, [variant]) + missing_files(parts.folder, listed)
+    refuse(parts.folder, absent + loose_problems(parts.folder, parts.index))
     with quiet_libraries():
         return {
-            **read_lcm(folder),
-            "spatial_encoder": load_spatial_encoder(folder, variant),
-            "visual_encoder": load_visual_encoder(folder, variant),
+            **load_lcm(parts),
+            "spatial_encoder": load_spatial_encoder(parts, variant),
+            "visual_encoder": load_visual_encoder(parts, variant),
         }
-
-
-def load_lcm(folder: Path) -> dict[str, Any]:
-    """The modules that all variants share, as `load_components` has them: unet, vae, clip and scheduler."""
-    refuse(folder, verify(folder))
-    with quiet_libraries():
-        return read_lcm(folder)
 
 
 def refuse(folder: Path, problems: Sequence[str]) -> None:
@@ -90,54 +99,109 @@ def refuse(folder: Path, problems: Sequence[str]) -> None:
         raise WeightsError(problems[0] + more)
 
 
-def read_lcm(folder: Path) -> dict[str, Any]:
+def load_lcm(parts: Parts) -> dict[str, Any]:
+    """The modules that all variants share, as `load_components` has them: unet, vae, clip and scheduler."""
     return {
-        "unet": load_diffusers(UNet2DConditionModel, folder / "lcm/unet"),
-        "vae": load_diffusers(AutoencoderKL, folder / "lcm/vae"),
-        "clip": load_clip(folder / "clip"),
-        "scheduler": LCMScheduler.from_pretrained(str(folder / "lcm/scheduler"), local_files_only=True),
+        "unet": load_diffusers(UNet2DConditionModel, parts, "lcm/unet"),
+        "vae": load_diffusers(AutoencoderKL, parts, "lcm/vae"),
+        "clip": load_clip(parts),
+        "scheduler": load_scheduler(parts),
     }
 
 
-def load_diffusers(cls: Any, folder: Path) -> Any:
-    # low_cpu_mem_usage would leave tensors of missing keys without storage.
-    return load_strictly(cls, folder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+def load_scheduler(parts: Parts) -> LCMScheduler:
+    path = "lcm/scheduler/scheduler_config.json"
+    config = read_config(parts, path)
+    with one_line(parts.folder / path):
+        return LCMScheduler.from_config(config)
 
 
-def load_clip(folder: Path) -> CLIPVisionModel:
-    """transformers maps the published names (with `vision_model.`) to its own."""
-    return load_strictly(CLIPVisionModel, folder, dtype=torch.float32)
+def load_diffusers(cls: Any, parts: Parts, part: str) -> Any:
+    """A module of diffusers from the folder `part`. diffusers itself can only load by the folder's name."""
+    return diffusers_module(
+        cls,
+        read_config(parts, f"{part}/config.json"),
+        parts.read(f"{part}/{DIFFUSERS_FILE}"),
+        parts.folder / part / DIFFUSERS_FILE,
+    )
 
 
-def load_strictly(cls: Any, folder: Path, **options: Any) -> Any:
-    """The module in a diffusers or transformers folder; WeightsError when it lacks keys or has others."""
-    local = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    with one_line(folder):
-        module, info = cls.from_pretrained(str(folder), **local, **options)
-    check_keys(folder, info["missing_keys"], info["unexpected_keys"])
+def diffusers_module(cls: Any, config: dict[str, Any], data: bytes, file: Path) -> Any:
+    """config, data: the content of config.json and of the safetensors file. file: its name in errors."""
+    with one_line(file), torch.device("meta"):
+        module = cls.from_config(config)
+    found = {OLD_NAME.sub(newer, key): tensor for key, tensor in tensors_in(data, file).items()}
+    check_state(module, found, file)
+    module.load_state_dict(found, assign=True)
     return module.eval()
 
 
-def load_spatial_encoder(folder: Path, variant: str) -> ControlNetModel:
-    config = folder / "spatial_encoder/config.json"
-    with one_line(config):
-        module = ControlNetModel.from_config(json.loads(config.read_bytes()))
-    return fill(module, folder / f"spatial_encoder/{variant}.safetensors")
+def newer(match: re.Match[str]) -> str:
+    return f"{match[1]}.{OLD_NAMES[match[2]]}.{match[3]}"
 
 
-def load_visual_encoder(folder: Path, variant: str) -> VisualEncoder:
-    config = folder / "visual_encoder/config.json"
-    with one_line(config):
-        module = VisualEncoder(**json.loads(config.read_bytes()))
-    return fill(module, folder / f"visual_encoder/{variant}.safetensors")
-
-
-def fill(module: Module, file: Path) -> Module:
+def load_clip(parts: Parts) -> CLIPVisionModel:
+    """transformers maps the published names (with `vision_model.`) to its own."""
+    config, file = read_config(parts, "clip/config.json"), parts.folder / "clip/model.safetensors"
+    state = tensors_in(parts.read("clip/model.safetensors"), file)
     with one_line(file):
-        state = load_file(file)
+        module, info = CLIPVisionModel.from_pretrained(
+            None,
+            config=CLIPVisionConfig.from_dict(config),
+            state_dict=state,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    check_keys(file, info["missing_keys"], info["unexpected_keys"])
+    return module.eval()
+
+
+def load_spatial_encoder(parts: Parts, variant: str) -> ControlNetModel:
+    config = read_config(parts, "spatial_encoder/config.json")
+    with one_line(parts.folder / "spatial_encoder/config.json"):
+        module = ControlNetModel.from_config(config)
+    return fill(module, parts, f"spatial_encoder/{variant}.safetensors")
+
+
+def load_visual_encoder(parts: Parts, variant: str) -> VisualEncoder:
+    config = read_config(parts, "visual_encoder/config.json")
+    with one_line(parts.folder / "visual_encoder/config.json"):
+        module = VisualEncoder(**config)
+    return fill(module, parts, f"visual_encoder/{variant}.safetensors")
+
+
+def fill(module: Module, parts: Parts, path: str) -> Module:
+    file = parts.folder / path
+    state = tensors_in(parts.read(path), file)
     check_state(module, state, file)
     module.load_state_dict(state)
     return module.eval()
+
+
+def read_config(parts: Parts, path: str) -> dict[str, Any]:
+    return config_in(parts.read(path), parts.folder / path)
+
+
+def config_in(data: bytes, file: Path) -> dict[str, Any]:
+    """The settings of a module. WeightsError for anything else: diffusers would look up a text on the network."""
+    with one_line(file):
+        config = json.loads(data)
+        if not isinstance(config, dict):
+            raise ValueError("it does not hold settings by name")
+        return config
+
+
+def tensors_in(data: bytes, file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, in float32.
+
+    Each is copied, because safetensors leaves a tensor where Python's bytes happen to lie, and the last bit of a sum
+    may depend on that alignment.
+    """
+    with one_line(file):
+        state = load(data)
+        for key in state:
+            state[key] = state[key].to(torch.float32, copy=True)
+    return state
 
 
 def check_state(module: nn.Module, state: Mapping[str, torch.Tensor], file: Path) -> None:

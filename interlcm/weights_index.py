@@ -11,7 +11,7 @@ A part is one file, its path relative to the folder; a part whose variant is nul
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -76,16 +76,25 @@ def parse_index(data: bytes, name: str) -> dict[str, Any]:
         index: dict[str, Any] = json.loads(data)
         form, parts, variants = index["format"], index["parts"], index["variants"]
         whole = all(isinstance(part[key], str) for part in parts for key in ("path", "sha256"))
-        whole = whole and isinstance(variants, dict) and isinstance(index["image_size"], int)
-    except (ValueError, KeyError, TypeError) as error:
+        whole = whole and isinstance(index["image_size"], int) and index["image_size"] > 0
+        whole = whole and all(map(is_variant, variants.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{name} is damaged ({error!r}); pull or save the weights again") from error
-    if form != FORMAT or not whole:
+    if form == FORMAT and not whole:
+        raise WeightsError(f"{name} is damaged (a field of another kind); pull or save the weights again")
+    if form != FORMAT:
         expected = f"not format {FORMAT}, which this version reads"
         raise WeightsError(f"{name} has format {form!r}, {expected}; pull or save the weights again")
     for part in parts:
         if not is_inside(part["path"]):
             raise WeightsError(f"{name} lists {part['path']!r}, outside the folder; do not use these weights")
     return index
+
+
+def is_variant(about: dict[str, Any]) -> bool:
+    """Whether an entry of `variants` has its steps and its task."""
+    steps = about["steps"]
+    return bool(steps) and all(isinstance(one, int) and one > 0 for one in steps) and isinstance(about["task"], str)
 
 
 def is_inside(path: str) -> bool:
@@ -147,24 +156,73 @@ def verify(folder: Path, variant: str | None = None) -> list[str]:
     index = read_index(folder)
     parts = index["parts"] if variant is None else parts_of(index, variant)
     variants = list(index["variants"]) if variant is None else [variant]
+    problems = unlisted(folder, index, variants)
+    problems += [problem for part in parts if (problem := part_problem(folder, part))]
+    return problems + loose_problems(folder, index)
+
+
+def unlisted(folder: Path, index: dict[str, Any], variants: Sequence[str]) -> list[str]:
+    """A line for each file that these variants need and the index lacks."""
     listed = {part["path"] for part in index["parts"]}
     wanted = dict.fromkeys(path for name in variants for path in (*SHARED, *encoder_paths(name)))
-    problems = [f"{folder / path} is missing; {GET}" for path in wanted if path not in listed]
-    problems += [problem for part in parts if (problem := part_problem(folder, part))]
-    return problems + [
+    return [f"{folder / path} is missing; {GET}" for path in wanted if path not in listed]
+
+
+def loose_problems(folder: Path, index: dict[str, Any]) -> list[str]:
+    """A line for each file that the index does not list, in folders that may hold only listed ones."""
+    listed = {part["path"] for part in index["parts"]}
+    return [
         f"{folder / path} is not listed in {INDEX}; remove it, or list it with `interlcm weights pull`"
         for path in loose_files(folder)
         if path not in listed
     ]
 
 
+def missing_files(folder: Path, listed: Iterable[str]) -> list[str]:
+    """A line for each of these paths where there is no file."""
+    return [f"{folder / path} is missing; {GET}" for path in listed if not (folder / path).is_file()]
+
+
 def part_problem(folder: Path, part: dict[str, Any]) -> str | None:
     file = folder / part["path"]
     if not file.is_file():
         return f"{file} is missing; {GET}"
-    if file_sha256(file) != part["sha256"]:
-        return f"{file} does not match the sha256 in {INDEX}; remove it and {GET}"
-    return None
+    return None if file_sha256(file) == part["sha256"] else mismatch(file)
+
+
+def mismatch(file: Path) -> str:
+    return f"{file} does not match the sha256 in {INDEX}; remove it and {GET}"
+
+
+class Parts:
+    """The files of a local weights folder. The bytes that are compared with the index are the bytes that are used.
+
+    Attributes:
+        folder: the weights folder.
+        index: the result of one `read_index`. A worker gets the driver's, so that a later change of both the folder
+            and its index is noticed.
+    """
+
+    def __init__(self, folder: Path, index: dict[str, Any]) -> None:
+        self.folder, self.index = folder, index
+        self._sha256 = {part["path"]: part["sha256"] for part in index["parts"]}
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the index lists this path, relative to the folder."""
+        return path in self._sha256
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a listed file. WeightsError, with the file and the remedy, for one that is not as listed."""
+        file = self.folder / path
+        if path not in self:
+            raise WeightsError(f"{file} is not listed in {INDEX}; {GET}")
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{file} cannot be read ({error.strerror}); {GET}") from error
+        if hashlib.sha256(data).hexdigest() != self._sha256[path]:
+            raise WeightsError(mismatch(file))
+        return data
 
 
 def loose_files(folder: Path) -> list[str]:
@@ -175,6 +233,19 @@ def loose_files(folder: Path) -> list[str]:
 
 def digest(folder: Path, variant: str) -> str:
     """sha256 over path and sha256 of the parts of the model of `variant`; NOT_THE_MODEL is left out."""
-    parts = parts_of(read_index(folder), variant)
+    return digest_of(read_index(folder), variant)
+
+
+def digest_of(index: dict[str, Any], variant: str) -> str:
+    """`digest` of the folder that has this index."""
+    parts = parts_of(index, variant)
     lines = sorted(f"{p['path']} {p['sha256']}\n" for p in parts if not p["path"].startswith(NOT_THE_MODEL))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def opened(folder: "str | Path | Parts") -> Parts:
+    """The parts of a local weights folder, or of "demo", as its index lists them now. Raises WeightsError."""
+    if isinstance(folder, Parts):
+        return folder
+    place = DEMO_WEIGHTS if folder == DEMO else Path(folder)
+    return Parts(place, read_index(place))

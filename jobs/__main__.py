@@ -1,4 +1,4 @@
-"""The `interlcm` command: puts the commands together and turns the errors that a user can cause into one line."""
+"""The `interlcm` command: collects the commands and turns errors that a user can cause into one line."""
 
 import itertools
 import os
@@ -14,7 +14,7 @@ from jobs.extras import missing
 from jobs.lazy import lazy_group
 
 COMMANDS = {
-    "demo": ("jobs.demo", "Restore a small sample archive with the built-in demo weights and show what was made."),
+    "demo": ("jobs.demo", "Restore a small sample archive with the built-in demo weights and show the result."),
     "doctor": (
         "jobs.doctor",
         "Show what this machine has: packages, cores, memory, GPUs, Ray, weights, detectors, storage settings.",
@@ -22,7 +22,7 @@ COMMANDS = {
     "index": ("jobs.index", "List the members of archives into OUTPUT/index/, one Parquet file per archive."),
     "restore": (
         "jobs.restore",
-        "Restore the faces in archives: restored photos, and a manifest with one row for each member.",
+        "Restore the faces in archives. Writes restored photos, and a manifest with one row for each member.",
     ),
     "status": ("jobs.status", "Count the photos of a run by status; show its rate and when it will end."),
     "query": ("jobs.query", "Query a run, in SQL or with a built-in query."),
@@ -40,15 +40,18 @@ COMMANDS = {
         "Restore test pictures and compare them with sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.",
     ),
     "weights": ("jobs.weights", "Fill a weights folder with published weights, or check one."),
-    "manifest": ("jobs.manifest", "Keep the manifest of a run in shape."),
+    "manifest": ("jobs.manifest", "Maintain the manifest of a run."),
     "submit": ("jobs.submit", "Run a command on a Ray cluster: interlcm submit -- restore s3://... --output s3://..."),
-    "benchmark": ("jobs.benchmark.commands", "Measure the parts of a run on this machine; tables and JSON."),
+    "benchmark": (
+        "jobs.benchmark.commands",
+        "Measure the parts of a run on this machine; prints tables and writes JSON.",
+    ),
 }
 
 app = typer.Typer(
     name="interlcm",
     cls=lazy_group(COMMANDS),
-    help="Restore the faces in archives of old photos: index, restore, then ask what became of every photo.",
+    help="Restore the faces in archives of old photos: index, restore, then inspect the result of every photo.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
@@ -70,17 +73,17 @@ def options(
         bool, typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Restore the faces in archives of old photos: index, restore, then ask what became of every photo."""
+    """Restore the faces in archives of old photos: index, restore, then inspect the result of every photo."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 it could not be completed, 2 wrong usage, 130 interrupted.
+    """Run one command and exit: 0 complete, 1 not complete, 2 wrong usage, 130 interrupted.
 
-    Errors that a user can cause (wrong usage, and this project's own exceptions) are one line on stderr. Anything else
-    is a bug and keeps its traceback.
+    Errors that a user can cause (wrong usage, and this project's own exceptions) are one line on stderr. Any other
+    error is a bug and keeps its traceback.
     """
-    # Threads of a network that wait for each other give the core away: on a busy machine they were four times as fast,
-    # on an idle one as fast as before. Read when the threads' library is loaded.
+    # A network's waiting threads release their core: on a busy machine this was four times as fast, on an idle one as
+    # fast as before. The threads' library reads the variable when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
@@ -104,20 +107,20 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         code = _say(words, 1)
     except Exception as error:
-        # Ray raises an error of a worker as a subclass of its class and of RayTaskError; the original is its cause.
+        # Ray raises a worker's error as a subclass of both its class and RayTaskError; the original is its cause.
         original = error.cause if hasattr(error, "cause") else error
         if not isinstance(original, InterLCMError):
             raise
-        # This project's messages are one line; Ray Data adds advice about itself below.
+        # This project's messages are one line; Ray Data appends its own advice.
         code = _say(str(original).partition("\n")[0], original.exit_code)
     _leave(code)
 
 
-ENDING = 5.0  # seconds for the stages of a run in this process to end their calls
+ENDING = 5.0  # seconds that the stages of a run in this process have to end their calls
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit. A stage that does not end its call in time is busy in C++, and would crash an orderly exit."""
+    """Exit. If a stage does not end its call in time, exit at once: a stage busy in C++ would crash an orderly exit."""
     here = sys.modules.get("pipeline.run.here")
     if here is not None and here.working(wait=ENDING):
         sys.stdout.flush()
@@ -130,7 +133,7 @@ def _wrong_usage(error: typer.TyperException, words: list[str]) -> int:
     message = error.format_message()
     if message.removesuffix(".") == "Missing option '--output'":
         message = f"--output is missing: name the folder or URI to write to, such as {_with_output(words)}"
-    if message.startswith("Usage: "):  # a command that needs a subcommand and got none: the message is its help
+    if message.startswith("Usage: "):  # the subcommand is missing: the message is the command's help
         print(message, file=sys.stderr)
         return error.exit_code
     context = getattr(error, "ctx", None)
@@ -157,7 +160,7 @@ GIVE = {
 
 
 def _plain(message: str, words: list[str]) -> str:
-    """The words of the command line's library without those of its validator. words: those of the command."""
+    """typer's message without its validator's words. words: those of the command."""
     message = message.removesuffix(".").replace("Value error, ", "").removeprefix("Invalid value: ")
     found = re.fullmatch(r"Invalid value for '(--[\w-]+)': (.*)", message, re.DOTALL)
     if found is None:

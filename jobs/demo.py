@@ -18,7 +18,7 @@ from pipeline.config.settings import Settings
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to write the sample archive and the run to.")] = Path("demo"),
 ) -> None:
-    """Restore a small sample archive with the built-in demo weights and show what was made.
+    """Restore a small sample archive with the built-in demo weights and show the result.
 
     \b
     Example:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import psutil
 
 from interlcm.errors import InterLCMError
-from interlcm.weights_index import DEMO, parts_of, read_index
+from interlcm.weights_index import DEMO, opened, parts_of
 from jobs.extras import BRINGS
 from jobs.options import Weights
 from jobs.plan import in_words_of, plan, ray_from
@@ -94,15 +94,14 @@ def ray() -> str:
 def weights_lines(weights: str) -> list[str]:
     """The variants of a weights folder, and what its other parts bring."""
     try:
-        place = weights_folder(weights)
-        index = read_index(place)
+        parts = opened(weights_folder(weights))
     except InterLCMError as error:
         return [f"weights: {error}"]
-    lines = [f"weights: {weights} ({place})"]
-    for variant, about in index["variants"].items():
-        size = sum(part.get("bytes", 0) for part in parts_of(index, variant)) / 1e6
+    lines = [f"weights: {weights} ({parts.folder})"]
+    for variant, about in parts.index["variants"].items():
+        size = sum(part.get("bytes", 0) for part in parts_of(parts.index, variant)) / 1e6
         lines.append(f"  {variant}: task {about['task']}, steps {', '.join(map(str, about['steps']))}, {size:.0f} MB")
-    lines += [f"  {words}: {path}" for path, words in OTHER_PARTS.items() if (place / path).is_file()]
+    lines += [f"  {words}: {path}" for path, words in OTHER_PARTS.items() if path in parts]
     if weights == DEMO:
         lines.append("  they only show how it works; for the published weights: interlcm weights pull weights")
     return lines
@@ -114,7 +113,7 @@ def detector(weights: str) -> str:
     from pipeline.faces.detectors import load_detector
 
     try:
-        return f"{load_detector('auto', weights_folder(weights) / 'face').name} (--detector auto)"
+        return f"{load_detector('auto', opened(weights_folder(weights))).name} (--detector auto)"
     except InterLCMError as error:
         return str(error)
 

@@ -1,4 +1,4 @@
-"""`interlcm evaluate`: the quality of weights, in the metrics of the field's papers."""
+"""`interlcm evaluate`: the quality of weights, in the metrics of the papers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,12 +7,15 @@ import typer
 from PIL import Image
 
 from interlcm.errors import printable
+from interlcm.weights_index import opened
 from jobs import portrait
+from jobs.counted import counted
 from jobs.lines import Lines
 from jobs.options import ColorFix, Weights
 from jobs.plan import actor_range, in_words_of, plan
 from jobs.progress import show
 from jobs.train import read_preset
+from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.settings import Settings
 from pipeline.evaluation.pairs import Pairs, pair_up
@@ -76,8 +79,8 @@ def evaluate(
     """Restore test pictures and compare them with sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.
 
     HQ and --lq: pairs. HQ alone: degraded first. --lq alone: real-world pictures, no-reference metrics.
-    Neither: ten crops of a portrait (Grace Hopper's, U.S. Navy, public domain) that no weights here were trained on,
-    with blur 0.8 to 1.6 px, downsampling 1x to 2x, noise as in the table, JPEG quality 60 to 90.
+    Neither: ten crops of a portrait (Grace Hopper, U.S. Navy, public domain) that is not in the training data, with
+    blur 0.8 to 1.6 px, downsampling 1x to 2x, noise as in the table, JPEG quality 60 to 90.
 
     \b
     Examples:
@@ -90,7 +93,7 @@ def evaluate(
         check_grid(grid)
     if not hq and not lq:
         if output or metric_weights:
-            raise typer.BadParameter("the portrait takes no --output and no --metric-weights: name HQ sources or --lq")
+            raise typer.BadParameter("--output and --metric-weights do not apply to the portrait: name HQ or --lq")
 
         portrait.show(weights, steps or 4, color_fix, grid)
         return
@@ -129,13 +132,15 @@ def run(
 
     # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
-    metrics_folder = weights_folder(metric_weights)
-    networks.check(metrics_folder)
+    metrics = opened(weights_folder(metric_weights))
+    networks.check(metrics)
     degraded, sharp = (
         index_build.listed(named, output or "", settings.limits) if named else None for named in (lq, hq)
     )
     pairs = pair_up(degraded, sharp, shown=GRID_ROWS if grid else 0)
     print_partners(pairs, hq, lq)
+    for one in degradations or ():
+        print(f"degraded with {degradation_in_words(one)}")
     if not pairs.pairs.num_rows:
         raise nothing_measured([*hq, *lq], pairs.ended)
     if cluster.joined():
@@ -144,13 +149,13 @@ def run(
     if resources.max_actors > 1:
         cluster.connect(resources.max_actors)
     print(f"actors: {in_words_of(resources)}")
-    done = Evaluation(job, degradations, metric_weights)
+    done = Evaluation(job, degradations, storage.public(metric_weights), metrics.index)
     show(done.measure(pairs, resources), Lines())
     if output:
         print(f"rows: {done.write(output)}")
     if not done.measured:
         raise nothing_measured([*hq, *lq], done.rows)
-    print_table(done, networks.missing(metrics_folder), paired=bool(hq))
+    print_table(done, networks.missing(metrics), paired=bool(hq))
     picture = done.grid()
     if grid is not None and picture is not None:
         picture.save(grid)
@@ -176,6 +181,14 @@ def degradations_of(preset: str) -> "tuple[Degradation, ...]":
     return (made(Degradation, f"{preset}: degradation", settings["degradation"]),)
 
 
+def degradation_in_words(one: "Degradation") -> str:
+    def between(bounds: tuple[float, float]) -> str:
+        return f"{bounds[0]:g} to {bounds[1]:g}"
+
+    words = f"blur {between(one.blur)} px, smaller {between(one.downsampling)} times, noise {between(one.noise)} of 255"
+    return f"{words}, JPEG quality {between(one.jpeg)}" + (f" (share {one.share:g})" if one.share != 1 else "")
+
+
 def print_partners(pairs: Pairs, hq: list[str], lq: list[str]) -> None:
     """Print the number of pairs, and the names of files without a partner."""
     lone = [row for row in pairs.ended if row["error_type"] == "no_partner"]
@@ -193,7 +206,7 @@ def nothing_measured(sources: list[str], rows: list[Row]) -> Exception:
 
 
 def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> None:
-    """Print one line for each metric, with LQ and restored faces; then what was left out."""
+    """Print one line for each metric, with LQ and restored faces; then the metrics that were left out."""
     print(f"{'':20}{'LQ input':>26}{'restored':>26}")
     for metric in METRICS:
         if metric.name not in missing and (paired or not metric.paired):
@@ -202,7 +215,9 @@ def print_table(done: "Evaluation", missing: dict[str, str], paired: bool) -> No
     if paired and "fid" not in missing:
         distances = [done.fid(name) for name in ("lq", "restored")]
         print_line("FID", False, "", ["-" if one is None else number(one) for one in distances])
-    print(f"means over {len(done.measured)} faces with their 95% bootstrap intervals; FID is one number for the set")
+    faces = counted(len(done.measured), "face")
+    several = "means over {} with their 95% bootstrap intervals" if len(done.measured) > 1 else "values of {}"
+    print(several.format(faces) + ("; FID is one number for the set" if paired and "fid" not in missing else ""))
     if not paired:
         print(f"left out, without HQ: {', '.join(metric.title for metric in METRICS if metric.paired)}, FID")
     titles = {metric.name: metric.title for metric in METRICS if paired or not metric.paired}
@@ -221,7 +236,7 @@ def with_interval(statistic: tuple[float, float, float] | None) -> str:
     if statistic is None:
         return "-"
     mean, low, high = map(number, statistic)
-    return f"{mean} [{low}, {high}]"
+    return mean if low == high else f"{mean} [{low}, {high}]"
 
 
 def number(value: float) -> str:

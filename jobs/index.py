@@ -1,5 +1,6 @@
 """`interlcm index`: the list of the members to restore."""
 
+from jobs.counted import counted
 from jobs.options import Limit, Output, Sources, ZipNames, thresholds
 from jobs.plan import RAY_ARCHIVES
 from pipeline import storage
@@ -31,7 +32,7 @@ def index(sources: Sources, output: Output, limit: Limit = None, zip_names: ZipN
 
 
 def index_line(found: IndexSummary) -> str:
-    sources = f"{found.archives} archive{'' if found.archives == 1 else 's'}"
-    errors = f", {found.errors} errors" if found.errors else ""
+    counts = (counted(found.archives, "archive"), counted(found.members, "member"), counted(found.photos, "file"))
+    errors = f", {counted(found.errors, 'error')}" if found.errors else ""
     errors += f"; changed since the last time, and pending again: {len(found.changed)}" if found.changed else ""
-    return f"{sources}, {found.members} members, {found.photos} files, {found.bytes / 1e6:.1f} MB{errors}"
+    return f"{', '.join(counts)}, {found.bytes / 1e6:.1f} MB{errors}"

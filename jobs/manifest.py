@@ -2,13 +2,14 @@
 
 import typer
 
+from jobs.counted import counted
 from jobs.options import Run
 from pipeline.manifest import compaction
 from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="manifest",
-    help="Keep the manifest of a run in shape.",
+    help="Maintain the manifest of a run.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -17,16 +18,16 @@ app = typer.Typer(
 
 @app.callback()
 def group() -> None:
-    """Keep the manifest of a run in shape."""
+    """Maintain the manifest of a run."""
 
 
 @app.command()
 def compact(output: Run) -> None:
-    """Merge the small files of a manifest into few large ones, sorted by source and member.
+    """Merge the small files of a manifest into a few large ones, sorted by source and member.
 
-    A run does this every few thousand photos and at its end; a killed run may leave many small files. No row is lost,
-    not even an older one. It is safe to kill this command, to start it twice, and to run it while a run writes. Rows of
-    an older version are rewritten in the newest.
+    A run does this every few thousand photos and at its end; a killed run may leave many small files. All rows are
+    kept, even older ones of the same photo. It is safe to kill this command, to start it twice, and to run it while a
+    run writes. Rows of an older version are rewritten in the newest version.
 
     \b
     Examples:
@@ -35,5 +36,5 @@ def compact(output: Run) -> None:
     """
     Output(output).check_run()
     done = compaction.compact(output)
-    written = f"{done.rows} rows, {done.bytes / 1e6:.1f} MB written"
-    print(f"manifest: {done.parts_before} files, now {done.parts_after}; {written}")
+    written = f"{counted(done.rows, 'row')}, {done.bytes / 1e6:.1f} MB written"
+    print(f"manifest: {counted(done.parts_before, 'file')}, now {done.parts_after}; {written}")

@@ -1,4 +1,4 @@
-"""How a command chooses engine, actors and micro-batches for the machines that it finds."""
+"""Choose engine, actors and micro-batches for the machines at hand."""
 
 import math
 
@@ -10,7 +10,7 @@ from pipeline.networks import micro_batch
 
 
 def actor_range(text: str) -> tuple[int, int]:
-    """'4' -> (4, 4), '2:16' -> (2, 16), '' -> (0, 0): let the machine decide."""
+    """'4' -> (4, 4), '2:16' -> (2, 16), '' -> (0, 0), which means a number that suits the machine."""
     low, _, high = text.partition(":")
     try:
         bounds = (int(low), int(high or low)) if text else (0, 0)
@@ -29,12 +29,12 @@ def batch_of(text: str) -> int | None:
 
 
 def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> Resources:
-    """One actor per GPU unless told otherwise; without GPUs one actor, and the machine's cores shared among actors."""
+    """By default one actor per GPU, or one actor on the CPU; actors on the CPU share the machine's cores."""
     gpus = cluster.gpus()
     each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
     # The GPU nodes of a joined cluster may not have started yet.
     if each > gpus and not cluster.joined():
-        raise typer.BadParameter(f"--gpus-per-actor {each:g}: the cluster has {gpus:g} GPUs; give 0 to use the CPU")
+        raise typer.BadParameter(f"--gpus-per-actor {each:g}: GPUs in the cluster: {gpus:g}; give 0 to use the CPU")
     default = max(1, int(gpus / each)) if each else 1
     low, high = actors if actors != (0, 0) else (default, default)
     threads = max(1, cluster.cores() // high)
@@ -49,9 +49,9 @@ def in_words_of(resources: Resources) -> str:
     return f"{low if low == high else f'{low} to {high}'}, {device}"
 
 
-# Number of photos from which a run on one machine uses Ray; measured in docs/performance.md.
+# Number of photos from which a run on one machine uses Ray; docs/performance.md has the reason.
 RAY_PHOTOS = 1000
-RAY_ARCHIVES = 64  # ... and of archives from which their index is built there: listing a tar keeps one core busy
+RAY_ARCHIVES = 64  # number of archives from which Ray builds the index: listing a tar keeps one core busy
 
 
 def ray_from(engine: str, resources: Resources) -> tuple[float, str]:

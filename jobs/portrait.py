@@ -1,4 +1,4 @@
-"""The held-out portrait: how much of a known degradation weights remove, if there is no test set."""
+"""The held-out portrait: without a test set, it shows how much of a known degradation the weights remove."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Result:
     """Means over the held-out crops at one noise level: PSNR in dB, SSIM at most 1, CIEDE2000 to the sharp crop.
 
-    `delta_e` is the mean over the pixels, `cast` compares the mean colours. `delta_e_grainless` is that of the input
-    without its noise: the result of removing all of the grain and nothing else.
+    `delta_e` is the mean over the pixels, `cast` compares the mean colours. `delta_e_grainless` is the mean over the
+    pixels for the input without its noise, as if exactly the grain had been removed.
     """
 
     noise: str
@@ -72,7 +72,7 @@ def measure(
     crops = np.stack(list(samples.held_out_crops(model.image_size)))  # (N, S, S, 3) uint8
     hq = to_tensor(crops)
     lq = degrade(hq, Degradation(noise=noise), torch.Generator().manual_seed(0))
-    # One by one: a batch would only need more memory.
+    # One by one: a batch is no faster here and needs more memory.
     restored = torch.cat([model.restore(one[None], steps, [n], color_fix) for n, one in enumerate(lq)])
     before, after = to_pixels(lq), to_pixels(restored)
     grainless = to_pixels(degrade(hq, Degradation(noise=(0.0, 0.0)), torch.Generator().manual_seed(0)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from jobs.counted import counted
 from jobs.lines import Lines
 from jobs.status import in_words
 
@@ -24,7 +25,7 @@ BAR_EVERY = 1.0  # seconds between updates of a bar's text
 def show(steps: "Iterator[Progress]", lines: Lines) -> None:
     """A bar on a terminal; elsewhere a line at the start, one every ten seconds, and one at the end.
 
-    steps: yields the same object each time. It is also shown again while the next step takes long.
+    steps: yields the same object each time. While the next step takes long, the object is shown again.
     """
     if sys.stdout.isatty() and not lines.as_json:
         return show_bar(steps)
@@ -47,7 +48,12 @@ def show_bar(steps: "Iterator[Progress]") -> None:
         task = bar.add_task("restore: starting", total=None)
 
         def update() -> None:
-            bar.update(task, total=progress.total, completed=progress.done, description=progress_line(progress))
+            bar.update(
+                task,
+                total=total(progress),
+                completed=progress.earlier + progress.done,
+                description=progress_line(progress),
+            )
 
         progress = next(steps)
         update()
@@ -79,8 +85,8 @@ def numbers(progress: "Progress") -> dict[str, Any]:
     passed = time.monotonic() - progress.begun
     left = passed / progress.done * (progress.total - progress.done) if progress.done else None
     return {
-        "done": progress.done,
-        "total": progress.total,
+        "done": progress.earlier + progress.done,
+        "total": total(progress),
         "faces": progress.faces_so_far,
         "failed": progress.failed,
         "seconds": round(passed, 1),
@@ -88,11 +94,17 @@ def numbers(progress: "Progress") -> dict[str, Any]:
     }
 
 
+def total(progress: "Progress") -> int:
+    """All files that were asked for, so that a run that continues counts from what is done."""
+    return progress.earlier + progress.total
+
+
 def progress_line(progress: "Progress") -> str:
     passed = time.monotonic() - progress.begun
     rate = progress.faces_so_far / max(passed, 1e-9)
-    share = f"{progress.done}/{progress.total} photos"
-    line = f"restore: {share}, {progress.faces_so_far} faces ({rate:.2f} faces/s), {progress.failed} failed"
+    share = f"{progress.earlier + progress.done}/{counted(total(progress), 'file')}"
+    faces = counted(progress.faces_so_far, "face")
+    line = f"restore: {share}, {faces} ({rate:.2f} faces/s), {progress.failed} failed"
     if 0 < progress.done < progress.total:
         left = passed / progress.done * (progress.total - progress.done)
         line += f", about {in_words(timedelta(seconds=left))} left"

@@ -17,12 +17,13 @@ import pyarrow.parquet
 import typer
 
 from interlcm.errors import printable
+from jobs.counted import counted
 from jobs.options import Run
 from pipeline import storage
 from pipeline.manifest.query import columns, reading, run
 from pipeline.storage.output import check_not_in_run
 
-# The most frequent queries. Faces are compared by identity if there are weights for it, else pixel by pixel.
+# The most frequent queries. --worst sorts by identity if its weights were there, else by PSNR.
 QUESTIONS = {
     "--worst": """
         SELECT member, face_index, round(identity_similarity::DOUBLE, 3) AS identity_similarity,
@@ -73,7 +74,7 @@ def query(
         bool, typer.Option("--failures", help="Built-in query: photos that failed, with the reason.")
     ] = False,
     warnings: Annotated[
-        bool, typer.Option("--warnings", help="Built-in query: what was lost of photos, or is not sure.")
+        bool, typer.Option("--warnings", help="Built-in query: what was lost or is uncertain in photos.")
     ] = False,
     review: Annotated[
         bool, typer.Option("--review", help="Built-in query: faces that need review, with decisions.")
@@ -92,9 +93,9 @@ def query(
 ) -> None:
     """Query a run, in SQL or with a built-in query.
 
-    The views are photos (one row per photo, the newest) and faces (one row per face of these); index has every member
-    of the sources, manifest every row ever written, and decisions the files that curators exported from the report and
-    put into OUTPUT/decisions/. A statement can read these views and nothing else.
+    There are five views: photos has the newest row of each photo, faces one row per face of these photos, index every
+    member of the sources, manifest every row ever written, and decisions the exports from the report that are in
+    OUTPUT/decisions/. A statement can read only these views.
 
     \b
     Examples:
@@ -106,7 +107,7 @@ def query(
     suffix = to.rpartition(".")[2].lower()
     format = format or (Format(suffix) if suffix in list(Format) else Format.table)
     if format is Format.parquet and not to:
-        raise typer.BadParameter("parquet is not for the screen; name a file with --to", param_hint="--format")
+        raise typer.BadParameter("parquet needs a file; name one with --to", param_hint="--format")
     ready = {"--worst": worst is not None, "--failures": failures, "--warnings": warnings}
     ready |= {"--review": review, "--summary": summary}
     asked = [name for name, given in {"SQL": bool(sql), **ready, "--describe": describe}.items() if given]
@@ -122,14 +123,14 @@ def query(
     data = WRITERS[format](rows)
     if to:
         storage.write_bytes(to, data)
-        print(f"{rows.num_rows} rows written to {to}")
+        print(f"{counted(rows.num_rows, 'row')} written to {to}")
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 
 def as_table(rows: pa.Table) -> bytes:
-    """DuckDB's own drawing: every row, and as many columns as the terminal is wide."""
+    """DuckDB's own table: every row, and as many columns as fit into the terminal."""
     text = io.StringIO()
     columns = shutil.get_terminal_size(fallback=(160, 0)).columns
     with contextlib.redirect_stdout(text):
@@ -148,7 +149,7 @@ def as_csv(rows: pa.Table) -> bytes:
 
 
 def as_json(rows: pa.Table) -> bytes:
-    """One array with an object per row and line. Times are ISO 8601; infinities and NaN, which JSON lacks, are null."""
+    """One array with one object per row, one row per line. Times are ISO 8601; infinities and NaN become null."""
     lines = ",\n ".join(json.dumps(_finite(row), default=_text, ensure_ascii=False) for row in rows.to_pylist())
     return f"[{CONTROL.sub(_escaped, lines)}]\n".encode()
 
@@ -159,7 +160,7 @@ def as_parquet(rows: pa.Table) -> bytes:
     return file.getvalue()
 
 
-CONTROL = re.compile("[\x7f-\x9f]")  # those that JSON lets stand in a text
+CONTROL = re.compile("[\x7f-\x9f]")  # control characters that JSON allows in a string
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WRITERS = {Format.table: as_table, Format.csv: as_csv, Format.json: as_json, Format.parquet: as_parquet}
 

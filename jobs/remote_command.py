@@ -1,4 +1,4 @@
-"""Check a command for a cluster here, where mistakes show before it is sent."""
+"""Check a command for a cluster on this machine, so that mistakes show before it is sent."""
 
 from pathlib import Path
 from typing import Any
@@ -6,24 +6,31 @@ from typing import Any
 import typer
 
 from interlcm.weights_index import DEMO
-from pipeline.storage.errors import check_no_secret
+from pipeline.storage.addresses import public
 
 PLACES = ("sources", "output", "weights", "to")  # parameters that hold a path or a URI
 
 
 def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
-    """The words of a command for the cluster, and the file of --config, which has to be sent along.
+    """The words of a command for the cluster, and the file of --config, which is sent with it.
 
     root: the click group of all commands.
 
-    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a URI with a secret.
+    Raises typer's errors for wrong usage and places that a cluster cannot reach, StorageError for a password in a URI.
     """
+    words = [without_query(word) for word in words]
     values = parameters(words, root)
     config = values.pop("config", None)
     for name, value in values.items():
         for item in value if isinstance(value, list | tuple) else [value]:
             check(name, item)
     return (with_config(words) if config else words), config
+
+
+def without_query(word: str) -> str:
+    """A word of a command without the query string of an http(s) address, which is sent with the storage settings."""
+    option, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{option}{mark}{public(value)}"
 
 
 def parameters(words: list[str], root: Any) -> dict[str, Any]:
@@ -37,13 +44,15 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
 
 
 def check(name: str, value: Any) -> None:
-    """Check one value. Others can see a job's command, and its disk is lost with its cluster."""
+    """Check one value. Others can see a job's command, and a cluster's disks are lost with it."""
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")
         raise typer.BadParameter(f"{option} {value}: a file on the cluster's head node; give its absolute path there")
     if not isinstance(value, str):
         return
-    check_no_secret(value)
+    if public(value) != value:  # from the config file: the command's words have none left
+        words = "a query string in the file of --config would be in the job's package"
+        raise typer.BadParameter(f"{public(value)}: {words}; name the address in the command")
     if name in PLACES and value not in ("", DEMO) and "://" not in value:
         raise typer.BadParameter(
             f"{value}: a plain path would be on a disk of the cluster and lost with it; give a URI (s3://...), or "

@@ -1,9 +1,10 @@
-"""`interlcm report`: a static gallery to review a run with."""
+"""`interlcm report`: a static gallery for the review of a run."""
 
 from typing import Annotated, Literal
 
 import typer
 
+from jobs.counted import counted
 from jobs.options import Run
 from pipeline.cluster import connect as cluster
 from pipeline.report.build import CopyProgress, copy_pictures, write_report
@@ -29,8 +30,8 @@ def report(
 ) -> None:
     """Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.
 
-    It is a folder of static files: open index.html from a disk, a web server or a bucket. Pictures are copies that
-    every browser shows; existing copies are kept.
+    The report is a folder of static files: open index.html from a disk, a web server or a bucket. Pictures are copies
+    in formats that every browser shows; existing copies are kept.
 
     \b
     Examples:
@@ -45,8 +46,8 @@ def report(
     failed = copy(output, pictures, max_side)
     price = None if price_per_hour is None else Price(price_per_hour, currency)
     written = write_report(output, Pictures(pictures, max_side, failed), price)
-    faces = f"{written.to_review} face{'' if written.to_review == 1 else 's'} to review"
-    print(f"report: {written.page} ({written.photos} photos, {faces})")
+    faces = f"{counted(written.to_review, 'face')} to review"
+    print(f"report: {written.page} ({counted(written.photos, 'file')}, {faces})")
     print("open it in a browser; export decisions there, put the file into")
     print(f'  {output.rstrip("/")}/decisions/, then: interlcm query {output} "FROM decisions"')
 
@@ -57,10 +58,9 @@ def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:
     for progress in copy_pictures(output, pictures, max_side):
         if progress.done * 20 // max(progress.total, 1) != shown:  # at most 21 lines
             shown = progress.done * 20 // max(progress.total, 1)
-            print(
-                f"pictures: {progress.done}/{progress.total} photos, {progress.bytes / 1e6:.1f} MB written", flush=True
-            )
+            share = f"{progress.done}/{counted(progress.total, 'photo')}"
+            print(f"pictures: {share}, {progress.bytes / 1e6:.1f} MB written", flush=True)
     if progress.failed:
         reason = next(iter(progress.failed.values()))
-        print(f"without pictures: {len(progress.failed)} photos; the first: {reason}")
+        print(f"without pictures: {counted(len(progress.failed), 'photo')}; the first reason: {reason}")
     return progress.failed

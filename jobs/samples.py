@@ -33,7 +33,7 @@ def training_pictures() -> list[tuple[np.ndarray, float]]:
 
 
 def grace_hopper() -> np.ndarray:
-    """(600, 512, 3) uint8 RGB: the portrait that nothing here is ever trained on."""
+    """(600, 512, 3) uint8 RGB: the portrait that is not in the training data."""
     from matplotlib.cbook import get_sample_data
 
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:

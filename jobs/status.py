@@ -12,6 +12,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from jobs.counted import counted
 from jobs.options import Run
 from pipeline.manifest.counts import Counts
 from pipeline.run.status import Status, read_status
@@ -29,8 +30,8 @@ def status(
 ) -> None:
     """Count the photos of a run by status; show its rate and when it will end.
 
-    Everything is read from OUTPUT, so this works on any machine, during a run and after it. With --watch the numbers
-    change in place on a terminal; elsewhere each update is one line. Ctrl-C ends it.
+    The command reads only OUTPUT, so it works on any machine, during a run and after it. With --watch the numbers
+    change in place on a terminal; elsewhere each update is one line. Ctrl-C ends the command.
 
     Exit code 1 if the numbers do not add up.
 
@@ -45,7 +46,7 @@ def status(
     elif not watch or not sys.stdout.isatty():
         print(*lines(output, pace), sep="\n")
     if not pace.counts.adds_up:
-        print(f"{output}: the numbers do not add up; index and manifest are not of the same run", file=sys.stderr)
+        print(f"{output}: the numbers do not add up; index and manifest belong to different runs", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -55,7 +56,7 @@ def numbers(pace: Status) -> dict[str, Any]:
     return {
         **asdict(pace.counts),
         "adds_up": pace.counts.adds_up,
-        "photos_per_minute": pace.photos_per_minute,
+        "files_per_minute": pace.photos_per_minute,
         "faces_per_second": pace.faces_per_second,
         "seconds_left": None if left is None else left.total_seconds(),
     }
@@ -77,13 +78,13 @@ def looks(output: str, every: float) -> Iterator[Status]:
     while True:
         pace = read_status(output)
         yield pace
-        if not pace.counts.pending:
+        if not pace.counts.pending and pace.holder is None:  # a run that has begun may still be indexing
             return
         time.sleep(every)
 
 
 def lines(output: str, pace: Status) -> list[str]:
-    """All that is known of a run, and what to do next."""
+    """The whole status of a run, and the next step."""
     found = pace.counts
     shown = [equation(found), f"faces restored: {found.faces}"]
     if pace.attempt:
@@ -92,11 +93,12 @@ def lines(output: str, pace: Status) -> list[str]:
         shown.append(f"{start}, weights {attempt.weights}, settings {attempt.settings_digest[:12]}")
     if pace.photos_per_minute:
         at = "" if pace.moving else f", until {moment(pace.last)}" if pace.last else ""
-        shown.append(f"rate: {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s{at}")
+        shown.append(f"rate: {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s{at}")
     shown += failures(output, found)
     for source, photos in found.lost.items():
         again = f"interlcm index {source} --output {output}"
-        shown.append(f"not in the index: {source}, with {photos} results; bring its index file back, or {again}")
+        results = counted(photos, "result")
+        shown.append(f"not in the index: {source}, with {results}; restore its index file, or run {again}")
     if found.warnings:
         shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
         shown.append(f"  which: interlcm query {output} --warnings")
@@ -104,7 +106,7 @@ def lines(output: str, pace: Status) -> list[str]:
 
 
 def failures(output: str, found: Counts) -> list[str]:
-    """How many photos failed for which reason, and how to see them."""
+    """The number of failed photos by reason, and the command that lists them."""
     if not found.failures:
         return []
     kinds = ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items())
@@ -124,8 +126,9 @@ def next_step(output: str, pace: Status) -> list[str]:
 def progress_line(pace: Status) -> str:
     """A line for logs."""
     found = pace.counts
-    done = f"{found.indexed - found.pending}/{found.indexed} photos, {found.faces} faces, {found.failed} failed"
-    rate = f", {pace.photos_per_minute:.1f} photos/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
+    share = f"{found.indexed - found.pending}/{counted(found.indexed, 'file')}"
+    done = f"{share}, {counted(found.faces, 'face')}, {found.failed} failed"
+    rate = f", {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
     left = f", about {in_words(pace.remaining)} left" if pace.remaining else ""
     return f"{moment(pace.now)} {done}{rate}{left}"
 
@@ -147,7 +150,7 @@ def in_words(time: timedelta) -> str:
 
 
 def equation(found: Counts) -> str:
-    """Two lines: the names, and below each its number."""
+    """Two lines: the names, and each number below its name."""
     numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *TERMS)}
     width = {name: len(number) for name, number in numbers.items()}
     names = " + ".join(name.rjust(width[name]) for name in TERMS)

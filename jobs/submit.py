@@ -13,13 +13,14 @@ from typer.core import TyperGroup
 from interlcm.errors import one_line
 from jobs.remote_command import checked
 from pipeline.cluster import sealed_settings
+from pipeline.storage.addresses import VARIABLE
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
     from pipeline.cluster.submission import Jobs
 
-PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 photos, ..."
+PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 files, ..."
 
 
 class Group(TyperGroup):
@@ -64,7 +65,7 @@ def job(
         bool,
         typer.Option(
             "--no-credentials",
-            help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*, FSSPEC_*); the nodes have their own.",
+            help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*, FSSPEC_*): the nodes have their own.",
         ),
     ] = False,
 ) -> None:
@@ -80,7 +81,10 @@ def job(
       interlcm submit job --address http://127.0.0.1:8265 -- status s3://archive/restored
     """
     words, config = checked(command, context.find_root().command)
-    sent, kept = ({}, []) if no_credentials else sealed_settings.settings()
+    sent, kept = sealed_settings.settings()
+    if no_credentials:
+        check_nothing_lost(sent)
+        sent, kept = {}, []
     jobs = connect(address)
     job_id = jobs.submit(words, sent, config)
     say_what_was_sent(sent, kept)
@@ -89,6 +93,13 @@ def job(
         print(f"follow it: interlcm submit logs {job_id} --follow; stop it: interlcm submit stop {job_id}")
         return
     wait(jobs, job_id)
+
+
+def check_nothing_lost(settings: dict[str, str]) -> None:
+    """Raises BadParameter if the command needs a query string, which only the storage settings can carry."""
+    if VARIABLE in settings:
+        words = "the query string of an http(s) source is sent only with the storage settings"
+        raise typer.BadParameter(f"--no-credentials: {words}; leave the option out, or copy the source to the bucket")
 
 
 @app.command(name="list")
@@ -141,7 +152,7 @@ def stop(job_id: JobId, address: Address = "") -> None:
     """
     jobs = connect(address)
     asked = jobs.stop(job_id)
-    print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}{'' if asked else ' before'}")
+    print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}{'' if asked else ' already'}")
 
 
 def connect(address: str) -> "Jobs":
@@ -159,11 +170,11 @@ def say_what_was_sent(sent: dict[str, str], kept: list[str]) -> None:
     if kept:
         print(f"not sent because they concern this machine: {', '.join(kept)}")
     if "AWS_SESSION_TOKEN" in sent:
-        print("AWS_SESSION_TOKEN expires in some hours; for longer jobs give the nodes a role and use --no-credentials")
+        print("AWS_SESSION_TOKEN expires in a few hours; for longer jobs give the nodes a role and --no-credentials")
 
 
 def wait(jobs: "Jobs", job_id: str) -> None:
-    """Show the log until the job ends, then exit as the job did."""
+    """Show the log until the job ends, then exit with the job's code."""
     try:
         show(jobs.follow(job_id))
         found = jobs.ended(job_id)
@@ -196,13 +207,13 @@ def interrupted(jobs: "Jobs", job_id: str) -> NoReturn:
         jobs.stop(job_id)
         print(f"{job_id}: {jobs.ended(job_id).status.value.lower()}")
     else:
-        print(f"{job_id} goes on. Follow it: interlcm submit logs {job_id} --follow; "
+        print(f"{job_id} keeps running. Follow it: interlcm submit logs {job_id} --follow; "
               f"stop it: interlcm submit stop {job_id}")  # fmt: skip
     sys.exit(130)
 
 
 def exit_code(found: "JobDetails") -> int:
-    """The command's own; 1, with a message, if the job ended in another way."""
+    """The command's own exit code; 1, with a message, if the job ended in another way."""
     code = found.driver_exit_code
     if found.status.value == "STOPPED":
         reason = "stopped; start the same command again to continue"
@@ -210,7 +221,7 @@ def exit_code(found: "JobDetails") -> int:
         return code
     elif code is not None:
         reason = f"ended by signal {-code}; start the same command again to continue"
-    else:  # it never ran: its environment could not be made, or its node was lost
+    else:  # the job never ran: its environment could not be created, or its node was lost
         reason = one_line(found.message or "failed")[:500]
     print(f"interlcm: {found.submission_id}: {reason}", file=sys.stderr)
     return 1

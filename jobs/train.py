@@ -37,7 +37,7 @@ def train(
         str,
         typer.Option(
             metavar="OUTPUT",
-            help="Folder to write; a URI too, except for demo. Naming it again continues the training.",
+            help="Folder to write, or a URI (not for demo). The same OUTPUT continues the training.",
         ),
     ] = "weights-demo",
     weights: Annotated[str, typer.Option(help="Weights folder to start training from, a path or URI.")] = "demo",
@@ -66,7 +66,7 @@ def train(
         train_encoders(preset, settings, sources or [], output, weights, workers, unet)
         return
     if sources:
-        raise typer.BadParameter(f"preset {preset} brings its own pictures; leave out {sources[0]}")
+        raise typer.BadParameter(f"preset {preset} has its own pictures; leave out {sources[0]}")
     train_demo(settings, Path(output))
 
 
@@ -109,7 +109,7 @@ def same_preset(path: Path, settings: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(settings))
     elif yaml.safe_load(path.read_text()) != settings:
-        raise typer.BadParameter(f"{path.parent} was made from other settings; name a new --output, or remove it")
+        raise typer.BadParameter(f"{path.parent} was made with other settings; name a new --output, or remove it")
 
 
 def report(stage: str, step: int, loss: float) -> None:
@@ -122,7 +122,7 @@ def read_preset(preset: str) -> dict[str, Any]:
         path = Path(preset)
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-        raise typer.BadParameter(f"no preset {preset!r}; there is {names}, or name a YAML file")
+        raise typer.BadParameter(f"no preset {preset!r}; choose one of {names}, or name a YAML file")
     try:
         settings = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:

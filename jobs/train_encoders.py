@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from jobs.counted import counted
 from jobs.progress import LOG_EVERY
 from pipeline.cluster import connect as cluster
 
@@ -20,7 +21,7 @@ def train_encoders(
     workers: int,
     unet: str | None,
 ) -> None:
-    """Train the encoders as the preset says; prints what happens. workers: 0 for one on each GPU, or one on the CPU."""
+    """Train the encoders by a preset; prints progress. workers: 0 for one on each GPU, or one on the CPU."""
     from pipeline.training import train as training
     from pipeline.training.settings import TrainingSettings
 
@@ -31,7 +32,7 @@ def train_encoders(
     gpus = cluster.gpus()
     workers = workers or max(1, int(gpus))
     if gpus and workers > gpus and not cluster.joined():  # a cluster's GPU nodes may not have started yet
-        raise typer.BadParameter(f"--workers {workers}: this machine has {gpus:g} GPUs")
+        raise typer.BadParameter(f"--workers {workers}: GPUs of this machine: {gpus:g}; give no more workers")
     job = training.prepare(sources, output, weights, settings, unet)
     device = "one GPU each" if gpus else "on the CPU"
     print(f"train: {settings.variant}, {settings.recipe.iterations} iterations of {settings.recipe.batch} crops")
@@ -61,5 +62,5 @@ def show(reports: Iterator[dict[str, Any]], iterations: int) -> list[str]:
 def progress_line(report: dict[str, Any], iterations: int) -> str:
     losses = ", ".join(f"{name} {value:.4f}" for name, value in report["losses"].items())
     psnr = "" if report["psnr"] is None else f", held-out PSNR {report['psnr']:.2f} dB"
-    left_out = f", {len(report['left_out'])} photos left out" if report["left_out"] else ""
+    left_out = f", left out: {counted(len(report['left_out']), 'photo')}" if report["left_out"] else ""
     return f"train: {report['iteration']}/{iterations}, {losses}{psnr}, {report['seconds']:.2f} s each{left_out}"

@@ -1,4 +1,4 @@
-"""`interlcm verify`: whether restored files still match the manifest, and come out the same again."""
+"""`interlcm verify`: whether restored files still match the manifest, and whether results are reproducible."""
 
 import time
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from interlcm.errors import printable
+from jobs.counted import counted
 from jobs.options import Run
 from pipeline.cluster import connect as cluster
 from pipeline.storage.output import Output
@@ -25,8 +26,8 @@ def verify(
 ) -> None:
     """Read all restored files of a run and compare them with the manifest.
 
-    Exit code 1 if a file is missing or differs, or if a photo does not come out the same. A file below restored/ that
-    the manifest does not name is only a note: a killed worker may leave one.
+    Exit code 1 if a file is missing or differs, or if a photo restored again differs. A file below restored/ that is
+    not in the manifest is only a note: a killed worker may leave one.
 
     \b
     Examples:
@@ -45,11 +46,12 @@ def verify(
 
 
 def show(steps: Iterator[Verified]) -> Verified:
-    """Print progress now and then, and at the end the whole report."""
+    """Print progress every LOG_EVERY seconds, and the whole result at the end."""
     last = time.monotonic()
     for found in steps:
         if time.monotonic() - last >= LOG_EVERY:
-            print(f"verify: {found.done}/{found.total} files, {len(found.problems)} problems", flush=True)
+            problems = counted(len(found.problems), "problem")
+            print(f"verify: {found.done}/{counted(found.total, 'file')}, {problems}", flush=True)
             last = time.monotonic()
     counts = ", ".join(f"{found.count(kind)} {kind}" for kind in ("missing", "differs", "unreadable"))
     good = found.total - len(found.problems)
@@ -62,12 +64,12 @@ def show(steps: Iterator[Verified]) -> Verified:
 
 
 def show_again(output: str, count: int, seed: int, found: Verified) -> None:
-    """Print the outcome of each photo that is restored again. VerifyError if one does not come out the same."""
+    """Print the outcome of each photo that is restored again. Raises VerifyError if a photo differs."""
     from pipeline.verify import replay as verify_replay
 
     replays = []
     for one in verify_replay.replay(output, count, seed):
         replays.append(one)
         print(f"replay: {one.outcome}: {one.uri}" + f" ({one.words})" * bool(one.words), flush=True)
-    found.check(output)  # first: a changed file explains why its photo does not come out the same
+    found.check(output)  # first: a changed file explains why its photo differs
     verify_replay.check(replays, output)

@@ -9,6 +9,7 @@ import typer
 
 from interlcm.weights_index import digest, read_index
 from interlcm.weights_index import verify as differing
+from jobs.counted import counted
 from pipeline.weights.local import weights_folder
 
 app = typer.Typer(
@@ -47,8 +48,8 @@ def pull(
 ) -> None:
     """Download the published weights from their official sources, check them and list them.
 
-    Several GB. Run it again to go on after an interruption, in the middle of a file too, or to add a variant. The
-    encoders of InterLCM are licensed CC BY-NC 4.0: not for commercial use.
+    The weights have several GB. Run the command again to resume an interrupted download, even inside a file, or to add
+    a variant. The encoders of InterLCM are licensed CC BY-NC 4.0: not for commercial use.
 
     \b
     Examples:
@@ -72,7 +73,7 @@ def convert(
     ],
     part: Annotated[Part, typer.Option(help="Contents of the checkpoint.")],
     variant: Annotated[
-        str | None, typer.Option(help="Variant: 3step, 1step, colorization_1step or inpainting_1step; none for clip.")
+        str | None, typer.Option(help="Variant: 3step, 1step, colorization_1step or inpainting_1step. Not for clip.")
     ] = None,
 ) -> None:
     """Check that a published checkpoint fits its module, and write it into a weights folder as safetensors.
@@ -85,7 +86,7 @@ def convert(
     from interlcm.convert import convert
 
     if (variant is None) != (part == Part.CLIP):
-        raise typer.BadParameter("an encoder needs a --variant; clip takes none")
+        raise typer.BadParameter("an encoder needs --variant; clip must not have it")
     print(f"wrote {convert(checkpoint, weights, part.value, variant)}")
 
 
@@ -105,6 +106,6 @@ def verify(weights: Weights) -> None:
         print(*problems, sep="\n", file=sys.stderr)
         raise typer.Exit(1)
     index = read_index(folder)
-    print(f"{weights}: {len(index['parts'])} parts, all as listed")
+    print(f"{weights}: {counted(len(index['parts']), 'part')}, all as listed")
     for variant in index["variants"]:
         print(f"{variant}: digest {digest(folder, variant)}")

@@ -13,7 +13,7 @@ from tests.support.ceph import CephGateway, missing_programs
 
 @pytest.fixture(scope="session")
 def ceph_gateway() -> Iterator[CephGateway]:
-    """A real S3 server for the whole test run. Without Ceph's programs: skipped, and a failure where CI is set."""
+    """A real S3 server for the whole test run. Without Ceph's programs, tests are skipped; if CI is set, they fail."""
     missing = missing_programs()
     if missing and os.environ.get("CI"):
         pytest.fail(f"no Ceph for the S3 tests: {', '.join(missing)} not found; .ci/run installs them")
@@ -45,7 +45,7 @@ def bucket(s3: CephGateway) -> str:
 
 @pytest.fixture(scope="module")
 def module_bucket(ceph_gateway: CephGateway) -> Iterator[str]:
-    """One for a whole module, with the AWS_* variables of this process pointing to its server."""
+    """One bucket for a whole module, with the AWS_* variables of this process pointing to its server."""
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
@@ -60,7 +60,7 @@ def module_bucket(ceph_gateway: CephGateway) -> Iterator[str]:
 
 @pytest.fixture
 def fresh_clients() -> Iterator[None]:
-    """fsspec keeps one client for each set of arguments; the environment is not among them."""
+    """fsspec keeps one client for each set of arguments, which do not include the environment."""
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
@@ -80,7 +80,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The cluster of a run with two actors, one for the whole test run; what it keeps in HOME goes elsewhere."""
+    """The cluster of a run with two actors, one for the whole test run, with a temporary HOME."""
     import ray
 
     from pipeline.cluster import connect as cluster
@@ -88,9 +88,9 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        # Workers stay for the next stage: by default Ray ends idle ones after a second, and each start takes seconds.
+        # Keep workers for the next stage: by default Ray ends idle ones after a second, and each start takes seconds.
         patch.setenv("RAY_idle_worker_killing_time_threshold_ms", "30000")
-        patch.setenv("RAY_worker_maximum_startup_concurrency", "4")  # Ray warns at some multiples of it
+        patch.setenv("RAY_worker_maximum_startup_concurrency", "4")  # Ray warns at some multiples of this
         cluster.connect(actors=2)
         yield
         ray.shutdown()
@@ -98,7 +98,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _ray_where_it_is_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that does not ask for the shared cluster works as a process without Ray, whichever tests ran before."""
+    """A test without the shared cluster works like a process without Ray, whatever tests ran before."""
     if "ray_cluster" not in request.fixturenames:
         from pipeline.cluster import connect as cluster
 

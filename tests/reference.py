@@ -1,4 +1,4 @@
-"""Writes what the documents list from the code: `make docs`. tests/test_docs.py compares.
+"""Write the lists in the documents from the code: `make docs`. tests/test_docs.py compares them.
 
 Between `<!-- NAME -->` and `<!-- end -->` stands the list NAME; the rest of a page is written by hand.
 """
@@ -40,7 +40,7 @@ TYPES = {
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """All commands that can be typed, with their full names."""
+    """All commands, with their full names."""
     command = command.load() if isinstance(command, LazyCommand) else command
     if not getattr(command, "commands", None):
         yield name, command
@@ -63,7 +63,7 @@ def helps() -> str:
 
 
 def columns(schema: Any) -> str:
-    """A table of Arrow fields and what their metadata say."""
+    """A table of Arrow fields with their metadata."""
     lines = ["| column | type | unit | meaning |", "| --- | --- | --- | --- |"]
     for column in list(schema):
         about = {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
@@ -72,7 +72,7 @@ def columns(schema: Any) -> str:
 
 
 def metrics() -> str:
-    """A table of what a run exports."""
+    """A table of the metrics that a run exports."""
     lines = ["| metric | kind | meaning | labels |", "| --- | --- | --- | --- |"]
     for name, (kind_of, meaning, tags) in METRICS.items():
         lines.append(f"| `{name}` | {kind_of.lower()} | {meaning} | {', '.join(f'`{tag}`' for tag in tags)} |")
@@ -90,7 +90,7 @@ def kind(of: pa.DataType) -> str:
 
 
 def thresholds(settings: type) -> str:
-    """A table of NAME=VALUE settings, with what their docstring says of each."""
+    """A table of NAME=VALUE settings, with the docstring's description of each."""
     text = " ".join((settings.__doc__ or "").partition("Attributes:")[2].split())
     names = [field.name for field in fields(settings)]
     lines = ["| name | default | meaning |", "| --- | --- | --- |"]
@@ -107,7 +107,7 @@ def in_words(number: Any) -> str:
 
 
 def filled(text: str) -> str:
-    """A page with its lists as the code has them now."""
+    """A page with its lists updated from the code."""
     lists = {
         "commands": helps,
         "photos": lambda: columns(MANIFEST_SCHEMA),

@@ -1,4 +1,4 @@
-"""cluster.yaml (Ray on AWS), rayjob.yaml (KubeRay) and the Dockerfile, as far as that goes without a cloud."""
+"""Checks of cluster.yaml (Ray on AWS), rayjob.yaml (KubeRay) and the Dockerfile that need no cloud."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rayjob() -> Any:
 
 
 def change(document: Any, path: str, value: Any) -> None:
-    """Set what is at a path such as spec/workerGroupSpecs/0/replicas, there already or not."""
+    """Set the value at a path such as spec/workerGroupSpecs/0/replicas, which may not exist yet."""
     *parents, last = path.split("/")
     for name in parents:
         document = document[int(name) if name.isdigit() else name]
@@ -74,7 +74,7 @@ def run_instances() -> Any:
 
 
 def ec2_report(node_config: dict[str, Any]) -> str:
-    """What EC2 would not understand; Ray itself adds how many instances, and in which subnet."""
+    """The errors in EC2's input; Ray itself adds the number of instances and the subnet."""
     words = {**node_config, "MinCount": 1, "MaxCount": 1}
     return str(botocore.validate.ParamValidator().validate(words, run_instances()).generate_report())
 

@@ -1,4 +1,4 @@
-"""The documentation names all that a user can type and meet: commands, options, columns, settings, error types."""
+"""The documentation names everything that a user can type or see: commands, options, columns, settings, error types."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", TEXT, re.DOTALL))
 
 
 def missing(names: set[str], text: str = CODE) -> list[str]:
-    """Names that stand nowhere in the text as a whole word."""
+    """Names that do not occur in the text as a whole word."""
     return sorted(name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
 
 

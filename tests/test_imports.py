@@ -1,4 +1,4 @@
-"""What each command and each worker imports: no more than its work needs. Seconds and megabytes of every process."""
+"""Each command and each worker imports only what its work needs, which saves every process seconds and megabytes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ COLLECTIONS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Dotted name -> file, of a package and all below it."""
+    """Dotted name -> file, for all modules of a package."""
     found = {}
     for path in sorted((ROOT / package).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts

@@ -1,4 +1,4 @@
-"""The README's commands do what it shows: each block of a terminal is typed, in order, in an empty folder."""
+"""The README's commands do what it shows: each `console` block runs, in order, in an empty folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERLCM = Path(sys.executable).with_name("interlcm")
 
 
 def typed() -> Iterator[tuple[str, str]]:
-    """Each command that the README types, and what it shows below."""
+    """Each command in the README, and the output that it shows."""
     for language, text in BLOCKS:
         if language == "console":
             for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
@@ -43,7 +43,7 @@ def test_every_block_is_run_or_says_why_not() -> None:
         assert any(text.startswith(start) for start in NOT_RUN), text
     for start in NOT_RUN:
         assert any(text.startswith(start) for text in others), start
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 4
 
 
 Done = subprocess.CompletedProcess[str]
@@ -51,7 +51,7 @@ Done = subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
-    """All commands, typed one after the other."""
+    """Run all commands, one after the other."""
     folder = tmp_path_factory.mktemp("readme")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 
@@ -70,7 +70,12 @@ def test_a_command_prints_what_the_readme_shows(command: str, shown: str, done: 
 
 
 def masked(text: str) -> list[str]:
-    """The shape of an output: without paths, digests, figures, times, widths of columns, repeated lines of progress."""
+    """The shape of an output: without paths, digests, figures, times, widths of columns, repeated lines of progress.
+
+    On a busy machine there are more lines of progress, some with one face, some with the time that is left.
+    """
+    text = re.sub(r", about .+ left$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\b(face|photo)\b", r"\1s", text)
     lines = [re.sub(r"(?<!\S)/\S+", "/path", line) for line in text.splitlines()]
     lines = [re.sub(r"\b[0-9a-f]{12}\b", "digest", line) for line in lines]
     lines = [re.sub(r"[\d.,:]*\d|NULL", "#", line) for line in lines]

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 
+from interlcm.errors import without_secrets
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.run.batching import MAX_BLOCK_BYTES, BatchSizes
@@ -48,6 +49,8 @@ def composer(job: Job) -> Work:
 
 
 def open_row(photo_id: str, data: bytes, source: str = "", member: str = "") -> Row:
-    """What the first stage of a run gives for a photo."""
+    """What the first stage of a run gives for a photo. Restored files name its source and member: no secret stays in
+    them."""
+    source, member = without_secrets(source), without_secrets(member)
     about = {"photo_id": photo_id, "source": source, "archive_name": "", "member": member, "occurrence": 0}
     return {**about, "page": 1, "pages": 1, "bytes": len(data), "data": data, "faces": []}

@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     background: Literal["none", "realesrgan"]
     format: Literal["source", "jpeg", "png", "tiff", "webp", "avif"]
     quality: int
+    raw: Literal["no", "preview"]
     c2pa_key: str | Path | None
     c2pa_cert: str | Path | None
     seed: int
@@ -86,10 +87,13 @@ def settings_of(weights: str, options: Options) -> Settings:
 
 
 def thresholds(name: str, defaults: Thresholds, values: Mapping[str, Any]) -> Thresholds:
-    """The defaults with these values. Raises ValueError for one that is not there."""
+    """The defaults with these values. Raises ValueError for an unknown name, and for a whole number below 1."""
     known = [field.name for field in fields(defaults)]
     for unknown in sorted(values.keys() - known):
         raise ValueError(f"{name}={{{unknown!r}: ...}}: there are {', '.join(known)}")
+    for key, value in values.items():
+        if isinstance(getattr(defaults, key), int) and value < 1:
+            raise ValueError(f"{name}={{{key!r}: {value}}}: give at least 1")
     return replace(defaults, **values)
 
 

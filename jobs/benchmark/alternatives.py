@@ -1,4 +1,4 @@
-"""`interlcm benchmark alternatives`: a run beside a plain loop over the same pictures."""
+"""`interlcm benchmark alternatives`: a run compared with a plain loop over the same pictures."""
 
 import io
 import subprocess
@@ -21,10 +21,10 @@ def alternatives(
     ] = 40,
     to: To = "",
 ) -> None:
-    """Restore the same pictures with the demo weights: by a plain loop, and by `interlcm restore` with each engine.
+    """Restore the same pictures with the demo weights: with a plain loop, and with `interlcm restore` on each engine.
 
-    The loop does what the single-image scripts of the field do, in one process: read, detect, align, restore one by
-    one, paste, write. It keeps no metadata and no record, isolates nothing and cannot continue. Start-up is counted.
+    Like published single-image scripts, the loop works in one process: read, detect, align, restore one by one, paste,
+    write. It keeps no metadata and no record, isolates nothing and cannot continue. Start-up time is included.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`interlcm benchmark`: what the parts of a run cost on this machine."""
+"""`interlcm benchmark`: the cost of the parts of a run on this machine."""
 
 import typer
 
@@ -11,7 +11,7 @@ COMMANDS = {
     ),
     "detect": (
         "jobs.benchmark.detect",
-        "Compare the face detectors that are there, on portraits that ship with scikit-image and matplotlib.",
+        "Compare the available face detectors on portraits that ship with scikit-image and matplotlib.",
     ),
     "pipeline": (
         "jobs.benchmark.pipeline",
@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "memory": (
         "jobs.benchmark.memory",
-        "Restore many times what the object store holds, with stand-ins for the detector and the model.",
+        "Restore many times the capacity of the object store, with stand-ins for the detector and the model.",
     ),
     "growth": (
         "jobs.benchmark.growth",
@@ -31,19 +31,20 @@ COMMANDS = {
     ),
     "query": (
         "jobs.benchmark.query",
-        "Time the start of a run and the built-in queries of `interlcm query` on generated runs that are nine tenths "
-        "done.",
+        "Time the start of a run and the built-in queries of `interlcm query` on generated runs that are nine "
+        "tenths done.",
     ),
     "alternatives": (
         "jobs.benchmark.alternatives",
-        "Restore the same pictures with the demo weights: by a plain loop, and by `interlcm restore` with each engine.",
+        "Restore the same pictures with the demo weights: with a plain loop, and with `interlcm restore` on each "
+        "engine.",
     ),
 }
 
 app = typer.Typer(
     name="benchmark",
     cls=lazy_group(COMMANDS),
-    help="Measure the parts of a run on this machine; tables and JSON.",
+    help="Measure the parts of a run on this machine; prints tables and writes JSON.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -52,4 +53,4 @@ app = typer.Typer(
 
 @app.callback()
 def group() -> None:
-    """Measure the parts of a run on this machine; tables and JSON."""
+    """Measure the parts of a run on this machine; prints tables and writes JSON."""

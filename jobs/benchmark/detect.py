@@ -3,6 +3,7 @@
 import numpy as np
 import typer
 
+from interlcm.weights_index import opened
 from jobs import samples
 from jobs.benchmark.figures import To, publish
 from jobs.options import Weights
@@ -17,21 +18,21 @@ ASTRONAUT_EYES, HOPPER_EYES = ((122, 101), (166, 103)), ((220, 189), (305, 187))
 
 
 def detect(weights: Weights = "demo", to: To = "") -> None:
-    """Compare the face detectors that are there, on portraits that ship with scikit-image and matplotlib.
+    """Compare the available face detectors on portraits that ship with scikit-image and matplotlib.
 
-    A scene of twelve faces, and the same tilted, turned, smaller, faded, dark and nine times over. Found: a box holds
-    the middle between the eyes. False: a box that holds no such place.
+    The scene has twelve faces; it is also searched tilted, turned, smaller, faded, dark and as nine copies. Found: a
+    box contains the middle between the eyes. False: a box contains no such point.
 
     \b
     Examples:
       interlcm benchmark detect
       interlcm benchmark detect --weights weights --to detect.json
     """
-    folder = weights_folder(weights) / "face"
+    parts = opened(weights_folder(weights))
     rows = []
     for name in DETECTORS[1:]:
         try:
-            detector = load_detector(name, folder)
+            detector = load_detector(name, parts)
         except DetectorError as error:
             print(f"left out: {error}")
             continue

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from interlcm.errors import without_secrets
 from pipeline import storage
 from pipeline.cluster.connect import cores
 from pipeline.storage.output import check_not_in_run
@@ -31,7 +32,7 @@ PACKAGES = ("interlcm", "torch", "diffusers", "ray", "pyarrow", "duckdb", "numpy
 
 @contextmanager
 def workplace(on: str) -> Iterator[str]:
-    """The folder to work in: a new one below `on`, or a temporary one on this machine, which is removed."""
+    """The working folder: a new one below `on`, or a temporary one on this machine, which is removed afterwards."""
     if on:
         yield storage.join(storage.canonical(on), uuid.uuid4().hex[:8])
         return
@@ -48,7 +49,7 @@ def publish(tables: dict[str, Rows], to: str = "") -> None:
     if to:
         check_not_in_run(to)
         record = {
-            "command": " ".join(["interlcm", *sys.argv[1:]]),
+            "command": without_secrets(" ".join(["interlcm", *sys.argv[1:]])),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": about,
             "versions": {name: version(name) for name in PACKAGES},
@@ -59,7 +60,7 @@ def publish(tables: dict[str, Rows], to: str = "") -> None:
 
 
 def numbers(option: str, text: str, least: int = 1) -> list[int]:
-    """'--actors', '1,4' -> [1, 4]; typer.BadParameter, which names the option, for anything below `least`."""
+    """'--actors', '1,4' -> [1, 4]. Raises typer.BadParameter, which names the option, for a number below `least`."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and int(word) >= least for word in words):
         raise typer.BadParameter(f"{option} {text}: give a number of {least} or more, or several such as {least},100")

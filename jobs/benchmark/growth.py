@@ -25,8 +25,8 @@ def growth(
 ) -> None:
     """Restore runs of growing size, with stand-ins for the detector and the model; cost should grow in proportion.
 
-    The photos are small, with two or three faces each. All processes are counted, from working out what remains to the
-    last committed row.
+    The photos are small, with two or three faces each. All processes are counted, from the search for pending photos to
+    the last committed row.
 
     \b
     Examples:

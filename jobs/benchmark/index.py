@@ -16,7 +16,7 @@ def index(
 ) -> None:
     """Index a zip, a tar and a tar.gz of the same members: members per second, and bytes read.
 
-    One process, one archive at a time; a run indexes as many archives at once as the cluster has cores.
+    This uses one process and one archive at a time; a run indexes as many archives at once as the cluster has cores.
 
     \b
     Examples:

@@ -22,10 +22,10 @@ def memory(
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = 128,
     to: To = "",
 ) -> None:
-    """Restore many times what the object store holds, with stand-ins for the detector and the model.
+    """Restore many times the capacity of the object store, with stand-ins for the detector and the model.
 
     For each tenth of the photos, the table shows the peak memory of one process of each kind (proportional set size),
-    the most that the object store held, and the bytes spilled to disk so far.
+    the peak of the object store, and the bytes spilled to disk so far.
 
     \b
     Examples:
@@ -46,5 +46,5 @@ def memory(
         found = build_index(expand([source], output), output, Limits())
         rows = benchmark_memory.table(benchmark_memory.measure(output, Resources(1, 1, batch_faces=2), crop), limit)
         ray.shutdown()
-    print(f"{found.photos} photos, {found.bytes / limit:.3g} times what the object store holds ({store} MB)")
+    print(f"{found.photos} photos, {found.bytes / limit:.3g} times the capacity of the object store ({store} MB)")
     publish({"Memory": rows}, to)

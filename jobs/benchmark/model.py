@@ -1,10 +1,11 @@
-"""`interlcm benchmark model`: how fast the model is, and what each optimisation brings."""
+"""`interlcm benchmark model`: the speed of the model, and the gain of each optimisation."""
 
 from typing import Annotated, Literal
 
 import typer
 
 from jobs.benchmark.figures import To, publish
+from jobs.counted import counted
 
 
 def model(
@@ -29,8 +30,8 @@ def model(
 ) -> None:
     """Restore the same faces in several ways: a plain float32 loop, then one more optimisation in each row.
 
-    The weights are random numbers, the same each time; the architecture is the published one, at --size. PSNR is to the
-    result of the plain loop, on pictures in [-1, 1].
+    The weights are random numbers, the same each time; the architecture is the published one, at --size. PSNR compares
+    with the result of the plain loop, on pictures in [-1, 1].
 
     \b
     Examples:
@@ -53,5 +54,5 @@ def model(
     network = benchmark_model.random_model(chosen, on)
     rows = list(benchmark_model.measure(network, on, flops, count, batch, compile))
     shape = f"{chosen.width:g} x the published channels, crops of {chosen.pixels} px"
-    print(f"{shape}, {benchmark_model.STEPS} steps, {count} faces in each row")
+    print(f"{shape}, {benchmark_model.STEPS} steps, {counted(count, 'face')} in each row")
     publish({"Work for one face": parts, "Speed": rows}, to)

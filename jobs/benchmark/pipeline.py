@@ -1,4 +1,4 @@
-"""`interlcm benchmark pipeline`: how busy a run keeps its GPUs."""
+"""`interlcm benchmark pipeline`: how busy a run keeps its restore actors."""
 
 from typing import Annotated
 
@@ -26,9 +26,9 @@ def pipeline(
 ) -> None:
     """Restore with stand-ins for the GPUs: models that take a fixed time for each micro-batch and do nothing.
 
-    Photos (uncompressed TIFFs in tars), storage, decoders, crops, pastes and manifest are real; the faces are placed,
-    not detected. All models together ask for --rate faces per second, so that a small machine can feed them. The
-    benchmark measures whether they wait, for photos or for each other.
+    Photos (uncompressed TIFFs in tars), storage, decoders, crops, pastes and manifest are real; the faces are preset,
+    not detected. All models together consume --rate faces per second, so that a small machine can supply them. The
+    benchmark measures whether the models wait, for photos or for each other.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`interlcm benchmark query`: how long it takes to resume a large run and to query it."""
+"""`interlcm benchmark query`: the time to resume a large run and to query it."""
 
 from typing import Annotated
 
@@ -11,14 +11,14 @@ from pipeline.benchmark.query import measure
 
 def query(
     photos: Annotated[
-        str, typer.Option(metavar="N,...", help="Sizes of the generated runs; ten million takes GBs.")
+        str, typer.Option(metavar="N,...", help="Sizes of the generated runs; ten million photos take several GB.")
     ] = "100000,1000000",
     to: To = "",
 ) -> None:
     """Time the start of a run and the built-in queries of `interlcm query` on generated runs that are nine tenths done.
 
-    For comparison, plain DuckDB runs the same SQL on the same files; it does not look for the newest row, so it does
-    less. Each is measured in a process of its own, without its imports.
+    For comparison, plain DuckDB runs the same SQL on the same files. It does less, because it does not look for the
+    newest row. Each is measured in its own process, without its imports.
 
     \b
     Examples:
@@ -34,4 +34,4 @@ def query(
             first, rows = measure(folder, count, questions)
         resume.append(first)
         asked += rows
-    publish({"Resume: what is left to do": resume, "Built-in queries": asked}, to)
+    publish({"Resume: what remains": resume, "Built-in queries": asked}, to)

@@ -85,9 +85,9 @@ def check_readable(uri: str, member: Member, limits: Limits) -> None:
     if max(member.bytes, member.stored_bytes) > limits.member_bytes:
         if archive := named_like(member.path):
             raise not_read(what, archive)
-        raise ArchiveError(f"{what}: {member.bytes} bytes, over the limit of {limits.member_bytes}", "too_large")
+        raise ArchiveError(f"{what}: {member.bytes:,} bytes, over the limit of {limits.member_bytes:,}", "too_large")
     if member.bytes > max(RATIO_COUNTS_FROM, limits.ratio * member.stored_bytes):
-        words = f"{member.stored_bytes} bytes unpack to {member.bytes}, over the limit of {limits.ratio} times as many"
+        words = f"{member.stored_bytes:,} bytes unpack to {member.bytes:,}, over the limit of {limits.ratio} times"
         raise ArchiveError(f"{what}: {words}", "too_compressed")
 
 

@@ -40,8 +40,10 @@ def normal_path(path: str) -> str:
 
 
 def folded_path(path: str) -> str:
-    """The same for all paths that lead to one file where a file system folds case or Unicode forms (macOS, Windows)."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", normal_path(path)).casefold())
+    """The same for all paths that lead to one file where a file system folds case or Unicode forms (macOS, Windows), or
+    drops dots and spaces at the end of a name (Windows, and disks that it shares)."""
+    bare = "/".join(part.rstrip(". ") or part for part in normal_path(path).split("/"))
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", bare).casefold())
 
 
 def fitting(path: str, ending: str) -> str:

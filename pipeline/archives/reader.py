@@ -110,7 +110,7 @@ def list_members(uri: str, format: str, limits: Limits, code_page: str = "") -> 
     """
     for count, member in enumerate(_all_members(uri, format, limits, code_page)):
         if count == limits.members:
-            words = f"more than the limit of {count} members; split it, or raise the limit"
+            words = f"more than the limit of {count:,} members; split it, or raise --limit members"
             raise ArchiveError(f"{uri}: {words}", "too_many_members")
         yield member
 
@@ -168,10 +168,10 @@ def read_rows(rows: Sequence[Row], limits: Limits) -> Iterator[tuple[Row, bytes 
 
 
 def check_source(uri: str, format: str, version: str | None) -> None:
-    """Ask the source itself before a photo is blamed for bytes that are not there.
+    """Check the source itself before a photo is blamed for missing bytes.
 
-    Raises StorageError, which stops the run, when an archive or folder is gone, closed to us, or another one than was
-    indexed. version: as the index has it; None for a folder.
+    Raises StorageError, which stops the run, if an archive or folder is gone, denies access, or was replaced since it
+    was indexed. version: as in the index; None for a folder.
     """
     with source_trouble(uri):
         storage.check_open(uri)
@@ -182,13 +182,13 @@ def check_source(uri: str, format: str, version: str | None) -> None:
 
 @contextmanager
 def source_trouble(uri: str) -> Iterator[None]:
-    """What goes wrong in this block concerns a whole source: a StorageError that stops the run."""
+    """Errors in this block concern a whole source: turn them into a StorageError that stops the run."""
     try:
         yield
     except (ArchiveError, storage.StorageError) as error:
         if isinstance(error, storage.StorageError) and error.stops_run:
             raise
-        remedy = f"bring it back; a run leaves it out with --where \"source <> '{uri}'\""
+        remedy = f"restore the source, or leave it out with --where \"source <> '{uri}'\""
         raise storage.StorageError(f"{error}; nothing was recorded about its photos; {remedy}", "source") from error
 
 
@@ -211,7 +211,8 @@ def _read_member(uri: str, format: str, member: Member, limits: Limits) -> bytes
     except storage.StorageError as error:
         if _beyond_member(error, format):
             raise
-        raise ArchiveError(str(error), "member_unreadable") from error
+        gone = f"{uri}: {member.path}: deleted since it was indexed"
+        raise ArchiveError(gone if error.reason == "missing" else str(error), "member_unreadable") from error
 
 
 def _beyond_member(error: storage.StorageError, format: str) -> bool:
@@ -226,5 +227,5 @@ def _read_once(uri: str, format: str, member: Member, limits: Limits) -> bytes:
         return zip_archive.read_member(uri, member)
     data = storage.read_bytes(storage.below(uri, unescape_name(member.path)), 0, limits.member_bytes + 1)
     if len(data) > limits.member_bytes:  # it grew since it was indexed
-        raise ArchiveError(f"{uri}: {member.path}: over the limit of {limits.member_bytes} bytes", "too_large")
+        raise ArchiveError(f"{uri}: {member.path}: over the limit of {limits.member_bytes:,} bytes", "too_large")
     return data

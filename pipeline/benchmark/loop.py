@@ -14,7 +14,7 @@ import torch
 
 from interlcm.model import InterLCM
 from interlcm.pixels import to_pixels, to_tensor
-from interlcm.weights_index import DEMO_WEIGHTS, read_index
+from interlcm.weights_index import DEMO_WEIGHTS, opened
 from pipeline.config.limits import DEFAULTS
 from pipeline.faces import alignment, pasting
 from pipeline.faces.detectors import load_detector
@@ -22,10 +22,11 @@ from pipeline.faces.search import search
 
 
 def main(source: str, output: str, weights: str = str(DEMO_WEIGHTS)) -> None:
-    size = int(read_index(Path(weights))["image_size"])
+    parts = opened(weights)
+    size = int(parts.index["image_size"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = InterLCM.from_pretrained(weights).to(device)
-    detector = load_detector("auto", Path(weights) / "face")
+    model = InterLCM.from_pretrained(parts).to(device)
+    detector = load_detector("auto", parts)
     Path(output).mkdir(parents=True, exist_ok=True)
     for path in sorted(Path(source).iterdir()):
         photo: Any = cv2.cvtColor(cast(Any, cv2.imread(str(path))), cv2.COLOR_BGR2RGB)

@@ -133,7 +133,7 @@ def face_structs(draw: np.random.Generator, count: int) -> pa.StructArray:
         "ssim": draw.random(count),
         "delta_e": draw.random(count),
         "needs_review": review,
-        "review_reason": pa.array(np.where(review, "changed much", ""), mask=~review),
+        "review_reason": pa.array(np.where(review, "changed a lot", ""), mask=~review),
     }
     return pa.StructArray.from_arrays([_column(field, count, known) for field in FACE], fields=list(FACE))
 

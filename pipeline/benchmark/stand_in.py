@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from interlcm.weights_index import Parts, empty_index
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.faces import alignment
@@ -97,7 +98,7 @@ class TimedRestore(RestoreFaces):
         torch.set_num_threads(1)
         self.settings, self.batch_faces = job.settings, resources.batch_faces
         self.device, self.background = torch.device("cpu"), None
-        self.judge = FaceNetworks(Path("no weights"))
+        self.judge = FaceNetworks(Parts(Path("no weights"), empty_index()))
         self.seconds, self.sheet = seconds, sheet
 
     def __call__(self, table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from interlcm import weights_index
 from pipeline import storage
 from pipeline.benchmark.stand_in import Call, PlacedFaces, TimedRestore, Timesheet
 from pipeline.cluster import telemetry
@@ -137,6 +138,7 @@ def stand_in_job(output: str) -> Job:
         weights_digest="",
         software_version="",
         environment=Environment(storage_client.environment()),
+        weights_index=weights_index.empty_index(),
     )
 
 

@@ -1,6 +1,6 @@
-"""The Ray cluster that a run uses: the one that RAY_ADDRESS names, else one on this machine for as long as it runs.
+"""The Ray cluster of a run: the one that RAY_ADDRESS names, else a temporary one on this machine.
 
-Ray is imported where it is started: small work runs without it (`pipeline.run.here`), and the import takes seconds.
+Ray is imported late: small runs do not use it (`pipeline.run.here`), and the import takes seconds.
 """
 
 import logging
@@ -9,49 +9,59 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
 
-from interlcm.errors import InterLCMError, one_line, without_password
+from interlcm.errors import InterLCMError, one_line
+from pipeline.cluster import own_user
 
-# Of a local cluster: what fetching, detecting and composing share beside the restore actors.
+# CPUs of a local cluster for fetch, detect and publish together, beside the restore actors.
 SHARED_CPUS = 3
 
 
-# Ray gives up after 30 s, for which it has no setting, with an Exception that only its words tell from others.
+# Ray gives up after 30 s, and has no setting for this. It raises a plain Exception, known only by its text.
 TIMED_OUT = "timed out during startup"
-STARTING = 240.0  # seconds for which it is tried again
+WRONG_TOKEN = b"InvalidAuthToken"
+REFUSED = (
+    "RAY_ADDRESS={}: the cluster refuses this machine's token; give its own in RAY_AUTH_TOKEN, in the file that "
+    "RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token"
+)
+STARTING = 240.0  # seconds of further attempts
 
 
 class ClusterError(InterLCMError):
-    """There is no cluster to join: one line that names its address."""
+    """No cluster can be joined or started: one line that names its address."""
 
 
 def connect(actors: int = 0, object_store: int | None = None) -> None:
     """Join or start Ray, with room for `actors` restore actors on a machine without GPUs. Idempotent.
 
-    object_store: bytes that the object store of a local cluster may hold, when others are meant than Ray chooses.
+    object_store: size of a local cluster's object store in bytes; None: Ray chooses.
 
-    A local cluster may promise more CPUs than there are: stages wait for storage and for each other much of the time,
-    and with one CPU per actor two cores could never hold the whole chain at once, which Ray needs to make progress.
+    A local cluster may offer more CPUs than the machine has. Ray needs the whole chain of stages at once to make
+    progress, which does not fit on two cores with one CPU per actor; and stages mostly wait for storage and each other.
+    It is closed to other accounts: it listens on loopback, and only its user can read its token and enter its folder.
     """
     import ray
 
+    from pipeline.cluster.ray_private import on_loopback
+
     if ray.is_initialized():
         return
-    # Ray's notices: this project prints its own. Errors of a worker still arrive, as exceptions.
+    # Silence Ray's notices; this project prints its own. Workers' errors still arrive, as exceptions.
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # Its core logs an error for every actor pool about ray issue 53727, which concerns evicted constructor arguments.
+    # Ray's core logs an error for every actor pool (Ray issue 53727, about evicted constructor arguments).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # Ray 2.60 would else warn that later versions leave CUDA_VISIBLE_DEVICES alone on actors without a GPU.
+    # Without this, Ray 2.60 warns that later versions do not set CUDA_VISIBLE_DEVICES on actors without a GPU.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
     if address is not None:
         check_listening(address)
-    shown = without_password(address or "")
+    else:
+        own_user.keep_token()
     options: dict[str, Any] = {
         "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
         "include_dashboard": None if address else False,
@@ -59,21 +69,24 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
         "logging_level": logging.ERROR,
         "log_to_driver": False,
         "configure_logging": False,
+        "_temp_dir": None if address else str(own_user.folder()),
     }
     give_up = time.monotonic() + STARTING
     said = False
     while True:
         before = set(psutil.Process().children())
         try:
-            with held_back_notices():
-                ray.init(address or "local", **options)  # "local": not a cluster that happens to run on this machine
+            with held_back_notices(), nullcontext() if address else on_loopback():
+                ray.init(address or "local", **options)  # "local": never join a cluster that runs on this machine
             return
+        except ClusterError:
+            raise
         except ConnectionError as error:
             reason = str(error).partition("\n")[0]
-            raise ClusterError(f"RAY_ADDRESS={shown}: {reason}; unset it to use this machine") from error
+            raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
         except Exception as error:
             if TIMED_OUT not in str(error):
-                raise ClusterError(f"Ray does not start: {without_password(one_line(error))}") from error
+                raise ClusterError(f"Ray does not start: {one_line(error)}") from error
             if time.monotonic() > give_up:
                 words = f"Ray did not start within {STARTING:.0f} s on this busy machine; start the same command again"
                 raise ClusterError(words) from error
@@ -84,7 +97,7 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
 
 
 def end(processes: set[psutil.Process]) -> None:
-    """End what a start of Ray that gave up left running: else it takes the time that the next one needs."""
+    """End the processes of a failed start of Ray, which would slow down the next attempt."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -92,7 +105,7 @@ def end(processes: set[psutil.Process]) -> None:
 
 
 def check_listening(address: str) -> None:
-    """ClusterError when nothing answers at HOST:PORT. Ray itself would go on trying for minutes."""
+    """Raise ClusterError if nothing answers at HOST:PORT. Ray itself would keep trying for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():  # "auto" and the like
         return
@@ -100,14 +113,15 @@ def check_listening(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         words = f"{error.strerror or error}; start that cluster, or unset it to use this machine"
-        raise ClusterError(f"RAY_ADDRESS={without_password(address)}: {words}") from error
+        raise ClusterError(f"RAY_ADDRESS={address}: {words}") from error
 
 
 @contextmanager
 def held_back_notices() -> Iterator[None]:
-    """Keep what is written to file descriptor 2 meanwhile, and show it only when this ends in an error.
+    """Hold back output to file descriptor 2 inside this block, and show it only if the block ends in an error.
 
-    Ray's core announces there, past all logging, that it took its log level from the environment.
+    Ray's core writes a notice there, bypassing all logging: that it took its log level from the environment. It also
+    says there, twenty times, that a cluster refuses the token; Ray's exception does not. That is a ClusterError.
     """
     with TemporaryFile() as notices:
         sys.stderr.flush()
@@ -115,9 +129,12 @@ def held_back_notices() -> Iterator[None]:
         os.dup2(notices.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             notices.seek(0)
-            os.write(stderr, notices.read())
+            said = notices.read()
+            if WRONG_TOKEN in said:
+                raise ClusterError(REFUSED.format(os.environ.get("RAY_ADDRESS"))) from error
+            os.write(stderr, said)
             raise
         finally:
             os.dup2(stderr, 2)
@@ -136,7 +153,7 @@ def running() -> bool:
 
 
 def cpus() -> int:
-    """CPUs of the cluster that `connect` joined or started; of this machine where it did not."""
+    """CPUs of the cluster that `connect` joined or started; without a cluster, of this machine."""
     if not running():
         return cores()
     import ray
@@ -145,7 +162,7 @@ def cpus() -> int:
 
 
 def gpus() -> float:
-    """GPUs of the cluster that `connect` joined; of this machine where it did not."""
+    """GPUs of the cluster that `connect` joined or started; without a cluster, of this machine."""
     if running():
         import ray
 
@@ -156,5 +173,5 @@ def gpus() -> float:
 
 
 def joined() -> bool:
-    """Whether runs go to a cluster that others started, which may grow."""
+    """Whether runs use an existing cluster, which may grow."""
     return "RAY_ADDRESS" in os.environ

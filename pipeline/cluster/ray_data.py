@@ -1,4 +1,4 @@
-"""Ray Data as every job here uses it: silent, for this project prints its own progress, and with errors as they are."""
+"""Ray Data's settings for every job: quiet, because this project prints its own progress, and with original errors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ray.data import DataContext
 
 
 def quiet() -> DataContext:
-    """Ray Data's context, without progress bars and logs. An error of a worker arrives as itself, not as text."""
-    # At other levels it logs plans, progress, and each error of a worker twice, with all its frames.
+    """Ray Data's context, without progress bars and logs. A worker's error is raised as the original exception."""
+    # At lower levels Ray Data logs plans, progress, and each worker's error twice with its whole traceback.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -1,4 +1,4 @@
-"""Independent calls at the same time: on the workers of Ray where it runs, else in threads of this process."""
+"""Run independent calls in parallel: on Ray's workers if Ray runs, else in threads of this process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.cluster import connect as cluster
 
 Result = TypeVar("Result")
 
-PER_CPU = 4  # calls under way for each CPU: some wait for storage
-THREADS = 8  # at least, for the same reason
+PER_CPU = 4  # calls in progress for each CPU: some wait for storage
+THREADS = 8  # fewest threads, for the same reason
 
 
 def spread(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], cpus: float = 1.0) -> Iterator[Result]:
     """`work(*call)` for each of the calls; yields the results in the order of the calls.
 
-    cpus: that one call takes of a cluster. What a call raises is raised here. Threads suit work that waits for storage,
-    and work that happens in children of the sandbox; `work` has to be a function of a module, so that Ray finds it.
+    cpus: CPUs of a cluster for one call. An error of a call is raised here. Threads suit work that waits for storage or
+    for the sandbox's child processes. `work` must be a module-level function, so that Ray can find it.
     """
     if cluster.running():
         yield from _on_ray(work, calls, cpus)
@@ -43,7 +43,7 @@ def _on_ray(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], cpus:
 
 
 def _window(start: Callable[..., Any], calls: Iterable[tuple[Any, ...]], most: int) -> Iterator[Any]:
-    """Start the calls, no more than `most` ahead of the reader; yields what starting gave, in their order."""
+    """Start the calls, at most `most` ahead of the reader; yields what `start` returned, in order."""
     under_way: deque[Any] = deque()
     for call in calls:
         if len(under_way) == most:

@@ -1,7 +1,8 @@
-"""Commands of this project as Ray jobs on a cluster, by way of its dashboard: submit, follow, list, stop."""
+"""Run commands of this project as Ray jobs on a cluster, through its dashboard: submit, follow, list, stop."""
 
 import asyncio
 import importlib.util
+import ipaddress
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import aiohttp
 from ray.exceptions import AuthenticationError
@@ -21,29 +23,29 @@ from pipeline.cluster import dashboard, sealed_settings
 from pipeline.cluster.dashboard import SubmissionError
 from pipeline.cluster.ray_private import quiet_job_client
 
-ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # of the environment; the first counts more
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # where `ray dashboard cluster.yaml` and kubectl port-forward put it
+ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # environment variables; the first has priority
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # as `ray dashboard cluster.yaml` and kubectl port-forward use
 PACKAGES = ("interlcm", "pipeline", "jobs")
 ENTRYPOINT = "python -m jobs "
 CONFIG = "config.yaml"
 
-# A spot instance has two minutes; a job that is stopped gives back what it has in flight in less. Ray's 3 s cut it off.
+# A stopped job needs up to this long to commit the photos in progress; Ray's default of 3 s would cut it off.
 STOP_SECONDS = 30
-# Without a line for so long the connection may be dead (a laptop that slept), so a new one is made. A run that is
-# under way says something every 10 s.
+# After this long without a line, the connection may be dead (a laptop slept), so it is renewed. A run prints a line
+# every 10 s.
 SILENT_SECONDS = 60.0
-# How long a lost connection is tried again: enough to start a port forward anew.
+# A lost connection is retried for this long: enough time to restart a port forward.
 LOST_SECONDS = 600.0
 
 
 class StreamError(Exception):
-    """The stream of a log broke off; the job itself may be well."""
+    """The stream of a log broke off; the job itself may be fine."""
 
 
 class Jobs:
     """The jobs of the cluster whose dashboard is at an address (http://HOST:PORT).
 
-    Everything raises SubmissionError when there is no such cluster, it refuses us, or it has no such job.
+    Every method raises SubmissionError if the cluster does not answer, refuses access, or has no such job.
     """
 
     def __init__(self, address: str) -> None:
@@ -51,18 +53,19 @@ class Jobs:
         dashboard.check_no_password(self.address)
         headers = dashboard.job_headers()
         self.asks_for_token = dashboard.asks_for_token(self.address, headers)
-        self.token = sealed_settings.token()
+        self.token = sealed_settings.token() if self.asks_for_token else ""
         if self.token:
+            check_private(self.address)
             taken = any(name.lower() == "authorization" for name in headers)  # by the proxy
             headers["X-Ray-Authorization" if taken else "Authorization"] = f"Bearer {self.token}"
         with self._answers(), hidden(*ADDRESSES):
             self._client = JobSubmissionClient(self.address, headers=headers)
 
     def submit(self, command: list[str], settings: dict[str, str], config: Path | None = None) -> str:
-        """Start `interlcm COMMAND` with this machine's code and these storage settings; the new job's id.
+        """Start `interlcm COMMAND` with this machine's code and these storage settings. Returns the new job's id.
 
-        The code goes along always, so that what runs is what was tried here; the nodes have what it is built on.
-        The command finds a config file as CONFIG in the folder that it is started in.
+        The code is always sent, so the cluster runs the same code as this machine; nodes need only the dependencies. A
+        config file is sent as CONFIG, in the command's working directory.
         """
         variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
         if settings:
@@ -77,19 +80,19 @@ class Jobs:
             )
 
     def _check_sealed(self) -> None:
-        """Without a token anyone may run a program there, and a seal would keep nothing closed."""
+        """Refuse a cluster without a token: anyone can run a program there, so sealing would protect nothing."""
         if not self.asks_for_token:
             raise SubmissionError(
                 f"{self.address}: storage settings are only sent to a cluster with token authentication "
-                "(RAY_AUTH_MODE=token where it is started); turn it on, or give --no-credentials"
+                "(start it with RAY_AUTH_MODE=token); turn it on, or give --no-credentials"
             )
 
     def follow(self, job_id: str) -> Iterator[str]:
-        """The job's log from its beginning, in pieces as they are written, until the job has ended."""
+        """The job's log from its beginning, in pieces as they are written, until the job ends."""
         shown, lost_since = 0, 0.0
         while True:
             try:
-                position = 0  # a stream starts at the beginning each time
+                position = 0  # each stream starts at the beginning of the log
                 for text in self._stream(job_id):
                     new = text[max(0, shown - position) :]
                     position += len(text)
@@ -100,8 +103,8 @@ class Jobs:
             except StreamError as error:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > LOST_SECONDS:
-                    words = f"{job_id}: the connection to {self.address} is lost ({one_line(error)}), not the job"
-                    raise SubmissionError(f"{words}; interlcm submit logs {job_id} --follow goes on") from error
+                    words = f"{job_id}: lost the connection to {self.address} ({one_line(error)}), the job may go on"
+                    raise SubmissionError(f"{words}; continue with interlcm submit logs {job_id} --follow") from error
                 time.sleep(1.0)
 
     def _stream(self, job_id: str) -> Iterator[str]:
@@ -115,7 +118,7 @@ class Jobs:
                 try:
                     text = runner.run(piece())
                 except TimeoutError:
-                    raise StreamError("it is silent") from None
+                    raise StreamError("no output") from None
                 except aiohttp.WSServerHandshakeError as error:
                     if error.status in (401, 403, 404):
                         raise self._refused(error.status, job_id) from error
@@ -127,42 +130,42 @@ class Jobs:
                 yield text
 
     def details(self, job_id: str) -> JobDetails:
-        """What Ray knows about a job: status, driver_exit_code, message, start_time and end_time in ms."""
+        """Ray's details of a job: status, driver_exit_code, message, start_time and end_time in ms."""
         with self._answers(job_id):
             return self._client.get_job_info(job_id)
 
     def ended(self, job_id: str) -> JobDetails:
-        """The same once the job is over."""
+        """Wait until the job ends, and return its details."""
         while not (found := self.details(job_id)).status.is_terminal():
             time.sleep(0.2)
         return found
 
     def log(self, job_id: str) -> str:
-        """All that a job has written so far."""
+        """The whole log of a job so far."""
         with self._answers(job_id):
             return self._client.get_job_logs(job_id)
 
     def all(self) -> list[JobDetails]:
-        """The submitted jobs of the cluster, the newest first; not those that joined it on their own."""
+        """The submitted jobs of the cluster, newest first, without drivers that joined it directly."""
         with self._answers():
             found = self._client.list_jobs()
         submitted = [job for job in found if job.type is JobType.SUBMISSION]
         return sorted(submitted, key=lambda job: job.start_time or 0, reverse=True)
 
     def stop(self, job_id: str) -> bool:
-        """Ask a job to end (SIGTERM, and SIGKILL after 30 s); False when it had ended before."""
+        """Ask a job to end (SIGTERM, and SIGKILL after 30 s); False if it had already ended."""
         with self._answers(job_id):
             return self._client.stop_job(job_id)
 
     @contextmanager
     def _answers(self, job_id: str = "") -> Iterator[None]:
-        """What the client raises, in one line."""
+        """Turn the client's errors into SubmissionError, one line each."""
         quiet_job_client()
         try:
             yield
         except AuthenticationError as error:
             raise self._refused(403 if self.token else 401, job_id) from error
-        except RuntimeError as error:  # of the client, with the status and the text of the answer
+        except RuntimeError as error:  # from the client, with the status and the text of the answer
             if "status code 404" in str(error) and job_id:
                 raise self._refused(404, job_id) from error
             raise SubmissionError(f"{self.address}: {one_line(error)}") from error
@@ -171,19 +174,39 @@ class Jobs:
 
     def _refused(self, status: int, job_id: str) -> SubmissionError:
         if status == 404:
-            return SubmissionError(f"{job_id}: no such job at {self.address}; interlcm submit list names them")
+            return SubmissionError(f"{job_id}: no such job at {self.address}; list the jobs with interlcm submit list")
         if status == 401:
-            words = "the cluster asks for a token, and this machine has none"
+            words = "the cluster requires a token, and this machine has none"
         else:
-            words = "the cluster refuses the token that is here"
+            words = "the cluster refuses this machine's token"
         return SubmissionError(
-            f"{self.address}: {words}; put it into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH"
+            f"{self.address}: {words}; put the token into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH"
         )
+
+
+def check_private(address: str) -> None:
+    """SubmissionError if others could read the token on its way: with plain http to another machine.
+
+    A proxy could read it, too, so none is used for this machine.
+    """
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if here:
+        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, [others, host]))
+    elif parts.scheme != "https":
+        words = "the cluster's token would cross the network unencrypted"
+        remedy = "forward the port (ray dashboard cluster.yaml, ssh -L, kubectl port-forward), or use https"
+        raise SubmissionError(f"{address}: {words}; {remedy}")
 
 
 @contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """Without these variables, which override the address that Ray's client is given, and not the other way round."""
+    """Remove these variables inside this block: they would override the address given to Ray's client."""
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
@@ -193,9 +216,9 @@ def hidden(*names: str) -> Iterator[None]:
 
 @contextmanager
 def source_tree() -> Iterator[Path]:
-    """A folder with the packages of this project as they are here, and nothing else: what a job is started in.
+    """A temporary folder with the packages of this project and nothing else: a job's working directory.
 
-    Their metadata goes along, because results record the version of the software that made them.
+    It includes the package metadata, because results record the software version.
     """
     with TemporaryDirectory(prefix="interlcm-") as name:
         folder = Path(name)

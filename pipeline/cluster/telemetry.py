@@ -1,7 +1,7 @@
-"""What a run measures while it works, as Ray's own metrics: every node offers them to Prometheus.
+"""Metrics of a run in progress, as Ray metrics: every node exports them to Prometheus.
 
-Ray puts `ray_` before the names below; `docs/grafana.json` is a dashboard over them. They count what this attempt of a
-run did in all its workers; what a run did in the end is in the manifest. Where Ray is not running nothing happens.
+Ray puts `ray_` before the names below; `docs/grafana.json` is a dashboard for them. They count the work of this attempt
+in all its workers. The manifest has the results of the whole run. Without Ray, nothing is exported.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any, Literal
 
 from pipeline.cluster import connect as cluster
 
-faces_here = 0  # restored in this process, for the progress of a run without Ray
+faces_here = 0  # faces restored in this process, for the progress of a run without Ray
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
-# name: kind, meaning, tags. Ray's histograms (2.60) know the bucket of a value and nothing finer, their sums included;
-# so what is to be averaged is counted, and the histograms serve quantiles. Prometheus sees a counter with _total.
+# name: kind, meaning, tags. Ray's histograms (2.60) keep only the bucket of each value, so even their sums are inexact.
+# So averages come from counters, and histograms give quantiles. Prometheus appends _total to a counter's name.
 METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]] = {
     "interlcm_photos": ("Counter", "photos done, by status", ("status",)),
     "interlcm_faces": ("Counter", "faces restored", ()),
     "interlcm_failures": ("Counter", "photos that failed, by error_type", ("error_type",)),
     "interlcm_bytes": ("Counter", "bytes of the members done", ()),
     "interlcm_read_bytes": ("Counter", "bytes read from storage for these members", ()),
-    "interlcm_decodes": ("Counter", "times that a photo was decoded, by stage", ("stage",)),
-    "interlcm_seconds": ("Counter", "time that photos took, by stage", ("stage",)),
-    "interlcm_photo_seconds": ("Histogram", "time that one photo took, by stage", ("stage",)),
-    "interlcm_micro_batch_faces": ("Counter", "faces that the model was called with", ()),
-    "interlcm_micro_batch_places": ("Counter", "places for faces in these calls, filled or padded", ()),
-    "interlcm_micro_batch_seconds": ("Histogram", "time that one call of the model took", ()),
+    "interlcm_decodes": ("Counter", "photos decoded, by stage", ("stage",)),
+    "interlcm_seconds": ("Counter", "seconds spent on photos, by stage", ("stage",)),
+    "interlcm_photo_seconds": ("Histogram", "seconds for one photo, by stage", ("stage",)),
+    "interlcm_micro_batch_faces": ("Counter", "faces in the model's micro-batches", ()),
+    "interlcm_micro_batch_places": ("Counter", "places in these micro-batches, filled or padded", ()),
+    "interlcm_micro_batch_seconds": ("Histogram", "seconds for one micro-batch", ()),
 }
 
 
@@ -46,25 +46,25 @@ def photo_finished(row: dict[str, Any]) -> None:
         _metric("interlcm_bytes").inc(row["bytes"])
     for name, seconds in row.items():
         stage = name.removeprefix("seconds_")
-        if stage != name and seconds:  # a counter takes no zero
+        if stage != name and seconds:  # a counter does not accept zero
             _metric("interlcm_seconds").inc(seconds, {"stage": stage})
             _metric("interlcm_photo_seconds").observe(seconds, {"stage": stage})
 
 
 def fetched(size: int) -> None:
-    """Count bytes that were read from storage to get members."""
+    """Count bytes read from storage for members."""
     if cluster.running() and size:
         _metric("interlcm_read_bytes").inc(size)
 
 
 def decoded(stage: str) -> None:
-    """Count one decoding of a photo."""
+    """Count one decoded photo."""
     if cluster.running():
         _metric("interlcm_decodes").inc(1, {"stage": stage})
 
 
 def micro_batch(faces: int, size: int, seconds: float) -> None:
-    """Count one call of the model: so many faces in a batch of a fixed size."""
+    """Count one call of the model: this many faces in a micro-batch of this size."""
     global faces_here
     faces_here += faces
     if not cluster.running():
@@ -76,7 +76,7 @@ def micro_batch(faces: int, size: int, seconds: float) -> None:
 
 @cache
 def _metric(name: str) -> Any:
-    """One of METRICS; each process makes its own, once."""
+    """One of METRICS; each process creates its own, once."""
     from ray.util import metrics
 
     kind, meaning, tags = METRICS[name]
@@ -85,7 +85,7 @@ def _metric(name: str) -> Any:
 
 
 def totals() -> dict[str, float]:
-    """The counters as the nodes of the cluster export them, summed over workers and tags. They lag by ten seconds."""
+    """The counters that the cluster's nodes export, summed over workers and tags. They lag by up to ten seconds."""
     import ray
 
     sums: dict[str, float] = {}

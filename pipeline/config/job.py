@@ -1,6 +1,7 @@
-"""One attempt at a run, as every worker gets it."""
+"""The job: one attempt at a run, as every worker gets it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.config.secrets import Environment, Signing
 from pipeline.config.settings import Settings
@@ -16,5 +17,6 @@ class Job:
     weights_digest: str
     software_version: str
     environment: Environment
+    weights_index: dict[str, Any]  # model_index.json as the driver read it; workers load only files with these digests
     signing: Signing | None = None
-    number: int = 0  # of the attempt, from 1; 0 before it has begun
+    number: int = 0  # of the attempt, from 1; 0 before it begins

@@ -1,24 +1,25 @@
-"""The share of the cluster that a run uses. No result depends on it."""
+"""How much of the cluster a run uses. Results do not depend on this."""
 
 import math
 from dataclasses import dataclass, replace
 
-# For each finder: several share a card, since each waits for its decoder most of the time. Not measured on a GPU.
+# For each detector: several share a GPU, since each mostly waits for its decoder. Not measured on a GPU.
 DETECT_GPUS = 0.25
 
 
 @dataclass(frozen=True)
 class Resources:
-    """The share of the cluster that a run uses. No result depends on it.
+    """How much of the cluster a run uses. Only the number of threads on a CPU changes results: it can move a value by
+    one level (docs/limits.md).
 
     Attributes:
-        min_actors, max_actors: restore actors, each with the whole model.
-        gpus_per_actor: GPUs (a fraction is fine) for each; 0 restores on the CPU.
-        batch_faces: faces in one micro-batch of the model, fewer where a GPU's memory is short; on a CPU one, which is
-            faster there.
-        find_batch: an actor looks for the largest micro-batch up to `batch_faces` that fits its GPU, before it starts.
+        min_actors, max_actors: number of restore actors, each with the whole model.
+        gpus_per_actor: GPUs for each restore actor, possibly a fraction; 0 restores on the CPU.
+        batch_faces: faces in one micro-batch of the model; fewer if a GPU's memory is short. On a CPU it is one, which
+            is faster there.
+        find_batch: before it starts, each actor finds the largest micro-batch up to `batch_faces` that fits its GPU.
         threads: CPU threads of an actor that restores on the CPU.
-        find_gpus: GPUs for each actor that finds faces; 0 finds them on the CPU.
+        find_gpus: GPUs for each detect actor; 0 detects on the CPU.
     """
 
     min_actors: int = 1
@@ -34,14 +35,14 @@ class Resources:
         return "cuda" if self.find_gpus else "cpu"
 
     def spare_gpus(self, gpus: float) -> int:
-        """How many of a cluster's GPUs its restore actors leave whole, however they are spread."""
+        """How many of a cluster's GPUs the restore actors leave free, however they are spread."""
         each = self.gpus_per_actor
-        if not each:  # restoring on the CPU was asked for
+        if not each:  # the user chose to restore on the CPU
             return 0
         taken = math.ceil(self.max_actors * each) if each >= 1 else math.ceil(self.max_actors / int(1 / each))
         return max(0, int(gpus) - taken)
 
     def with_finders(self, detector: str, gpus: float) -> "Resources":
-        """Faces are found on the GPUs that restore actors leave, by a RetinaFace; Haar cascades have no use for one."""
+        """A RetinaFace detector gets the GPUs that restore actors leave free; the other detectors use no GPU."""
         room = detector.startswith("retinaface") and self.spare_gpus(gpus) > 0
         return replace(self, find_gpus=DETECT_GPUS if room else 0.0)

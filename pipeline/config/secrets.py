@@ -1,10 +1,10 @@
-"""What a run is trusted with: storage credentials and the signing key. No printer or logger may look inside."""
+"""The secrets of a run: storage credentials and the signing key. They must not be printed or logged."""
 
 from pipeline.storage import client as storage_client
 
 
 class Environment:
-    """Storage settings on their way to the workers. They hold secrets, so no printer or logger may look inside."""
+    """Storage settings for the workers. They hold secrets, so `repr` hides them."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         self._variables = variables
@@ -13,15 +13,15 @@ class Environment:
         return "Environment(hidden)"
 
     def use(self) -> None:
-        """Take these settings in this process, before its first use of storage."""
+        """Use these settings in this process; call this before its first use of storage."""
         storage_client.configure(self._variables)
 
 
 class Signing:
-    """A signer: private key and certificate chain (PEM, the signer's own first), and the algorithm of the key.
+    """A signer: private key, certificate chain (PEM, the signer's own first) and the key's algorithm.
 
-    It holds a secret, so no printer or logger may look inside. It is no dataclass: Ray's export of events writes the
-    fields of those into its log.
+    It holds a secret, so `repr` hides it. It is not a dataclass, because Ray's event export logs the fields of
+    dataclasses.
     """
 
     def __init__(self, key: bytes, chain: bytes, algorithm: str) -> None:

@@ -1,28 +1,33 @@
-"""The settings of a run: everything that its results depend on."""
+"""The settings of a run. Results depend on these, the weights and the software alone."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from interlcm.errors import InterLCMError
 from interlcm.weights_index import DEMO
 from pipeline.config.limits import Limits
 
 
+class SettingsError(InterLCMError):
+    """Settings that another version of this software wrote and this one cannot use."""
+
+
 @dataclass(frozen=True)
 class Review:
-    """When a restored face needs a person's eye; a measure beyond its threshold is a review_reason.
+    """Thresholds for review by a person. A measure beyond its threshold is a review_reason.
 
     Attributes:
         min_psnr: restored against aligned input, dB. Perfect removal of strong grain (sigma 25 of 255) gives
-            20 log10(255 / 25) = 20.2 dB, so less than 18 dB is more change than grain.
-        max_delta_e: mean CIEDE2000. The same grain, of its own in each channel, measures 13 to 15 (grey grain 5);
-            beyond 18 the colours moved.
-        min_identity: cosine of the ArcFace embeddings. LFW's genuine pairs lie above about 0.3 for such networks.
-        min_eye_distance: px in the photo. Below about 16 there are too few pixels to tell whose face it was.
-        min_score: of the detector, 0 to 1. YuNet's is 0.6 at its threshold and 0.85 or more for a plain face; Haar's is
-            0.5 at its threshold and 0.77 for a plain face.
-        min_sharpness: variance of the Laplacian of the restored face: a blank or smeared face is below.
+            20 log10(255 / 25) = 20.2 dB, so a value below 18 dB means more change than grain removal.
+        max_delta_e: mean CIEDE2000. The same grain measures 13 to 15 if it differs between channels, and 5 if it is
+            grey; above 18 the colours have shifted.
+        min_identity: cosine of the ArcFace embeddings. Genuine pairs of LFW score above about 0.3 with such networks.
+        min_eye_distance: px in the photo. Below about 16 px there are too few pixels to identify a face.
+        min_score: of the detector, 0 to 1. YuNet's score is 0.6 at its threshold and 0.85 or more for a clear face;
+            Haar's is 0.5 at its threshold and 0.77 for a clear face.
+        min_sharpness: variance of the Laplacian of the restored face; a blank or smeared face has less.
     """
 
     min_psnr: float = 18.0
@@ -35,30 +40,30 @@ class Review:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a photo's result depends on, with the weights and the software.
+    """The settings of a run. "auto" values and `trained_steps` are settled before the run starts.
 
     Attributes:
         weights: URI of a weights folder, or "demo".
         task: restore, colorize or inpaint.
-        variant: which of the folder's variants; empty: the first that serves the task and the steps.
-        steps: 2, 3 or 4 timesteps; 0: the most that the variant serves.
-        trained_steps: for how many timesteps the variant was trained; 0 until it is settled before the run starts.
-        color_fix: wavelet, adain or none; "auto", which is the task's own, is settled before the run starts.
-        aligned: every photo is a face crop already, so nothing is detected.
-        detector: a name of `detect.DETECTORS`; "auto" is settled before the run starts.
-        min_face: faces narrower than this are left alone, px.
-        max_faces: of one photo, the best ones.
-        center_face: of the faces only the one nearest to the middle of the photo.
-        mask: parsenet (when its weights are there) or ellipse; "auto" is settled before the run starts.
-        upscale: 1, 2 or 4, of the whole photo.
-        background: how the photo is enlarged around the faces: none (Lanczos) or realesrgan.
+        variant: a variant of the weights folder; empty: the first that supports the task and the steps.
+        steps: 2, 3 or 4 timesteps; 0: the most that the variant supports.
+        trained_steps: number of timesteps that the variant was trained for; 0 until settled.
+        color_fix: wavelet, adain or none; "auto": the task's default.
+        aligned: every photo is already a face crop, so no detector runs.
+        detector: a name of `faces.detectors.DETECTORS`, or "auto".
+        min_face: skip faces narrower than this, px.
+        max_faces: most faces to restore in one photo, best score first.
+        center_face: restore only the face nearest to the middle of the photo.
+        mask: parsenet (if its weights are there) or ellipse, or "auto".
+        upscale: factor for the whole photo: 1, 2 or 4.
+        background: how the photo around the faces is enlarged: none (Lanczos) or realesrgan.
         format: of the restored photos: source, jpeg, png, tiff, webp or avif.
         quality: of lossy formats, 1 to 100.
-        save_faces: write crops, before and after, to OUTPUT/faces/.
+        save_faces: write the crops before and after to OUTPUT/faces/.
         raw: what is restored of a camera's raw file: no (nothing), or the full-size preview in it.
         signed: restored photos carry a C2PA manifest.
-        dtype: of the model's networks: float32, bfloat16 or float16; "auto" is settled before the run starts.
-        seed: of the run; with a photo's content and a face's place it seeds the face's noise.
+        dtype: of the model's networks: float32, bfloat16, float16 or "auto".
+        seed: of the run; a face's noise is seeded by it, the photo's content and the face's index.
         review, limits: thresholds.
     """
 
@@ -88,11 +93,19 @@ class Settings:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Settings":
-        """The settings that `asdict` wrote, into run.json for one."""
+        """The settings from what `asdict` gave, as in run.json; those that an older version did not have get defaults.
+
+        Raises SettingsError for a setting that this version does not know.
+        """
+        for kind, given in ((Settings, values), (Review, values["review"]), (Limits, values["limits"])):
+            if unknown := sorted(given.keys() - {known.name for known in fields(kind)}):
+                raise SettingsError(
+                    f"setting {unknown[0]!r} is unknown to this version; use the one that began the run"
+                )
         nested = {"review": Review(**values["review"]), "limits": Limits(**values["limits"])}
         return Settings(**{**values, **nested})
 
     def digest(self) -> str:
-        """sha256 of the settings; what depends on the weights does not count, their own digest says what they are."""
+        """sha256 of the settings, without those that the weights' own digest already covers."""
         counted = {key: value for key, value in asdict(self).items() if key not in ("weights", "trained_steps")}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

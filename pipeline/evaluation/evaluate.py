@@ -61,6 +61,7 @@ class Evaluation:
     job: Job
     degradations: tuple[Degradation, ...] | None  # of HQ faces without an LQ picture; None if there are none
     metric_weights: str  # URI of the weights folder with the metrics' networks
+    metric_index: dict[str, Any]  # and its index
     rows: list[Row] = field(default_factory=list)
     sets: dict[str, Moments] = field(default_factory=lambda: {name: Moments() for name in COLUMNS})
     pictures: list[bytes] = field(default_factory=list)  # PNGs, one for each row of the grid
@@ -105,7 +106,7 @@ class Evaluation:
         return (
             Stage("fetch", pair_reader, (self.job,)),
             Stage("cut", CutFaces, (self.job, self.degradations or ()), 1),
-            Stage("measure", MeasureFaces, (self.job, resources, self.metric_weights), faces),
+            Stage("measure", MeasureFaces, (self.job, resources, self.metric_weights, self.metric_index), faces),
             Stage("compare", comparer, (), BATCH_PHOTOS),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from interlcm.tasks import TASKS
+from interlcm.weights_index import Parts
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.evaluation.networks import Networks
@@ -28,11 +30,11 @@ from pipeline.weights.local import weights_folder
 class MeasureFaces:
     """Actor: restores LQ crops and measures them and their HQ crops. Holds all networks for this.
 
-    metric_weights: URI of the weights folder that has the metrics' networks.
+    metric_weights, index: URI of the weights folder with the metrics' networks, and its index as the driver read it.
     """
 
-    def __init__(self, job: Job, resources: Resources, metric_weights: str) -> None:
-        self.job, self.resources, self.metric_weights = job, resources, metric_weights
+    def __init__(self, job: Job, resources: Resources, metric_weights: str, index: dict[str, Any]) -> None:
+        self.job, self.resources, self.metric_weights, self.index = job, resources, metric_weights, index
 
     # The networks are loaded at the first call: Ray wraps an error of a constructor in its own traceback.
 
@@ -41,12 +43,16 @@ class MeasureFaces:
         return RestoreFaces(self.job, self.resources)
 
     @cached_property
+    def parts(self) -> Parts:
+        return Parts(weights_folder(self.metric_weights), self.index)
+
+    @cached_property
     def judge(self) -> FaceNetworks:
-        return FaceNetworks(weights_folder(self.metric_weights) / "face", self.restorer.device)
+        return FaceNetworks(self.parts, self.restorer.device)
 
     @cached_property
     def networks(self) -> Networks:
-        return Networks(weights_folder(self.metric_weights), self.restorer.device)
+        return Networks(self.parts, self.restorer.device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,29 +11,28 @@ from torch import Tensor, nn
 from interlcm.convert import read_checkpoint
 from interlcm.fid import inception_features, load_inception
 from interlcm.perceptual import HEADS, TRUNK, Perceptual
-from interlcm.weights_index import WeightsError, part_problem, read_index
+from interlcm.weights_index import Parts, WeightsError
 from pipeline.networks.facexlib import ASSESSOR, RECOGNISER
 from pipeline.networks.landmarks import LANDMARKS, Landmarks
 
 INCEPTION = "metrics/pt_inception-2015-12-05-6726825d.pth"  # of mseitzer/pytorch-fid, release fid_weights
 MUSIQ = "metrics/musiq_koniq_ckpt-e95806b9.pth"  # of chaofengc/IQA-PyTorch-Weights, for the extra "musiq"
-FOLDERS = ("face/", "metrics/")
 # Names of the metrics that need a network, and their files in a weights folder.
 FILES = {
     "lpips": (TRUNK, HEADS),
-    "identity_similarity": (f"face/{RECOGNISER}",),
+    "identity_similarity": (RECOGNISER,),
     "landmark_distance": (LANDMARKS,),
     "fid": (INCEPTION,),
-    "quality": (f"face/{ASSESSOR}",),
+    "quality": (ASSESSOR,),
     "musiq": (MUSIQ,),
 }
 
 
-def missing(folder: Path) -> dict[str, str]:
-    """The metrics of FILES that a local weights folder cannot provide, each with what is missing."""
+def missing(parts: Parts) -> dict[str, str]:
+    """The metrics of FILES that a weights folder cannot provide, each with what is missing."""
     lacking = {}
     for name, files in FILES.items():
-        absent = [file for file in files if not (folder / file).is_file()]
+        absent = [file for file in files if file not in parts]
         if absent:
             lacking[name] = absent[0]
         elif name == "musiq" and find_spec("pyiqa") is None:
@@ -42,34 +40,34 @@ def missing(folder: Path) -> dict[str, str]:
     return lacking
 
 
-def check(folder: Path) -> None:
-    """WeightsError if a metric's file does not match the folder's model_index.json."""
-    listed = {part["path"]: part for part in read_index(folder)["parts"] if part["path"].startswith(FOLDERS)}
-    for file in (file for files in FILES.values() for file in files if (folder / file).is_file()):
-        problem = part_problem(folder, listed[file]) if file in listed else "is not listed in model_index.json"
-        if problem:
+def check(parts: Parts) -> None:
+    """WeightsError if a metric's file is not as the folder's model_index.json has it."""
+    for path in (path for paths in FILES.values() for path in paths):
+        if path in parts:
+            parts.read(path)
+        elif (parts.folder / path).is_file():
             remedy = "list it with `interlcm weights pull --metrics`"
-            raise WeightsError(problem if file in listed else f"{folder / file} {problem}; remove it, or {remedy}")
+            raise WeightsError(f"{parts.folder / path} is not listed in model_index.json; remove it, or {remedy}")
 
 
 class Networks:
-    """The networks of a local weights folder; a metric whose network has no weights is None.
+    """The networks of a weights folder; a metric whose network has no weights is None.
 
     Faces are (3, S, S) RGB in [-1, 1]; any S. WeightsError for a file that does not hold its network's weights.
     """
 
-    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: Parts, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        lacking = missing(folder)
+        lacking = missing(parts)
         self._lpips = self._landmarks = self._inception = self._musiq = None
         if "lpips" not in lacking:
-            self._lpips = Perceptual.load(folder).to(self.device)
+            self._lpips = Perceptual.load(parts).to(self.device)
         if "landmark_distance" not in lacking:
-            self._landmarks = Landmarks(folder / LANDMARKS, self.device)
+            self._landmarks = Landmarks(parts, self.device)
         if "fid" not in lacking:
-            self._inception = load_inception(folder / INCEPTION).to(self.device)
+            self._inception = load_inception(parts, INCEPTION).to(self.device)
         if "musiq" not in lacking:
-            self._musiq = load_musiq(folder / MUSIQ).to(self.device)
+            self._musiq = load_musiq(parts).to(self.device)
 
     @torch.inference_mode()
     def compared(self, face: Tensor, reference: Tensor) -> dict[str, float | None]:
@@ -95,13 +93,13 @@ class Networks:
         return inception_features(self._inception, face[None].to(self.device))[0].cpu()
 
 
-def load_musiq(path: Path) -> nn.Module:
-    """pyiqa's network from a local file. Its own loader would run code from the file, and download."""
+def load_musiq(parts: Parts) -> nn.Module:
+    """pyiqa's network from a weights folder. Its own loader would run code from the file, and download."""
     from pyiqa.archs.musiq_arch import MUSIQ as Architecture  # noqa: N811
 
     network: Any = Architecture(pretrained=False)
     try:
-        network.load_state_dict(read_checkpoint(path))
+        network.load_state_dict(read_checkpoint(parts, MUSIQ))
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not hold the weights of MUSIQ; get it again") from error
+        raise WeightsError(f"{parts.folder / MUSIQ} does not hold the weights of MUSIQ; get it again") from error
     return network.eval()

@@ -1,9 +1,9 @@
-"""Faces in a photo: where they are, how a crop is cut out upright, and how it is put back.
+"""Geometry of aligned crops: cut a face out of a photo upright, and map crop coordinates back to the photo.
 
 The geometry is facexlib's (xinntao/facexlib, utils/face_restoration_helper.py), because the published weights
 were trained on crops made this way: five landmarks, the FFHQ template and a similarity transform (rotation,
-one scale, translation) estimated by least median of squares. Crop and photo coordinates are pixel centres, x
-to the right and y down.
+one scale, translation) estimated by least median of squares. Crop and photo coordinates refer to pixel centres,
+x to the right and y down.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TEMPLATE = np.array(
 
 
 def align(pixels: Pixels, landmarks: npt.ArrayLike, size: int) -> tuple[Pixels, Matrix]:
-    """Cut one face out upright, eyes and mouth where the FFHQ template has them.
+    """Cut one face out upright, with eyes and mouth where the FFHQ template has them.
 
     pixels: (H, W, B) uint8 or uint16. landmarks: (5, 2) px. Returns the crop (size, size, B) of the same type and the
-    matrix (2, 3) that takes photo coordinates to crop coordinates. Raises ValueError where the landmarks fit no
-    similarity transform.
+    matrix (2, 3) that maps photo coordinates to crop coordinates. Raises ValueError if no similarity transform fits the
+    landmarks.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != TEMPLATE.shape:
@@ -51,13 +51,13 @@ def align(pixels: Pixels, landmarks: npt.ArrayLike, size: int) -> tuple[Pixels, 
 
 
 def cut(pixels: Pixels | Floats, matrix: Matrix, size: int) -> Floats:
-    """The crop (size, size, B) that `matrix` (2, 3), photo to crop, describes; in the numbers of `pixels`, unrounded.
+    """The crop (size, size, B) that `matrix` (2, 3), photo to crop, describes; same value range as `pixels`, unrounded.
 
-    pixels: (H, W, B), B at most 4. Beyond the photo's edge the crop shows it mirrored (facexlib's border_mode
-    "reflect101"): facexlib's other choice, grey, would come back as a grey fringe along the edge.
+    pixels: (H, W, B), B at most 4. Beyond the photo's edge, the crop shows the photo mirrored (facexlib's border_mode
+    "reflect101"). facexlib's other choice, grey, would leave a grey fringe along the edge when the crop is pasted.
     """
     factor = int(1 / _scale(matrix))
-    margin = 2 * max(factor, 1)  # what an interpolation may look at
+    margin = 2 * max(factor, 1)  # pixels that the interpolation may read beyond the crop
     left, top, right, bottom = _footprint(matrix, size)
     left, right = _mirrored(left - margin, right + margin, pixels.shape[1])
     top, bottom = _mirrored(top - margin, bottom + margin, pixels.shape[0])
@@ -79,7 +79,7 @@ def scaled(matrix: Matrix, factor: float) -> Matrix:
 
 
 def whole(width: int, height: int, size: int) -> Matrix:
-    """The matrix (2, 3), photo to crop, of a square photo that is an aligned crop already. ValueError if not square."""
+    """The matrix (2, 3), photo to crop, of a square photo that is already an aligned crop. ValueError if not square."""
     if width != height:
         raise ValueError(f"{width} x {height} px is not square")
     return scaled(np.eye(2, 3), width / size)
@@ -96,12 +96,12 @@ def invert(matrix: Matrix) -> Matrix:
 
 
 def _scale(matrix: Matrix) -> float:
-    """Crop pixels for one photo pixel along a line."""
+    """How many crop pixels one photo pixel becomes, along a line."""
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
 def _shift(left: int, top: int) -> Matrix:
-    """The (2, 3) matrix from the coordinates of a part of the photo to the photo's."""
+    """The (2, 3) matrix from coordinates in a part of the photo to coordinates in the photo."""
     return np.array([[1, 0, left], [0, 1, top]], dtype=np.float64)
 
 
@@ -112,10 +112,10 @@ def _as(values: Floats, like: Pixels) -> Pixels:
 
 
 def _reduce(pixels: Any, factor: int) -> tuple[Any, Matrix]:
-    """Average blocks of factor x factor pixels, so that a following bilinear warp does not alias.
+    """Average blocks of factor x factor pixels, so that a bilinear warp afterwards does not alias.
 
-    Returns the smaller picture, of the same type, and the (2, 3) matrix from old to new coordinates. A last partial
-    block is averaged over the pixels it has.
+    Returns the smaller picture, of the same type, and the (2, 3) matrix from old to new coordinates. A partial block at
+    the edge is averaged over the pixels it has.
     """
     if factor < 2:
         return pixels, np.eye(2, 3)
@@ -129,7 +129,10 @@ def _reduce(pixels: Any, factor: int) -> tuple[Any, Matrix]:
 
 
 def _footprint(matrix: Matrix, size: int) -> tuple[int, int, int, int]:
-    """The smallest upright box (left, top, right, bottom) of photo pixels that holds the crop; may lie outside."""
+    """The smallest upright box (left, top, right, bottom) of photo pixels that holds the crop.
+
+    The box may reach beyond the photo.
+    """
     border = np.array([[x, y, 1] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
     corners = border @ invert(matrix).T
     left, top = np.floor(corners.min(axis=0)).astype(int)
@@ -138,7 +141,7 @@ def _footprint(matrix: Matrix, size: int) -> tuple[int, int, int, int]:
 
 
 def _mirrored(start: int, end: int, length: int) -> tuple[int, int]:
-    """The part of a line of `length` pixels that start to end shows, where its mirror image continues the line."""
+    """The range of pixels needed to show start to end of a line of `length` pixels, mirrored beyond both its ends."""
     first, last = max(start, 0), min(end, length)
     if start < 0:
         first, last = 0, max(last, 1 - start)

@@ -1,4 +1,4 @@
-"""A detected face, and what every detector has to do with a list of them."""
+"""A detected face, the interface of a detector, and the removal of duplicate detections."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pipeline.faces.alignment import Pixels
 
 
 class DetectorError(InterLCMError):
-    """A detector cannot be loaded: one line with its name, what is wrong and the remedy."""
+    """A detector cannot be loaded: one line with its name, the fault and the remedy."""
 
 
 @dataclass(frozen=True)
 class Face:
     """A detected face, in pixels of the upright photo.
 
-    box: (x0, y0, x1, y1), may reach beyond the photo. landmarks: (5, 2) float32, left eye, right eye, nose,
-    left and right mouth corner in image order. score: 0 to 1, comparable only between faces of one detector.
+    box: (x0, y0, x1, y1), may reach beyond the photo. landmarks: (5, 2) float32: left eye, right eye, nose, left and
+    right mouth corner, left and right as seen in the image. score: 0 to 1, comparable only within one detector.
     """
 
     box: tuple[float, float, float, float]
@@ -44,14 +44,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Reach:
-    """What a detector can do with one picture; `search` cuts a photo for it.
+    """What a detector can handle in one call; `search` scales and tiles a photo to match.
 
     Attributes:
-        smallest: width of the faces that it finds reliably, px.
-        view: longest side of a picture that it is given, px.
-        share: of the pixels that a photo's search may look at; less for a slow detector.
-        accept: score in a second, enlarged look from which a hit is a face; 0: one look is enough.
-        sure: score from which faces stand upright. Where their median is below, the photo is also searched turned.
+        smallest: width of the smallest face that the detector finds reliably, px.
+        view: longest side of a picture given to the detector, px.
+        share: fraction of the pixel budget of a photo that the detector may use; smaller for a slow detector.
+        accept: lowest score of a face in a second, enlarged look; 0: no second look.
+        sure: median score below which the photo is also searched turned.
     """
 
     smallest: int
@@ -62,18 +62,18 @@ class Reach:
 
 
 class Detector(Protocol):
-    """Finds faces in one picture as it is."""
+    """Finds faces in one picture, without scaling or turning it."""
 
     name: str
     reach: Reach
 
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Faces of at least min_face px across, in px. pixels: (H, W, 3) uint8 RGB, upright, as large as `reach`."""
+        """Faces at least min_face px wide, in px. pixels: (H, W, 3) uint8 RGB, upright, at most reach.view px long."""
         ...
 
 
 def suppress(faces: Iterable[Face]) -> list[Face]:
-    """Of faces that mostly overlap, or lie within another, the best; ordered by score, then place."""
+    """Drop each face that mostly overlaps a better one or lies within it. Returns the rest by score, then position."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: (-face.score, face.box)):
         if all(_overlap(face.box, other.box) < 0.5 for other in kept):

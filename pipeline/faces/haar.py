@@ -1,7 +1,7 @@
-"""Finding faces with the Viola-Jones cascades that ship with OpenCV: no download, CPU only.
+"""Find faces with the Viola-Jones cascades that ship with OpenCV: no download, CPU only.
 
-They find upright, frontal faces and give squares without landmarks, so the eyes are searched inside each
-square and the rest follows from the FFHQ template.
+The cascades find upright, frontal faces and return squares without landmarks. So the eyes are searched inside each
+square, and the other landmarks follow from the FFHQ template.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.faces.face import DetectorError, Face, Reach, suppress
 
 
 class HaarDetector:
-    """Two face cascades that vote, then the eyes; a few seconds for a group photo of 1680 x 870 px."""
+    """Two face cascades vote, then eye cascades place the eyes; a few seconds for a group photo of 1680 x 870 px."""
 
     name = "haar"
 
     # Cascades have a 20 px window; below 24 px nearly everything they find is texture.
     SMALLEST = 24
-    # A cascade takes about twelve times as long for a pixel as YuNet does.
+    # A cascade takes about twelve times as long per pixel as YuNet.
     reach = Reach(smallest=SMALLEST, view=2400, share=1 / 8, sure=0.7)
-    # Votes are overlapping windows of a dense scan (scale step 1.05). Measured on degraded group photos: a
-    # face has 40 to 150, blurred and noisy 5 to 20, a false hit 2 to 11. Few votes need a second cascade to
-    # agree.
+    # Votes are overlapping windows of a dense scan (scale step 1.05). Measured on degraded group photos: a clear
+    # face gets 40 to 150 votes, a blurred and noisy one 5 to 20, a false hit 2 to 11. With few votes, a second
+    # cascade must agree.
     SCALE_STEP = 1.05
     VOTES_ALONE = 12
     VOTES_TOGETHER = 16
@@ -39,7 +39,7 @@ class HaarDetector:
         self._eyes = _EyeFinder()
 
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Faces of at least min_face px across, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
+        """Faces at least min_face px wide, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
         faces = [
             Face(
@@ -66,7 +66,7 @@ class HaarDetector:
         return accepted
 
     def _second_opinion(self, grey: npt.NDArray[np.uint8], x: int, y: int, side: int) -> int:
-        """Votes of the other cascade for a face of this size at this place."""
+        """Votes of the second cascade for a face of about this size near this place."""
         margin = side // 2
         around = grey[max(y - margin, 0) : y + side + margin, max(x - margin, 0) : x + side + margin]
         low, high = max(round(side * 0.75), 1), round(side * 1.33)
@@ -79,20 +79,19 @@ class HaarDetector:
 class _EyeFinder:
     """Five landmarks for a box of haarcascade_frontalface_alt2: eyes by cascade, the rest from the template.
 
-    Each eye is the mean of the hits near its usual place, weighted by votes and nearness, with the usual
-    place itself as one more hit. So a face whose eyes no cascade sees gets the usual landmarks, and a lone
-    wrong hit moves little.
+    Each eye is the mean of the hits near its usual place, weighted by votes and nearness. The usual place itself
+    counts as one more hit. So a face without eye hits gets the usual landmarks, and a single wrong hit moves an eye
+    only a little.
     """
 
-    # Boxes are searched at 200 px: eyes are then about 45 px wide, twice the cascades' window.
+    # Boxes are resized to 200 px: eyes are then about 45 px wide, twice the cascades' window.
     SIDE = 200
-    # Medians of the eyes found in alt2 boxes of group photos and portraits, as fractions of the box, and how
-    # far they vary.
+    # Median eye positions in alt2 boxes of group photos and portraits, as fractions of the box, and their spread.
     USUAL = ((0.32, 0.38), (0.675, 0.38))
     SPREAD = 0.07
     USUAL_WEIGHT = 0.25
-    # The two eye-specific cascades (named for the sitter's side) include the brow: their centres lie this
-    # much too high.
+    # The two eye-specific cascades (named for the sitter's side) include the brow, so their centres lie too high by
+    # this fraction of the box.
     BROW = 0.028
 
     def __init__(self) -> None:
@@ -111,14 +110,14 @@ class _EyeFinder:
         ).astype(np.uint8, copy=False)
         left, right = (complex(*self._eye(patch, which)) * side + complex(x, y) for which in (0, 1))
         template = TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
-        # In the complex plane the similarity through two points is one factor and one offset.
+        # In the complex plane, a similarity transform through two points is one factor and one offset.
         points = left + (right - left) / (template[1] - template[0]) * (template - template[0])
         return np.stack([points.real, points.imag], axis=1)
 
     def _eye(self, patch: npt.NDArray[np.uint8], which: int) -> npt.NDArray[np.float64]:
         """One eye (0 left, 1 right in the image) as (x, y) fractions of the patch."""
         usual = np.array(self.USUAL[which])
-        # Only the eye's half of the upper part, a little over the middle: hits elsewhere weigh nothing.
+        # Search only this eye's half of the upper part, and a little beyond the middle: hits elsewhere weigh nothing.
         left, top = (self.SIDE * 9 // 20 * which, self.SIDE // 10)
         corner = patch[top : self.SIDE * 2 // 3, left : left + self.SIDE * 11 // 20]
         total, weight = usual * self.USUAL_WEIGHT, self.USUAL_WEIGHT

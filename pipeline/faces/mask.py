@@ -1,4 +1,4 @@
-"""How much of a restored crop counts at each pixel when it is put back: soft masks that show no seam."""
+"""Soft masks: the weight of a restored crop at each pixel when it is pasted, so that no seam shows."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ Matrix = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]
 Weights = npt.NDArray[np.float32]
 
-# In place of a mask: the whole square counts, to its border. For a photo that is an aligned crop already.
+# Stands for a mask that covers the whole square, for a photo that is already an aligned crop.
 SQUARE: Mask = np.full((1, 1), 255, np.uint8)
 
-# Without a parsing mask: an ellipse in the crop, as fractions of its side: forehead to below the chin (the template
-# puts the eyes at 0.47 and the mouth at 0.73 of the height), ear to ear, never touching the crop's border
-# (0.52 + 0.46 < 1).
+# Without a parsing mask: an ellipse in the crop, as fractions of its side. It reaches from the forehead to below the
+# chin (the template puts the eyes at 0.47 and the mouth at 0.73 of the height) and from ear to ear. It never touches
+# the crop's border (0.52 + 0.46 < 1).
 ELLIPSE_CENTRE = (0.5, 0.52)
 ELLIPSE_AXES = (0.40, 0.46)
-# Inside this fraction of the radius the restored face replaces the photo, from there to the rim it fades out.
+# Within this fraction of the radius the restored face replaces the photo; from there to the rim it fades out.
 ELLIPSE_SOLID = 0.75
 
-# Parsing masks are softened as facexlib does it (utils/face_restoration_helper.py, paste_faces_to_input_image): at
-# 512 px two Gaussians of 11 px, together one of 11 sqrt(2) px.
+# Parsing masks are softened as in facexlib (utils/face_restoration_helper.py, paste_faces_to_input_image): at 512 px,
+# two Gaussians of 11 px, which together equal one of 11 sqrt(2) px.
 BLUR = 11 * 2**0.5 / 512
-# facexlib then cuts off 10 of 512 px along the crop's border, which leaves an edge where hair or hat reach that far.
-# Here the mask fades out over this fraction of the side.
+# facexlib then cuts off 10 of 512 px along the crop's border, which leaves a visible edge through hair or a hat. Here
+# the mask fades out over this fraction of the side.
 FADE = 32 / 512
 
 
 def ellipse(to_crop: Matrix, size: int, width: int, height: int) -> Weights:
     """Weight of the restored face (height, width) in [0, 1] for the region that `to_crop` maps into the crop.
 
-    Computed for each photo pixel, not warped, so it is exact at any scale: 1 inside, smoothstep to 0 at the rim.
+    It is computed for each photo pixel, not warped, so it is exact at any scale: 1 inside, smoothstep to 0 at the rim.
     """
     x, y = ELLIPSE_CENTRE
     middle = np.array([[1, 0, -x * size], [0, 1, -y * size]])  # from the crop's corner to the ellipse's middle
@@ -50,9 +50,9 @@ def square(to_crop: Matrix, size: int, width: int, height: int) -> Weights:
 def softened(mask: Mask, to_photo: Matrix, width: int, height: int) -> Weights:
     """A parsing mask (S, S), 255 where the restored face counts, with soft edges: (S, S) in [0, 1].
 
-    to_photo: (2, 3) crop to photo, whose size is width x height. The weight is 0 at the crop's border, so that no
-    straight edge shows; but what lies beyond the photo's edge has no say, neither the mirrored picture there nor the
-    crop's border, so that a face which the edge cuts off is restored up to the edge.
+    to_photo: (2, 3) crop to photo; the photo is width x height px. The weight falls to 0 at the crop's border, so that
+    no straight edge shows. Pixels of the crop beyond the photo's edge are ignored, so a face that this edge cuts off is
+    restored up to the edge.
     """
     size = mask.shape[0]
     inside = _inside(to_photo, size, width, height)
@@ -74,13 +74,13 @@ def _inside(to_photo: Matrix, size: int, width: int, height: int) -> Weights:
 
 
 def _places(matrix: Matrix, width: int, height: int) -> tuple[Weights, Weights]:
-    """Where `matrix` takes the pixels of a picture: x and y, each (height, width)."""
+    """Where `matrix` maps the pixels of a picture: x and y, each (height, width)."""
     x, y = np.arange(width)[None], np.arange(height)[:, None]
     across, down = ((row[0] * x + row[2]).astype(np.float32) + (row[1] * y).astype(np.float32) for row in matrix)
     return across, down
 
 
 def smoothstep(x: npt.NDArray[np.floating]) -> Weights:
-    """0 up to 0, 1 from 1, and smooth between."""
+    """0 for x <= 0, 1 for x >= 1, and smooth in between."""
     x = np.clip(x, 0, 1)
     return (x * x * (3 - 2 * x)).astype(np.float32, copy=False)

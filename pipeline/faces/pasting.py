@@ -1,4 +1,4 @@
-"""Restored crops back into their photo."""
+"""Paste restored crops back into their photo."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 from pipeline.faces.alignment import Floats, Matrix, Pixels, _as, _footprint, _reduce, _scale, _shift, compose, invert
 from pipeline.faces.mask import SQUARE, Mask, ellipse, softened, square
 
-# Lines of the photo that are worked on at a time when a face is put back: a face may fill a photo of 16384 x 16384 px.
+# Lines of the photo that are blended at a time: a face may fill a photo of 16384 x 16384 px.
 STRIP = 128
 
 
 def paste(pixels: Pixels, crop: Pixels | Floats, matrix: Matrix, mask: Mask | None = None) -> None:
-    """Put a restored crop back into the photo, in place, through a soft mask.
+    """Paste a restored crop into the photo, in place, through a soft mask.
 
-    pixels: (H, W, B), B at most 4, changed only where the weight is above zero, rounded to their type. crop:
-    (S, S, B) in the same numbers. matrix: (2, 3) photo to crop, as `align` returned it. mask: (S, S), 255 where the
-    restored face counts; None: an ellipse; SQUARE: all of it. A crop of which nothing lies inside the photo changes
-    nothing. Where faces overlap, the one that is pasted last lies on top: paste them by their face_index.
+    pixels: (H, W, B), B at most 4, changed only where the weight is above zero, rounded to their type. crop: (S, S, B)
+    in the same value range. matrix: (2, 3) photo to crop, as `align` returned it. mask: (S, S), 255 where the restored
+    face counts; None: an ellipse; SQUARE: the whole crop. A crop outside the photo changes nothing. Where faces
+    overlap, the one pasted last lies on top, so paste them in the order of face_index.
     """
     size, bands = crop.shape[0], pixels.shape[2]
     if crop.shape != (size, size, bands):
@@ -35,7 +35,7 @@ def paste(pixels: Pixels, crop: Pixels | Floats, matrix: Matrix, mask: Mask | No
 
 
 def _blend(region: Pixels, crop: Pixels | Floats, to_crop: Matrix, soft: Mask | Floats | None) -> None:
-    """`paste` for a part of the photo that to_crop (2, 3) maps into the crop. soft: None, SQUARE or (S, S) weights."""
+    """Paste into one part of the photo, which to_crop (2, 3) maps into the crop. soft: None, SQUARE or (S, S)."""
     height, width = region.shape[:2]
     size = crop.shape[0]
     if soft is None:

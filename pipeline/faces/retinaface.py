@@ -1,40 +1,42 @@
 """RetinaFace (arXiv 1905.00641) as facexlib ships it.
 
-A module of its own because torch and facexlib cost a worker seconds and 600 MB; the Haar cascades do without.
+This is a separate module because importing torch and facexlib costs a worker seconds and 600 MB, which the other
+detectors do not need.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from facexlib.detection.retinaface import RetinaFace
 
+from interlcm.weights_index import Parts
 from pipeline.faces.alignment import Pixels
 from pipeline.faces.face import DetectorError, Face, Reach, suppress
 
 
 class RetinaFaceDetector:
-    """One of facexlib's networks, "resnet50" or "mobile0.25", loaded from a local file, never downloaded."""
+    """One of facexlib's networks, "resnet50" or "mobile0.25", from a weights folder, never downloaded."""
 
-    # The threshold with which the published results of InterLCM were made, CodeFormer's; facexlib's own is 0.97.
+    # CodeFormer's threshold, which the published results of InterLCM used; facexlib's default is 0.97.
     CONFIDENCE = 0.8
-    # Anchors are 16 to 512 px wide. On a CPU a pixel takes a hundred times as long as YuNet's, on a GPU a few times.
+    # Anchors are 16 to 512 px wide. A pixel takes a hundred times as long as with YuNet on a CPU, a few times on a GPU.
     reach = Reach(smallest=16, view=1600, share=1 / 8)
 
-    def __init__(self, name: str, network: str, path: Path, device: str = "cpu") -> None:
-        """device: as torch names it. Ray shows an actor that asked for no GPU all of them, so none is taken here."""
+    def __init__(self, name: str, network: str, parts: Parts, path: str, device: str = "cpu") -> None:
+        """device: torch's name for it. The caller chooses: Ray shows all GPUs even to an actor that asked for none."""
         self.name = name
         self._device = torch.device(device)
         self._network = RetinaFace(network_name=network, half=False, device=self._device)
-        _load(self._network, name, path)
+        _load(self._network, name, parts, path)
         self._network.eval().to(self._device)
 
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Faces of at least min_face px across, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
+        """Faces at least min_face px wide, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
         image = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         with torch.inference_mode():
             # (N, 15): box, score, landmarks
@@ -50,11 +52,13 @@ class RetinaFaceDetector:
         return suppress(face for face in faces if face.box[2] - face.box[0] >= min_face)
 
 
-def _load(network: torch.nn.Module, name: str, path: Path) -> None:
-    """Fill the network from facexlib's file, whose keys still carry DataParallel's `module.`"""
+def _load(network: torch.nn.Module, name: str, parts: Parts, path: str) -> None:
+    """Load facexlib's file into the network; its keys still have DataParallel's prefix `module.`"""
+    data = parts.read(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    except (OSError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DetectorError(f"{path} does not hold weights of {name}: {reason}; fetch facexlib's file again") from error
+        file = parts.folder / path
+        raise DetectorError(f"{file} does not hold weights of {name}: {reason}; fetch facexlib's file again") from error

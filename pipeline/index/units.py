@@ -44,12 +44,13 @@ class Pending:
     """Index rows to work on.
 
     files: names in OUTPUT/index, one archive each. places: PLACE without photo_id, ordered by file and row, which is
-    the members' order in their archive.
+    the members' order in their archive. indexed: all rows of the index, those with a result too.
     """
 
     output: str
     files: list[str]
     places: pa.Table
+    indexed: int = 0
 
     def __len__(self) -> int:
         return int(self.places.num_rows)

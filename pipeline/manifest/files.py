@@ -51,7 +51,7 @@ def version(of: pq.FileMetaData) -> int:
 
 def damaged(uri: str, error: Exception) -> storage.StorageError:
     """The error for a file whose footer is whole and whose rows cannot be read."""
-    return storage.StorageError(f"{uri}: damaged ({one_line(error)}); bring back a copy, or move it elsewhere")
+    return storage.StorageError(f"{uri}: damaged ({one_line(error)}); restore a copy, or move the file away")
 
 
 def check_rows(folder: str, files: list[tuple[str, int]]) -> None:

@@ -75,7 +75,8 @@ def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | No
     files = parquet_files(output)
     connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(output, files)))
     found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
-    return Pending(output, files, query.run(connection, f"{found} ORDER BY file, row"))
+    (indexed,) = query.run(connection, "SELECT count(*) FROM index")[0].to_pylist()
+    return Pending(output, files, query.run(connection, f"{found} ORDER BY file, row"), indexed)
 
 
 def _asks_index_only(where: str) -> bool:

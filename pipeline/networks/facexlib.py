@@ -7,7 +7,6 @@ networks are built here, because facexlib's own init functions download missing 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import Parts, WeightsError
 from pipeline.faces.alignment import TEMPLATE, TEMPLATE_SIZE, Matrix, cut
 
 # facexlib's release files (github.com/xinntao/facexlib, releases v0.2.2, v0.1.0 and v0.2.0).
-PARSER, RECOGNISER, ASSESSOR = "parsing_parsenet.pth", "recognition_arcface_ir_se50.pth", "assessment_hyperIQA.pth"
+PARSER, RECOGNISER, ASSESSOR = (
+    f"face/{name}.pth" for name in ("parsing_parsenet", "recognition_arcface_ir_se50", "assessment_hyperIQA")
+)
 
 # ParseNet's 19 classes are those of CelebAMask-HQ. facexlib replaces skin, features, ears, hair, glasses and earrings;
 # background (0), hat (14), necklace (16), neck (17) and cloth (18) stay (utils/face_restoration_helper.py,
@@ -42,37 +43,37 @@ PATCHES = ((0, 0), (0, 160), (144, 80), (288, 0), (288, 160))
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def has_parser(face_folder: Path) -> bool:
-    """Whether the `face` folder of a weights folder has what parsing masks need."""
-    return (face_folder / PARSER).is_file()
+def has_parser(parts: Parts) -> bool:
+    """Whether a weights folder has what parsing masks need."""
+    return PARSER in parts
 
 
 class FaceNetworks:
-    """facexlib's networks whose weights are in the `face` folder; a method without its network returns None.
+    """facexlib's networks whose files a weights folder lists; a method without its network returns None.
 
     Faces go in as (3, S, S) float, RGB, [-1, 1], aligned to the FFHQ template; any S. N of them may be one tensor.
-    Raises WeightsError for a file that does not hold its network's weights.
+    Raises WeightsError for a file that is not as listed or does not hold its network's weights.
     """
 
-    def __init__(self, face_folder: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: Parts, device: torch.device | str = "cpu") -> None:
         # Here, so that a caller of `has_parser` alone does not wait for facexlib.
         from facexlib.assessment.hyperiqa_net import HyperIQA
         from facexlib.parsing.parsenet import ParseNet
         from facexlib.recognition.arcface_arch import Backbone
 
-        self.device = torch.device(device)
+        self.device, self._parts = torch.device(device), parts
         self._parser = self._recogniser = self._assessor = None
-        if has_parser(face_folder):
-            self._parser = self._ready(ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), face_folder / PARSER)
-        if (face_folder / RECOGNISER).is_file():
-            self._recogniser = self._ready(Backbone(50, drop_ratio=0.6, mode="ir_se"), face_folder / RECOGNISER)
-        if (face_folder / ASSESSOR).is_file():
+        if has_parser(parts):
+            self._parser = self._ready(ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
+        if RECOGNISER in parts:
+            self._recogniser = self._ready(Backbone(50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
+        if ASSESSOR in parts:
             assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # facexlib/assessment/__init__.py
-            load(assessor.hypernet, face_folder / ASSESSOR)
+            load(assessor.hypernet, parts, ASSESSOR)
             self._assessor = assessor.eval().to(self.device)
 
-    def _ready(self, network: nn.Module, path: Path) -> nn.Module:
-        load(network, path)
+    def _ready(self, network: nn.Module, path: str) -> nn.Module:
+        load(network, self._parts, path)
         return network.eval().to(self.device)
 
     @torch.inference_mode()
@@ -117,15 +118,15 @@ class FaceNetworks:
         return [float(self._assessor(face_patches(one).to(self.device)).mean()) for one in crops]
 
 
-def load(network: nn.Module, path: Path) -> None:
+def load(network: nn.Module, parts: Parts, path: str) -> None:
     """Fill a network from one of facexlib's files, running no code from it; WeightsError if it holds other keys."""
     from interlcm.convert import read_checkpoint  # here, for the same reason
 
     try:
-        network.load_state_dict(read_checkpoint(path))
+        network.load_state_dict(read_checkpoint(parts, path))
     except RuntimeError as error:
         name, remedy = type(network).__name__, "remove it and get it with `interlcm weights pull`"
-        raise WeightsError(f"{path} does not hold the weights of {name}; {remedy}") from error
+        raise WeightsError(f"{parts.folder / path} does not hold the weights of {name}; {remedy}") from error
 
 
 def arcface_matrix(size: int) -> Matrix:

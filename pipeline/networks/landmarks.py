@@ -6,15 +6,13 @@ reads the neighbours of a peak at the edge from the other side of the map.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from facexlib.alignment.awing_arch import FAN
 from torch import Tensor
 from torch.nn import functional as F
 
 from interlcm.convert import read_checkpoint
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import Parts, WeightsError
 
 # facexlib's release file (github.com/xinntao/facexlib, release v0.1.0): four hourglasses, trained on WFLW.
 LANDMARKS = "metrics/alignment_WFLW_4HG.pth"
@@ -25,15 +23,16 @@ UNIT_SIZE = 512
 
 
 class Landmarks:
-    """The network, ready on a device. path: LANDMARKS of a weights folder; WeightsError if it holds other keys."""
+    """The network, ready on a device. parts: a weights folder with LANDMARKS; WeightsError if that is another file."""
 
-    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: Parts, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         network = FAN(num_modules=HOURGLASSES, num_landmarks=POINTS, device=self.device)
         try:
-            network.load_state_dict(read_checkpoint(path)["state_dict"])
+            network.load_state_dict(read_checkpoint(parts, LANDMARKS)["state_dict"])
         except (KeyError, RuntimeError, TypeError) as error:
-            raise WeightsError(f"{path} does not hold the weights of facexlib's FAN; get it again") from error
+            file = parts.folder / LANDMARKS
+            raise WeightsError(f"{file} does not hold the weights of facexlib's FAN; get it again") from error
         self.network = network.eval().to(self.device)
 
     @torch.inference_mode()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import Parts, WeightsError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -20,41 +19,43 @@ Pixels = npt.NDArray[np.uint8]
 TILE, AROUND = 384, 32
 
 
-def weights_file(folder: Path, scale: int) -> Path:
-    """The file of the network that enlarges `scale` (2 or 4) times; WeightsError if the weights folder lacks it."""
-    path = folder / "background" / f"RealESRGAN_x{scale}plus.pth"
+def weights_file(parts: Parts, scale: int) -> str:
+    """The path of the network that enlarges `scale` (2 or 4) times; WeightsError if the weights folder lacks it."""
+    path = f"background/RealESRGAN_x{scale}plus.pth"
     if scale not in (2, 4):
         raise WeightsError(f"--background realesrgan enlarges 2 or 4 times, not {scale}: choose --upscale 2 or 4")
-    if not path.is_file():
+    if path not in parts:
         remedy = "get it with `interlcm weights pull`, or choose --background none"
-        raise WeightsError(f"--background realesrgan --upscale {scale} needs {path}: {remedy}")
+        raise WeightsError(f"--background realesrgan --upscale {scale} needs {parts.folder / path}: {remedy}")
     return path
 
 
 class Background:
-    """A Real-ESRGAN network, which spandrel recognises by its keys. path: its .pth. scale: its enlargement.
+    """A Real-ESRGAN network, which spandrel recognises by its keys. parts: a weights folder. scale: its enlargement.
 
-    Raises WeightsError for a file that holds something else.
+    Raises WeightsError for a file that is not as listed or holds something else.
     """
 
-    def __init__(self, path: Path, scale: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: Parts, scale: int, device: torch.device | str = "cpu") -> None:
         # Here, so that a caller of `weights_file` alone does not wait for them: spandrel knows a hundred networks.
         import spandrel
 
         from interlcm.convert import read_checkpoint
 
+        path = weights_file(parts, scale)
+        file = parts.folder / path
         self.scale, self.device = scale, torch.device(device)
         remedy = "remove it and get it with `interlcm weights pull`"
-        state = spandrel.canonicalize_state_dict(read_checkpoint(path))
+        state = spandrel.canonicalize_state_dict(read_checkpoint(parts, path))
         try:
             network = spandrel.ModelLoader(self.device).load_from_state_dict(state)
         except (spandrel.UnsupportedModelError, RuntimeError) as error:
-            raise WeightsError(f"{path} does not hold the weights of Real-ESRGAN; {remedy}") from error
+            raise WeightsError(f"{file} does not hold the weights of Real-ESRGAN; {remedy}") from error
         if not isinstance(network, spandrel.ImageModelDescriptor) or (network.scale, network.input_channels) != (
             scale,
             3,
         ):
-            raise WeightsError(f"{path} does not enlarge colour photos {scale} times; {remedy}")
+            raise WeightsError(f"{file} does not enlarge colour photos {scale} times; {remedy}")
         self.network = network.eval()
 
     def enlarge(self, srgb: Pixels, tile: int = TILE) -> Pixels:

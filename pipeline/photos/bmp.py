@@ -1,4 +1,4 @@
-"""Windows bitmaps, which libvips leaves to ImageMagick: the header; OpenCV decodes the pixels."""
+"""Windows bitmaps, which libvips leaves to ImageMagick: read the header; OpenCV decodes the pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.photos.metadata import Metadata, whole_dpi
 
 HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes of the headers that exist
-V5, EMBEDDED = 124, b"DEBM"  # the header that can hold a profile, and how it says so: 'MBED', little-endian
+V5, EMBEDDED = 124, b"DEBM"  # the header that can hold a profile, and its mark for one: 'MBED', little-endian
 
 
 @dataclass
@@ -28,12 +28,12 @@ class Header:
 
 
 def is_bmp(data: bytes) -> bool:
-    """Whether these bytes begin as a Windows bitmap: "BM" and a header of a size that exists (a text can say BM)."""
+    """Whether these bytes begin a Windows bitmap: "BM", then a known header size (a text may begin with BM)."""
     return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in HEADERS and len(data) >= 18
 
 
 def header(data: bytes) -> Header:
-    """Raises ValueError where the header is cut off."""
+    """Read the header. Raises ValueError if it is cut off."""
     size = data[14]
     if len(data) < 14 + size:
         raise ValueError("the header is cut off")

@@ -1,4 +1,4 @@
-"""The colours of a photo's own channels in sRGB and back, and photos of one tone."""
+"""Convert a photo's own channels to sRGB and back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pyvips
 from pipeline.photos.bit_depth import Floats, Native
 from pipeline.photos.monochrome import LUMA
 
-# An ICC profile says in bytes 16 to 19 which channels it is for (ICC.1:2022, 7.2.6).
+# Bytes 16 to 19 of an ICC profile name its channels (ICC.1:2022, 7.2.6).
 SIGNATURES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}
-# How many colour channels libvips' interpretations have, and what it calls them at 16 bits.
+# The number of colour channels of libvips' interpretations, and their names at 16 bits.
 COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "rgb": 3, "cmyk": 4}
 DEEP = {"b-w": "grey16", "srgb": "rgb16", "cmyk": "cmyk"}
 NAMES = {1: "b-w", 3: "srgb", 4: "cmyk"}
@@ -24,11 +24,11 @@ INTENT = {"intent": "relative", "black_point_compensation": True}
 
 @dataclass(frozen=True)
 class Space:
-    """What a photo's channels mean.
+    """The meaning of a photo's channels.
 
-    colours: 1 grey, 3 RGB or 4 CMYK; alpha comes on top. peak: 255 or 65535, of the photo's samples. profile: its ICC
-    profile, used where it fits the channels and converts both ways, carried along in any case. Without one RGB is
-    sRGB, grey is luma and CMYK is what libvips has a profile for.
+    colours: 1 grey, 3 RGB or 4 CMYK, without alpha. peak: highest sample, 255 or 65535. profile: its ICC profile, kept
+    in the output, and used if it fits the channels and converts both ways. Without a usable profile, RGB is sRGB, grey
+    is luma and CMYK uses libvips' own profile.
     """
 
     colours: int
@@ -36,7 +36,7 @@ class Space:
     profile: bytes | None = None
 
     def to_srgb(self, native: Native) -> Native:
-        """(h, w, colours or more) of the photo's samples to (h, w, 3) sRGB of the same type. ICC: relative
+        """(h, w, colours or more) samples of the photo to (h, w, 3) sRGB of the same type. Through a profile: relative
         colorimetric with black point compensation."""
         if self._same:
             return native[..., :3]
@@ -63,13 +63,13 @@ class Space:
 
     @cached_property
     def _converts(self) -> bool:
-        """Whether the profile fits the channels and works both ways; a scanner's or a damaged one may not."""
+        """Whether the profile fits the channels and converts both ways; a scanner's or a damaged one may not."""
         fits = self.profile is not None and self.profile[16:20] == SIGNATURES[self.colours]
         return fits and _both_ways(self)
 
     @cached_property
     def _same(self) -> bool:
-        """Whether these are the numbers of sRGB, to the nearest 8-bit level."""
+        """Whether the samples equal sRGB, to the nearest 8-bit level."""
         return self.colours == 3 and (not self._converts or _is_srgb(self))
 
     @property
@@ -84,7 +84,7 @@ class Space:
 
 
 def _lattice(colours: int) -> npt.NDArray[np.uint8]:
-    """(n, 1, colours): the corners and a few steps between them."""
+    """Test colours (n, 1, colours): the corners of the space and a few steps between them."""
     steps = np.linspace(0, 255, 6).astype(np.uint8)
     return np.stack(np.meshgrid(*[steps] * colours), -1).reshape(-1, 1, colours)
 
@@ -93,7 +93,7 @@ def _both_ways(space: Space) -> bool:
     image = pyvips.Image.new_from_array(_lattice(space.colours)).copy(interpretation=NAMES[space.colours])
     try:
         connection = _with_profile(image, space.profile).icc_import(embedded=True, **INTENT)
-        if connection.get("icc-profile-data") != space.profile:  # libvips took one of its own instead
+        if connection.get("icc-profile-data") != space.profile:  # libvips used its own profile instead
             return False
         back = _with_profile(connection, space.profile).icc_export(**INTENT, depth=16)
         return array(back).shape[2] == space.colours

@@ -1,7 +1,7 @@
 """Metadata in the segments of a JPEG and the chunks of PNG and WebP files, byte for byte.
 
-libvips writes the pixels. It would rewrite EXIF blocks with libexif, which leaves out fields that it does not know and
-adds some, and it gives every file a resolution.
+libvips only writes the pixels. It would rewrite EXIF blocks with libexif, which drops unknown fields and adds others,
+and it gives every file a resolution.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hashlib import md5
 Chunk = tuple[bytes, bytes]
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
-SEGMENT = 65533  # bytes that a JPEG segment holds
+SEGMENT = 65533  # most bytes in a JPEG segment
 ICC_MARK, EXIF_MARK, XMP_MARK = b"ICC_PROFILE\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 # The second part of a packet (XMP part 3, section 1.1.3.1): digest, length and place, then the bytes.
 EXTENSION_MARK = b"http://ns.adobe.com/xmp/extension/\0"
@@ -31,7 +31,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def jpeg_scan(data: bytes) -> int:
-    """Where the first scan begins; the end of the data where there is none. A thumbnail's does not count."""
+    """Where the first scan begins; the end of the data if there is none. A thumbnail's scan does not count."""
     return next((place for marker, place, _ in _jpeg_places(data) if marker == SCAN), len(data))
 
 
@@ -52,7 +52,7 @@ def _jpeg_places(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def into_jpeg(data: bytes, segments: Iterable[tuple[int, bytes]]) -> bytes:
-    """A JPEG with these segments first. Raises ValueError for one that is too long."""
+    """A JPEG with these segments first. Raises ValueError if one is too long."""
     parts = [data[:2]]
     for marker, body in segments:
         if len(body) > SEGMENT:
@@ -61,13 +61,18 @@ def into_jpeg(data: bytes, segments: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join([*parts, data[2:]])
 
 
+def fits_jpeg(profile: bytes | None) -> bool:
+    """Whether a profile fits into a JPEG: at most 255 segments, because one byte numbers them (ICC.1:2022, B.4)."""
+    return len(profile or b"") <= 255 * ICC_PART
+
+
 def icc_segments(profile: bytes) -> list[tuple[int, bytes]]:
     parts = [profile[start : start + ICC_PART] for start in range(0, len(profile), ICC_PART)]
     return [(APP2, ICC_MARK + bytes((number, len(parts))) + part) for number, part in enumerate(parts, 1)]
 
 
 def extension_segments(packet: bytes) -> list[tuple[int, bytes]]:
-    """The second part of an XMP packet; none of an empty one."""
+    """The segments of the second part of an XMP packet; none for an empty part."""
     digest = md5(packet, usedforsecurity=False).hexdigest().upper().encode()
     return [
         (APP1, EXTENSION_MARK + digest + struct.pack(">II", len(packet), start) + packet[start : start + EXTENDED_PART])
@@ -76,7 +81,7 @@ def extension_segments(packet: bytes) -> list[tuple[int, bytes]]:
 
 
 def png_chunks(data: bytes) -> Iterator[Chunk]:
-    """Type and content of each chunk that is not pixels."""
+    """Type and content of each chunk without pixels."""
     place = len(PNG_MARK)
     while place + 12 <= len(data):
         size = int.from_bytes(data[place : place + 4], "big")
@@ -87,7 +92,7 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def into_png(data: bytes, chunks: Iterable[Chunk]) -> bytes:
-    """A PNG with these chunks after its header, instead of the resolution that it has."""
+    """A PNG with these chunks after its header, which replace its resolution."""
     start = len(PNG_MARK) + 25  # IHDR has 13 bytes
     resolution = data.find(b"pHYs", start, data.find(b"IDAT"))
     rest = data[start:] if resolution < 0 else data[start : resolution - 4] + data[resolution + 17 :]
@@ -114,7 +119,7 @@ def riff_chunks(data: bytes) -> Iterator[Chunk]:
 def into_webp(
     data: bytes, size: tuple[int, int], alpha: bool, profile: bytes | None, exif: bytes | None, xmp: bytes | None
 ) -> bytes:
-    """A WebP file of one picture in the extended format, with what is not None."""
+    """A WebP file of one picture in the extended format, with each argument that is not None."""
     flags = WEBP_ALPHA * alpha + WEBP_ICC * bool(profile) + WEBP_EXIF * bool(exif) + WEBP_XMP * bool(xmp)
     width, height = (side - 1 for side in size)
     header = struct.pack("<I", flags) + width.to_bytes(3, "little") + height.to_bytes(3, "little")

@@ -1,10 +1,12 @@
-"""Bytes to a photo: its own channels at its own bit depth, upright, and what its file says besides.
+"""Decode bytes to a photo: its own channels at its own bit depth, upright, with the metadata of its file.
 
-libvips decodes; `other_decoders` what its wheel leaves out. A photo is recognised by its content, never by its name.
+libvips decodes most formats; `other_decoders` those that its wheel leaves out. A photo is recognised by its content,
+never by its name.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import cv2
@@ -26,8 +28,8 @@ from pipeline.photos.warning import PhotoWarning
 
 LIMITS = Limits()  # the defaults
 
-# libvips' loader class for each format that counts as a photo. It could open more (SVG, PDF, its own dumps):
-# the rest stays blocked, because members are untrusted and those formats can name other files or run for ever.
+# libvips' loader class for each format that counts as a photo. Its other loaders (SVG, PDF, its own dumps) stay
+# blocked: members are untrusted, and those formats can name other files or run for ever.
 LOADERS = {
     "jpeg": "VipsForeignLoadJpeg",
     "png": "VipsForeignLoadPng",
@@ -36,18 +38,18 @@ LOADERS = {
     "gif": "VipsForeignLoadNsgif",
     "heif": "VipsForeignLoadHeif",
 }
-# What the name of such a loader says of the format, where it is another word.
+# The format of a loader whose name differs from it.
 FORMATS = {"heif": "avif"}
 
 pyvips.operation_block_set("VipsForeignLoad", True)
 for _loader in LOADERS.values():
     pyvips.operation_block_set(_loader, False)
-# Each photo is seen once: libvips' cache of finished operations would only hold decoded pixels.
+# Each photo is decoded once per process, so libvips' cache of operations would only hold decoded pixels.
 pyvips.cache_set_max(0)
 
 
 def decode(data: bytes, limits: Limits = LIMITS) -> Photo:
-    """Decode an image file; of an animation or of several pages the first. Raises PhotoError.
+    """Decode an image file; only the first frame or page. Raises PhotoError.
 
     The size is checked before any pixel is decoded, so a small file that claims a huge picture costs nothing.
     """
@@ -58,16 +60,35 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Photo:
             check_size(file.header.width, file.header.height, limits)
             return replace(_of_vips(jpeg_xl.jpeg(data), limits), format="jxl")
         return other_decoders.photo_of(data, limits) or _of_vips(data, limits)
-    except (pyvips.Error, cv2.error, ValueError) as error:
+    except pyvips.Error as error:
+        photo = _without_nonsense(data, str(error), limits)
+        if photo is None:
+            raise PhotoError(*diagnose(data, str(error))) from error
+        return photo
+    except (cv2.error, ValueError) as error:
         raise PhotoError(*diagnose(data, str(error))) from error
+
+
+def _without_nonsense(data: bytes, problem: str, limits: Limits) -> Photo | None:
+    """The photo, with a warning, if it is a TIFF that decodes once needless fields are removed; else None."""
+    refuse_raw(data)
+    try:
+        plain = tiff_pages.plain(data)
+        photo = _of_vips(plain, limits)
+        known = read_metadata.of_tiff(data)
+    except (pyvips.Error, ValueError, IndexError):
+        return None
+    reason = " ".join((re.findall(r"Bad value [^\n]*", problem) or ["fields that libtiff refuses"])[0].split())
+    warnings = (PhotoWarning("not_carried", f"not carried over: {reason}"), *left_out(known))
+    return replace(photo, metadata=known, warnings=warnings)
 
 
 def _of_vips(data: bytes, limits: Limits) -> Photo:
     extra = tiff_pages.extra_samples(data)
     if tiff_pages.ASSOCIATED in extra:  # libvips would divide by alpha, and round
         data = tiff_pages.unassociated(data)
-    # "error", not "truncated": libvips lets a cut-off uncompressed TIFF through the latter, as a part-black picture.
-    # Sequential, so that pixels go straight into their array and not by way of a second one.
+    # "error", not "truncated": the latter accepts a cut-off uncompressed TIFF as a partly black picture.
+    # Sequential access writes pixels straight into their array, without a second one.
     image = pyvips.Image.new_from_buffer(data, "", fail_on="error", access="sequential")
     check_size(image.width, image.height, limits)
     format = str(image.get("vips-loader")).removesuffix("_buffer").removesuffix("load")
@@ -90,10 +111,10 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
     if bit_depth > 8 and format == "avif":
         native = photos_bit_depth.full_range(native, bit_depth, 16 - bit_depth)
     metadata = read_metadata.of_image(data, image, format)
-    if format == "tiff":  # one for each channel behind the colours, whether the file says it or not
+    if format == "tiff":  # one value for each channel after the colours, even if the file lacks it
         extra = (*extra, *[tiff_pages.UNSPECIFIED] * image.bands)[: image.bands - colours]
     turn = image.get("orientation") if image.get_typeof("orientation") else 1
-    if format in ("jpeg", "png") and metadata.exif:  # libvips does not see each place that has it
+    if format in ("jpeg", "png") and metadata.exif:  # libvips does not read every place for it
         turn = photos_metadata.orientation(metadata.exif)
     profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
     turn = turn if turn in range(1, 9) else 1
@@ -111,7 +132,7 @@ def _of_vips(data: bytes, limits: Limits) -> Photo:
 
 
 def _frames(image: pyvips.Image, format: str) -> tuple[PhotoWarning, ...]:
-    """Of an animation: the pages of a TIFF are photos of their own."""
+    """A warning for an animation. A TIFF's further pages are photos, so they give none."""
     count = image.get("n-pages") if format != "tiff" and image.get_typeof("n-pages") else 1
     return (PhotoWarning("more_pictures", f"the first of {count} frames is restored"),) if count > 1 else ()
 
@@ -123,5 +144,5 @@ def refuse_raw(data: bytes) -> None:
 
 def _bit_depth(image: pyvips.Image, colours: int) -> int:
     whole = 8 if image.format == "uchar" else 16
-    # Of a palette libvips says how many bits an index has.
+    # For a palette, libvips gives the bits of an index.
     return int(image.get("bits-per-sample")) if colours == 1 and image.get_typeof("bits-per-sample") else whole

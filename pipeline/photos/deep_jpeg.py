@@ -1,4 +1,4 @@
-"""JPEG files that libvips' libjpeg does not read: 12 bits (ITU-T T.81, extended DCT) and lossless ones of 2 to 16."""
+"""JPEG files that libvips' libjpeg does not read: 12 bits (ITU-T T.81, extended DCT), and lossless of 2 to 16 bits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOSSLESS = 0xC3
 
 @dataclass(frozen=True)
 class Frame:
-    """What a JPEG's frame header says. bits: of a sample."""
+    """A JPEG's frame header. bits: of a sample."""
 
     marker: int
     bits: int
@@ -32,7 +32,7 @@ class Frame:
 
 
 def frame(data: bytes) -> Frame | None:
-    """The frame header; None where there is none before the first scan."""
+    """The frame header; None if there is none before the first scan."""
     body, marker = next(((body, one) for one, body in jpeg_segments(data) if one in FRAMES), (b"", 0))
     if len(body) < 6:
         return None
@@ -51,7 +51,7 @@ def pixels(data: bytes, known: Frame) -> npt.NDArray[Any]:
     except RuntimeError as error:
         raise ValueError(f"the content is damaged: {error}") from error
     if END not in data[-64:]:
-        raise ValueError("the content is cut off")  # libjpeg makes up the rest
+        raise ValueError("the content is cut off")  # libjpeg invents the rest
     return read.reshape(known.height, known.width, known.channels)
 
 

@@ -1,4 +1,4 @@
-"""Why bytes are no photo: of another format, cut off or damaged. Looks at content only, after decoding failed."""
+"""Why bytes did not decode: a different format, cut off or damaged. Looks only at the content, not at the name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.photos.bmp import is_bmp
 from pipeline.photos.jpeg2000 import boxes_end, is_jpeg2000
 from pipeline.photos.tiff_pages import DATA
 
-# First bytes of image formats that nothing here decodes.
+# First bytes of image formats that are not decoded.
 UNSUPPORTED = {
     b"II\xbc": "JPEG XR",
     b"8BPS": "Photoshop",
@@ -27,14 +27,14 @@ BRANDS = {b"crx ": "Canon raw", b"avci": "HEIF with AVC", b"j2ki": "HEIF with JP
 # How a macOS archive keeps a file's extended attributes: "._a.jpg" beside "a.jpg" (RFC 1740).
 APPLE_DOUBLE = b"\0\x05\x16\x07"
 
-# What decoders say of a kind that they do not read.
+# Words in decoders' messages about kinds that they do not read.
 NOT_DECODED = ("not supported", "not configured", "nsupported")
-# What libvips and OpenCV say where an allocation fails.
+# Words in libvips' and OpenCV's messages about failed allocations.
 OUT_OF_MEMORY = ("out of memory", "Insufficient memory", "Failed to allocate")
 
 
 def diagnose(data: bytes, reason: str) -> tuple[str, str]:
-    """(error_type, message) for data that did not decode. reason: what the decoder said, of any length."""
+    """(error_type, message) for data that did not decode. reason: the decoder's message, of any length."""
     foreign = _foreign(data)
     if foreign and foreign.lower().endswith(" raw"):
         words = f"{foreign} files are not decoded: develop the file to TIFF or PNG, or give --raw preview"
@@ -42,13 +42,13 @@ def diagnose(data: bytes, reason: str) -> tuple[str, str]:
     if foreign:
         return "unsupported_format", f"{foreign} files are not decoded: convert the file to TIFF or PNG"
     if any(words in reason for words in OUT_OF_MEMORY):
-        return "out_of_memory", "decoding takes more memory than the limit"
+        return "out_of_memory", "decoding needs more memory than the limit"
     format = _magic(data)
     if format is None and "not in a known format" in reason:
-        return "not_an_image", "the content is not an image format that this installation reads"
+        return "not_an_image", "the content is not in an image format that is decoded here"
     if format is not None and (tiff.BEYOND in reason or _cut_off(data, format)):
-        return "truncated", f"the {format} file ends too early, after {len(data)} bytes"
-    # libvips appends: the last line belongs to this call.
+        return "truncated", f"the {format} file is cut off or damaged: its end is missing after {len(data):,} bytes"
+    # libvips appends messages: the last line belongs to this call.
     last = [line.strip() for line in reason.splitlines() if line.strip()][-1]
     if any(words in last for words in NOT_DECODED):
         kind = f"this kind of {format or 'image'} file is not decoded ({last})"
@@ -62,7 +62,7 @@ def is_raw(data: bytes) -> bool:
 
 
 def _foreign(data: bytes) -> str | None:
-    """The name of the format, if it is an image format that is not decoded."""
+    """The name of an image format that is not decoded; None for other data."""
     if data[4:8] == b"ftyp":
         return next((BRANDS[brand] for brand in heic.brands(data) if brand in BRANDS), None)
     if tiff_pages.is_camera_raw(data):
@@ -75,7 +75,7 @@ def _foreign(data: bytes) -> str | None:
 
 
 def _magic(data: bytes) -> str | None:
-    """The format that the first bytes announce, for the formats whose end can be checked."""
+    """The format that the first bytes announce, if it is one whose end can be checked."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     if is_bmp(data):
@@ -93,7 +93,7 @@ def _magic(data: bytes) -> str | None:
 
 
 def _cut_off(data: bytes, format: str) -> bool:
-    """Whether an unreadable file lacks its end: the end marker, the announced length, or what offsets point to."""
+    """Whether an unreadable file lacks its end, by its end marker, its stated length, or the end of its data."""
     try:
         if format == "webp":  # RIFF: the length of what follows the first 8 bytes
             return int(struct.unpack_from("<I", data, 4)[0]) + 8 > len(data)
@@ -112,7 +112,7 @@ def _cut_off(data: bytes, format: str) -> bool:
 
 
 def _tiff_end(data: bytes) -> int:
-    """Where the last strip or tile of a TIFF's first page ends; beyond its end where that cannot be told."""
+    """Where the last strip or tile of a TIFF's first page ends; beyond the file's end if that is unknown."""
     try:
         source = tiff.Tiff(data)
         fields = source.read(source.chain(1)[0], sum(DATA, ()))

@@ -1,4 +1,4 @@
-"""A photo's channels to the bytes of a file, with everything its source's file said besides."""
+"""Encode a photo's channels as a file, with the metadata of its source file."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from pipeline.photos.metadata import (
     upright,
     without_colour,
     without_fields,
+    without_nonsense,
 )
 from pipeline.photos.read_metadata import (
     ICC,
@@ -44,21 +45,21 @@ from pipeline.photos.tiff import BYTE, IPTC, SHORT, UNDEFINED, Field
 if TYPE_CHECKING:
     from pipeline.photos.photo import Photo
 
-# The formats `encode` writes and the file extension (without dot) of each.
+# The formats that `encode` writes, with the file extension (without dot) of each.
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "tiff": "tif", "webp": "webp", "avif": "avif"}
-# How many colour channels each of them holds.
+# The numbers of colour channels that each format can hold.
 HOLDS = {"jpeg": (1, 3, 4), "png": (1, 3), "tiff": (1, 3, 4), "webp": (3,), "avif": (3,)}
 EIGHT_BIT = ("jpeg", "webp")
-# A classic TIFF ends at 4 GiB; deflate makes noise a little longer than it was.
+# A classic TIFF ends at 4 GiB; deflate makes noise slightly longer.
 BIG = (1 << 32) - (1 << 27)
 
-# Of 0 to 9. A 1.5 Mpx photo took 2 s on one core with 2, and 35 s with the default of 4 for a file 2 % smaller.
+# From 0 to 9. With 2, a 1.5 Mpx photo took 2 s on one core; the default of 4 took 35 s for a file 2 % smaller.
 AVIF_EFFORT = 2
 
 
 def output_format(photo: Photo, wanted: str) -> str:
-    """A key of EXTENSIONS. wanted: one, or "source": the photo's own format where that can be written at its depth, or
-    png, or tiff for what png cannot hold (CMYK, channels besides the colours and one alpha)."""
+    """A key of EXTENSIONS. wanted: such a key, or "source": the photo's own format if that can be written at its depth,
+    else png, else tiff if png cannot hold the photo (CMYK, channels other than colours and one alpha)."""
     if wanted != "source":
         return wanted
     if photo.format in EXTENSIONS and (photo.bit_depth <= 8 or photo.format not in EIGHT_BIT):
@@ -81,10 +82,10 @@ def encode(
     and webp; a photo from a lossless webp is written lossless. xmp: the packet to write instead of the source's.
     extended_xmp: its second part, for jpeg alone.
 
-    CMYK becomes sRGB in png, webp and avif, and grey in webp and avif; more than 8 bits become 8 in jpeg and webp and
-    at most 12 in avif. jpeg has no alpha: on white paper. `losses` tells what else a format has no place for.
+    CMYK becomes sRGB in png, webp and avif; grey becomes sRGB in webp and avif. More than 8 bits become 8 in jpeg and
+    webp, and at most 12 in avif. jpeg has no alpha, so the picture is put on white. `losses` reports the rest.
 
-    Raises ValueError for another format or other channels, PhotoError where the format cannot hold the picture.
+    Raises ValueError for an unknown format or wrong channels, PhotoError if the format cannot hold the picture.
     """
     if format not in EXTENSIONS:
         raise ValueError(f"cannot write {format!r}: choose one of {', '.join(EXTENSIONS)}")
@@ -105,9 +106,9 @@ def encode(
 
 
 def _fitting(space: Space, native: Native, format: str) -> tuple[Space, Native]:
-    """The channels as this format can hold them."""
+    """The channels in a form that this format can hold."""
     extra = native.shape[2] - space.colours
-    if space.colours not in HOLDS[format]:
+    if space.colours not in HOLDS[format] or (format == "jpeg" and not container.fits_jpeg(space.profile)):
         space, native = srgb_channels(space, native)
     if format == "jpeg" and extra:
         white = 0 if space.colours == 4 else space.peak
@@ -116,13 +117,13 @@ def _fitting(space: Space, native: Native, format: str) -> tuple[Space, Native]:
 
 
 def _divided(space: Space, native: Native) -> Native:
-    """Colours that were multiplied by the alpha after them, as they are without it."""
+    """Divide colours by the alpha that they were multiplied by."""
     whole = _image(space, native).unpremultiply(max_alpha=space.peak).rint()
     return array(whole.cast("uchar" if native.dtype == np.uint8 else "ushort"))
 
 
 def srgb_channels(space: Space, native: Native) -> tuple[Space, Native]:
-    """RGB in sRGB, with the channels besides the colours as they are."""
+    """RGB in sRGB, with the other channels unchanged."""
     parts = (space.to_srgb(native), native[..., space.colours :])
     return Space(3, space.peak), np.concatenate(parts, axis=2)
 
@@ -150,11 +151,12 @@ def _written(photo: Photo, space: Space, native: Native, format: str, quality: i
 
 
 def _for_output(photo: Photo, space: Space, native: Native, xmp: bytes | None, format: str) -> Metadata:
-    """What the output says: the source's metadata, true of an upright picture of this size."""
+    """The output's metadata: the source's, updated for an upright picture of this size."""
     known = photo.metadata
-    exif = upright(known.exif, native.shape[1], native.shape[0]) if known.exif else None
+    exif = without_nonsense(known.exif)
+    exif = upright(exif, native.shape[1], native.shape[0]) if exif else None
     if known.dpi and format in ("webp", "avif") and X_RESOLUTION not in fields_of(exif):
-        # These formats have no other place for it.
+        # These formats have no other place for this.
         exif = block_of(fields_of(exif) | resolution_fields(known.dpi))
     if space != photo.space:
         exif = without_fields(exif, COLOUR_FIELDS)
@@ -167,8 +169,9 @@ def _for_output(photo: Photo, space: Space, native: Native, xmp: bytes | None, f
 
 
 def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: bytes | None) -> bytes:
-    units, (across, down) = (1, metadata.dpi) if metadata.dpi else (0, (1, 1))
-    density = struct.pack(">BHH", units, *(max(1, min(round(one), 65535)) for one in (across, down)))
+    whole = [round(one) for one in metadata.dpi or ()]
+    known = whole and all(1 <= one <= 65535 for one in whole)  # JFIF has two bytes for each
+    density = struct.pack(">BHH", 1, *whole) if known else struct.pack(">BHH", 0, 1, 1)
     segments = [(container.APP0, b"JFIF\0\1\2" + density + bytes(2))]
     if metadata.exif:
         segments.append((container.APP1, container.EXIF_MARK + metadata.exif))
@@ -179,7 +182,7 @@ def _as_jpeg(image: pyvips.Image, quality: int, metadata: Metadata, profile: byt
         segments += container.icc_segments(profile)
     segments += [(container.APP13, body) for body in image_resources.segments(metadata.iptc, metadata.resources)]
     segments += [(container.COMMENT, body) for _, body in metadata.notes]
-    # To fit its codes to the picture, libjpeg keeps all of it as coefficients: twice the pixels' bytes.
+    # To optimise its codes, libjpeg keeps all coefficients in memory: twice the bytes of the pixels.
     small = image.width * image.height < 1 << 26
     bare = image.jpegsave_buffer(Q=quality, optimize_coding=small, keep="none")
     return container.into_jpeg(bare, segments)
@@ -225,7 +228,7 @@ def _as_webp(image: pyvips.Image, quality: int, lossless: bool, metadata: Metada
 
 
 def _as_avif(image: pyvips.Image, quality: int, bits: int, metadata: Metadata, profile: bytes | None) -> bytes:
-    """libvips alone knows how to put metadata into an AVIF file."""
+    """An AVIF file. libvips writes the metadata too, because no other library here can."""
     image = image.copy()
     blobs = {"icc-profile-data": profile, "exif-data": metadata.exif and container.EXIF_MARK + metadata.exif}
     blobs |= {"xmp-data": metadata.xmp}
@@ -234,7 +237,7 @@ def _as_avif(image: pyvips.Image, quality: int, bits: int, metadata: Metadata, p
             image.set_type(pyvips.GValue.blob_type, name, value)
     if metadata.dpi:
         image = image.copy(xres=metadata.dpi[0] / (10 * INCH), yres=metadata.dpi[1] / (10 * INCH))
-    keep = "icc|xmp|exif" if metadata.exif else "icc|xmp"  # libvips would make up an EXIF block
+    keep = "icc|xmp|exif" if metadata.exif else "icc|xmp"  # libvips would invent an EXIF block
     return bytes(image.heifsave_buffer(compression="av1", Q=quality, bitdepth=bits, effort=AVIF_EFFORT, keep=keep))
 
 

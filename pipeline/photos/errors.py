@@ -1,4 +1,4 @@
-"""The error of one member, in a module of its own so that it can be raised, pickled and caught without a decoder."""
+"""The error of one member, in a separate module so that it can be raised, pickled and caught without a decoder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from interlcm.errors import InterLCMError
 
 
 class PhotoError(InterLCMError):
-    """A member that is no photo, a broken one, or one that costs too much. The message is one line.
+    """A member is not a photo, is broken, or exceeds a limit. The message is one line.
 
-    error_type: a word for the manifest, as empty_file, not_an_image, unsupported_format, truncated, decode_error,
-    too_large, too_many_pages, too_slow, out_of_memory or decoder_crashed.
+    error_type: the manifest's error_type: empty_file, not_an_image, unsupported_format, truncated, decode_error,
+    too_large, too_many_pages, too_slow, out_of_memory, decoder_crashed and others.
     """
 
     def __init__(self, error_type: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""HEIC, the photos of phones (ISO/IEC 23008-12 with HEVC), which libvips' wheel leaves out; libheif decodes it."""
+"""HEIC, the photos of phones (ISO/IEC 23008-12 with HEVC), which libvips' wheel leaves out; libheif decodes them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.photos.warning import PhotoWarning
 
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 COLOURS = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
-# What its library raises for bytes that are no such file, or a damaged one.
+# What its library raises for other or damaged files.
 DAMAGED = (RuntimeError, ValueError, EOFError, SyntaxError, OSError, LookupError)
 
 
 @dataclass
 class Header:
-    """width, height: px, as the file turns and crops the picture. bits: of each channel."""
+    """width, height: px, after the file's own turning and cropping. bits: of each channel."""
 
     width: int
     height: int
@@ -31,7 +31,7 @@ class Header:
 
 
 def brands(data: bytes) -> list[bytes]:
-    """What an ISO base media file says it is (ISO/IEC 14496-12, 4.3)."""
+    """The brands of an ISO base media file (ISO/IEC 14496-12, 4.3)."""
     if data[4:8] != b"ftyp":
         return []
     box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
@@ -43,7 +43,7 @@ def is_heic(data: bytes) -> bool:
 
 
 def header(data: bytes) -> Header:
-    """Everything but the pixels. Raises ValueError."""
+    """Everything except the pixels. Raises ValueError."""
     import pi_heif
 
     try:
@@ -60,8 +60,7 @@ def header(data: bytes) -> Header:
 
 
 def pixels(known: Header) -> tuple[npt.NDArray[Any], int]:
-    """(H, W, B) and how many of the channels are colours: uint8, or uint16 with the bits on the left. Raises
-    ValueError."""
+    """(H, W, B) and the number of colour channels: uint8, or uint16 with the bits at the top. Raises ValueError."""
     try:
         read = np.array(known.picture)
     except DAMAGED as error:
@@ -71,10 +70,10 @@ def pixels(known: Header) -> tuple[npt.NDArray[Any], int]:
 
 
 def _further(file: Any, about: dict[str, Any]) -> tuple[PhotoWarning, ...]:
-    """What the file has besides its first picture; thumbnails show the old faces."""
+    """Warnings about further pictures in the file, except thumbnails, which show the old faces."""
     found = []
     if len(file) > 1:
-        found.append(PhotoWarning("more_pictures", f"{len(file) - 1} further pictures in the file not restored"))
+        found.append(PhotoWarning("more_pictures", f"further pictures in the file, not restored: {len(file) - 1}"))
     maps = [name for name, kept in (("depth map", "depth_images"), ("gain map or mask", "aux")) if about.get(kept)]
     if maps:
         found.append(PhotoWarning("not_carried", f"not carried over: {', '.join(maps)}"))

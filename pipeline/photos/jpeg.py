@@ -1,5 +1,4 @@
-"""JPEG files that are damaged, and still decode: libjpeg makes up what it cannot read, and says so in a warning or not
-at all."""
+"""Damaged JPEG files that still decode: libjpeg fills in rows that it cannot read, with a warning or without one."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ from pipeline.photos.warning import PhotoWarning
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 TABLES, PROGRESSIVE = 0xC4, 0xC2  # markers of Huffman tables and of a progressive frame
 AC, END_OF_BLOCK = 0x10, 0
-# Some cameras write a few bytes more than a scan needs; libjpeg leaves them out.
+# Some cameras write a few bytes more than a scan needs; libjpeg skips them.
 SPARE = re.compile(r"Corrupt JPEG data: (\d{1,2}) extraneous bytes")
-ZEROS = bytes(512)  # what a bad sector or an aborted copy leaves
-MID_GREY = (127, 128)  # what libjpeg puts where there are no data, and what is left of it in inverted CMYK
+ZEROS = bytes(512)  # left by a bad sector or an aborted copy
+MID_GREY = (127, 128)  # libjpeg's filling for missing data, and the same in inverted CMYK
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -28,10 +27,10 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def pixels(data: bytes) -> tuple[Native, tuple[PhotoWarning, ...]]:
-    """(H, W, B) as the file has them, and what is wrong with them. Raises pyvips.Error where the file is cut off."""
+    """(H, W, B) in the file's own channels, and warnings of damage. Raises pyvips.Error if the file is cut off."""
     hole = _hole(data)
-    pyvips.vips_lib.vips_error_clear()  # warnings of an earlier file may stand there
-    complaints = ["data are missing in it"] if hole else []
+    pyvips.vips_lib.vips_error_clear()  # it may hold warnings of an earlier file
+    complaints = ["data are missing"] if hole else []
     try:
         native = _read(data, "warning")
     except pyvips.Error as error:
@@ -40,7 +39,7 @@ def pixels(data: bytes) -> tuple[Native, tuple[PhotoWarning, ...]]:
             try:
                 return _read(data + END, "warning"), (_no_end(data),)
             except pyvips.Error:
-                pass  # more is missing than that: the next reading says so
+                pass  # more than the end marker is missing: the next reading reports it
         native = _read(data, "error")
     return native, ((_damage(data, native, hole, complaints[-1]),) if complaints else ())
 
@@ -54,10 +53,10 @@ def _is_damage(line: str) -> bool:
 
 
 def _hole(data: bytes) -> int:
-    """Where zeros stand in the scan that no picture gives; 0 where there are none.
+    """Where the scan has zeros that no picture encodes to; 0 if there are none.
 
-    Zeros are the shortest code of a table. A plain picture gives many of them, but only where that is the code for the
-    end of a block in each table.
+    Zeros are the shortest code of a table. A plain picture has many of them, but only if this code means the end of a
+    block in every table.
     """
     scan = jpeg_scan(data)
     hole = data.find(ZEROS, scan, scan_end(data))
@@ -68,13 +67,13 @@ def _hole(data: bytes) -> int:
 
 
 def scan_end(data: bytes) -> int:
-    """Where the picture's end marker stands; the end of the data where there is none."""
+    """Where the picture's end marker is; the end of the data if there is none."""
     end = data.find(END, jpeg_scan(data))
     return end if end >= 0 else len(data)
 
 
 def _shortest_codes(tables: bytes) -> list[int]:
-    """Of each AC table in a segment (ITU-T T.81, B.2.4.2) the symbol whose code is all zeros."""
+    """For each AC table in a segment (ITU-T T.81, B.2.4.2), the symbol whose code is all zeros."""
     found, place = [], 0
     while place + 17 < len(tables):
         if tables[place] & AC:
@@ -94,19 +93,19 @@ def _no_end(data: bytes) -> PhotoWarning:
 
 def _damage(data: bytes, native: Native, hole: int, complaint: str) -> PhotoWarning:
     lost = made_up(native, MID_GREY)
-    if hole:  # what follows it stands in the wrong place, if there is anything
+    if hole:  # rows after the hole are missing or in the wrong place
         lost = max(lost, made_up(_read(data[:hole] + END, "none"), MID_GREY))
     if not lost:
-        return PhotoWarning("rows_lost", f"damaged ({complaint}): which rows are made up cannot be told")
+        return PhotoWarning("rows_lost", f"damaged ({complaint}): the decoder filled in rows, but it is unknown which")
     return rows_lost(lost, len(native))
 
 
 def rows_lost(lost: int, rows: int) -> PhotoWarning:
-    words = f"damaged: the last {lost} of {rows} rows ({100 * lost / rows:.0f} %) are made up or out of place"
+    words = f"damaged: the last {lost} of {rows} rows ({100 * lost / rows:.0f} %) are filled in or out of place"
     return PhotoWarning("rows_lost", words)
 
 
 def made_up(native: Native, grey: Sequence[int]) -> int:
-    """How many rows at the end are nothing but this mid-grey."""
+    """How many rows at the end are entirely mid-grey."""
     real = np.flatnonzero(~np.isin(native, grey).all(axis=(1, 2)))
     return len(native) - 1 - int(real[-1]) if len(real) else len(native)

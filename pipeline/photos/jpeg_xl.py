@@ -1,4 +1,4 @@
-"""JPEG XL (ISO/IEC 18181): the boxes and the header of its codestream; libjxl decodes the pixels."""
+"""JPEG XL (ISO/IEC 18181): read the boxes and the header of the codestream; libjxl decodes the pixels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.photos.tiff_pages import ASSOCIATED, UNASSOCIATED
 
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 RECONSTRUCTION, PACKED = b"jbrd", b"brob"
-PACKED_BYTES = 16 << 20  # of a box when unpacked
+PACKED_BYTES = 16 << 20  # most bytes of a box, unpacked
 
 
 @dataclass(frozen=True)
 class JxlFile:
-    """is_jpeg: whether it is a JPEG, packed. extra: of an alpha channel, what it is, as in tiff_pages."""
+    """is_jpeg: whether it is a transcoded JPEG. extra: the meaning of an alpha channel, as in tiff_pages."""
 
     header: JxlHeader
     metadata: Metadata
@@ -37,11 +37,11 @@ def is_jpeg_xl(data: bytes) -> bool:
 
 
 def opened(data: bytes) -> JxlFile:
-    """Everything but the pixels. Raises PhotoError for what cannot be decoded in its own colours, ValueError."""
+    """Everything except the pixels. Raises PhotoError if the colours cannot be decoded; ValueError."""
     stream, found = data if data.startswith(CODESTREAM) else b"", {}
-    for name, body in boxes(data) if not stream else ():
+    for name, body in boxes(data, inside=()) if not stream else ():
         if name in (b"jxlc", b"jxlp") and not stream:
-            stream = body if name == b"jxlc" else body[4:]  # of a part, its number comes first
+            stream = body if name == b"jxlc" else body[4:]  # a part begins with its number
         elif name == PACKED:
             found[body[:4]] = _unpacked(body[4:])
         else:
@@ -56,7 +56,7 @@ def opened(data: bytes) -> JxlFile:
 
 
 def jpeg(data: bytes) -> bytes:
-    """The JPEG file that was packed, byte for byte. Raises ValueError."""
+    """The original bytes of a transcoded JPEG. Raises ValueError."""
     from imagecodecs import jpegxl_decode_jpeg
 
     try:
@@ -82,7 +82,7 @@ def pixels(data: bytes, known: JxlFile) -> npt.NDArray[Any]:
 
 
 def profile(data: bytes) -> bytes | None:
-    """The ICC profile in the codestream. imagecodecs does not give it; this decodes once more. Raises ValueError."""
+    """The ICC profile in the codestream. imagecodecs does not return it, so this decodes again. Raises ValueError."""
     import pylibjxl
 
     try:

@@ -11,7 +11,7 @@ D65, CUSTOM = 1, 2
 SRGB_PRIMARIES = 1
 PRIMARIES = {SRGB_PRIMARIES: SRGB, 11: P3}
 SRGB_CURVE = 13
-# sRGB in numbers, as a PNG's gAMA and cHRM chunks say it.
+# sRGB in numbers, as in a PNG's gAMA and cHRM chunks.
 WHITE_POINT, RED_GREEN_BLUE, GAMMA = (0.3127, 0.329), (0.64, 0.33, 0.3, 0.6, 0.15, 0.06), 0.45455
 ALPHA, SPOT, CFA = 0, 2, 5  # kinds of extra channels
 RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
@@ -20,8 +20,8 @@ RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # wi
 @dataclass
 class JxlHeader:
     """width, height: px, before the picture is turned. bits: of a channel. alpha: whether the colours are multiplied by
-    it; None: there is none. colour: SRGB or P3. has_profile: whether an ICC profile says it instead. problem: why the
-    pixels cannot be shown in their own colours.
+    it; None: no alpha. colour: SRGB or P3. has_profile: whether an ICC profile replaces `colour`. problem: why the
+    pixels cannot be decoded in their own colours.
     """
 
     width: int = 0
@@ -35,7 +35,7 @@ class JxlHeader:
 
 
 class _Bits:
-    """Bits of bytes, the lowest of each byte first."""
+    """A reader of bits, the lowest of each byte first."""
 
     def __init__(self, data: bytes) -> None:
         self.number, self.left = int.from_bytes(data, "little"), 8 * len(data)
@@ -48,7 +48,7 @@ class _Bits:
         return value
 
     def choice(self, *options: tuple[int, int]) -> int:
-        """One of four (offset, number of bits), as two bits say (U32)."""
+        """A number in one of four codings (offset, number of bits), which two bits select (U32)."""
         offset, count = options[self.u(2)]
         return offset + self.u(count)
 
@@ -57,13 +57,13 @@ class _Bits:
 
 
 def jxl_header(stream: bytes) -> JxlHeader:
-    """Raises ValueError where it is cut off or no JPEG XL."""
+    """Read the header. Raises ValueError if it is cut off or not JPEG XL."""
     if not stream.startswith(CODESTREAM):
-        raise ValueError("there is no picture in it")
+        raise ValueError("it has no picture")
     bits = _Bits(stream[2:4096])
     width, height = _size(bits)
     found = JxlHeader(width, height)
-    if not bits.u(1):  # else all of it is as it mostly is
+    if not bits.u(1):  # else everything has its default value
         _metadata(bits, found)
     return found
 
@@ -98,7 +98,7 @@ def _metadata(bits: _Bits, found: JxlHeader) -> None:
     if is_float:
         found.problem = "float samples"
     elif [kind for kind, _ in extra] not in ([], [ALPHA]):
-        found.problem = "channels besides the colours and alpha"
+        found.problem = "channels other than colours and alpha"
 
 
 def _animation(bits: _Bits) -> None:
@@ -137,11 +137,11 @@ def _colours(bits: _Bits, found: JxlHeader, is_xyb: bool) -> None:
         return
     found.has_profile, space = bool(bits.u(1)), bits.enum()
     found.colours = 1 if space == GREY else 3
-    if found.has_profile:  # without a converter of colours libjxl gives other numbers than the profile is for
+    if found.has_profile:  # without a colour converter, libjxl returns values that do not match the profile
         found.problem = "an ICC profile, packed with loss," if is_xyb else None
         return
     if space in (XYB, UNKNOWN):
-        found.problem = "colours that are not said"
+        found.problem = "unspecified colours"
         return
     found.problem = "colours other than sRGB and Display P3"
     white = bits.enum()
@@ -158,11 +158,11 @@ def _colours(bits: _Bits, found: JxlHeader, is_xyb: bool) -> None:
 
 
 def _points(bits: _Bits, count: int) -> list[float]:
-    """x and y of so many colours."""
+    """x and y of this many colours."""
     numbers = [bits.choice((0, 19), (524288, 19), (1048576, 20), (2097152, 21)) for _ in range(2 * count)]
     return [((n >> 1) ^ -(n & 1)) * 1e-6 for n in numbers]
 
 
 def _near(points: list[float], expected: tuple[float, ...]) -> bool:
-    """Programs round them, to three digits."""
+    """Whether coordinates agree to three digits, to which programs round them."""
     return all(abs(one - other) < 0.002 for one, other in zip(points, expected, strict=True))

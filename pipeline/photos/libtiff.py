@@ -1,4 +1,4 @@
-"""TIFF files that libvips' wheel does not read: old-style JPEG, ZSTD and the like, tiles of separate planes."""
+"""TIFF files that libvips' wheel does not read: old-style JPEG, ZSTD and similar, tiles of separate planes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ BITS, PHOTOMETRIC, SAMPLES, PLANAR, COLOUR_MAP, FORMAT = 258, 262, 277, 284, 320
 SEPARATE, UNSIGNED = 2, 1
 COLOURS = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3}  # of PHOTOMETRIC: white or black is zero, RGB, CMYK, YCbCr
 WHITE_IS_ZERO, PALETTE, YCBCR = 0, 3, 6
-# COMPRESSION -> its name: LZMA, ZSTD, WebP, LERC, JPEG XL, and the JPEG of before TIFF's supplement 2.
+# COMPRESSION -> its name: LZMA, ZSTD, WebP, LERC, JPEG XL, and the JPEG from before TIFF's supplement 2.
 NAMES = {OLD_JPEG: "old-style JPEG", 34925: "LZMA", 50000: "ZSTD", 50001: "WebP", 34887: "LERC", 50002: "JPEG XL"}
-JPEGS = (OLD_JPEG, 50001)  # which come out as RGB
+JPEGS = (OLD_JPEG, 50001)  # they decode to RGB
 
 
 def wanted(data: bytes) -> Fields | None:
-    """The fields of a TIFF that libvips cannot read, and libtiff may; None for all other files."""
+    """The fields of a TIFF that libvips cannot read but libtiff may; None for other files."""
     if not is_tiff(data):
         return None
     try:
@@ -42,9 +42,9 @@ def size(fields: Fields) -> tuple[int, int]:
 
 
 def pixels(data: bytes, fields: Fields) -> tuple[npt.NDArray[Any], int]:
-    """(H, W, B) of 8 or 16 bits and how many of the channels are colours; a palette is expanded.
+    """(H, W, B) of 8 or 16 bits, and the number of colour channels; a palette is expanded.
 
-    Raises ValueError, with "not supported" in its words for a kind that is not decoded here.
+    Raises ValueError; its message contains "not supported" for a kind that is not decoded.
     """
     photometric, bits = number(fields, PHOTOMETRIC, 1), number(fields, BITS, 1)
     kind = NAMES.get(number(fields, COMPRESSION, 1), "planar tiled")
@@ -64,7 +64,7 @@ def pixels(data: bytes, fields: Fields) -> tuple[npt.NDArray[Any], int]:
 
 
 def _decoded(data: bytes, fields: Fields) -> npt.NDArray[Any]:
-    """(H, W, B), channels last however the file has them."""
+    """(H, W, B), with channels last for any order in the file."""
     from imagecodecs import tiff_decode
 
     width, height = size(fields)

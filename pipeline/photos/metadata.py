@@ -1,4 +1,4 @@
-"""What a photo's file says besides its pixels, taken from one format in a form that any other can carry."""
+"""A photo's metadata, in a form that can be written to any format."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.photos.tiff import DOUBLE, EXIF, FLOAT, GPS, LONG, RATIONAL, SHORT
 X_RESOLUTION, Y_RESOLUTION, UNIT = 282, 283, 296
 INCH = 2.54  # cm
 WIDTHS, HEIGHTS = (256, 40962), (257, 40963)  # ImageWidth and PixelXDimension, ImageLength and PixelYDimension
-THUMBNAILS = ((513, 514), (273, 279))  # where a second directory's picture is, as JPEG and as strips
-# TIFF's own fields (section 8 and private ones) that say something of the picture and not of how its file is built.
+THUMBNAILS = ((513, 514), (273, 279))  # fields that locate a second directory's picture, as JPEG and as strips
+# TIFF's own fields (section 8 and private ones) about the picture, not about the structure of its file.
 COLOUR_FIELDS = (301, 318, 319)  # transfer function, white point and primaries of the pixels
 RATINGS = (18246, 18249)
 OWNERS = (42032, 42033, 65000, 65001)  # of the camera and its serial number, by EXIF and by Photoshop
@@ -21,18 +21,17 @@ DESCRIPTIVE = (
     *(269, 270, 271, 272, 285, 297, 305, 306, 315, 316, 33432, *range(40091, 40096), EXIF, GPS),
     *(*COLOUR_FIELDS, *RATINGS, *OWNERS),
 )
-MOST_DPI = 1e6
+LEAST_DPI, MOST_DPI = 0.01, 1e6  # others are nonsense: maps have more than the least, microscopes less than the most
 
 COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """exif: the block as it stands in the file, from its byte order mark on; of a TIFF its descriptive fields as such a
-    block. xmp: the packet; extended_xmp: the rest of it, where a JPEG has it in segments of its own. iptc: the IIM
-    record. resources: Photoshop's other image resources that say something of the picture. dpi: across and down.
-    notes: PNG chunks, or JPEG comments, by type, for a file of the same format. left_out: what else the file says, in
-    words.
+    """exif: the block as in the file, from its byte order mark on; for a TIFF, its descriptive fields as such a block.
+    xmp: the packet; extended_xmp: its second part in a JPEG. iptc: the IIM record. resources: Photoshop's other image
+    resources about the picture. dpi: across and down. notes: PNG chunks or JPEG comments, by type, for a file of the
+    same format. left_out: names of metadata that is not carried over.
     """
 
     exif: bytes | None = None
@@ -44,9 +43,20 @@ class Metadata:
     resources: bytes | None = None
     left_out: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Leaves out an impossible resolution, from whichever field of whichever format: a writer would fail."""
+        if self.dpi and not plausible(self.dpi):
+            words = f"a resolution of {self.dpi[0]:.4g} x {self.dpi[1]:.4g} dpi, which cannot be"
+            object.__setattr__(self, "dpi", None)
+            object.__setattr__(self, "left_out", (*self.left_out, words))
+
+
+def plausible(dpi: tuple[float, float]) -> bool:
+    return all(LEAST_DPI <= one <= MOST_DPI for one in dpi)
+
 
 def exif_block(data: bytes | None) -> bytes | None:
-    """An EXIF block from its byte order mark on; None where there is none that can be read."""
+    """An EXIF block from its byte order mark on; None if there is no readable one."""
     start = 6 if data and data.startswith(b"Exif\0\0") else 0
     try:
         block = (data or b"")[start:]
@@ -57,7 +67,7 @@ def exif_block(data: bytes | None) -> bytes | None:
 
 
 def fields_of(block: bytes | None) -> Fields:
-    """The first directory of a block that `exif_block` gave."""
+    """The first directory of a block from `exif_block`."""
     if block is None:
         return {}
     source = Tiff(block)
@@ -81,8 +91,14 @@ def resolution_fields(dpi: tuple[float, float]) -> Fields:
     }
 
 
+def without_nonsense(block: bytes | None) -> bytes | None:
+    """An EXIF block without an impossible resolution."""
+    dpi = dpi_of(fields_of(block))
+    return block if dpi is None or plausible(dpi) else without_fields(block, (X_RESOLUTION, Y_RESOLUTION, UNIT))
+
+
 def without_fields(block: bytes | None, tags: tuple[int, ...]) -> bytes | None:
-    """The block; one without these fields, built anew, where it has one of them."""
+    """The block without these fields: rebuilt if it has one of them, else unchanged."""
     fields = fields_of(block)
     return block if fields.keys().isdisjoint(tags) else block_of({n: one for n, one in fields.items() if n not in tags})
 
@@ -90,7 +106,7 @@ def without_fields(block: bytes | None, tags: tuple[int, ...]) -> bytes | None:
 def upright(block: bytes, width: int, height: int) -> bytes:
     """An EXIF block for an upright picture of this size, without its thumbnail, which shows the old faces.
 
-    Changed in place: a maker's notes hold offsets, and stay where they were.
+    The block is changed in place: a maker's notes hold offsets, so nothing may move.
     """
     out = bytearray(block)
     source = Tiff(out)
@@ -106,7 +122,7 @@ def upright(block: bytes, width: int, height: int) -> bytes:
 
 
 def _exif_entries(source: Tiff, first: int) -> list[tiff.Entry]:
-    """The entries of the EXIF directory proper."""
+    """The entries of the EXIF sub-directory."""
     try:
         pointer = next(entry for entry in source.entries(first) if entry.tag == EXIF)
         return list(source.entries(struct.unpack_from(source.order + "I", source.data, pointer.place)[0]))
@@ -115,7 +131,7 @@ def _exif_entries(source: Tiff, first: int) -> list[tiff.Entry]:
 
 
 def _cut_thumbnail(source: Tiff, out: bytearray, link: int) -> None:
-    """Unlink the directory that the offset at `link` names, and blank the picture it describes."""
+    """Unlink the directory at the offset stored at `link`, and blank the picture that it describes."""
     try:
         second = source.offset(link)
         fields = source.read(second) if second else {}
@@ -124,14 +140,14 @@ def _cut_thumbnail(source: Tiff, out: bytearray, link: int) -> None:
     for place, size in THUMBNAILS:
         if place in fields and size in fields:
             for start, count in zip(fields[place].numbers(), fields[size].numbers(), strict=False):
-                # Behind its directory, as writers put it: a forged one cannot blank what comes before.
+                # Blank only data after the directory, where writers put it: a forged one cannot blank earlier data.
                 if second < start <= start + count <= len(out):
                     out[start : start + count] = bytes(count)
     struct.pack_into(source.order + "I", out, link, 0)
 
 
 def whole_dpi(per_metre: float) -> float:
-    """Pixels per inch. Counted in whole pixels per metre 300 dpi are 11811, which would read as 299.9994."""
+    """Pixels per inch, rounded: in whole pixels per metre, 300 dpi are 11811, which would read as 299.9994."""
     dpi = per_metre * INCH / 100
     return float(round(dpi)) if abs(dpi - round(dpi)) < INCH / 200 else dpi
 
@@ -148,7 +164,7 @@ def dpi_of(fields: Fields) -> tuple[float, float] | None:
 
 
 def _number(one: Field) -> float:
-    """The first value of a field; 0 where it is no number that a resolution can be."""
+    """The first value of a field; 0 if it is not a valid resolution."""
     if one.count < 1:
         return 0.0
     if one.kind in (RATIONAL, SRATIONAL):
@@ -156,17 +172,17 @@ def _number(one: Field) -> float:
         return max(0.0, numerator / denominator) if denominator else 0.0
     if one.kind in (FLOAT, DOUBLE):
         value = struct.unpack_from("<f" if one.kind == FLOAT else "<d", one.value)[0]
-        return float(value) if 0 < value < MOST_DPI else 0.0
+        return float(value) if value > 0 else 0.0  # not a NaN
     return float(one.numbers()[0]) if one.numbers() else 0.0
 
 
 def without_colour(notes: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """For pixels that were converted to sRGB."""
+    """The block for pixels that were converted to sRGB."""
     return tuple(note for note in notes if note[0] not in COLOUR_CHUNKS)
 
 
 def orientation(block: bytes | None) -> int:
-    """As an EXIF block says, 1 to 8."""
+    """The orientation in an EXIF block, 1 to 8."""
     found = fields_of(block).get(tiff.ORIENTATION)
     turn = found.numbers()[0] if found and found.numbers() else 1
     return turn if turn in range(1, 9) else 1

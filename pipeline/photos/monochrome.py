@@ -1,4 +1,4 @@
-"""Monochrome and toned photos: whether a photo is one, and how its restored faces keep its tone."""
+"""Monochrome and toned photos: recognise them, and keep their tone in restored faces."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from pipeline.photos.bit_depth import Floats, Native
 
 # ITU-R BT.601 luma, as JPEG uses it. The weights sum to 1, so equal channels come out unchanged.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# A picture is of one tone when 95 % of a small copy have a chroma that is this near, in units of CIELAB, to the chroma
-# that goes with their lightness. Measured: grey 0.0 to 0.1; sepia, evenly and unevenly faded, 0.8 to 3.9; the same with
+# A picture has one tone if 95 % of the pixels of a small copy have a chroma this near, in CIELAB units, to the mean
+# chroma of their lightness. Measured: grey 0.0 to 0.1; sepia, evenly and unevenly faded, 0.8 to 3.9; the same with
 # noise (sigma 10 in each channel) or as JPEG of quality 30, 2.4 to 5.0; colour photos 8.8 (a retina) to 36, a cat 16,
 # the coloured Solvay photo 13; colour photos faded to a fifth of their chroma 3.1 to 6.6, to a tenth 1.7 to 3.3.
 ONE_TONE = 5.0
-# Pixels, of the small copy's longer side: noise and JPEG's blocks average out in it, colours of things stay.
+# Longer side of the small copy, px: noise and JPEG's blocks average out in it, colours of objects stay.
 SMALL = 64
 LEVELS = 64  # of lightness, at which a tone's chroma is measured
 
 
 def is_monochrome(srgb: Native) -> bool:
-    """Whether a picture is grey or of one tone, as sepia: (H, W, 3) uint8 or uint16 sRGB.
+    """Whether a picture is grey or has one tone, such as sepia: (H, W, 3) uint8 or uint16 sRGB.
 
-    One tone means that the chroma follows from the lightness, as it does in a toned print: one colour for each
-    lightness, with the noise of scanning and of JPEG's chroma around it. Colour on less than a twentieth of the picture
-    (a stamp, a signature) does not count.
+    One tone means that the lightness determines the chroma, as in a toned print, up to the noise of scanning and of
+    JPEG's chroma. Colour on less than a twentieth of the picture (a stamp, a signature) does not count.
     """
     share = min(1.0, SMALL / max(srgb.shape[:2]))
     side = (max(1, round(srgb.shape[1] * share)), max(1, round(srgb.shape[0] * share)))
@@ -52,7 +51,7 @@ def keep_tone(restored: Native, aligned: Native) -> Native:
 
 
 def _curve(level: Floats, chroma: Floats, at: Floats) -> Floats:
-    """The mean chroma (n, c) at each level (n,) in 0 to 1, smoothed, read off at the levels `at` (any shape)."""
+    """The mean chroma (n, c) at each level (n,) in 0 to 1, smoothed, evaluated at the levels `at` (any shape)."""
     bins = (level * LEVELS).astype(int).clip(0, LEVELS - 1)
     window = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
 

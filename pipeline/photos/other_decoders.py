@@ -1,4 +1,4 @@
-"""Photos of formats that libvips' wheel leaves out, each by the library that reads it."""
+"""Decode formats that libvips' wheel leaves out, each with the library that reads it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.photos.photo import Photo
 from pipeline.photos.tiff import ORIENTATION, Fields
 from pipeline.photos.upright import check_size, peak, upright
 
-BLOCK = 8  # rows that a JPEG codes at once
+BLOCK = 8  # rows in a block of a JPEG
 
 
 def photo_of(data: bytes, limits: Limits) -> Photo | None:
-    """The photo; None for a file that libvips is to read. Raises PhotoError, ValueError for a broken file."""
+    """The photo; None for a file that libvips reads. Raises PhotoError; ValueError for a broken file."""
     if bmp.is_bmp(data):
         return _of_bmp(data, limits)
     if jpeg2000.is_jpeg2000(data):
@@ -43,7 +43,14 @@ def _of_bmp(data: bytes, limits: Limits) -> Photo:
     check_size(header.width, header.height, limits)
     native = bmp.pixels(data, header)
     colours = 1 if native.shape[2] == 1 else 3
-    return Photo(native, Space(colours, 255, header.profile), "bmp", min(header.bits, 8), header.metadata)
+    return Photo(
+        native,
+        Space(colours, 255, header.profile),
+        "bmp",
+        min(header.bits, 8),
+        header.metadata,
+        warnings=left_out(header.metadata),
+    )
 
 
 def _of_jpeg2000(data: bytes, limits: Limits) -> Photo:
@@ -66,14 +73,16 @@ def _of_jpeg2000(data: bytes, limits: Limits) -> Photo:
 
 
 def _of_heic(data: bytes, limits: Limits) -> Photo:
-    """The file itself says how its picture is turned, and libheif does it: EXIF's orientation does not count."""
+    """A HEIC file states its rotation itself, and libheif applies it: EXIF's orientation does not count."""
     header = heic.header(data)
     check_size(header.width, header.height, limits)
     native, colours = heic.pixels(header)
-    if native.dtype == np.uint16:  # with the bits on the left
+    if native.dtype == np.uint16:  # with the bits at the top
         native = full_range(native, header.bits, 16 - header.bits)
     space = Space(colours, peak(native), header.profile)
-    return Photo(native, space, "heic", header.bits, header.metadata, warnings=header.warnings)
+    return Photo(
+        native, space, "heic", header.bits, header.metadata, warnings=(*header.warnings, *left_out(header.metadata))
+    )
 
 
 def _of_jpeg_xl(data: bytes, limits: Limits) -> Photo:
@@ -85,7 +94,9 @@ def _of_jpeg_xl(data: bytes, limits: Limits) -> Photo:
     if header.has_profile:
         profile = jpeg_xl.profile(data)
     space = Space(header.colours, peak(native), profile)
-    return Photo(native, space, "jxl", header.bits, file.metadata, extra_samples=file.extra)
+    return Photo(
+        native, space, "jxl", header.bits, file.metadata, extra_samples=file.extra, warnings=left_out(file.metadata)
+    )
 
 
 def _of_deep_jpeg(data: bytes, frame: deep_jpeg.Frame, limits: Limits) -> Photo:

@@ -1,4 +1,4 @@
-"""Which pictures of a file are photos, and one of them as a file of its own."""
+"""Find the pictures of a file that are photos, and extract one of them as a separate file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pipeline.photos.diagnosis import diagnose
 from pipeline.photos.errors import PhotoError
 from pipeline.photos.warning import PhotoWarning
 
-# Two pictures are compared at so many px, where neither grain nor the way in which a program shrinks counts. The same
+# Two pictures are compared at this size, px, where neither grain nor a program's way of shrinking matters. The same
 # picture correlates by more than 0.99 there; two pages of one book, with the same margins, by less than 0.95.
 SIDE, CORRELATION = 128, 0.98
-FLAT = 2.0  # standard deviation, of 255, below which a picture has nothing that could correlate
+FLAT = 2.0  # standard deviation, of 255, below which a picture is too flat to correlate
 
 
 def pages(data: bytes, limits: Limits = LIMITS) -> list[int]:
-    """Which pages of a file are pictures of their own, from 0, as `extract` takes them; [0] for all but TIFF.
+    """The pages of a file that are photos, from 0, as `extract` takes them; [0] for all formats except TIFF.
 
-    Reduced copies of another picture (a scanner's thumbnail, a pyramid's levels) and masks are not. Raises PhotoError.
+    Reduced copies of another picture (a scanner's thumbnail, a pyramid's levels) and masks are left out. Raises
+    PhotoError.
     """
     if not tiff.is_tiff(data):
         return [0]
@@ -31,15 +32,24 @@ def pages(data: bytes, limits: Limits = LIMITS) -> list[int]:
     try:
         if len(tiff.Tiff(data).chain(limits.pages + 1)) > limits.pages:
             raise PhotoError("too_many_pages", f"the tiff file has more pages than the limit of {limits.pages}")
-        return _without_levels(data, tiff_pages.pictures(data, limits.pages), limits)
+        sizes = tiff_pages.pictures(data, limits.pages)
+        check_together(sum(width * height for width, height in sizes.values()), limits)
+        return _without_levels(data, sizes, limits)
     except ValueError as error:
         raise PhotoError(*diagnose(data, str(error))) from error
 
 
+def check_together(pixels: int, limits: Limits) -> None:
+    """Raises PhotoError for too many pixels of all pages together."""
+    if pixels > limits.member_pixels:
+        words = f"its pages have {pixels} px together, more than the limit of {limits.member_pixels} (member_pixels)"
+        raise PhotoError("too_large", words)
+
+
 def _without_levels(data: bytes, sizes: dict[int, tuple[int, int]], limits: Limits) -> list[int]:
-    """The pictures that are not the one before at half its size: ImageMagick calls the levels of a pyramid pages."""
+    """The pictures that are not a half-size copy of the one before: ImageMagick marks a pyramid's levels as pages."""
     found: list[int] = []
-    before, seen = -1, None  # the picture before, and its pixels where they were decoded
+    before, seen = -1, None  # the previous picture, and its pixels if they were decoded
     for n, size in sizes.items():
         now = None
         if before >= 0 and tiff_pages.halved(size, sizes[before]):
@@ -52,7 +62,7 @@ def _without_levels(data: bytes, sizes: dict[int, tuple[int, int]], limits: Limi
 
 
 def _seen(data: bytes, page: int, limits: Limits) -> npt.NDArray[np.uint8] | None:
-    """(H, W, 3) sRGB of a page; None where it does not decode, which its row will say."""
+    """(H, W, 3) sRGB of a page; None if it does not decode, which its row will report."""
     try:
         return eight_bit(decode(extract(data, page), limits).srgb())
     except PhotoError:
@@ -83,6 +93,6 @@ def extract(data: bytes, page: int) -> bytes:
 
 
 def left_behind(data: bytes, limits: Limits) -> tuple[PhotoWarning, ...]:
-    """What of a TIFF of one photo is neither it nor a copy of it."""
+    """A warning if a TIFF with one photo also has masks."""
     masks = tiff_pages.masks(data, limits.pages) if tiff.is_tiff(data) else 0
-    return (PhotoWarning("not_carried", "not carried over: a mask, in a page of its own"),) if masks else ()
+    return (PhotoWarning("not_carried", "not carried over: a mask, in a separate page"),) if masks else ()

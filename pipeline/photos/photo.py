@@ -15,10 +15,10 @@ class Photo:
     """A decoded photo, upright.
 
     native: (H, W, B) uint8, or uint16 over its full range, writable: the file's own channels, colours first, then
-    alpha; a palette is expanded, and of two levels the samples are 0 and 255. format: jpeg, png, tiff, webp, gif, avif,
-    bmp or jp2. bit_depth: bits of each channel in the file. lossless: from a lossless WebP. orientation: EXIF's, which
-    was applied, 1 to 8. extra_samples: what a TIFF says of the channels after the colours; where it is
-    tiff_pages.ASSOCIATED, the colours are multiplied by them, as in the file. warnings: what is wrong with the file.
+    alpha; a palette is expanded, and bilevel samples are 0 and 255. format: jpeg, png, tiff, webp, gif, avif, bmp, jp2
+    or another. bit_depth: bits of each channel in the file. lossless: from a lossless WebP. orientation: EXIF's, which
+    was applied, 1 to 8. extra_samples: the meaning of a TIFF's channels after the colours; with tiff_pages.ASSOCIATED
+    the colours are multiplied by the channel, as in the file. warnings: faults of the file.
     """
 
     native: Native

@@ -1,4 +1,4 @@
-"""A file's metadata from its segments, chunks and fields, because a decoder shows some of them only."""
+"""Read a file's metadata from its segments, chunks and fields, because decoders return only some of them."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from pipeline.photos.metadata import (
     fields_of,
     whole_dpi,
 )
-from pipeline.photos.tiff import EXIF, GPS, IPTC, Tiff
+from pipeline.photos.tiff import EXIF, GPS, IPTC, Tiff, classic
 
 ICC, XMP, RESOURCES = 34675, 700, 34377  # TIFF tags
-# Fields that say how a TIFF is built, which the output says for itself, and Photoshop's layers: pictures of old faces.
+# Fields about the structure of a TIFF, which the output has itself, and Photoshop's layers, which show the old faces.
 STRUCTURE = {
     *(*range(254, 269), *range(273, 285), *range(288, 294), 296, 301, 317, *range(320, 348), *range(512, 522)),
     *(*range(529, 533), 37724, ICC, XMP, RESOURCES, IPTC, EXIF, GPS, 50341, 59932, 59933),
 }
-# The digest of the packet's second part, in the first.
+# The property in the first part of a packet with the digest of the second.
 EXTENDED = re.compile(rb"HasExtendedXMP\s*(?:=\s*[\"']|>)\s*([0-9A-Fa-f]{32})")
-# JPEG segments whose content is the output's own business, or carried: of other segments their names are told.
+# JPEG segments that the output writes itself or that are carried over; a warning names all others.
 KNOWN_SEGMENTS = (
     *(b"JFIF\0", b"JFXX\0", EXIF_MARK, XMP_MARK, EXTENSION_MARK, b"ICC_PROFILE\0", b"MPF\0", b"Adobe", b"Ducky"),
     image_resources.MARK,
@@ -52,19 +52,19 @@ KNOWN_SEGMENTS = (
 
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 CHANGED = b"tIME"
-# Chunks that say how a PNG is built or shown, frames of an animation, and what ImageMagick writes of its canvas.
+# Chunks about the structure or display of a PNG, frames of an animation, and ImageMagick's canvas.
 KNOWN_CHUNKS = {
     *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"sPLT", b"pHYs", b"eXIf"),
     *(b"acTL", b"fcTL", b"fdAT", b"mDCV", b"cLLI", b"vpAg", b"caNv", b"orNT"),
 }
 PNG_XMP = b"XML:com.adobe.xmp\0"
-RAW_PROFILE = b"Raw profile type "  # how ImageMagick and ExifTool keep what PNG had no chunk for: hexadecimal text
+RAW_PROFILE = b"Raw profile type "  # ImageMagick's and ExifTool's hexadecimal text for data that had no PNG chunk
 DAMAGED_EXIF = "EXIF, which is damaged"
-TEXT_BYTES = 16 << 20  # of a chunk that is inflated
+TEXT_BYTES = 16 << 20  # most bytes of an inflated chunk
 
 
 def of_image(data: bytes, image: pyvips.Image, format: str) -> Metadata:
-    """The metadata of a file that libvips opened. What is garbage is left out."""
+    """The metadata of a file that libvips opened, without invalid parts."""
     if format == "tiff":
         return of_tiff(data)
     if format == "jpeg":
@@ -81,7 +81,7 @@ def of_jpeg(data: bytes) -> Metadata:
     xmp = _first(segments, APP1, XMP_MARK)
     extended, problem = _extended(segments, xmp or b"")
     marked = [body for marker, body in segments if marker == APP13 and body.startswith(image_resources.MARK)]
-    resources = b"".join(body[len(image_resources.MARK) :] for body in marked)  # one list may be cut over several
+    resources = b"".join(body[len(image_resources.MARK) :] for body in marked)  # one list may span several segments
     strange = {f"segment APP{marker - APP0} {_name(body)}" for marker, body in segments if _is_strange(marker, body)}
     strange |= {DAMAGED_EXIF} if _first(segments, APP1, EXIF_MARK) and not exif else set()
     strange |= {problem} if problem else set()
@@ -98,7 +98,7 @@ def of_jpeg(data: bytes) -> Metadata:
 
 
 def of_png(data: bytes) -> Metadata:
-    """The chunks before the pixels and behind them."""
+    """The metadata in the chunks before and after the pixels."""
     found = Metadata()
     profiles: dict[str, bytes] = {}
     strange: set[str] = set()
@@ -123,11 +123,11 @@ def of_png(data: bytes) -> Metadata:
             strange.add(f"chunk {name.decode('latin-1')!r}")
     broken = any(name == b"eXIf" for name, _ in png_chunks(data)) and not found.exif
     strange |= {DAMAGED_EXIF} if broken else set()
-    return _with_profiles(replace(found, left_out=tuple(sorted(strange))), profiles)
+    return _with_profiles(replace(found, left_out=(*found.left_out, *sorted(strange))), profiles)
 
 
 def _with_profiles(found: Metadata, profiles: dict[str, bytes]) -> Metadata:
-    """With ImageMagick's and ExifTool's raw profiles, where the chunks proper do not say it."""
+    """Add ImageMagick's and ExifTool's raw profiles for what the regular chunks lack."""
     app1 = profiles.get("app1", b"")
     exif = found.exif or exif_block(profiles.get("exif")) or exif_block(app1)
     xmp = found.xmp or profiles.get("xmp") or (app1[len(XMP_MARK) :] if app1.startswith(XMP_MARK) else None)
@@ -150,9 +150,11 @@ def of_tiff(data: bytes) -> Metadata:
     iptc = fields[IPTC].value if IPTC in fields else image_resources.iptc_of(resources)
     xmp = fields[XMP].value if XMP in fields else None
     strange = sorted(fields.keys() - STRUCTURE - set(DESCRIPTIVE))
-    left_out = (f"TIFF fields {', '.join(map(str, strange))}",) if strange else ()
-    exif = block_of(descriptive(fields))
-    return Metadata(exif, xmp, iptc, dpi_of(fields), resources=resources or None, left_out=left_out)
+    left_out = [f"TIFF fields {', '.join(map(str, strange))}"] if strange else []
+    kept, lost = classic(descriptive(fields))
+    left_out += [f"TIFF field {tag}, a number of more than 32 bits" for tag in lost]
+    exif = block_of(kept)
+    return Metadata(exif, xmp, iptc, dpi_of(fields), resources=resources or None, left_out=tuple(left_out))
 
 
 def _first(segments: list[tuple[int, bytes]], wanted: int, mark: bytes) -> bytes | None:
@@ -160,7 +162,7 @@ def _first(segments: list[tuple[int, bytes]], wanted: int, mark: bytes) -> bytes
 
 
 def _extended(segments: list[tuple[int, bytes]], packet: bytes) -> tuple[bytes | None, str | None]:
-    """The second part of a packet, or what is wrong with it."""
+    """The second part of a packet, and the fault if it is damaged."""
     named = EXTENDED.search(packet)
     if not named:
         return None, None
@@ -180,7 +182,7 @@ def _is_strange(marker: int, body: bytes) -> bool:
 
 
 def _name(body: bytes) -> str:
-    """How a segment calls itself."""
+    """The name of a segment."""
     found = re.match(rb"[\x21-\x7e]{2,20}", body)
     return found[0].decode() if found else "without a name"
 
@@ -195,7 +197,7 @@ def _jfif(segments: list[tuple[int, bytes]]) -> tuple[float, float] | None:
 
 
 def _text(name: bytes, body: bytes) -> bytes:
-    """What a text chunk holds (PNG, section 11.3.3); nothing where it is damaged."""
+    """The content of a text chunk (PNG, section 11.3.3); empty if it is damaged."""
     rest = body.partition(b"\0")[2]
     packed = name == b"zTXt"
     if name == b"iTXt":
@@ -211,7 +213,7 @@ def _text(name: bytes, body: bytes) -> bytes:
 
 
 def from_raw_profile(text: bytes) -> bytes:
-    """The bytes in a raw profile: a line with its name, one with its length, then hexadecimal digits."""
+    """The bytes in a raw profile, which is a line with its name, one with its length, then hexadecimal digits."""
     lines = text.decode("latin-1").strip("\n").split("\n", 2)
     try:
         return bytes.fromhex("".join(lines[2].split()))[: int(lines[1])]
@@ -220,7 +222,7 @@ def from_raw_profile(text: bytes) -> bytes:
 
 
 def raw_profile(record: bytes) -> bytes:
-    """Image resources as such text."""
+    """The text of a raw profile with this IPTC record."""
     digits = record.hex()
     lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
     return "\n".join(["", "iptc", f"{len(record):8d}", *lines, ""]).encode()

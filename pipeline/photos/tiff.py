@@ -1,13 +1,13 @@
 """TIFF directories, of TIFF files (TIFF 6.0, section 2; BigTIFF) and of EXIF blocks, which are small TIFF files.
 
-For what libvips cannot do: descriptive fields in and out. Nothing here decodes pixels.
+This module reads and writes descriptive fields, which libvips cannot do. It does not decode pixels.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ BEYOND = "a directory lies beyond the last byte"
 
 @dataclass(frozen=True)
 class Field:
-    """kind: number of the TIFF type. value: `count` values of it, little-endian. inner: the directory pointed to."""
+    """kind: number of the TIFF type. value: `count` values, little-endian. inner: the directory that it points to."""
 
     kind: int
     count: int
@@ -40,7 +40,7 @@ Fields = dict[int, Field]
 
 @dataclass(frozen=True)
 class Entry:
-    """A directory's entry: `place` is where its values stand, in a file that may be shorter."""
+    """A directory's entry. `place` is the offset of its values, which may lie beyond the end of the file."""
 
     tag: int
     kind: int
@@ -62,12 +62,12 @@ class Tiff:
         if not self.order or version not in (42, 43):
             raise ValueError("not a TIFF")
         self.big = version == 43
-        self.head = 8 if self.big else 4  # where the first directory's offset stands
+        self.head = 8 if self.big else 4  # position of the first directory's offset
 
     def chain(self, limit: int) -> list[int]:
-        """The offsets of the directories, one for each picture, and no more than `limit`.
+        """The offsets of the directories, one for each picture, at most `limit`.
 
-        Raises ValueError where one lies beyond the last byte or follows itself.
+        Raises ValueError if one lies beyond the last byte or the chain is a ring.
         """
         found: list[int] = []
         seen: set[int] = set()
@@ -81,12 +81,12 @@ class Tiff:
         return found
 
     def following(self, offset: int) -> int:
-        """Where the offset of the directory after this one stands."""
+        """The position of the offset of the next directory."""
         count, start, step = self._count(offset)
         return start + step * count
 
     def entries(self, offset: int) -> Iterator[Entry]:
-        """The entries of known type. Raises ValueError when the directory itself lies beyond the last byte."""
+        """The entries of known type. Raises ValueError if the directory itself lies beyond the last byte."""
         count, start, step = self._count(offset)
         for place in range(start, start + step * count, step):
             tag, kind = self._unpack("HH", place)
@@ -96,10 +96,22 @@ class Tiff:
                 inline = SIZES[kind] * number <= self._size
                 yield Entry(tag, kind, number, values if inline else self.offset(values))
 
+    def tags(self, offset: int) -> set[int]:
+        """The tags of all entries, also of those that `entries` and `read` leave out."""
+        count, start, step = self._count(offset)
+        return {self._unpack("H", place)[0] for place in range(start, start + step * count, step)}
+
     def read(self, offset: int, only: tuple[int, ...] | None = None, depth: int = 2) -> Fields:
-        """The fields of a directory, or `only` those tags; those whose values lie beyond the last byte are left out."""
-        fields = {}
+        """The fields of a directory, or `only` these tags, without fields whose values lie beyond the last byte.
+
+        Of a tag that occurs twice the first counts, as in libtiff: a second size must not hide the first.
+        """
+        fields: Fields = {}
+        seen: set[int] = set()
         for entry in self.entries(offset):
+            if entry.tag in seen:
+                continue
+            seen.add(entry.tag)
             if (only is None or entry.tag in only) and entry.place + entry.size <= len(self.data):
                 raw = bytes(self.data[entry.place : entry.place + entry.size])
                 field = Field(entry.kind, entry.count, self._swapped(entry, raw))
@@ -126,7 +138,7 @@ class Tiff:
         return 8 if self.big else 4
 
     def offset(self, place: int) -> int:
-        """The offset, or count, that stands at `place`."""
+        """The offset or count stored at `place`."""
         return self._unpack("Q" if self.big else "I", place)[0]
 
     def _count(self, offset: int) -> tuple[int, int, int]:
@@ -150,8 +162,20 @@ def swapped(kind: int, raw: bytes) -> bytes:
     return np.frombuffer(raw, f"u{word}").byteswap().tobytes()
 
 
+def classic(fields: Fields) -> tuple[Fields, list[int]]:
+    """The fields that fit into a TIFF of 32 bits, and the tags of those with larger numbers."""
+    kept, lost = {}, []
+    for tag, field in fields.items():
+        inner, deeper = (None, []) if field.inner is None else classic(field.inner)
+        large = field.inner is None and field.kind in (LONG8, IFD8) and max(field.numbers(), default=0) > 0xFFFFFFFF
+        lost += [tag] if large else deeper
+        if not large and inner != {}:
+            kept[tag] = replace(field, inner=inner)
+    return kept, lost
+
+
 def written(fields: Fields, place: int, order: str = "<", big: bool = False) -> bytes:
-    """A directory with its values, to stand at `place` of a file; none follows it."""
+    """A directory with its values, for `place` of a file, with no directory after it."""
     word = "Q" if big else "I"
     room = struct.calcsize(word)
     values_at = place + (8 if big else 2) + len(fields) * (20 if big else 12) + room
@@ -177,7 +201,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 def with_fields(data: bytes, fields: Fields, without: tuple[int, ...] = ()) -> bytes:
-    """A TIFF of one picture with these fields added to its directory, or in place of those it has."""
+    """A TIFF of one picture with these fields added to its directory or replaced there."""
     source = Tiff(data)
     place = len(data) + len(data) % 2
     kept = {tag: one for tag, one in source.read(source.chain(1)[0]).items() if tag not in without}

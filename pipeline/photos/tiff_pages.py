@@ -1,27 +1,33 @@
-"""The pictures of a TIFF file: which they are, and one of them as a file of its own, without decoding any."""
+"""Find the pictures of a TIFF file, and extract one as a separate file, without decoding any."""
 
 from __future__ import annotations
 
 import struct
 
-from pipeline.photos.tiff import IFD, IFD8, LONG, SHORT, Field, Fields, Tiff, written
+from pipeline.photos.tiff import IFD, IFD8, LONG, SHORT, Field, Fields, Tiff, with_fields, written
 
 SUBFILE, OLD_SUBFILE, WIDTH, LENGTH, COMPRESSION = 254, 255, 256, 257, 259
 DATA = (TILES, STRIPS) = ((324, 325), (273, 279))  # offsets and byte counts of a picture's tiles or strips
 EXTRA_SAMPLES, SUBDIRECTORIES, DNG = 338, 330, 50706
-REDUCED, MASK = 1, 4  # bits of SUBFILE: a thumbnail or a pyramid's level of another picture; which of its pixels count
-OLD_REDUCED = 2  # the same in OLD_SUBFILE, which is a number
-OLD_JPEG = 6  # a COMPRESSION whose data lie where other fields say
-# Values of EXTRA_SAMPLES: no alpha (a film scanner's infrared, for one), and alpha that the colours are, or are not,
-# multiplied by.
+REDUCED, MASK = 1, 4  # bits of SUBFILE: a thumbnail or pyramid level of another picture; a mask of another picture
+OLD_REDUCED = 2  # a reduced copy in OLD_SUBFILE, which is a number
+OLD_JPEG = 6  # a COMPRESSION whose data is located by other fields
+# Fields that describe the coding of the pixels (TIFF 6.0; supplement 2; RFC 2301 for fax), orientation and profile.
+DECODING = {
+    *(WIDTH, LENGTH, COMPRESSION, EXTRA_SAMPLES, *TILES, *STRIPS),
+    *(258, 262, 266, 274, 277, 278, 284, 292, 293, 317, 320, 322, 323, 332, 334, 336, 339, 347),
+    *(*range(512, 522), *range(529, 533), 34675),
+}
+# Values of EXTRA_SAMPLES: not alpha (such as a film scanner's infrared), and alpha by which the colours are, or are
+# not, multiplied.
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
 ALPHA = (ASSOCIATED, UNASSOCIATED)
 
 
 def pictures(data: bytes, limit: int) -> dict[int, tuple[int, int]]:
-    """Which of a TIFF's first `limit` directories are pictures of their own, from 0, with width and height of each.
+    """Which of a TIFF's first `limit` directories are separate pictures, from 0, with the width and height of each.
 
-    Those are left out that say that they are a reduced copy or a mask. A file with nothing else gives its first. Raises
+    Directories marked as a reduced copy or a mask are left out; if there are no others, the first one counts. Raises
     ValueError for a broken chain of directories.
     """
     source = Tiff(data)
@@ -33,13 +39,13 @@ def pictures(data: bytes, limit: int) -> dict[int, tuple[int, int]]:
 
 
 def masks(data: bytes, limit: int) -> int:
-    """How many masks there are among a TIFF's first `limit` directories."""
+    """The number of masks among a TIFF's first `limit` directories."""
     source = Tiff(data)
     return sum(_mask(source.read(offset, (SUBFILE,))) for offset in source.chain(limit))
 
 
 def halved(size: tuple[int, int], larger: tuple[int, int]) -> bool:
-    """Whether a picture has half the sides of another, as a level of a pyramid has: rounded up or down."""
+    """Whether a picture has half the sides of another, rounded up or down, like a pyramid level."""
     return all(small in (side // 2, (side + 1) // 2) and small for small, side in zip(size, larger, strict=True))
 
 
@@ -66,16 +72,33 @@ def _mask(fields: Fields) -> bool:
 
 
 def extra_samples(data: bytes) -> tuple[int, ...]:
-    """What a TIFF says of its channels after the colours; nothing for other files."""
+    """The meaning of a TIFF's channels after the colours; empty for other files."""
     try:
         source = Tiff(data)
-        return source.read(source.chain(1)[0], (EXTRA_SAMPLES,))[EXTRA_SAMPLES].numbers()
+        kinds = source.read(source.chain(1)[0], (EXTRA_SAMPLES,))[EXTRA_SAMPLES].numbers()
+        return tuple(kind if kind in ALPHA else UNSPECIFIED for kind in kinds)
     except (ValueError, LookupError):
         return ()
 
 
+def plain(data: bytes) -> bytes:
+    """The first picture of a TIFF as a file of one page, with only the fields that decoding needs.
+
+    libtiff refuses a picture for nonsense in any field. Raises ValueError for a broken directory, and if one of the
+    needed fields cannot be read: without it other pixels would come out.
+    """
+    source = Tiff(data)
+    first = source.chain(1)[0]
+    fields = source.read(first)
+    if source.tags(first) & DECODING - fields.keys():
+        raise ValueError("a field that decoding takes cannot be read")
+    kinds = extra_samples(data)
+    sane = {EXTRA_SAMPLES: Field(SHORT, len(kinds), struct.pack(f"<{len(kinds)}H", *kinds))} if kinds else {}
+    return with_fields(data, sane, without=tuple(fields.keys() - DECODING))
+
+
 def unassociated(data: bytes) -> bytes:
-    """The same file, but said to have colours that are not multiplied by alpha: decoders leave them as they are."""
+    """The same file, declared as not multiplied by alpha, so that decoders leave the colours unchanged."""
     out = bytearray(data)
     source = Tiff(out)
     for entry in source.entries(source.chain(1)[0]):
@@ -85,7 +108,7 @@ def unassociated(data: bytes) -> bytes:
 
 
 def extract(data: bytes, page: int) -> bytes:
-    """One picture (`page` of the chain, from 0) as a TIFF of its own: the same compressed bytes and fields."""
+    """One picture (`page` of the chain, from 0) as a separate TIFF: the same compressed bytes and fields."""
     source = Tiff(data)
     chain = source.chain(page + 1)
     if len(chain) <= page:
@@ -102,7 +125,7 @@ def extract(data: bytes, page: int) -> bytes:
         return _alone(source, offset)
     try:
         return _packed(data, source.order, fields, places, starts, counts)
-    except struct.error:  # a BigTIFF's number that does not fit into a classic one
+    except struct.error:  # a number of a BigTIFF does not fit into a classic TIFF
         return _alone(source, offset)
 
 
@@ -121,7 +144,7 @@ def _packed(
 
 
 def _alone(source: Tiff, offset: int) -> bytes:
-    """The whole file, but with this directory as its only one: where the data lie is not simple to tell."""
+    """The whole file with this directory as its only one, for data whose position is hard to determine."""
     out = bytearray(source.data)
     word = source.order + ("Q" if source.big else "I")
     struct.pack_into(word, out, source.head, offset)

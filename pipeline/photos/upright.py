@@ -1,4 +1,4 @@
-"""An array of pixels as a photo: of a size that is allowed, and turned as its file says."""
+"""Check the size of a photo, and turn its pixels upright."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pipeline.photos.errors import PhotoError
 
 
 def check_size(width: int, height: int, limits: Limits) -> None:
-    """Raises ValueError for no pixels, PhotoError for too many: before any is decoded."""
+    """Check a size before decoding. Raises ValueError for no pixels, PhotoError for too many."""
     if width < 1 or height < 1:
         raise ValueError("it has no pixels")
     if width * height > limits.pixels:
-        raise PhotoError("too_large", f"{width} x {height} px are more than the limit of {limits.pixels} px")
+        most = f"{limits.pixels / 1e6:,.4g} Mpx"
+        raise PhotoError("too_large", f"{width} x {height} px are more than the limit of {most}")
 
 
 def upright(native: Native, turn: int) -> Native:
-    """Turned as EXIF's Orientation says (CIPA DC-008, 4.6.5): where the first row and the first column are."""
+    """The pixels turned by EXIF's Orientation (CIPA DC-008, 4.6.5), which says where the first row and column are."""
     if turn in (5, 6, 7, 8):
         native = native.transpose(1, 0, 2)
     if turn in (3, 4, 7, 8):

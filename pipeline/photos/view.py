@@ -1,4 +1,4 @@
-"""The sandbox's work for the detect stage: untrusted bytes to facts and sRGB pixels."""
+"""The sandbox's part of the detect stage: untrusted bytes to properties and sRGB pixels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.photos.warning import PhotoWarning
 class View:
     """A decoded photo, upright, or the list of its pages.
 
-    pages: numbers of the pictures in the file, as `pages.extract` takes them. The rest describes the first of them,
-    and is missing where there are several: each is looked at by itself.
-    srgb: (H, W, 3) uint8, or uint16 where bit_depth > 8. width and height: px, after the EXIF orientation.
+    pages: numbers of the pictures in the file, as `pages.extract` takes them. If there is one, the other fields
+    describe it; if there are several, they are empty, and each page is decoded separately.
+    srgb: (H, W, 3) uint8, or uint16 if bit_depth > 8. width and height: px, after the EXIF orientation.
     """
 
     pages: list[int]
@@ -38,7 +38,7 @@ def view_of(data: bytes, limits: Limits) -> View:
     pages = photo_pages.pages(data, limits) if data else [0]
     if len(pages) > 1:
         return View(pages)
-    # A TIFF whose only picture of its own is not its first directory is looked at like a page of many.
+    # If the only picture of a TIFF is not in its first directory, it is extracted like one page of many.
     decoded = photo_decoder.decode(data if pages == [0] else photo_pages.extract(data, pages[0]), limits)
     srgb = decoded.srgb()
     return View(

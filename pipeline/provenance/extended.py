@@ -1,4 +1,4 @@
-"""XMP that a JPEG has in two parts, because one of its segments ends at 64 KiB (XMP part 3, section 1.1.3.1)."""
+"""XMP in two parts, as a JPEG stores it: one segment holds at most 64 KiB (XMP part 3, section 1.1.3.1)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from xml.dom import minidom
 
 from pipeline.provenance.xmp import NAMESPACES, Element, Packet, children
 
-# Bytes of the first part. A segment has 65,533, of which XMP's mark takes 29.
+# Most bytes of the first part. A segment has 65,533, of which XMP's signature takes 29.
 MAIN_BYTES = 65_502
 NOTE = "xmpNote:HasExtendedXMP"
-RESERVE = 200  # bytes of the note, with what declares its prefix
+RESERVE = 200  # bytes of the note with the declaration of its prefix
 XMLNS = "http://www.w3.org/2000/xmlns/"
 
 
 def merged(main: Packet, extended: bytes) -> Packet:
-    """The packet with the properties of its second part. Raises XmpError where that is no XMP."""
+    """The packet with the properties of its second part added. Raises XmpError if that part is not XMP."""
     other = Packet(extended)
     for node in properties(other):
         main.own.appendChild(self_contained(node, main))
@@ -25,9 +25,9 @@ def merged(main: Packet, extended: bytes) -> Packet:
 
 
 def in_two_parts(packet: bytes) -> tuple[bytes, bytes | None]:
-    """The packet as a JPEG holds it: whole, or without its longest properties, and these as the second part.
+    """Split a packet for a JPEG: the whole packet, or the packet without its longest properties and these as a second.
 
-    The first part is longer than MAIN_BYTES where something else in it is, such as a comment.
+    The first part can stay longer than MAIN_BYTES if something other than a property is long, such as a comment.
     """
     if len(packet) <= MAIN_BYTES:
         return packet, None
@@ -51,13 +51,13 @@ def in_two_parts(packet: bytes) -> tuple[bytes, bytes | None]:
 
 
 def properties(packet: Packet) -> list[Element]:
-    """The properties that are elements."""
+    """The properties written as elements."""
     descriptions = children(packet.rdf, "rdf:Description")
     return [node for one in descriptions for node in one.childNodes if isinstance(node, Element)]
 
 
 def short_properties(packet: Packet) -> list[tuple[Element, minidom.Attr]]:
-    """The properties that are attributes, with the element that has each."""
+    """The properties written as attributes, each with its element."""
     return [
         (one, attribute)
         for one in children(packet.rdf, "rdf:Description")
@@ -72,7 +72,7 @@ def copy_attribute(attribute: minidom.Attr, node: Element) -> None:
 
 
 def self_contained(node: Element, packet: Packet) -> Element:
-    """A copy for another packet that declares each prefix in it."""
+    """A copy of the node for another packet; it declares each prefix that it uses."""
     copy = packet.document.importNode(node, True)
     assert isinstance(copy, Element)
     for one in [node, *node.getElementsByTagName("*")]:

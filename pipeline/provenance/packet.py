@@ -1,4 +1,4 @@
-"""What a restored file says about itself: where it comes from, that a model changed it, where and with what."""
+"""The XMP packet of a restored file: its source, what changed it, and which regions a model restored."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
 from pipeline.provenance.regions import Placed, add_iptc, add_mwg, move_regions
 from pipeline.provenance.xmp import Packet, XmpError, escaped
 
-# Properties of the source's packet that are not true of the restored file: a picture of the old faces, and the name of
-# the packet's second part.
+# Properties of the source's packet that are wrong for the restored file: a thumbnail of the old faces, and the digest
+# of the packet's second part.
 UNTRUE = ("xmp:Thumbnails", "xmpNote:HasExtendedXMP")
-# Those that are true of the source, and where its value is kept.
+# Properties with a new value in the restored file, and the own property that keeps the source's value.
 REPLACED = {"Iptc4xmpExt:DigitalSourceType": "DigitalSourceType", "dcterms:provenance": "Manifest"}
 
 
@@ -19,10 +19,10 @@ def xmp_packet(
 ) -> bytes:
     """The packet of a restored file: UTF-8, wrapped, without padding, the same for the same input.
 
-    What stands in the source's packet is kept, with `extended`, its second part in a JPEG, but for `UNTRUE`; what is
-    replaced (digital source type, the address of a C2PA manifest) is kept in the own namespace. Regions follow the
-    pixels: `orientation` (EXIF, 1 to 8) is the one that was applied to them. A packet that is broken or hostile is left
-    out: `SourcePacket` then says so, and the source still has it.
+    The properties of the source's packet and of `extended`, its second part in a JPEG, are kept, except `UNTRUE`.
+    Replaced values (digital source type, the address of a C2PA manifest) are kept in the own namespace. Regions are
+    moved with the pixels: `orientation` (EXIF, 1 to 8) is the one that was applied to the pixels. A broken or hostile
+    packet is left out, and `SourcePacket` says so.
     """
     packet, problem = source_packet(existing, extended)
     state(packet, record, problem)
@@ -37,7 +37,7 @@ def xmp_packet(
 
 
 def source_packet(existing: bytes | None, extended: bytes | None = None) -> tuple[Packet, str | None]:
-    """The source's packet to go on from, and what of it had to be left out."""
+    """The source's packet to start from, and why it or its second part was left out, if so."""
     packet = Packet()
     try:
         packet = Packet(existing) if existing else packet
@@ -47,7 +47,7 @@ def source_packet(existing: bytes | None, extended: bytes | None = None) -> tupl
 
 
 def state(packet: Packet, record: Provenance, problem: str | None) -> None:
-    """Say what the file is, and keep what stood there before."""
+    """State what the file is, and keep the values that this replaces."""
     before = {f"Source{own}": packet.take(name) for name, own in REPLACED.items()}
     for name in UNTRUE:
         packet.take(name)
@@ -58,7 +58,7 @@ def state(packet: Packet, record: Provenance, problem: str | None) -> None:
 
 
 def mirror_header(packet: Packet, record: Provenance) -> None:
-    """Make what a packet repeats from TIFF and EXIF headers true of the restored file, which is upright."""
+    """Update the properties that repeat TIFF and EXIF headers, for the restored file, which is upright."""
     width, height = record.width, record.height
     now = {"tiff:Orientation": 1, "tiff:ImageWidth": width, "tiff:ImageLength": height}
     now |= {"exif:PixelXDimension": width, "exif:PixelYDimension": height}
@@ -68,12 +68,12 @@ def mirror_header(packet: Packet, record: Provenance) -> None:
 
 
 def add_history(packet: Packet, record: Provenance) -> None:
-    """A new instance of the same document, and the event that made it.
+    """Add a new instance of the same document, and the event that made it.
 
-    The event has no time, so that the same photo restored again gives the same bytes; the manifest has the time.
+    The event has no time, so that restoring the same photo again gives the same bytes; the manifest has the time.
     """
     packet.replace("xmpMM:InstanceID", record.instance)
-    parameters = f"task {record.task}, {len(record.regions)} faces, weights {record.weights_digest}"
+    parameters = f"task {record.task}, restored faces {len(record.regions)}, weights {record.weights_digest}"
     event = (
         '<rdf:li rdf:parseType="Resource"><stEvt:action>edited</stEvt:action>'
         f"<stEvt:instanceID>{record.instance}</stEvt:instanceID>"

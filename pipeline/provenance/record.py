@@ -1,4 +1,4 @@
-"""What a restored file says of itself; XMP and C2PA both state it."""
+"""The provenance of a restored file, which both XMP and C2PA state."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.provenance.regions import Box
 
-# IPTC NewsCodes, Digital Source Type: a picture that existed before, to which a trained model added something.
+# IPTC NewsCodes, Digital Source Type: an existing picture to which a trained model added elements.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of one restored photo.
+    """The provenance of one restored photo.
 
     Attributes:
         source_sha256: of the member's bytes.
         source: URI of the archive; only its last part goes into the file, which may be published.
-        member, page: which photo of it; pages count from 1.
-        software_version, weights_digest, settings_digest, seed, task: what it was made with.
+        member, page: the photo in the archive; pages count from 1.
+        software_version, weights_digest, settings_digest, seed, task: what produced the restored photo.
         regions: x0, y0, x1, y1 of each restored face in the restored photo, px.
         width, height: of the restored photo, px.
-        scale: how often larger than the source it is.
+        scale: size of the restored photo relative to the source.
     """
 
     source_sha256: str
@@ -43,7 +43,7 @@ class Provenance:
     scale: int = 1
 
     def at(self, width: int, height: int, scale: int) -> Provenance:
-        """The same of the photo enlarged by `scale` to this size."""
+        """The same record for the photo enlarged by `scale` to this size."""
         regions = [tuple(edge * scale for edge in box) for box in self.regions]
         return replace(self, regions=regions, width=width, height=height, scale=self.scale * scale)
 
@@ -53,13 +53,13 @@ class Provenance:
 
     @property
     def instance(self) -> str:
-        """An id of the restored file that a retry gives again: a UUID (version 5) of all that it depends on."""
+        """An id of the restored file: a UUID (version 5) of everything that it depends on, so a retry repeats it."""
         names = (self.source_sha256, self.page, self.weights_digest, self.settings_digest, self.software_version)
         digest = hashlib.sha256("\0".join(map(str, names)).encode()).hexdigest()
         return f"xmp.iid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}"
 
     def statement(self) -> dict[str, str | int]:
-        """The properties in the own namespace, and the own assertion of a C2PA manifest."""
+        """The properties in this project's XMP namespace; also its assertion in a C2PA manifest."""
         return {
             "SourceSHA256": self.source_sha256,
             "SourceArchive": self.archive,

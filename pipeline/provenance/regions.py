@@ -1,8 +1,8 @@
-"""Regions of a picture in XMP: those that were restored are added, and those of the source follow the picture.
+"""Image regions in XMP: add the restored faces, and move the source's regions with the pixels.
 
 Three schemas are in use: IPTC Photo Metadata Standard 2019.1 and later (Image Region), Metadata Working Group 2.0
-(section 5.9) and Microsoft's people tags. All describe the stored picture, so where its EXIF orientation was applied
-to the pixels (MWG 2.0, section 5.4) or it was enlarged, their numbers change too.
+(section 5.9) and Microsoft's people tags. All describe the stored picture. So their numbers change when the EXIF
+orientation is applied to the pixels (MWG 2.0, section 5.4) or the picture is enlarged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Sides = tuple[float, float, float, float]
 HUMAN = "http://cv.iptc.org/newscodes/imageregiontype/human"
 DESCRIPTION = "restored"
 
-# EXIF 2.32, tag Orientation: where the point (x, y) of the stored picture, parts of 1, lies in the upright one.
+# EXIF 2.32, tag Orientation: maps the point (x, y) of the stored picture, as fractions, to the upright picture.
 UPRIGHT: dict[int, Callable[[float, float], tuple[float, float]]] = {
     1: lambda x, y: (x, y),
     2: lambda x, y: (1 - x, y),
@@ -34,7 +34,7 @@ UPRIGHT: dict[int, Callable[[float, float], tuple[float, float]]] = {
 
 @dataclass(frozen=True)
 class Placed:
-    """How the restored picture lies to the stored source: orientation applied (1 to 8), then enlarged by scale.
+    """From the stored source to the restored picture: the orientation applied (1 to 8), then enlarged by scale.
 
     width, height: of the restored picture, px.
     """
@@ -46,7 +46,7 @@ class Placed:
 
     @property
     def turned(self) -> bool:
-        """Whether width and height changed places."""
+        """Whether width and height are swapped."""
         return self.orientation >= 5
 
     @property
@@ -56,7 +56,7 @@ class Placed:
         return (height, width) if self.turned else (width, height)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, pixels: bool = False) -> Sides:
-        """Where a box of the stored picture is, px or parts of width and height."""
+        """Where a box of the stored picture is in the restored one, in px or as fractions of width and height."""
         across, down = self.stored if pixels else (1.0, 1.0)
         to_across, to_down = (self.width, self.height) if pixels else (1, 1)
         corners = [UPRIGHT[self.orientation](x / across, y / down) for x, y in ((x0, y0), (x1, y1))]
@@ -65,7 +65,7 @@ class Placed:
 
 
 def move_regions(packet: Packet, placed: Placed) -> None:
-    """Make the regions that a packet has those of the restored picture."""
+    """Move the regions in a packet to their place in the restored picture."""
     if (placed.orientation, placed.scale) != (1, 1):
         move_iptc(packet, placed)
         move_mwg(packet, placed)
@@ -73,13 +73,13 @@ def move_regions(packet: Packet, placed: Placed) -> None:
 
 
 def add_iptc(packet: Packet, boxes: Sequence[Box], placed: Placed) -> None:
-    """An Image Region for each box (px of the restored picture), of the type human."""
+    """Add an Image Region of type human for each box (px of the restored picture)."""
     regions = [iptc_region(*inside(box, placed)) for box in boxes]
     packet.append("Iptc4xmpExt:ImageRegion", "rdf:Bag", regions)
 
 
 def add_mwg(packet: Packet, boxes: Sequence[Box], placed: Placed) -> None:
-    """A region of type Face for each box (px of the restored picture)."""
+    """Add a region of type Face for each box (px of the restored picture)."""
     regions = [mwg_region(*inside(box, placed)) for box in boxes]
     known = packet.property("mwg-rs:Regions")
     listed = None if known is None else field(known, "mwg-rs:RegionList")
@@ -95,7 +95,7 @@ def add_mwg(packet: Packet, boxes: Sequence[Box], placed: Placed) -> None:
 
 
 def inside(box: Box, placed: Placed) -> Sides:
-    """The part of a box that is inside of the picture, as parts of width and height."""
+    """The part of a box that is inside the picture, as fractions of width and height."""
     x0, x1 = (min(max(edge / placed.width, 0), 1) for edge in (box[0], box[2]))
     y0, y1 = (min(max(edge / placed.height, 0), 1) for edge in (box[1], box[3]))
     return x0, y0, x1, y1
@@ -135,7 +135,7 @@ def move_iptc(packet: Packet, placed: Placed) -> None:
             x0, y0, x1, y1 = placed.box(x, y, x + width, y + height, pixels)
             write(boundary, names, (x0, y0, x1 - x0, y1 - y0))
         elif circle := numbers(boundary, names[0], names[1], names[4]):
-            x, y, radius = circle  # a relative radius is part of the width
+            x, y, radius = circle  # a relative radius is a fraction of the width
             longer = placed.scale if pixels else placed.scale * placed.stored[0] / placed.width
             write(boundary, (*names[:2], names[4]), (*placed.box(x, y, x, y, pixels)[:2], radius * longer))
         for vertex in items(field(boundary, "Iptc4xmpExt:rbVertices")):
@@ -156,7 +156,7 @@ def move_mwg(packet: Packet, placed: Placed) -> None:
         if area is None or (point := numbers(area, "stArea:x", "stArea:y")) is None:
             continue
         x, y = point
-        width, height = numbers(area, "stArea:w", "stArea:h") or (0, 0)  # a point or a circle has none
+        width, height = numbers(area, "stArea:w", "stArea:h") or (0, 0)  # a point or a circle has no size
         x0, y0, x1, y1 = placed.box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         write(area, ("stArea:x", "stArea:y"), ((x0 + x1) / 2, (y0 + y1) / 2))
         if width or height:
@@ -164,19 +164,21 @@ def move_mwg(packet: Packet, placed: Placed) -> None:
 
 
 def move_microsoft(packet: Packet, placed: Placed) -> None:
-    """MPReg:Rectangle is "left, top, width, height", parts of width and height."""
+    """MPReg:Rectangle is "left, top, width, height", as fractions of width and height."""
     known = packet.property("MP:RegionInfo")
     for region in items(None if known is None else field(known, "MPRI:Regions")):
         try:
             x, y, width, height = map(float, (value(region, "MPReg:Rectangle") or "").split(","))
         except ValueError:
             continue
+        if not all(map(math.isfinite, (x, y, width, height))):
+            continue
         x0, y0, x1, y1 = placed.box(x, y, x + width, y + height)
         set_value(region, "MPReg:Rectangle", ", ".join(f"{number:.6f}" for number in (x0, y0, x1 - x0, y1 - y0)))
 
 
 def numbers(node: Element, *names: str) -> list[float] | None:
-    """Fields that are numbers; None where one is missing or is none: then there is nothing that could be moved."""
+    """Fields as numbers; None if one is missing or not a number, so that the region cannot be moved."""
     try:
         found = [float(value(node, name) or "") for name in names]
     except ValueError:

@@ -1,7 +1,7 @@
-"""C2PA manifests (Content Credentials, specification 2): who signs a restored file, and the signing itself.
+"""C2PA manifests (Content Credentials, specification 2): load a signer, and sign a restored file.
 
-Nothing here uses the network: no timestamp authority is asked, no revocation list, and no manifest that a source names
-by its address is fetched.
+Nothing here uses the network: no timestamp authority, no revocation list, and no manifest that a source names by its
+address.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.config.secrets import Signing
 from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
 from pipeline.sandbox import parent as sandbox
 
-# The formats that are written, as C2PA names them.
+# The output formats and their media types in C2PA.
 CARRIERS = {
     "jpeg": "image/jpeg", "png": "image/png", "tiff": "image/tiff", "webp": "image/webp", "avif": "image/avif",
 }  # fmt: skip
@@ -34,9 +34,9 @@ INGREDIENTS = CARRIERS | {"bmp": "image/bmp", "gif": "image/gif", "jp2": "image/
 DEFAULT_LIMITS = Limits()
 UNKNOWN = "application/octet-stream"
 
-# The first part of a label should be a domain of its owner (section 6.2); this project has none and takes none.
+# The first part of a label should be a domain of its owner (section 6.2); this project has no domain.
 ASSERTION = "interlcm.restoration"
-PARENT = "source"  # the id of the ingredient inside a manifest that is being built
+PARENT = "source"  # the id of the ingredient while a manifest is being built
 
 OPENED = {"action": "c2pa.opened", "parameters": {"ingredientIds": [PARENT]}}
 
@@ -48,20 +48,20 @@ CONTEXT = {
 
 
 class SigningError(InterLCMError):
-    """Key or certificate cannot sign, or a file cannot be signed: one line that names it and the remedy."""
+    """A key or certificate cannot sign, or a file cannot be signed: one line with its name and the remedy."""
 
 
 def load_signing(key: Path, cert: Path) -> Signing:
-    """Read and try a key and the certificates of it. Raises SigningError."""
+    """Read a key and its certificates, and sign a trial picture with them. Raises SigningError."""
     secret, chain = _read(key), _read(cert)
     private = _private_key(key, secret)
     signing = Signing(secret, chain, _algorithm(key, private))
     try:
         certificate = x509.load_pem_x509_certificates(chain)[0]
     except ValueError as error:
-        raise SigningError(f"{cert}: no certificates in PEM; give the signer's and those above it") from error
+        raise SigningError(f"{cert}: not certificates in PEM; give the signer's certificate and its chain") from error
     if certificate.public_key() != private.public_key():
-        raise SigningError(f"{cert}: its first certificate does not belong to {key}; give a matching pair")
+        raise SigningError(f"{cert}: the first certificate does not belong to {key}; give a matching pair")
     _check_dates(cert, certificate)
     _try(signing, cert)
     return signing
@@ -76,10 +76,10 @@ def sign(
     signing: Signing,
     limits: Limits = DEFAULT_LIMITS,
 ) -> bytes:
-    """A restored file (`format` of CARRIERS) with a signed manifest: its source, what was done, the record.
+    """A restored file (`format` of CARRIERS) with a signed manifest: its source, the actions and the record.
 
-    The source is untrusted and only looked at in the sandbox, where there is no key. Raises SigningError, and
-    PhotoError when the sandbox did not survive the source.
+    The source is untrusted and is read only in the sandbox, where there is no key. Raises SigningError, and PhotoError
+    if the source crashes the sandbox.
     """
     if format not in CARRIERS:
         raise SigningError(f"C2PA cannot sign {format}: choose another --format, one of {', '.join(CARRIERS)}")
@@ -88,9 +88,9 @@ def sign(
 
 
 def ingredient(source: bytes, source_format: str, name: str) -> bytes:
-    """The source as an ingredient, with the manifests that it has, checked: an archive of a builder (C2PA's format).
+    """The source as an ingredient with its own manifests, checked, as a builder's archive (C2PA's format).
 
-    A source that C2PA cannot take apart is an ingredient all the same, without manifests.
+    A source that C2PA cannot parse still becomes an ingredient, without manifests.
     """
     described = {"title": name, "relationship": "parentOf", "label": PARENT}
     kind = INGREDIENTS.get(source_format, UNKNOWN)
@@ -111,13 +111,13 @@ def _archived(described: dict[str, str], kind: str, source: bytes, context: c2pa
 
 
 def manifest(record: Provenance) -> dict[str, Any]:
-    """What is claimed (sections 18.15, actions, and 18.16, ingredients)."""
+    """The claims (sections 18.15, actions, and 18.16, ingredients)."""
     agent = {"name": "InterLCM", "version": record.software_version}
     edited = {
         "action": "c2pa.edited",
         "digitalSourceType": DIGITAL_SOURCE_TYPE,
         "softwareAgent": agent,
-        "description": f"restored by a trained model: {len(record.regions)} faces",
+        "description": f"faces restored by a trained model: {len(record.regions)}",
     }
     regions = [[round(edge, 2) for edge in box] for box in record.regions]
     return {
@@ -131,7 +131,7 @@ def manifest(record: Provenance) -> dict[str, Any]:
 
 
 def signed(data: bytes, format: str, parent: bytes, claimed: dict[str, Any], signing: Signing) -> bytes:
-    """The file with the manifest in it. Raises SigningError."""
+    """The file with the signed manifest embedded. Raises SigningError."""
     result = io.BytesIO()
     info = c2pa.C2paSignerInfo(signing.algorithm, signing.chain, signing.key, None)
     try:
@@ -155,7 +155,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SigningError(f"{path}: cannot be read ({error.strerror}); check the name and its permissions") from error
+        raise SigningError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
 
 
 def _private_key(path: Path, secret: bytes) -> PrivateKeyTypes:
@@ -164,11 +164,11 @@ def _private_key(path: Path, secret: bytes) -> PrivateKeyTypes:
     except TypeError as error:
         raise SigningError(f"{path}: the key is encrypted; give it decrypted (openssl pkcs8 -in {path})") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise SigningError(f"{path}: no private key in PEM; give one (PKCS #8)") from error
+        raise SigningError(f"{path}: not a private key in PEM; give a PKCS #8 key") from error
 
 
 def _algorithm(path: Path, private: PrivateKeyTypes) -> str:
-    """The signature algorithm of a key, of those that C2PA allows (section 13.2)."""
+    """The signature algorithm of a key, one that C2PA allows (section 13.2). Raises SigningError for other keys."""
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
     if isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
@@ -178,7 +178,7 @@ def _algorithm(path: Path, private: PrivateKeyTypes) -> str:
         if private.curve.name in curves:
             return curves[private.curve.name]
     words = "make one for ES256, PS256 (2048 bits) or Ed25519"
-    raise SigningError(f"{path}: C2PA has no use for such a key; {words}")
+    raise SigningError(f"{path}: C2PA does not allow this type of key; {words}")
 
 
 def _check_dates(path: Path, certificate: x509.Certificate) -> None:
@@ -186,11 +186,11 @@ def _check_dates(path: Path, certificate: x509.Certificate) -> None:
     if now > end:
         raise SigningError(f"{path}: the certificate expired on {end:%Y-%m-%d}; renew it")
     if now < start:
-        raise SigningError(f"{path}: the certificate is valid from {start:%Y-%m-%d} on; check the clock, or wait")
+        raise SigningError(f"{path}: the certificate is not valid before {start:%Y-%m-%d}; check the clock, or wait")
 
 
 def _try(signing: Signing, cert: Path) -> None:
-    """Sign a picture: what C2PA demands of certificates (section 14.5) is checked by its own library."""
+    """Sign a trial picture, so that C2PA's own library checks its rules for certificates (section 14.5)."""
     picture = bytes(pyvips.Image.black(8, 8).pngsave_buffer())
     claimed = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [OPENED]}}]}
     try:
@@ -198,5 +198,5 @@ def _try(signing: Signing, cert: Path) -> None:
     except SigningError as error:
         reason = one_line(str(error.__cause__))
         raise SigningError(
-            f"{cert}: C2PA refuses it ({reason}); get a certificate for signing C2PA manifests"
+            f"{cert}: C2PA refuses this certificate ({reason}); get a certificate for signing C2PA manifests"
         ) from error

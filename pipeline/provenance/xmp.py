@@ -1,7 +1,7 @@
-"""XMP packets as trees to edit: what is in one survives, whatever its namespaces and however it is written.
+"""Edit XMP packets as trees, so that properties of any namespace and in any notation survive.
 
-ISO 16684-1 (XMP part 1), section 7: a packet is RDF/XML, in which a property may be an attribute or an element, a
-structure an element with rdf:parseType="Resource", with an rdf:Description in it, or with attributes alone.
+ISO 16684-1 (XMP part 1), section 7: a packet is RDF/XML. A property may be an attribute or an element. A structure may
+be an element with rdf:parseType="Resource", with an rdf:Description inside, or with attributes only.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NAMESPACES = {
     "dcterms": "http://purl.org/dc/terms/",
     "exif": "http://ns.adobe.com/exif/1.0/",
     "tiff": "http://ns.adobe.com/tiff/1.0/",
-    # Own properties. A project without a domain of its own takes none: a UUID is as unique (RFC 9562).
+    # This project's properties. It has no domain; a UUID is as unique (RFC 9562).
     "interlcm": "urn:uuid:6b1f3c52-0e0d-4a53-9d5e-3c9a1f0f7a41#",
 }
 DECLARED = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items())
 
-# Packets of photos have some kB, with an editor's long history some hundred. A tree takes about 20 times as much.
+# A photo's packet has a few kB, or a few hundred with a long editing history. Its tree takes about 20 times as much.
 MAX_BYTES = 8 << 20
 MAX_DEPTH = 100
 MAX_ELEMENTS = 200_000
@@ -48,41 +48,41 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]") 
 
 
 class XmpError(Exception):
-    """A packet that is no XMP, or not to be trusted: why, in a few words."""
+    """A packet is not XMP, or exceeds a bound: the reason in a few words."""
 
 
 def escaped(value: object) -> str:
-    """A value as XML text; what XML cannot hold (a control character in a file name) becomes U+FFFD."""
+    """A value as XML text; characters that XML cannot hold (control characters in a file name) become U+FFFD."""
     return escape(_NOT_XML.sub("\ufffd", str(value)), {'"': "&quot;", "\r": "&#13;"})
 
 
 class Packet:
-    """One packet. Names of properties and fields are given with the prefixes of NAMESPACES."""
+    """One packet. Names of properties and fields use the prefixes of NAMESPACES."""
 
     def __init__(self, data: bytes = EMPTY) -> None:
-        """UTF-8 or UTF-16, with or without zeros around. Raises XmpError."""
-        if b"\0" not in data[:4]:  # UTF-16 has them inside
+        """data: UTF-8 or UTF-16, with or without zero bytes around it. Raises XmpError."""
+        if b"\0" not in data[:4]:  # UTF-16 has zero bytes inside
             data = data.strip(b"\0")
         _check(data)
         self.document = minidom.parseString(data)
         found = self.document.getElementsByTagNameNS(*_qualified("rdf:RDF"))
         if not found:
-            raise XmpError("no rdf:RDF in it")
+            raise XmpError("it has no rdf:RDF element")
         self.rdf = found[0]
-        # Further properties go into a description of their own, of the same resource as the others (section 7.4).
+        # New properties go into a separate rdf:Description of the same resource (section 7.4).
         about = next((value(node, "rdf:about") for node in children(self.rdf, "rdf:Description")), None)
         self.own = append(self.rdf, f'<rdf:Description rdf:about="{escaped(about or "")}"/>')
 
     def add(self, properties: str) -> None:
-        """Properties as XML, with the prefixes of NAMESPACES."""
+        """Add properties, given as XML with the prefixes of NAMESPACES."""
         append(self.own, properties)
 
     def property(self, name: str) -> Element | None:
-        """The element of a property; None where there is none, or it is an attribute."""
+        """The element of a property; None if the property is missing or is an attribute."""
         return next((node for one in children(self.rdf, "rdf:Description") for node in children(one, name)), None)
 
     def take(self, name: str) -> str | None:
-        """Remove a property, wherever and however it is written; its value when it is a simple one."""
+        """Remove a property in every place and notation. Returns its value if that is a simple one."""
         found = None
         for description in children(self.rdf, "rdf:Description"):
             text = value(description, name)
@@ -94,26 +94,26 @@ class Packet:
         return found
 
     def replace(self, name: str, text: object) -> str | None:
-        """Give a property a simple value; the value before."""
+        """Give a property a simple value. Returns the previous value."""
         before = self.take(name)
         self.add(f"<{name}>{escaped(text)}</{name}>")
         return before
 
     def append(self, name: str, kind: str, items: list[str]) -> None:
-        """Add items (`rdf:li` as XML) to an array property, `kind` rdf:Bag or rdf:Seq, that may be there already."""
+        """Add items (`rdf:li` as XML) to an array property; create it as `kind`, rdf:Bag or rdf:Seq, if missing."""
         node = self.property(name)
         if node is None:
-            self.take(name)  # an attribute of this name is no array
+            self.take(name)  # an attribute cannot be an array
             self.add(f"<{name}><{kind}>{''.join(items)}</{kind}></{name}>")
         else:
             append_to_array(node, kind, items)
 
     def to_bytes(self) -> bytes:
-        """UTF-8, wrapped as section 7.3 has it, without padding."""
+        """UTF-8, wrapped as in section 7.3, without padding."""
         return HEAD.encode() + self.bare() + TAIL.encode()
 
     def bare(self) -> bytes:
-        """UTF-8 without the wrapping."""
+        """UTF-8, without the wrapper."""
         root = self.document.documentElement
         body = root.toxml() if root is not None else ""
         if root is self.rdf:
@@ -122,26 +122,26 @@ class Packet:
 
 
 def _check(data: bytes) -> None:
-    """Read a packet through without keeping anything, and stop where it gets out of hand. Raises XmpError.
+    """Parse a packet without building a tree, and stop at the first bound that it exceeds. Raises XmpError.
 
-    XMP has no document type, so nothing is lost with those that could expand entities or name files.
+    XMP uses no document type, so refusing one loses nothing; a document type could expand entities or name files.
     """
     if len(data) > MAX_BYTES:
-        raise XmpError(f"{len(data)} bytes")
+        raise XmpError(f"too long: {len(data)} bytes")
     depth = elements = 0
 
     def opened(name: str, attributes: dict[str, str]) -> None:
         nonlocal depth, elements
         depth, elements = depth + 1, elements + 1
         if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
-            raise XmpError("too many elements, or too deep")
+            raise XmpError("too many elements, or nested too deep")
 
     def closed(name: str) -> None:
         nonlocal depth
         depth -= 1
 
     def doctype(*_: object) -> None:
-        raise XmpError("a document type")
+        raise XmpError("it has a document type")
 
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = opened, closed
@@ -162,14 +162,14 @@ def _is(node: Element, name: str) -> bool:
 
 
 def children(node: Element, name: str) -> Iterator[Element]:
-    """The child elements of this name."""
+    """The child elements with this name."""
     for child in list(node.childNodes):
         if isinstance(child, Element) and _is(child, name):
             yield child
 
 
 def append(node: Element, xml: str) -> Element:
-    """Add XML, with the prefixes of NAMESPACES, below an element; its first element."""
+    """Add XML, with the prefixes of NAMESPACES, below an element. Returns the first element added."""
     added = minidom.parseString(f"<r {DECLARED}>{xml}</r>").documentElement
     assert added is not None and node.ownerDocument is not None
     first: Element | None = None
@@ -184,7 +184,7 @@ def append(node: Element, xml: str) -> Element:
 
 
 def _declare(node: Element) -> None:
-    """Declare the prefixes that are used in an element: on the root, or here where they mean other things there."""
+    """Declare the prefixes that an element uses: on the root, or on the element if the root binds them differently."""
     names = [name for one in [node, *node.getElementsByTagName("*")] for name in (one.tagName, *one.attributes.keys())]
     for prefix in sorted({name.partition(":")[0] for name in names if ":" in name} - {"xml"}):
         declared = _declaration(node, prefix)
@@ -200,7 +200,7 @@ def _root(node: Element) -> Element:
 
 
 def _declaration(node: Element, prefix: str) -> str | None:
-    """What a prefix means in an element."""
+    """The namespace of a prefix in an element; None if it is not declared."""
     around: Node | None = node
     while isinstance(around, Element):
         if around.hasAttribute(f"xmlns:{prefix}"):
@@ -210,7 +210,7 @@ def _declaration(node: Element, prefix: str) -> str | None:
 
 
 def structure(node: Element) -> Element:
-    """The element that has a structure's fields: an rdf:Description in it, or the element itself."""
+    """The element that holds a structure's fields: an rdf:Description inside it, or the element itself."""
     return next(children(node, "rdf:Description"), node)
 
 
@@ -220,7 +220,7 @@ def field(node: Element, name: str) -> Element | None:
 
 
 def value(node: Element, name: str) -> str | None:
-    """A simple field or property: an attribute, the text of an element or the URI that it refers to; else None."""
+    """A simple field or property: an attribute, the text of an element, or the URI it refers to; None if missing."""
     holder = structure(node)
     if holder.hasAttributeNS(*_qualified(name)):
         return holder.getAttributeNS(*_qualified(name))
@@ -233,7 +233,7 @@ def value(node: Element, name: str) -> str | None:
 
 
 def set_value(node: Element, name: str, text: object) -> None:
-    """Give a simple field another value, or add it."""
+    """Set the value of a simple field, or add the field."""
     holder = structure(node)
     attribute = holder.getAttributeNodeNS(*_qualified(name))
     if attribute is not None:
@@ -251,7 +251,7 @@ def items(node: Element | None) -> list[Element]:
 
 
 def append_to_array(node: Element, kind: str, added: list[str]) -> None:
-    """Add items (`rdf:li` as XML) to the array in an element; one of its own where there is none."""
+    """Add items (`rdf:li` as XML) to the array in an element; create the array as `kind` if there is none."""
     arrays = [child for child in node.childNodes if isinstance(child, Element)]
     if not arrays:
         append(node, f"<{kind}>{''.join(added)}</{kind}>")

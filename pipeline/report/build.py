@@ -1,4 +1,4 @@
-"""The report of a run: a folder of static files to review it with, from a disk, a web server or a bucket."""
+"""The report of a run: a folder of static files for review, opened from a disk, a web server or a bucket."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SITE = Path(__file__).parent / "site"
 
 @dataclass
 class CopyProgress:
-    """Progress of the display copies: photos in all, photos done (earlier ones included), bytes written."""
+    """Progress of the display copies: all photos, photos done (including earlier runs), bytes written."""
 
     total: int
     done: int = 0
     bytes: int = 0
-    failed: dict[str, str] = field(default_factory=dict)  # photo_id -> the reason why it has no pictures
+    failed: dict[str, str] = field(default_factory=dict)  # photo_id -> why it has no pictures
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def ids(rows: Any) -> list[dict[str, Any]]:
 
 
 def limits(output: str) -> Limits:
-    """The run's own limits, so that the report can decode what the run could."""
+    """The run's own limits, so that the report can decode every photo that the run decoded."""
     tried = attempts(output)
     return Limits(**tried[-1]["settings"].get("limits", {})) if tried else Limits()
 
 
 def write_report(output: str, pictures: Pictures, price: Price | None = None) -> Written:
-    """Write all of report/ except the pictures, index.html last. Raises StorageError if there is no run at OUTPUT."""
+    """Write report/ without the pictures, index.html last. Raises StorageError if there is no run at OUTPUT."""
     place = storage.canonical(output)
     report = Output(place).report
     made_at = datetime.now(UTC)
@@ -92,7 +92,7 @@ def write_report(output: str, pictures: Pictures, price: Price | None = None) ->
 
 
 def run_key(place: str) -> str:
-    """The key of a browser's decisions: the same for all reports on a run, wherever they are opened."""
+    """The key of a browser's decisions: the same for all reports of a run, wherever they are opened."""
     tried = attempts(place)
     name = tried[0]["attempt"] if tried else place
     return hashlib.sha256(name.encode()).hexdigest()[:12]

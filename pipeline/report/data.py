@@ -107,7 +107,7 @@ def _write_photos(
 
 
 def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.RecordBatch]:
-    """The newest rows in the order of their archives, in batches; `pictured`: whether `choice` includes the photo."""
+    """The newest rows in archive order, in batches; the column `pictured` says whether `choice` includes the photo."""
     columns = f"*, {SECONDS} AS seconds, {CHOICES[choice]} AS pictured"
     sql = f"SELECT {columns} FROM ({NEWEST}) WHERE status <> '{PENDING}' {ORDER}"
     yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
@@ -207,7 +207,7 @@ def write_columns(columns: Columns, files: DataFiles) -> dict[str, Any]:
     ):
         for name, column in values.items():
             if name in named and np.isnan(column).all():
-                continue  # no weights for it, or no faces at all
+                continue  # its weights are missing, or there are no faces
             chunks[f"{level}-{name}"] = files.write_column(f"{level}-{name}", column)
             if name in named:
                 field = face_units[name] if level == "face" else None
@@ -218,8 +218,8 @@ def write_columns(columns: Columns, files: DataFiles) -> dict[str, Any]:
 def meaning(name: str, field: pa.Field | None) -> dict[str, str]:
     """Unit and description of a metric, from the manifest's schema."""
     if name == "seconds":
-        return {"unit": "s", "description": "time of all stages together"}
+        return {"unit": "s", "description": "time in all stages together"}
     if name == "warning_count":
-        return {"unit": "", "description": "how many warnings the photo has"}
+        return {"unit": "", "description": "number of warnings of the photo"}
     field = field or MANIFEST_SCHEMA.field(name)
     return {key: field.metadata[key.encode()].decode() for key in ("unit", "description")}

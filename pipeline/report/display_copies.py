@@ -17,10 +17,10 @@ from pipeline.photos.bit_depth import eight_bit
 
 Pixels = npt.NDArray[np.uint8]
 
-THUMBNAIL_SIDE = 360  # px: a card of the gallery is 180 px wide, and screens have two pixels to each
+THUMBNAIL_SIDE = 360  # px: a card of the gallery is 180 px wide, and many screens have two pixels per px
 PHOTO_QUALITY = 88  # from 90 on libvips keeps the chroma at full resolution, for half as many bytes again
 FACE_QUALITY = 92
-# A crop is as large as the face in the photo, within these limits: not too small to see, not enlarged to mere blur.
+# A crop is as large as the face in the photo, within these limits: large enough to see, but not enlarged to a blur.
 FACE_SIDES = (256, 1024)
 
 
@@ -68,7 +68,7 @@ def face_copies(source: Pixels, restored: Pixels, points: npt.NDArray[np.float64
 
 
 def crop_side(points: npt.NDArray[np.float64]) -> int:
-    """px of a crop that shows the face about as large as in the photo."""
+    """Side of a crop (px) that shows the face about as large as in the photo."""
     eyes = np.linalg.norm(alignment.TEMPLATE[1] - alignment.TEMPLATE[0])
     natural = round(float(np.linalg.norm(points[1] - points[0]) / eyes) * alignment.TEMPLATE_SIZE)
     return min(max(natural, FACE_SIDES[0]), FACE_SIDES[1])

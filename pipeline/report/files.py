@@ -1,6 +1,6 @@
-"""The files of the report: small scripts that hold data, and how files are published.
+"""Write the files of the report, among them small scripts that hold data.
 
-A page that was opened from a disk may not fetch a file, but it may load a script. So each data file is one call,
+A page opened from a disk may not fetch files, but it may load scripts. So each data file is one call,
 `Report.receive("name", value)`.
 """
 
@@ -19,15 +19,15 @@ from pipeline import storage
 from pipeline.storage import client as storage_client
 from pipeline.storage.errors import storage_errors
 
-CHUNK_BYTES = 2 << 20  # of a data file, about: a phone reads one quickly
+CHUNK_BYTES = 2 << 20  # about the size of a data file: a phone reads one quickly
 PAGE_ROWS = 1000
 COLUMN_VALUES = CHUNK_BYTES * 3 // 4 // 4  # float32 values that make CHUNK_BYTES in base64
 
 
 def publish(uri: str, data: bytes) -> None:
-    """Write a file with the content type of its name: browsers refuse a style sheet without one.
+    """Write a file with the content type for its name: browsers refuse a style sheet without one.
 
-    For a disk and most other stores, servers derive the type from the name; S3 needs to be told.
+    For a disk and most other stores, servers derive the type from the name. For S3 it must be set.
     """
     fs, path = storage_client.filesystem(uri)
     if "s3" not in fs.protocol:
@@ -59,7 +59,7 @@ class DataFiles:
 class Parts:
     """Collects values of one kind and cuts them into data files.
 
-    `starts` has the place of each file's first value; `count` is that of the next value.
+    `starts` has the index of each file's first value; `count` is the number of values so far.
     """
 
     def __init__(self, files: DataFiles, name: str, most: int) -> None:
@@ -83,7 +83,7 @@ class Parts:
             self.add(value)
 
     def close(self) -> None:
-        """Write the values that are left."""
+        """Write the remaining values."""
         if self._open:
             name = f"{self.name}-{len(self.starts)}"
             lines = ",\n".join(self._open)
@@ -98,5 +98,5 @@ def dump(value: Any) -> str:
 
 
 def rounded(values: npt.NDArray[Any]) -> list[float | None]:
-    """Numbers for a page: four decimals; None for those that are missing or not finite."""
+    """Numbers for a page, with four decimals; None for missing or non-finite ones."""
     return [value if np.isfinite(value) else None for value in np.round(values.astype(np.float64), 4).tolist()]

@@ -23,7 +23,7 @@ from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row
 from pipeline.storage.output import Output
 
-# The newest row of each photo in the index, with what is needed to read its member again.
+# The newest row of each photo in the index, with the columns needed to read its member again.
 NEWEST = """
 SELECT p.* EXCLUDE (index_id, source, member, bytes), i.* EXCLUDE (photo_id, error, error_type)
 FROM newest AS p JOIN index AS i ON i.photo_id = p.index_id
@@ -52,7 +52,7 @@ class Task:
 
 
 def folder(photo_id: str, version: str | None, max_side: int) -> str:
-    """The folder of a photo's copies below report/: a different one for each result, so that copies are never stale."""
+    """The folder of a photo's copies below report/. It differs for each result, so copies are never out of date."""
     digest = hashlib.sha256(f"{version}/{max_side}".encode()).hexdigest()[:8]
     return f"pictures/{photo_id[:2]}/{photo_id}-{digest}"
 
@@ -80,14 +80,14 @@ def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
 
 
 def copy_unit(unit: pa.Table, task: Task) -> pa.Table:
-    """Copy the photos of one archive, or of a part of it; each member is read once, however many pages it has."""
+    """Make the copies of one archive, or of a part of it; each member is read once, even with several pages."""
     task.environment.use()
     done = [copy_photo(row, data, task) for row, data in read_rows(unit.to_pylist(), task.limits)]
     return pa.Table.from_pylist(done, schema=DONE)
 
 
 def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
-    """Make and write the copies of one photo. An error is its result, and does not affect other photos."""
+    """Make and write the copies of one photo. An error becomes its result and does not affect other photos."""
     from pipeline.report.display_copies import display_copies  # needs the decoders, which a report alone does not
 
     if isinstance(data, ArchiveError):

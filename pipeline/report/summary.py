@@ -1,4 +1,4 @@
-"""The numbers and plots at the head of the report."""
+"""The numbers and plots of the report's overview."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
 
 
 def asked(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], dict[str, float], Numbers]:
-    """Skipped photos by reason, seconds by stage, and when each row of the log was made (epoch, ascending)."""
+    """Skipped photos by reason, seconds by stage, and the time of each row of the log (epoch, ascending)."""
     seconds = query.run(connection, f"SELECT {', '.join(f'sum(seconds_{s}) AS {s}' for s in STAGES)} FROM photos")
     finished = query.run(connection, "SELECT epoch(finished_at) FROM manifest ORDER BY 1")[0].to_numpy()
     return pairs(connection, SKIPPED), {stage: seconds[stage][0].as_py() or 0.0 for stage in STAGES}, finished
@@ -73,7 +73,7 @@ def isoformat(epoch: float) -> str:
 
 
 def wall_seconds(finished: Numbers, tried: list[dict[str, Any]]) -> float:
-    """Time in which the run worked: for each attempt, from its start to its last row before the next one started."""
+    """Run time in seconds: for each attempt, from its start to its last row before the next attempt."""
     starts = [datetime.fromisoformat(one["started_at"]).timestamp() for one in tried]
     total = 0.0
     for start, end in pairwise([*starts, np.inf]):
@@ -83,7 +83,7 @@ def wall_seconds(finished: Numbers, tried: list[dict[str, Any]]) -> float:
 
 
 def cost(price: Price | None, wall: float, done: int) -> dict[str, Any] | None:
-    """Cost of 1,000 photos, whatever their status; None if price or time are not known."""
+    """Cost of 1,000 photos of any status; None if price or time is unknown."""
     if price is None or not done or not wall:
         return None
     return {"per_1000": price.per_hour * wall / 3600 / done * 1000, **asdict(price)}
@@ -122,7 +122,7 @@ def histogram(
     values = np.concatenate(list(kept.values()))
     if not len(values):
         return None
-    bins = int(np.clip(2 * np.sqrt(len(values)), 8, MOST_BINS))  # few faces in many bins would show mostly gaps
+    bins = int(np.clip(2 * np.sqrt(len(values)), 8, MOST_BINS))  # many bins with few faces would show mostly gaps
     low, high = float(values.min()), float(values.max())
     if low == high:
         low, high = (low * 0.9, high * 1.1) if low > 0 else (low - 1, high + 1)
@@ -138,7 +138,7 @@ def histogram(
 
 
 def faces_per_photo(count: Numbers) -> dict[str, Any] | None:
-    """Bars 1, 2, 3, ... of photos with that many faces; the last one includes all with more."""
+    """Photos with 1, 2, 3, ... faces; the last bar includes photos with more."""
     if not len(count):
         return None
     most = int(np.clip(count.max(), 5, 20))

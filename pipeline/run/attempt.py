@@ -1,4 +1,4 @@
-"""One attempt at a run: what remains, the chain of stages that does it, and the audit at the end."""
+"""One attempt at a run: find the remaining work, drive the chain of stages, and audit the result."""
 
 import threading
 import time
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from interlcm import weights_index
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
@@ -27,21 +26,22 @@ from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
 from pipeline.storage import local_disk
 from pipeline.storage.output import Output
-from pipeline.weights.local import weights_folder
 
 Tables = Iterator[pa.Table]
-COMPACT_EVERY = 8000  # photos: about a thousand parts, which a reader opens in a second or two
+COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
 
 
 @dataclass
 class Progress:
     """What this attempt has committed so far.
 
-    on_ray: on a cluster, not in this process. before: faces that this process restored earlier.
+    total: files to do. earlier: files with a result of an earlier attempt. on_ray: it runs on Ray, not in this process.
+    before: faces that this process restored before the attempt.
     """
 
     total: int
     on_ray: bool = False
+    earlier: int = 0
     done: int = 0
     faces: int = 0
     failed: int = 0
@@ -50,7 +50,7 @@ class Progress:
 
     @property
     def faces_so_far(self) -> int:
-        """Faces in committed photos; in this process, those restored in photos under way too."""
+        """Faces in committed photos; without Ray, also the restored faces of photos in progress."""
         if self.on_ray or self.done == self.total:
             return self.faces
         return max(self.faces, telemetry.faces_here - self.before)
@@ -66,17 +66,18 @@ class Progress:
 def restore(
     job: Job, resources: Resources, mine: lease.Lease, where: str | None = None, ray_from: float = 0
 ) -> Iterator[Progress]:
-    """Restore what is in the index of a run and not in its manifest; yields after each committed part.
+    """Restore the photos in the index of a run that are not in its manifest; yields after each committed part.
 
-    mine: the lease of its OUTPUT. With `where`, what `manifest.pending` makes of it. ray_from: so many photos or more
-    are restored on Ray, fewer in this process. Start it again to continue: rows that are committed are done.
+    mine: the lease of its OUTPUT. where: a condition that selects photos, as in `manifest.pending`. ray_from: this many
+    photos or more run on Ray, fewer in this process. Starting it again continues: committed rows are done.
 
-    Raises RunError when rows are missing in the end or SIGTERM stopped the run, StorageError when storage fails for
-    all photos alike, LeaseError when another run works on the same OUTPUT.
+    Raises RunError if rows are missing at the end or SIGTERM stopped the run, StorageError if storage fails for all
+    photos, LeaseError if another run works on the same OUTPUT.
     """
     remove_leftovers(job.output)
     pending = manifest_pending.pending(job.output, where)
-    progress = Progress(total=len(pending), on_ray=len(pending) >= ray_from)
+    earlier = pending.indexed - len(pending) if where is None else 0
+    progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
     yield progress
     if len(pending):
         compacted = 0
@@ -92,17 +93,17 @@ def restore(
                     compaction.compact_if_many(job.output)
         left = progress.total - progress.done
         if stopping.is_set() and left:
-            raise RunError(f"{job.output}: stopped, {left} photos are left; start the same command again")
+            raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
     compaction.compact_if_many(job.output)
     if progress.done != progress.total:
         lost = progress.total - progress.done
-        raise RunError(f"{job.output}: {lost} photos were started but not finished; start the same command again")
+        raise RunError(f"{job.output}: photos started but not finished: {lost}; start the same command again")
 
 
 @contextmanager
 def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[Tables, threading.Event]]:
-    """The chain on the cluster that RAY_ADDRESS names, or on one that is started now; and whether SIGTERM has come."""
-    from pipeline.run import ledger, on_ray  # here: small work does without Ray, whose import takes seconds
+    """The chain on the cluster that RAY_ADDRESS names, or on a new local one; with the event that SIGTERM sets."""
+    from pipeline.run import ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors)
     resources = resources.with_finders(job.settings.detector, cluster.gpus())
@@ -118,34 +119,34 @@ def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[T
 def here(
     job: Job, resources: Resources, pending: Pending, mine: lease.Lease
 ) -> Iterator[tuple[Tables, threading.Event]]:
-    """The chain in this process; and whether SIGTERM has come."""
+    """The chain in this process; with the event that SIGTERM sets."""
     record(job, resources)
     sizes = BatchSizes.of(pending, crop_size(job), resources)
-    if resources.batch_faces == 1:  # photos take seconds each, and none has to wait for others in its micro-batch
+    if resources.batch_faces == 1:  # photos take seconds each and share no micro-batch, so commit each one at once
         sizes = replace(sizes, call_photos=1, part_photos=1)
     with termination.heeded(lambda: None, job.output) as stopping:
         yield Here(chain(job, resources, sizes), stopping).tables(pending, mine), stopping
 
 
 def crop_size(job: Job) -> int:
-    return int(weights_index.read_index(weights_folder(job.settings.weights))["image_size"])
+    return int(job.weights_index["image_size"])
 
 
 def remove_leftovers(output: str) -> None:
     """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
-    if Path(output).is_dir():  # on object storage nothing appears half
+    if Path(output).is_dir():  # object storage shows no half-written file
         began = Path(Output(output).lease).stat().st_mtime
         local_disk.remove_temporaries(output, before=began)
 
 
 def audit(output: str, partial: bool = False) -> manifest_counts.Counts:
-    """The counts of a run. RunError when an index row has no manifest row, or the numbers do not add up.
+    """The counts of a run. Raises RunError if an index row has no manifest row, or the numbers do not add up.
 
-    `partial`: only some photos were asked for, so others may be pending.
+    partial: only some photos were selected, so others may be pending.
     """
     counts = manifest_counts.counts(output)
     if counts.pending and not partial:
-        raise RunError(f"{output}: {counts.pending} photos are still pending; start the same command again")
+        raise RunError(f"{output}: photos still pending: {counts.pending}; start the same command again")
     if not counts.adds_up:
         raise RunError(f"{output}: the numbers do not add up; see interlcm status {output}")
     return counts

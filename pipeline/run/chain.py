@@ -1,4 +1,4 @@
-"""The chain of stages that a run is: fetch -> detect -> restore -> publish.
+"""The chain of stages of a run: fetch -> detect -> restore -> publish.
 
 Two engines drive it: `on_ray` on a cluster, `here` in this process.
 """
@@ -24,8 +24,8 @@ Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]  # what a stage does 
 class Stage:
     """One stage of the chain.
 
-    make, arguments: the call that gives the stage's work, in the process that does it: a class that loads a detector or
-    a model, or a function. photos: rows that the work gets in one call; None: as they come.
+    make, arguments: a call, in the process that does the work, which returns the work: a class that loads a detector or
+    a model, or a function. photos: rows in one call of the work; None: as many as arrive.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Stage:
 
 def chain(job: Job, resources: Resources, sizes: BatchSizes) -> tuple[Stage, Stage, Stage, Stage]:
     """units -> bytes -> aligned crops -> restored crops -> published photos and manifest parts."""
-    # Here, because every worker imports this module: each loads its own stage and no other (tests/test_imports.py).
+    # Imported late: every worker imports this module, but loads only its own stage (tests/test_imports.py).
     from pipeline.stages.detect import DetectFaces
     from pipeline.stages.restore import RestoreFaces
 
@@ -49,7 +49,7 @@ def chain(job: Job, resources: Resources, sizes: BatchSizes) -> tuple[Stage, Sta
 
 
 def reader(job: Job) -> Work:
-    """The first stage: the members of the index rows that units name."""
+    """The first stage: reads the members of the index rows that the units name."""
     from pipeline.stages.fetch import fetch
 
     def read(units: pa.Table) -> Iterator[pa.Table]:
@@ -61,7 +61,7 @@ def reader(job: Job) -> Work:
 
 
 def publisher(job: Job) -> Work:
-    """The last stage: it writes photos and commits their rows."""
+    """The last stage: writes photos and commits their rows."""
     from pipeline.stages.publish import publish
 
     return partial(publish, job=job)

@@ -1,8 +1,10 @@
-"""The cost of a run, estimated from a sample of its photos that goes through all stages and is not published."""
+"""Estimate the cost of a run: put a sample of its photos through all stages, without publishing them."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,22 +20,28 @@ from pipeline.stages.detect import DetectFaces
 from pipeline.stages.fetch import fetch
 from pipeline.stages.publish import composed
 
-SAMPLE = 32  # photos: with one face in each, the mean number of faces is known to within a fifth
+SAMPLE = 32  # photos: with about one face each, the error of the mean number of faces is a fifth
+
+ENOUGH = 60.0  # seconds of restoring on a CPU, where a face of the published model takes most of a minute
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured sample: photos, faces in them, seconds of a restore actor and seconds of all other stages."""
+    """A measured sample: its photos, its faces, the seconds of a restore actor and of all other stages.
+
+    restored: the faces that `restore_seconds` is the time of; fewer than `faces` where a CPU took too long.
+    """
 
     photos: int
     faces: int
+    restored: int
     restore_seconds: float
     other_seconds: float
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What remains to be done, and a sample of it, measured on one restore actor."""
+    """The remaining work of a run, and a sample of it measured on one restore actor."""
 
     photos: int
     bytes: int
@@ -45,8 +53,8 @@ class Estimate:
 
     @property
     def actor_hours(self) -> float:
-        """Hours of all restore actors together."""
-        return self.faces * self.sample.restore_seconds / max(1, self.sample.faces) / 3600
+        """Hours of restore actors, all actors together."""
+        return self.faces * self.sample.restore_seconds / max(1, self.sample.restored) / 3600
 
     @property
     def cpu_hours(self) -> float:
@@ -55,7 +63,7 @@ class Estimate:
 
 
 def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
-    """Measure a sample of the run: on a restore actor where Ray runs, else in this process. Writes nothing."""
+    """Measure a sample of the run: on a restore actor if Ray runs, else in this process. Writes nothing."""
     pending = manifest_pending.pending(job.output, where)
     units = chosen(pending)
     if cluster.running():
@@ -69,7 +77,11 @@ def estimate(job: Job, resources: Resources, where: str | None = None) -> Estima
 
 
 def chosen(pending: Pending) -> pa.Table:
-    """Photos spread evenly over all, as units. Of compressed tars, which would be read through, only the first ones."""
+    """A sample spread evenly over all photos, as units.
+
+    Photos in compressed tars are taken only if there are no others, and then the first ones: reading later ones means
+    unpacking the whole tar.
+    """
     streamed = pending.places["streamed"].to_numpy(zero_copy_only=False)
     random_access = np.flatnonzero(~streamed)
     place = random_access if len(random_access) else np.arange(min(SAMPLE, len(pending)))
@@ -80,8 +92,8 @@ def chosen(pending: Pending) -> pa.Table:
 
 
 def measured(units: pa.Table, job: Job, resources: Resources) -> Sample:
-    """A sample through all stages. The model's first call, which is slow on a GPU, is not counted."""
-    from pipeline.stages.restore import RestoreFaces  # here: it brings torch
+    """Time a sample in all stages. The model's first call, which is slow on a GPU, is not counted."""
+    from pipeline.stages.restore import RestoreFaces  # late: it imports torch
 
     job.environment.use()
     find, restore = DetectFaces(job), RestoreFaces(job, resources)
@@ -94,15 +106,29 @@ def measured(units: pa.Table, job: Job, resources: Resources) -> Sample:
     open_rows = found.filter(pc.is_null(found["status"])) if found else None
     count = sum(map(len, units["rows"].to_pylist()))
     if open_rows is None or not len(open_rows):
-        return Sample(count, 0, 0.0, other)
+        return Sample(count, 0, 0, 0.0, other)
     restore(open_rows.slice(0, 1))
+    done, seconds = timed(restore, open_rows, ENOUGH if resources.gpus_per_actor == 0 else math.inf)
     begun = time.perf_counter()
-    restored = restore(open_rows)
-    restore_seconds = time.perf_counter() - begun
-    begun = time.perf_counter()
-    for row in restored.to_pylist():
+    for row in done.to_pylist():
         if row["status"] is None:
             composed(row, job)
-    other += time.perf_counter() - begun
-    faces = sum(map(len, open_rows["faces"].to_pylist()))
-    return Sample(count, faces, restore_seconds, other)
+    other += (time.perf_counter() - begun) * len(open_rows) / len(done)
+    return Sample(count, faces_in(open_rows), faces_in(done), seconds, other)
+
+
+def timed(restore: Callable[[pa.Table], pa.Table], rows: pa.Table, enough: float) -> tuple[pa.Table, float]:
+    """Restore rows, on a CPU one by one in random order until `enough` seconds are over. The results, and the time."""
+    begun = time.perf_counter()
+    if math.isinf(enough):
+        return restore(rows), time.perf_counter() - begun
+    done = []
+    for row in np.random.default_rng(0).permutation(len(rows)):
+        done.append(restore(rows.slice(row, 1)))
+        if time.perf_counter() - begun > enough:
+            break
+    return pa.concat_tables(done), time.perf_counter() - begun
+
+
+def faces_in(rows: pa.Table) -> int:
+    return sum(map(len, rows["faces"].to_pylist()))

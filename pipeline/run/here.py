@@ -1,8 +1,8 @@
-"""The engine for small work: the chain of stages in this process, a thread for each stage, without Ray.
+"""The engine for small runs: the chain of stages in this process, one thread per stage, without Ray.
 
-While the model works, the next photos are read and detected. Decoders run in children of the sandbox, as everywhere. A
-crash of the model ends the whole process, and Ray is not there to give the photo to another one: the next start finds
-the lease of the dead process, and takes the photos that it may have had in hand one by one.
+While the model works, other threads fetch and detect the next photos. Decoders run in the sandbox's child processes, as
+everywhere. A crash of the model ends the whole process, and there is no Ray to retry the photo elsewhere. So the next
+start finds the lease of the dead process, and takes the photos that it may have had in progress one by one.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from pipeline.stages.row import ended, to_table
 
 Tables = Generator[pa.Table, None, None]
 
-THREAD = "stage "  # begins the names of the threads
-WAITING = 4  # times as many photos as the stages have in hand may be begun: the others wait between them
-WAIT = 0.1  # seconds between looks whether a reader is still there
+THREAD = "stage "  # the prefix of the threads' names
+WAITING = 4  # photos begun are at most this many times those in the stages: the others wait between stages
+WAIT = 0.1  # seconds between checks whether the reader is still there
 
 
 class Here:
-    """The chain in this process; every stage is made once, in the thread that uses it first."""
+    """The chain in this process; the thread that first uses a stage creates it, once."""
 
     def __init__(self, stages: Sequence[Stage], stopping: threading.Event) -> None:
-        """stopping: once it is set, what is restored is published and the other photos stay pending."""
+        """stopping: once it is set, restored photos are still published; the others stay pending."""
         self.stages, self.stopping = stages, stopping
         self.made: dict[str, Work] = {}
 
     def tables(self, pending: Pending, lease: Lease) -> Iterator[pa.Table]:
-        """What the last stage gives for all of these photos.
+        """The last stage's output for all of these photos.
 
-        After a process that died, the photos that it may have had in hand go first, one by one.
+        If the previous process died, the photos that it may have had in progress go first, one by one.
         """
         in_hand = BLOCK_PHOTOS + sum(stage.photos or 0 for stage in self.stages)
         suspects, others = pending.split(WAITING * in_hand if lease.before else 0)
@@ -47,7 +47,7 @@ class Here:
         yield from self.together(one_by_one(others.units(1)))
 
     def together(self, flow: Tables) -> Tables:
-        """What the last stage gives for the tables that the first one gets; all stages work at the same time."""
+        """Pass tables through all stages, which work at the same time; yields the last stage's output."""
         *before, last = self.stages
         for stage, after in zip(before, self.stages[1:], strict=True):
             waiting = (after.photos or 1) // (stage.photos or BLOCK_PHOTOS)
@@ -56,7 +56,7 @@ class Here:
             yield from self.each(last, sized(flow, last.photos))
 
     def alone(self, pending: Pending, lease: Lease) -> Tables:
-        """One photo after the other, each noted in the lease; the one that a process died of twice fails."""
+        """Pass photos through one by one, each noted in the lease; a photo that killed two processes fails."""
         fetch, *others = self.stages
         for table in self.each(fetch, one_by_one(pending.units(1))):
             for row in one_by_one(table):
@@ -73,7 +73,7 @@ class Here:
             lease.hold("")
 
     def each(self, stage: Stage, tables: Tables) -> Tables:
-        """What a stage makes of these tables, until the run is to stop; the last stage commits what others made."""
+        """One stage's output for these tables, until a stop; the last stage goes on, to commit what the others made."""
         for table in tables:
             for made in outputs(self.work(stage)(table)):
                 if self.stopping.is_set() and stage is not self.stages[-1]:
@@ -87,7 +87,7 @@ class Here:
 
 
 def working(wait: float = 0.0) -> bool:
-    """Whether a stage is still in the middle of a call that nobody waits for, after `wait` seconds for it to end."""
+    """Whether a stage's thread is still in a call, after waiting up to `wait` seconds for it to end."""
     end = time.monotonic() + wait
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
     for thread in threads:
@@ -96,12 +96,12 @@ def working(wait: float = 0.0) -> bool:
 
 
 def died(row: pa.Table) -> pa.Table:
-    words = "the process died twice with this photo, at last with it alone: a crash, or out of memory"
+    words = "the process died twice with this photo, the second time with it alone: a crash, or out of memory"
     return to_table([ended(row.to_pylist()[0], "failed", "worker_died", words)])
 
 
 def outputs(made: pa.Table | Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The tables that a stage gave: one, or several."""
+    """The tables that a stage returned, one or several."""
     return iter([made]) if isinstance(made, pa.Table) else made
 
 
@@ -111,7 +111,7 @@ def one_by_one(table: pa.Table) -> Tables:
 
 
 def sized(tables: Tables, rows: int | None) -> Tables:
-    """The same rows in tables of so many, the last one smaller; None: as they come."""
+    """The same rows in tables of this many, the last one possibly smaller; None: as they come."""
     if rows is None:
         yield from tables
         return
@@ -126,7 +126,7 @@ def sized(tables: Tables, rows: int | None) -> Tables:
 
 
 def ahead(tables: Tables, most: int, name: str) -> Tables:
-    """The same tables; a thread makes them, up to `most` ahead of the reader. Its error is raised here."""
+    """The same tables, made by a thread up to `most` ahead of the reader. The thread's error is raised here."""
     made: queue.Queue[tuple[pa.Table | None, BaseException | None]] = queue.Queue(most)
     left = threading.Event()
 

@@ -1,8 +1,9 @@
-"""One run at a time on an OUTPUT: a lease in OUTPUT/run.lock.json that its holder renews while it works.
+"""One run at a time on an OUTPUT: its holder renews a lease in OUTPUT/run.lock.json while it works.
 
-No store has locks that outlive their holder, and clocks differ between machines. So a lease counts as dead when its
+Stores have no locks that end with their holder, and clocks differ between machines. So a lease counts as dead when its
 file has not changed for `DEAD_AFTER` seconds of the reader's own clock, or when its process on this machine is gone.
-Two runs that slip through would do photos twice and lose nothing: names are deterministic and the manifest is a log.
+Should two runs work at once all the same, they do photos twice but lose nothing: names are deterministic and the
+manifest is a log.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from pipeline import storage
 from pipeline.storage.output import Output
 
 RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
-POLL = 1.0  # seconds between looks at another's lease
+POLL = 1.0  # seconds between checks of another holder's lease
 
 
 class LeaseError(InterLCMError):
-    """OUTPUT belongs to another run that is under way, or was taken over by one: one line that names it."""
+    """Another run works on OUTPUT, or has taken it over: one line that names that run."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who works on an OUTPUT. `born` tells a process from a later one with its number.
+    """The process that works on an OUTPUT. `born` tells it from a later process with the same number.
 
-    alone: the photo_id that the process works on and on nothing else, so that it is known what a process died of.
-    namespace: of process numbers; a container of the same host name has its own.
+    alone: photo_id, if the process works on this photo alone; then this photo is to blame if the process dies.
+    namespace: of process numbers; a container with the same host name has its own.
     """
 
     id: str
@@ -54,7 +55,7 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a process of this machine, which then knows whether it still runs."""
+        """Whether the holder is a process of this machine, so that the kernel here knows whether it still runs."""
         return self.host == socket.gethostname() and self.namespace in ("", _namespace())
 
     @property
@@ -66,9 +67,9 @@ class Holder:
 
 
 class Lease:
-    """Held by this process; `check` raises LeaseError once somebody else took it over.
+    """A lease held by this process; `check` raises LeaseError once another run has taken it over.
 
-    before: the holder that ended without giving it back, whose photos in hand may be what ended it.
+    before: the previous holder, if it ended without releasing the lease; its photos in progress may have killed it.
     """
 
     def __init__(self, output: str, holder: Holder, before: Holder | None = None) -> None:
@@ -85,17 +86,17 @@ class Lease:
             try:
                 other = self._read()
                 if other is not None and other.id != self._holder.id:
-                    self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run go on")
+                    self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run finish")
                     return
                 with self._writing:
                     write(self._uri, self._holder)
             except storage.StorageError as error:
-                if not error.stops_run:  # a bad minute of storage is for the workers to judge
+                if not error.stops_run:  # the workers decide about temporary trouble
                     self._lost = error
                     return
 
     def _read(self) -> Holder | None:
-        """The holder; None for a damaged file too, which this process then writes anew."""
+        """The holder; None also for a damaged file, which this process then rewrites."""
         try:
             return read(self._uri)
         except LeaseError:
@@ -103,16 +104,16 @@ class Lease:
 
     @property
     def alone(self) -> str:
-        """The photo_id that was given to `hold` last."""
+        """The photo_id last given to `hold`."""
         return self._holder.alone
 
     @property
     def died_alone(self) -> str:
-        """The photo_id that the holder before worked on alone when it ended; empty where it did not."""
+        """The photo_id that the previous holder worked on alone when it ended; empty if there is none."""
         return self.before.alone if self.before else ""
 
     def hold(self, photo: str) -> None:
-        """Note that this process now works on one photo and on nothing else; empty: on several again."""
+        """Note that this process now works on this photo alone; empty: on several photos again."""
         with self._writing:
             self._holder = replace(self._holder, alone=photo)
             write(self._uri, self._holder)
@@ -131,20 +132,20 @@ class Lease:
 
 @contextmanager
 def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
-    """Hold the lease of OUTPUT for a while.
+    """Hold the lease of OUTPUT inside this block.
 
-    LeaseError when another run is under way there. One that may be dead is waited for, up to DEAD_AFTER seconds, and
-    `say` gets one line about it.
+    Raises LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find
+    out, and `say` gets one line about it.
     """
     uri, holder = Output(output).lease, Holder.here()
     before = None
     while not storage.create_bytes(uri, _text(holder), say):
         found = read(uri)
         if found is None:
-            continue  # released this moment
+            continue  # just released
         if found.gone if found.is_here else _unchanged(uri, found, say):
             before = found
-            write(uri, holder)  # of two that do so at once one learns of it when it renews
+            write(uri, holder)  # if two do this at once, one of them finds out when it renews
             break
         raise LeaseError(f"{output}: {found} is working on it; wait until it ends, or name another OUTPUT")
     lease = Lease(output, holder, before)
@@ -155,7 +156,7 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
 
 
 def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
-    """Whether nobody renews a lease."""
+    """Whether a lease is dead: it goes unrenewed for DEAD_AFTER seconds, or disappears."""
     before, end = storage.read_bytes(uri), time.monotonic() + DEAD_AFTER
     say(f"{uri}: held by {found}; waiting up to {DEAD_AFTER:.0f} s to see whether it still runs")
     while time.monotonic() < end:
@@ -168,10 +169,10 @@ def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
 
 
 def working(output: str) -> Holder | None:
-    """Who works on OUTPUT now, as far as one look can tell; None if nobody does.
+    """The process that works on OUTPUT now, as far as one look can tell; None if there is none.
 
-    A process of this machine counts while it runs, one elsewhere while it renews its lease by its own clock, which may
-    be off by DEAD_AFTER seconds.
+    A process on this machine counts while it runs. One elsewhere counts while it renews its lease, by its own clock,
+    which may be off by DEAD_AFTER seconds.
     """
     fields = _fields(Output(output).lease)
     if fields is None:
@@ -183,13 +184,13 @@ def working(output: str) -> Holder | None:
 
 
 def read(uri: str) -> Holder | None:
-    """The holder of a lease; None where there is none."""
+    """The holder of a lease; None if there is no lease."""
     fields = _fields(uri)
     return fields and fields[1]
 
 
 def _fields(uri: str) -> tuple[datetime, Holder] | None:
-    """When a lease was renewed, by its holder's clock, and its holder."""
+    """When a lease was last renewed, by its holder's clock, and its holder; None if there is no lease."""
     try:
         fields = json.loads(storage.read_bytes(uri))
         return datetime.fromisoformat(fields.pop("renewed_at")), Holder(**fields)
@@ -198,7 +199,7 @@ def _fields(uri: str) -> tuple[datetime, Holder] | None:
             raise
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LeaseError(f"{uri}: not a lease; remove it once no run works there") from error
+        raise LeaseError(f"{uri}: not a lease; remove this file once no run works there") from error
 
 
 def write(uri: str, holder: Holder) -> None:
@@ -210,7 +211,7 @@ def _text(holder: Holder) -> bytes:
 
 
 def _namespace() -> str:
-    """The kernel's name of the space that this process's number belongs to; empty where there is no such name."""
+    """The kernel's name of this process's PID namespace; empty on systems without one."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -218,7 +219,7 @@ def _namespace() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process of this machine began, as its kernel counts it; empty when there is none."""
+    """When a process of this machine began, in the kernel's count; empty if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             ticks = file.read().rpartition(")")[2].split()[19]

@@ -1,7 +1,7 @@
-"""The photos in progress of an attempt, so that a photo that kills its worker is found, isolated and recorded.
+"""The ledger of photos in progress: it finds, isolates and records a photo that kills its worker.
 
-Ray restarts a dead worker and gives it the same photos, for ever. So each stage tells one small actor which photos it
-begins and which it ends. If a worker dies, its photos were begun and not ended: the next worker takes each of them
+Ray restarts a dead worker and gives it the same photos, again and again. So each stage tells one small actor which
+photos it begins and ends. When a worker dies, its photos have begun but not ended. The next worker takes each of them
 alone, and after a second death the photo fails with `worker_died`. Photos are not blamed for a node that disappears.
 """
 
@@ -18,11 +18,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.run.chain import Work
 from pipeline.stages.row import ended, to_table
 
-DEATHS = 2  # of workers with a photo in progress, the last time alone; then it is not tried again
+DEATHS = 2  # of workers with a photo in progress, the last one with the photo alone; then the photo fails
 
 
 class Ledger:
-    """An actor beside the driver: which photos are in progress, and whether the run has to stop."""
+    """An actor beside the driver that knows which photos are in progress and whether the run should stop."""
 
     def __init__(self) -> None:
         self.in_progress: dict[tuple[str, str], str] = {}  # (stage, photo_id) -> node
@@ -30,9 +30,9 @@ class Ledger:
         self._stopping = False
 
     def begin(self, stage: str, photos: list[str], node: str, last: bool = False) -> str:
-        """Note the photos and answer "go"; or note nothing and answer "alone" (take them one by one) or "stop".
+        """Note the photos and answer "go", or note nothing and answer "alone" (take them one by one) or "stop".
 
-        last: the last stage goes on after a stop, because it commits what the others have made.
+        last: the caller is the last stage, which goes on after a stop to commit what the others made.
         """
         if self._stopping and not last:
             return "stop"
@@ -70,7 +70,7 @@ def alive(node: str) -> bool:
 
 
 def ledger() -> Any:
-    """A new Ledger, for one attempt. It ends with the last reference to it."""
+    """A new Ledger, for one attempt. Ray ends it with the last reference."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
     return ray.remote(num_cpus=0)(Ledger).options(**options).remote()
@@ -79,7 +79,8 @@ def ledger() -> Any:
 class Isolated:
     """Actor: a stage that keeps the ledger.
 
-    An error in the stage's constructor waits for the first photos: Ray wraps one that it meets itself in its traceback.
+    It keeps an error of the stage's constructor until the first photos arrive, and raises it then: Ray would wrap an
+    error in an actor's constructor in a traceback.
     """
 
     def __init__(self, stage: Callable[..., Work], arguments: tuple[Any, ...], book: Any) -> None:
@@ -97,10 +98,10 @@ class Isolated:
 
 
 def isolated(table: pa.Table, work: Work, stage: str, book: Any, last: bool = False) -> Iterator[pa.Table]:
-    """`work` on a table of photos; one that killed its workers goes through as a failed row.
+    """Apply `work` to a table of photos; a photo that killed its workers passes through as a failed row.
 
-    Photos that have a status only pass, so they are not noted. When the run is to stop nothing comes out but of
-    the last stage, and the photos stay pending.
+    Photos with a status only pass through, so they are not noted. After a stop only the last stage returns rows; the
+    other photos stay pending.
     """
     node = ray.get_runtime_context().get_node_id()
     photos = table["photo_id"].filter(pc.is_null(table["status"])).to_pylist()
@@ -121,7 +122,7 @@ def _one(table: pa.Table, work: Work, stage: str, book: Any, node: str) -> Itera
         yield from _outputs(work(table))
         book.end.remote(stage, [row["photo_id"]])
     else:
-        words = f"its worker died {DEATHS} times in {stage}, at last with this photo alone: a crash, or out of memory"
+        words = f"its worker died {DEATHS} times in {stage}, finally with this photo alone: a crash, or out of memory"
         yield from _outputs(work(to_table([ended(table.to_pylist()[0], "failed", "worker_died", words)])))
 
 

@@ -21,7 +21,7 @@ from pipeline.run.ledger import Isolated, isolated
 def dataset(
     stages: Sequence[Stage], pending: Pending, resources: Resources, sizes: BatchSizes, book: Any
 ) -> ray.data.Dataset:
-    """The lazy Ray dataset of a run; its rows are those that the last stage gives.
+    """The lazy Ray dataset of a run; its rows are the last stage's output.
 
     stages: the four of `chain.chain`. book: a `ledger.ledger`, in which the stages note the photos in progress.
     """
@@ -30,11 +30,11 @@ def dataset(
     detectors = ActorPoolStrategy(min_size=1, max_size=most_detectors(resources))
     restorers = ActorPoolStrategy(min_size=resources.min_actors, max_size=resources.max_actors)
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
-    # Ray types a function as one of the batch alone and does not know of fn_kwargs.
+    # Ray's types allow only functions with one argument, the batch, and ignore fn_kwargs.
     read: Any = fetch_open
     write: Any = publish_open
-    # One block = one unit, cut by a task: the driver would take minutes. That task takes no CPU: where two CPUs are
-    # left of a cluster, the actors have all but half of one.
+    # One block = one unit, cut by a task: in the driver this would take minutes. The task asks for no CPU: on two CPUs,
+    # the actors leave only half of one.
     units = ray.data.from_arrow(pending.units(resources.max_actors)).repartition(target_num_rows_per_block=1)
     return (
         ray_private.without_cpu(units)
@@ -64,7 +64,7 @@ def dataset(
 
 
 def most_detectors(resources: Resources) -> int:
-    """The upper bound of the pool: half a CPU for each, and where they use GPUs, those that restore actors leave."""
+    """Most detect actors: each takes half a CPU; if they use GPUs, they share those that restore actors leave free."""
     most = ray.cluster_resources().get("CPU", 1) / 2
     if resources.find_gpus:
         most = min(most, resources.spare_gpus(cluster.gpus()) / resources.find_gpus)
@@ -72,7 +72,7 @@ def most_detectors(resources: Resources) -> int:
 
 
 def fetch_open(units: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
-    """The first stage, until the run is to stop."""
+    """The first stage, until the run should stop."""
     made = stage.make(*stage.arguments)(units)
     for table in made:
         if ray.get(book.stopping.remote()):
@@ -81,5 +81,5 @@ def fetch_open(units: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
 
 
 def publish_open(table: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
-    """The last stage, with the ledger kept; what is restored is published even when the run is to stop."""
+    """The last stage, with the ledger; after a stop it still publishes restored photos."""
     return isolated(table, stage.make(*stage.arguments), stage.name, book, last=True)

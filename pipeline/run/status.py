@@ -1,4 +1,4 @@
-"""The status of a run: its counts, its rate over the last minutes, and when it will end. Reads OUTPUT alone."""
+"""The status of a run: its counts, its recent rate, and the time left. It reads nothing but OUTPUT."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.manifest import query
 from pipeline.run.attempts import Attempt, last_attempt
 from pipeline.run.lease import Holder, working
 
-WINDOW = timedelta(minutes=5)  # the rate is that of the last results within it; without one for so long a run stands
+WINDOW = timedelta(minutes=5)  # the rate is measured over this time; a run without results for this long has stalled
 
-# The results after {start}; none of them is read again, the table is in memory.
+# Photos and faces after {start}. `results` is a table in memory, so nothing is read twice.
 LATEST = """
 SELECT count(*) AS photos, sum(face_count)::BIGINT AS faces FROM results WHERE finished_at > TIMESTAMPTZ '{start}'
 """
@@ -25,12 +25,12 @@ class Status:
     """The counts of a run and its recent rate.
 
     Attributes:
-        counts: the equation.
-        attempt: the last one; None for an OUTPUT that was only indexed.
-        last: when the newest result was made.
+        counts: photos by status.
+        attempt: the newest one; None for an OUTPUT that was only indexed.
+        last: time of the newest result.
         photos_per_minute, faces_per_second: over `WINDOW` before `last`, or since the attempt began; 0 without results.
-        now: when this was looked at.
-        holder: the process that works on the run, by its lease; None if none does.
+        now: time of this status.
+        holder: the process that works on the run, by its lease; None if there is none.
     """
 
     counts: manifest_counts.Counts
@@ -48,16 +48,16 @@ class Status:
 
     @property
     def remaining(self) -> timedelta | None:
-        """Time until nothing is pending, at this rate; None while no results come in."""
+        """Time until nothing is pending, at this rate; None without a holder or recent results."""
         if self.holder is None or not self.moving:
             return None
         return timedelta(minutes=self.counts.pending / self.photos_per_minute)
 
 
 def read_status(output: str) -> Status:
-    """Read the status of a run. Reads only a few narrow columns, even of a large manifest.
+    """Read the status of a run: only a few narrow columns, even of a large manifest.
 
-    Raises `StorageError` when there is no run at OUTPUT, `AttemptsError` for a damaged run.json.
+    Raises StorageError if there is no run at OUTPUT, AttemptsError for a damaged run.json.
     """
     attempt = last_attempt(output)
     found = query.reading(output, lambda connection: _measured(connection, attempt), decided=False)

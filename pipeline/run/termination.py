@@ -1,4 +1,4 @@
-"""SIGTERM, which a machine gets before it goes: commit what is done, give the rest back, and end in time."""
+"""Handle SIGTERM, which comes before a machine disappears: commit finished work, keep the rest pending, end in time."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from types import FrameType
 
 from interlcm.errors import InterLCMError
 
-# Seconds from the signal. Kubernetes and spot notices leave 30 and more.
+# Seconds from the signal. Kubernetes and spot instances leave at least 30.
 GRACE = 20.0  # for photos in progress
-END = 28.0  # for everything, including Ray's own shutdown: a second or two, ten on a busy machine
+END = 28.0  # for everything, including Ray's shutdown, which takes a second or two, ten on a busy machine
 
 
 class TerminatedError(InterLCMError):
-    """SIGTERM stopped the run: one line that says how to go on."""
+    """SIGTERM stopped the run: one line that says how to continue."""
 
 
 @contextmanager
 def heeded(tell: Callable[[], object], output: str) -> Iterator[threading.Event]:
-    """Inside this block SIGTERM calls `tell` once, in a thread of its own, and sets the event.
+    """Inside this block, SIGTERM sets the event and calls `tell` once, in a thread of its own.
 
-    After GRACE seconds the block ends with TerminatedError, and after END seconds the process ends with exit code 1,
-    wherever it is: what is committed stays so. Outside of the main thread, where Python takes no signals, SIGTERM keeps
-    its meaning. No timer and no signal but SIGTERM is used: SIGALRM belongs to others, pytest-timeout for one.
+    After GRACE seconds the block ends with TerminatedError. After END seconds the process ends with exit code 1,
+    whatever it is doing; committed work stays committed. Outside the main thread, where Python handles no signals,
+    SIGTERM keeps its meaning. This uses no timer and no other signal: SIGALRM belongs to others, such as
+    pytest-timeout.
     """
     received, woken, late, over = (threading.Event() for _ in range(4))
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
     main = threading.get_ident()
-    ending = threading.Lock()  # no signal to this thread once SIGTERM has its old meaning again
+    ending = threading.Lock()  # prevents a signal to the main thread after SIGTERM has its old meaning again
 
     def wait_and_tell() -> None:
         woken.wait()

@@ -1,4 +1,4 @@
-"""The child process of the sandbox: reads a call, makes it, answers."""
+"""The child process of the sandbox: reads a call, executes it, and answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import IO, Any
 from pipeline.photos.errors import PhotoError, out_of_memory
 from pipeline.sandbox import message
 
-_STDERR_BYTES = 64 << 20  # what a decoder's complaints may fill
+_STDERR_BYTES = 64 << 20  # most bytes of a decoder's messages
 
 
 def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """The child's work, until the worker closes the pipe or is gone."""
+    """Answer calls until the worker closes the pipe or dies."""
     while True:
         try:
             seconds, memory_bytes, function, args = message.receive(requests)
@@ -30,15 +30,15 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         reply = _answer(function, args, seconds, memory_bytes)
         try:
             message.send(replies, reply)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:  # before anything is written
+        except (pickle.PicklingError, AttributeError, TypeError) as error:  # raised before anything is written
             message.send(replies, (False, _portable(error)))
-        del function, args, reply  # nothing of a photo stays while the child waits for the next
+        del function, args, reply  # keep no photo in memory while waiting for the next call
 
 
 def _answer(function: Callable[..., Any], args: tuple[Any, ...], seconds: int, memory_bytes: int) -> tuple[bool, Any]:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, hard))
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM's default action ends the process, in a codec too
+    signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM's default action ends the process, even inside a codec
     try:
         return True, function(*args)
     except MemoryError:
@@ -51,7 +51,7 @@ def _answer(function: Callable[..., Any], args: tuple[Any, ...], seconds: int, m
 
 
 def _portable(error: Exception) -> Exception:
-    """The exception, or one of the same words where it does not survive pickling."""
+    """The exception, or a PhotoError with its text if it does not survive pickling."""
     name = type(error).__name__
     try:
         again = message.copied(error)
@@ -63,16 +63,16 @@ def _portable(error: Exception) -> Exception:
 def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker handles Ctrl-C
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_STDERR_BYTES, _STDERR_BYTES))
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    os.dup2(2, 1)  # a library's output must not get between the answers
     try:
         _serve(requests, replies)
     except BrokenPipeError:
-        os._exit(0)  # the worker died while the answer was on its way
+        os._exit(0)  # the worker died before it read the answer
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Python objects over a pipe: pickles, with large bytes and arrays beside them so that nothing copies them.
+"""Send Python objects over a pipe, as pickles with large bytes and arrays beside them, so that nothing copies these.
 
-A message is: the number of its parts (8 bytes), their kinds and sizes (9 bytes each), the parts. The last part is the
-pickle; before it come bytes objects and buffers of pickle protocol 5 (PEP 574) in the order in which it uses them.
+A message consists of the number of its parts (8 bytes), their kinds and sizes (9 bytes each), and the parts. The last
+part is the pickle. Before it come the bytes objects and buffers of pickle protocol 5 (PEP 574), in the order of use.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import struct
 from typing import IO, Any
 
 _COUNT = struct.Struct("<Q")
-_PART = struct.Struct("<?Q")  # whether it is a bytes object (else a buffer), bytes
-_LARGE = 1 << 16  # a bytes object below that is cheaper in the pickle
+_PART = struct.Struct("<?Q")  # whether it is a bytes object (else a buffer), size in bytes
+_LARGE = 1 << 16  # smaller bytes objects are cheaper inside the pickle
 
 
 class _Pickler(pickle.Pickler):
@@ -39,7 +39,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def send(pipe: IO[bytes], obj: Any) -> None:
-    """Write an object. Nothing is written when it cannot be pickled."""
+    """Write an object. If it cannot be pickled, nothing is written."""
     sink = io.BytesIO()
     pickler = _Pickler(sink)
     pickler.dump(obj)
@@ -53,7 +53,7 @@ def send(pipe: IO[bytes], obj: Any) -> None:
 
 
 def receive(pipe: IO[bytes]) -> Any:
-    """Read an object; arrays in it are writable. Raises EOFError where the pipe ends."""
+    """Read an object; arrays in it are writable. Raises EOFError if the pipe ends."""
     (count,) = _COUNT.unpack(_exactly(pipe, _COUNT.size))
     kinds = list(_PART.iter_unpack(_exactly(pipe, count * _PART.size)))
     objects: list[bytes] = []
@@ -69,7 +69,7 @@ def receive(pipe: IO[bytes]) -> Any:
 
 
 def copied(obj: Any) -> Any:
-    """What would come out at the other end."""
+    """The object as the other end of a pipe would receive it."""
     sink = io.BytesIO()
     send(sink, obj)
     sink.seek(0)

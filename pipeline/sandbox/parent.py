@@ -1,8 +1,8 @@
-"""Functions on untrusted bytes in a process of their own: a codec that crashes, hangs or eats memory costs one photo.
+"""Run functions on untrusted bytes in a child process: a codec that crashes, hangs or exhausts memory costs one photo.
 
-A process has a child for each thread that calls at the same time: one in a worker of Ray. It serves one call after the
-other, and another takes its place when it died. It keeps crashes, time and memory away from the worker; it is no jail
-for a codec that runs an attacker's code.
+A process has one child for each thread that calls at the same time; a Ray worker has one. A child serves one call after
+the other; a new child replaces a dead one. It protects the worker from crashes, endless work and memory exhaustion, but
+it is not a jail for a codec that runs an attacker's code.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from pipeline.sandbox import message
 
 Result = TypeVar("Result")
 
-# What a decoder may know of this process's environment: where programs, libraries and temporary files are, language and
-# time zone. Everything else may hold a secret (AWS_*, FSSPEC_*, HF_TOKEN, ...).
+# The variables that a decoder gets: paths of programs, libraries and temporary files, language and time zone. All
+# others may hold a secret (AWS_*, FSSPEC_*, HF_TOKEN, ...).
 _ALLOWED = (
     *("PATH", "HOME", "TMPDIR", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "COVERAGE_PROCESS_START"),
 )
-# One thread: a node runs one worker for each core already. And every thread's stack and heap would count against
-# the limit of address space, so that a machine of many cores had none left for the photo.
+# One thread, because a node already runs one worker per core. Also, each thread's stack and heap count against the
+# limit on address space, so a machine with many cores would have none left for the photo.
 _SINGLE = dict.fromkeys(
     ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "MALLOC_ARENA_MAX"), "1"
 )
-_PIPE_BYTES = 256 << 10  # 4 times the usual: half the time for 50 MB, because the two processes take turns less often
-# What C and C++ libraries write before they give up because memory ran out.
+_PIPE_BYTES = 256 << 10  # 4 times the default; 50 MB take half the time, because the processes switch less often
+# Words that C and C++ libraries write before they exit for lack of memory.
 _OUT_OF_MEMORY = (b"bad_alloc", b"allocate", b"out of memory", b"cannot map")
 
 
 class _DiedError(Exception):
-    """The child is gone before it answered."""
+    """The child died before it answered."""
 
 
 class _Child:
@@ -60,11 +60,11 @@ class _Child:
             env=_environment(),
         )
         for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(PermissionError):  # a user of very many pipes gets no larger ones
+            with suppress(PermissionError):  # the kernel refuses large pipes to a user with very many
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], limits: Limits) -> tuple[bool, Any]:
-        """Whether it went well, and the result or the exception."""
+        """Whether the call succeeded, and its result or exception."""
         requests, replies = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         try:
             message.send(requests, (limits.seconds, limits.memory_bytes, function, args))
@@ -73,9 +73,9 @@ class _Child:
             raise _DiedError from error
 
     def stop(self) -> int:
-        """End it, unless it ended itself. Gives the exit status: minus the signal that killed it."""
+        """End the child if it still runs. Returns its exit status, or minus the number of the signal that killed it."""
         for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(BrokenPipeError):  # a request that was half on its way
+            with suppress(BrokenPipeError):  # a request was only partly written
                 cast(IO[bytes], pipe).close()
         try:
             return self.process.wait(timeout=1)
@@ -93,12 +93,12 @@ _idle: list[_Child] = []
 
 
 def run(function: Callable[..., Result], *args: Any, limits: Limits) -> Result:
-    """`function(*args)` in a child; what it raises is raised here.
+    """Run `function(*args)` in a child; its exception is raised here.
 
-    The function is found in the child by its module and name. Arguments and result travel as pickles; large bytes and
-    arrays are neither pickled nor copied on their way into the pipe, and arrays arrive writable.
+    The child imports the function by its module and name. Arguments and result are sent as pickles; large bytes and
+    arrays are written to the pipe without a copy, and arrays arrive writable.
 
-    Raises PhotoError of too_slow after `limits.seconds`, out_of_memory beyond `limits.memory_bytes` of address space,
+    Raises PhotoError with too_slow after `limits.seconds`, out_of_memory beyond `limits.memory_bytes` of address space,
     and decoder_crashed for any other death of the child.
     """
     child = _taken()
@@ -106,7 +106,7 @@ def run(function: Callable[..., Result], *args: Any, limits: Limits) -> Result:
         good, outcome = child.call(function, args, limits)
     except _DiedError:
         raise _death(child.stop(), child.last_words(), limits) from None
-    except BaseException:  # a call that was given up: its answer must not be taken for that of the next
+    except BaseException:  # the call was abandoned: the next call must not get its answer
         child.process.kill()
         child.stop()
         raise
@@ -122,7 +122,7 @@ def _taken() -> _Child:
     with _lock:
         while _idle:
             child = _idle.pop()
-            if child.owner == os.getpid():  # a fork has a copy of its parent's list
+            if child.owner == os.getpid():  # a forked process has a copy of its parent's list
                 return child
     return _Child()
 
@@ -137,7 +137,7 @@ def stop() -> None:
 
 
 def _environment() -> dict[str, str]:
-    """What is allowed of this process's; modules are found where this process finds them."""
+    """The allowed part of this process's environment, with this process's path for modules."""
     kept = {name: value for name, value in os.environ.items() if name in _ALLOWED or name.startswith("LC_")}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return kept | _SINGLE | {"PYTHONPATH": path}
@@ -146,11 +146,11 @@ def _environment() -> dict[str, str]:
 def _death(status: int, complaints: bytes, limits: Limits) -> PhotoError:
     if status == -signal.SIGALRM:
         return PhotoError("too_slow", f"took longer than {limits.seconds} s and was stopped")
-    # SIGKILL is how the kernel ends a process when the machine's memory is used up.
+    # The kernel ends a process by SIGKILL when the machine runs out of memory.
     if status == -signal.SIGKILL or any(words in complaints for words in _OUT_OF_MEMORY):
         return out_of_memory(limits.memory_bytes)
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    return PhotoError("decoder_crashed", f"the decoder crashed ({how}): the file is damaged, or made to do this")
+    return PhotoError("decoder_crashed", f"the decoder crashed ({how}): the file is damaged, or made to crash it")
 
 
 atexit.register(stop)

@@ -1,20 +1,24 @@
-"""Second stage, detect: bytes to faces and their aligned crops."""
+"""Second stage, detect: find the faces in a photo and cut out aligned crops."""
+
+from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from interlcm.weights_index import read_index
 from pipeline.archives import unread
 from pipeline.archives.member import ArchiveError, not_read
 from pipeline.archives.tar_headers import is_header
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
+from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import load_detector
@@ -32,7 +36,7 @@ from pipeline.stages import row
 from pipeline.stages.row import Row
 from pipeline.weights.local import checked_weights
 
-# A member with such a name is meant to be a photo. If its content is not an image, it was damaged.
+# A member with such a name should be a photo. If its content is not an image, it is damaged.
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
     ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".hif", ".avif", ".mpo", ".psd", ".dng", ".nef",
@@ -40,18 +44,35 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 
 
+@dataclass
+class Spent:
+    """What the pages of one member took so far, as measured: a directory may state a wrong size."""
+
+    seconds: float
+    pixels: int = 0
+
+    def left_of(self, limits: Limits) -> Limits:
+        """The limits of the next page. Raises PhotoError if nothing is left."""
+        photo_pages.check_together(self.pixels, limits)
+        seconds = math.ceil(limits.member_seconds - self.seconds)
+        if seconds < 1:
+            words = f"the pages before it took the {limits.member_seconds} s of the whole file (member_seconds)"
+            raise PhotoError("too_slow", words)
+        return replace(limits, seconds=min(limits.seconds, seconds))
+
+
 class DetectFaces:
     """Actor: decodes each photo, finds the faces and cuts them out. Holds one detector.
 
-    A TIFF with several pictures becomes a row for each; every other row in is one row out.
+    A TIFF with several pages becomes one row per page; every other row stays one row.
     """
 
     def __init__(self, job: Job, device: str = "cpu") -> None:
         job.environment.use()
-        folder = checked_weights(job)
-        self.size = int(read_index(folder)["image_size"])
+        parts = checked_weights(job)
+        self.size = int(parts.index["image_size"])
         self.settings, self.limits = job.settings, job.settings.limits
-        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, folder / "face", device)
+        self.detector = None if job.settings.aligned else load_detector(job.settings.detector, parts, device)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for current in table.to_pylist():
@@ -70,34 +91,43 @@ class DetectFaces:
         except PhotoError as error:
             yield without_photo(current, error)
             return
-        except Exception as error:  # of a decoder, that nobody foresaw
+        except Exception as error:  # an unexpected error of a decoder
             yield row.unforeseen(current, error)
             return
         if len(seen.pages) == 1:
             yield row.guarded(current, partial(self.find, seen=seen, begun=begun))
             return
+        spent = Spent(seconds=time.perf_counter() - begun)
         for number, page in enumerate(seen.pages, 1):
-            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page))
+            yield row.guarded(page_row(current, number, len(seen.pages)), partial(self.page, page=page, spent=spent))
 
-    def look(self, data: bytes) -> View:
+    def look(self, data: bytes, limits: Limits | None = None) -> View:
         """The decoded photo. Raises PhotoError."""
         telemetry.decoded("detect")
-        return sandbox.run(view_of, data, self.limits, limits=self.limits)
+        return sandbox.run(view_of, data, self.limits, limits=limits or self.limits)
 
     def of_raw(self, current: Row) -> Row:
         """The row of a camera's raw file with the preview in it, which goes on in its place; others as they are."""
         found = sandbox.run(raw_preview.preview, current["data"], limits=self.limits)
         return row.warned(current, [found[1]]) | {"data": found[0]} if found else current
 
-    def page(self, current: Row, page: int) -> Row:
-        """One page of a TIFF, which goes on as a TIFF of its own: no other page has to travel with it."""
+    def page(self, current: Row, page: int, spent: Spent) -> Row:
+        """One page of a TIFF. It continues as a TIFF of its own, so that later stages get no other page.
+
+        spent: by the pages before it. Raises PhotoError if nothing is left of the member's limits.
+        """
         begun = time.perf_counter()
-        data = sandbox.run(photo_pages.extract, current["data"], page, limits=self.limits)
-        seen = self.look(data)
-        return self.find({**current, "data": data}, seen, begun)
+        limits = spent.left_of(self.limits)
+        try:
+            data = sandbox.run(photo_pages.extract, current["data"], page, limits=limits)
+            seen = self.look(data, limits)
+            spent.pixels += seen.width * seen.height
+            return self.find({**current, "data": data}, seen, begun)
+        finally:
+            spent.seconds += time.perf_counter() - begun
 
     def find(self, current: Row, seen: View, begun: float) -> Row:
-        """Adds format, size, faces and crops; `no_face` where it ends here."""
+        """Adds format, size, faces and crops; a photo without faces ends here with status `no_face`."""
         assert seen.srgb is not None
         found, aligned, rotation = self.located(seen.srgb)
         current = row.warned(current, seen.warnings) | {
@@ -116,8 +146,10 @@ class DetectFaces:
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
 
     def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
-        """The faces with crop and matrix of each: those that the detector finds, or the whole of an aligned photo; and
-        by how many degrees clockwise the photo has to be turned for them to stand upright."""
+        """The faces, the crop and matrix of each, and the photo's rotation (degrees clockwise) that makes them upright.
+
+        An aligned photo is one face as a whole.
+        """
         return (*self.whole(pixels), 0) if self.detector is None else self.detected(pixels)
 
     def seen(self, pixels: Pixels) -> Found:
@@ -126,7 +158,7 @@ class DetectFaces:
         return search(self.detector, eight_bit(pixels), self.settings.min_face, self.limits.detect_pixels)
 
     def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
-        """The best faces that can be cut out, no more than the settings want."""
+        """The best faces that can be cut out, at most `max_faces`."""
         found: list[Face] = []
         aligned: list[tuple[Pixels, Matrix]] = []
         seen = self.seen(pixels)
@@ -135,13 +167,13 @@ class DetectFaces:
                 break
             try:
                 aligned.append(alignment.align(pixels, one.landmarks, self.size))
-            except ValueError:  # landmarks in one spot or on a line: no face that could be restored
+            except ValueError:  # landmarks in one spot or on a line: this face cannot be restored
                 continue
             found.append(one)
         return found, aligned, seen.rotation
 
     def whole(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
-        """A photo that is an aligned face already."""
+        """A photo that is already an aligned face."""
         height, width = pixels.shape[:2]
         if width != height:
             raise PhotoError("not_aligned", f"{width} x {height} px: --aligned takes square face crops")
@@ -174,12 +206,12 @@ def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:
 
 
 def page_row(current: Row, number: int, pages: int) -> Row:
-    """The row of one page: the first keeps the name of the member's row."""
+    """The row of one page; the first page keeps the photo_id of the member's row."""
     return {**current, "photo_id": page_id(current["photo_id"], number), "page": number, "pages": pages}
 
 
 def without_photo(current: Row, error: PhotoError) -> Row:
-    """The row of a member that did not decode: skipped where nothing says that it should have."""
+    """The row of a member that did not decode: skipped if neither its name nor its content says that it is a photo."""
     inside = archive_in(current["data"]) if error.error_type == "not_an_image" else None
     if inside is not None:
         return row.ended(current, "failed", inside.error_type, str(inside))
@@ -198,7 +230,7 @@ def archive_in(data: bytes) -> ArchiveError | None:
 
 
 def face_seed(sha256: str, page: int, index: int, seed: int) -> int:
-    """The seed of one face's noise, 63 bits of SHA-256 over the file's digest, page, the face's place and the run's
+    """The seed of one face's noise: 63 bits of SHA-256 over the file's digest, the page, the face's index and the run's
     seed."""
     place = f"{sha256}/{index}/{seed}" if page == 1 else f"{sha256}/p{page}/{index}/{seed}"
     return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") >> 1

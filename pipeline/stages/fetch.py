@@ -1,4 +1,4 @@
-"""First stage, fetch: index rows to rows that hold the members' bytes."""
+"""First stage, fetch: read the members' bytes for index rows."""
 
 import hashlib
 import re
@@ -17,14 +17,14 @@ from pipeline.stages.row import Row, ended, to_table
 from pipeline.storage import traffic
 from pipeline.storage.errors import StorageError
 
-# After so many photos or bytes a task hands rows on, and asks whether the run is to stop, before it reads the next.
+# After this many photos or bytes, a task passes its rows on and checks whether the run should stop.
 BLOCK_PHOTOS, BLOCK_BYTES = 16, 16 << 20
 
 
 def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """Read the members of index rows of one archive; one row out for each row in, whether it could be read or not.
+    """Read the members of index rows of one archive; one row out for each row in, readable or not.
 
-    Raises StorageError when the archive or folder itself is gone, closed to us, or was replaced while it was read.
+    Raises StorageError if the archive or folder itself is gone, denies access, or was replaced while it was read.
     """
     job.environment.use()
     index_rows = unit.to_pylist()
@@ -42,7 +42,7 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
 
 
 def checked(rows: list[Row], index_row: Row) -> pa.Table:
-    """The rows as a table, if their archive is still the one that was indexed: then their bytes are those meant."""
+    """The rows as a table. Raises StorageError if the archive is no longer the one that was indexed."""
     with source_trouble(index_row["source"]):
         check_unchanged(index_row["source"], index_row["source_version"])
     return to_table(rows)
@@ -61,7 +61,7 @@ def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
 
 
 def started(index_row: Row) -> Row:
-    """The row of one photo, ended already when there is nothing to read."""
+    """The row of one photo; it has a final status already if there is nothing to read."""
     row: Row = {name: index_row.get(name) for name in ("photo_id", "source", "archive_name", "member")}
     row |= {"occurrence": index_row["occurrence"], "bytes": index_row["bytes"], "status": None, "faces": []}
     row |= {"page": 1, "pages": 1}
@@ -72,19 +72,19 @@ def started(index_row: Row) -> Row:
         return ended(row, "skipped", "not_a_file", f"a {kind}, not a file")
     # In a bucket "/a.jpg" is the key "scans//a.jpg": slashes in a row are left out of the restored photo's path.
     if unsafe(row["member"].lstrip("/") if index_row["archive_format"] == "folder" else row["member"]):
-        remedy = "its restored photo would lie outside OUTPUT; rename it in the archive"
+        remedy = "this path leads outside OUTPUT; rename the member in the archive"
         return ended(row, "failed", "unsafe_path", printable(f"{row['member']}: {remedy}"))
     return row
 
 
 def unsafe(path: str) -> bool:
-    """Whether a member's path leads, on any system, out of the folder that it is written to."""
-    drive = re.match("[A-Za-z]:", path)  # a colon elsewhere is a time of day
+    """Whether a member's path leads outside the folder that it is written to, on any operating system."""
+    drive = re.match("[A-Za-z]:", path)  # a colon elsewhere may be a time of day
     return bool(drive) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or "\0" in path
 
 
 def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
-    """The bytes of members of one archive, or the reason why there are none."""
+    """Rows with the bytes of members of one archive, or with the reason why they could not be read."""
     begun = time.perf_counter()
     for index_row, data in read_rows(index_rows, limits):
         if isinstance(data, ArchiveError):
@@ -95,7 +95,7 @@ def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
 
 
 def asked_again(index_row: Row, error: ArchiveError, limits: Limits) -> bytes | ArchiveError:
-    """What a second read gives, if storage failed the first one though the source is there; else the same error."""
+    """Read a member a second time if storage failed although the source is there; else return the same error."""
     check_source(index_row["source"], index_row["archive_format"], index_row["source_version"])
     if not isinstance(error.__cause__, StorageError):
         return error

@@ -1,4 +1,4 @@
-"""The sandbox's work for the publish stage: a photo with its restored faces pasted in, as the bytes of a file."""
+"""The sandbox's part of the publish stage: paste the restored faces into the photo and encode the file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from pipeline.provenance.record import Provenance
 from pipeline.stages.row import Crops
 
 Native = npt.NDArray[Any]  # uint8 or uint16
-STRIP = 1024  # lines of an enlarged photo that are worked on at a time
+STRIP = 1024  # lines of an enlarged photo that are computed at a time
 
 
 @dataclass
 class PasteRequest:
-    """What to build.
+    """The inputs of one restored file.
 
-    data: the file, of one picture. matrices: (2, 3) photo to crop, of each face. aligned, restored: (faces, S, S, 3)
-    sRGB. masks: (faces, S, S) uint8 or None. square: replace all of each crop's square. background: the enlarged photo
-    as a PNG, or None. format: a key of photo.EXTENSIONS, or "source".
+    data: the source file, with one page. matrices: (2, 3) photo to crop, of each face. aligned, restored:
+    (faces, S, S, 3) sRGB. masks: (faces, S, S) uint8 or None. square: replace the whole square of each crop.
+    background: the enlarged photo as a PNG, or None. format: a key of photo.EXTENSIONS, or "source".
     """
 
     data: bytes
@@ -52,7 +52,7 @@ class PasteRequest:
 
 @dataclass
 class PastedFile:
-    """The file, its format, a key of photo.EXTENSIONS, and what of the source it does not say."""
+    """The file, its format (a key of photo.EXTENSIONS), and warnings about what the file does not carry over."""
 
     data: bytes
     format: str
@@ -60,14 +60,14 @@ class PastedFile:
 
 
 def paste_faces(order: PasteRequest) -> PastedFile:
-    """Decode, paste, encode. Faces are pasted in their order, the best score first, so later ones lie on top.
+    """Decode, paste, encode. Faces are pasted best score first, so later ones lie on top.
 
-    Raises PhotoError; pyvips.Error where the format cannot hold the picture (webp ends at 16383 px).
+    Raises PhotoError; pyvips.Error if the format cannot hold the picture (webp ends at 16383 px).
     """
     decoded = photo_decoder.decode(order.data, order.limits)
     if order.colorize:
         decoded = photos_encode.in_srgb(decoded)
-    changed = [changed_crop(decoded, order, n) for n in range(len(order.matrices))]  # before any is pasted
+    changed = [changed_crop(decoded, order, n) for n in range(len(order.matrices))]  # all, before one is pasted
     native = enlarged(decoded, order) if order.upscale > 1 else decoded.native
     colours = native[..., : decoded.space.colours]
     for n, crop in enumerate(changed):
@@ -83,7 +83,7 @@ def paste_faces(order: PasteRequest) -> PastedFile:
 
 
 def packets(decoded: photo.Photo, record: Provenance, format: str) -> tuple[bytes, bytes | None, str | None]:
-    """The XMP of a restored file, of a JPEG its second part, and what of the source's is not in them."""
+    """The XMP of a restored file, the second part of it in a JPEG, and why the source's XMP is missing, if it is."""
     known = decoded.metadata
     _, problem = source_packet(known.xmp, known.extended_xmp)
     packet = xmp_packet(known.xmp, record, decoded.orientation, known.extended_xmp)
@@ -97,10 +97,10 @@ def packets(decoded: photo.Photo, record: Provenance, format: str) -> tuple[byte
 
 
 def changed_crop(decoded: photo.Photo, order: PasteRequest, n: int) -> Native:
-    """The photo's own channels in the crop, with what the model changed, in the photo's own numbers.
+    """The crop in the photo's own channels and value range, with the model's change added.
 
-    What sRGB cannot hold of the photo (its gamut, its black separation) is not in the aligned crop, and so not in the
-    difference either: it stays.
+    sRGB cannot hold everything in a photo (a wide gamut, a black separation). That part is not in the aligned crop, so
+    it is not in the difference either, and it stays.
     """
     space, size = decoded.space, order.aligned.shape[1]
     before = alignment.cut(decoded.native[..., : space.colours], order.matrices[n], size)
@@ -109,7 +109,7 @@ def changed_crop(decoded: photo.Photo, order: PasteRequest, n: int) -> Native:
 
 
 def enlarged(decoded: photo.Photo, order: PasteRequest) -> Native:
-    """The photo's own channels, `upscale` times as wide and high: Lanczos, or what the background network made."""
+    """The photo's own channels, `upscale` times as wide and high, by Lanczos or by the background network."""
     image = pyvips.Image.new_from_array(decoded.native)
     native: Native = (
         image.resize(order.upscale, kernel="lanczos3")
@@ -117,7 +117,7 @@ def enlarged(decoded: photo.Photo, order: PasteRequest) -> Native:
         .reshape(decoded.height * order.upscale, decoded.width * order.upscale, -1)
     )
     if order.background is not None:
-        roomy = replace(order.limits, pixels=native.shape[0] * native.shape[1])  # it is our own, not a member's
+        roomy = replace(order.limits, pixels=native.shape[0] * native.shape[1])  # our own file, not a member
         network = photo_decoder.decode(order.background, roomy).native
         colours = native[..., : decoded.space.colours]
         for top in range(0, len(native), STRIP):

@@ -27,13 +27,14 @@ from pipeline.stages.row import Row, crops_of
 from pipeline.stages.score import score_face
 from pipeline.storage.output import Output
 
+ENDINGS = tuple(f".{extension}" for extension in photos_encode.EXTENSIONS.values())  # of restored files
 DONE = pa.schema([("photo_id", pa.string()), ("status", pa.string()), ("face_count", pa.int32())])
 
 
 def publish(table: pa.Table, job: Job) -> pa.Table:
-    """Publish a batch of photos, then commit their rows as one manifest part; gives `DONE`, one row per photo.
+    """Publish a batch of photos, then commit their rows as one manifest part; returns `DONE`, one row per photo.
 
-    The order matters: the row is the commit. Work that is interrupted before it is repeated and overwrites itself.
+    The order matters: the row is the commit. Work interrupted before the commit is repeated and overwrites itself.
     """
     job.environment.use()
     rows = [finished(current, job) for current in table.to_pylist()]
@@ -93,9 +94,9 @@ def composed(current: Row, job: Job) -> PastedFile:
     telemetry.decoded("compose")
     built = sandbox.run(paste_faces, order(current, job), limits=limits)
     if job.signing is not None:
-        from pipeline.provenance.signing import sign  # brings c2pa and cryptography, which unsigned runs do not need
+        from pipeline.provenance.signing import sign  # imports c2pa and cryptography, which unsigned runs do not need
 
-        # Here and not in the sandbox: the key stays away from decoders of untrusted bytes.
+        # Sign outside the sandbox: the key stays away from decoders of untrusted bytes.
         scale = job.settings.upscale
         record = provenance(current, job).at(current["width"] * scale, current["height"] * scale, scale)
         signed = sign(built.data, built.format, current["data"], current["format"], record, job.signing, limits=limits)
@@ -142,12 +143,15 @@ def provenance(current: Row, job: Job) -> Provenance:
 
 
 def restored_path(current: Row, format: str) -> str:
-    """Below restored/: the member's whole path, then the extension of the output: no two photos share a file.
+    """The path below restored/: the member's whole path, then the extension of the output. No two photos share a file.
 
-    A repetition and a further page have their photo_id behind a mark that no member's name can have.
+    A repeated member or a further page also gets its photo_id, after a mark that no member's name can contain.
+    So does a folder that is named like a restored file: `x.jpg` and the folder `x.jpg.jpg` would need the same name.
     """
+    *folders, name = normal_path(current["member"]).split("/")
+    folders = [f"{one}{MARK}" if one.casefold().rstrip(". ").endswith(ENDINGS) else one for one in folders]
     again = f".{MARK}{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
-    path = fitting(normal_path(current["member"]), f"{again}.{photos_encode.EXTENSIONS[format]}")
+    path = fitting("/".join((*folders, name)), f"{again}.{photos_encode.EXTENSIONS[format]}")
     return f"{fitting(current['archive_name'], '')}/{path}"
 
 
@@ -176,12 +180,12 @@ def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops, jo
 
 
 def damage(current: Row) -> list[str]:
-    """Why every face of a photo needs review: rows of it are made up."""
+    """Why every face of a photo needs review: the decoder filled in lost rows of the photo."""
     return [one["words"] for one in current["warnings"] or [] if one["kind"] == "rows_lost"]
 
 
 def to_review(face: Row, reasons: list[str]) -> Row:
-    """The face with these reasons before its own."""
+    """The face, with these reasons for review put before its own."""
     if not reasons:
         return face
     own = [face["review_reason"]] if face["review_reason"] else []
@@ -189,6 +193,6 @@ def to_review(face: Row, reasons: list[str]) -> Row:
 
 
 def review_of(job: Job) -> Review:
-    """The thresholds; to colour a face is to change it much, so that alone is no reason."""
+    """The thresholds. Colorizing changes a face a lot by design, so change alone is no reason for review."""
     review = job.settings.review
     return replace(review, max_delta_e=math.inf, min_psnr=0.0) if job.settings.task == "colorize" else review

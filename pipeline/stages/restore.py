@@ -1,4 +1,4 @@
-"""Third stage: aligned crops to restored crops, on GPU actors or CPU actors that each hold the model."""
+"""Third stage, restore: aligned crops to restored crops, on GPU or CPU actors that each hold the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.networks import micro_batch as networks_micro_batch
 from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
-from pipeline.networks.real_esrgan import Background, weights_file
+from pipeline.networks.real_esrgan import Background
 from pipeline.photos import bit_depth
 from pipeline.photos.monochrome import keep_tone
 from pipeline.photos.view import view_of
@@ -32,20 +32,19 @@ from pipeline.stages import row
 from pipeline.stages.row import Crops, Row, crops_of, to_table
 from pipeline.weights.local import checked_weights
 
-# A CUDA error that stays: the process has lost its context. Older versions of PyTorch raise a plain RuntimeError.
+# A CUDA error after which the process has lost its context. Older versions of PyTorch raise a plain RuntimeError.
 LOST_DEVICE: tuple[type[Exception], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 
 
 class RestoreFaces:
-    """Actor: the crops of many photos, flattened into full micro-batches and handed back to their photos.
+    """Actor: flattens the crops of many photos into full micro-batches and returns the results to their photos.
 
-    Every micro-batch of an actor has the same size, the last one padded: then a face comes out the same to the bit,
-    whatever its neighbours and its place among them. On a CPU, where a batch of 8 takes 1.2 times as long for each face
-    as a batch of one, the size is one.
+    Every micro-batch of an actor has the same size; the last one is padded. So a face's result is the same to the bit,
+    whatever the other faces in its batch. On a CPU the size is one: a batch of 8 takes 1.2 times as long per face.
     """
 
     def __init__(self, job: Job, resources: Resources) -> None:
-        from interlcm.model import InterLCM  # here: the driver names this class and never makes one
+        from interlcm.model import InterLCM  # late: the driver imports this module but never makes an actor
 
         job.environment.use()
         self.settings = settings = job.settings
@@ -54,20 +53,20 @@ class RestoreFaces:
         self.batch_faces = resources.batch_faces if on_gpu else 1
         if not on_gpu:
             torch.set_num_threads(resources.threads)
-        folder = checked_weights(job)
-        if settings.mask == "parsenet" and not has_parser(folder / "face"):
-            raise WeightsError(f"the parsenet mask needs {folder / 'face' / PARSER}: pull it, or choose the ellipse")
+        parts = checked_weights(job)
+        if settings.mask == "parsenet" and not has_parser(parts):
+            raise WeightsError(f"the parsenet mask needs {parts.folder / PARSER}: pull it, or choose the ellipse")
         dtype = getattr(torch, settings.dtype)
-        self.model = place(InterLCM.from_pretrained(folder, settings.variant), self.device, dtype)
-        self.judge = FaceNetworks(folder / "face", self.device)
+        self.model = place(InterLCM.from_pretrained(parts, settings.variant), self.device, dtype)
+        self.judge = FaceNetworks(parts, self.device)
         self.background = None
         if settings.background == "realesrgan" and settings.upscale > 1:
-            self.background = Background(weights_file(folder, settings.upscale), settings.upscale, self.device)
+            self.background = Background(parts, settings.upscale, self.device)
         if on_gpu and resources.find_batch:
             self.batch_faces = self.largest_batch(resources, job.weights_digest)
 
     def largest_batch(self, resources: Resources, weights_digest: str) -> int:
-        """The micro-batch for this kind of GPU; an actor with a share of one tries no more than its share."""
+        """The largest micro-batch that fits this kind of GPU; an actor with a share of a GPU tries only its share."""
         if resources.gpus_per_actor < 1:
             torch.cuda.set_per_process_memory_fraction(resources.gpus_per_actor)
         about = {
@@ -82,7 +81,7 @@ class RestoreFaces:
         return networks_micro_batch.largest(self.fits, about, resources.batch_faces)
 
     def fits(self, faces: int) -> bool:
-        """Whether memory suffices for so many faces, tried with grey ones."""
+        """Whether memory suffices for this many faces; tried with grey crops."""
         self.batch_faces = faces
         side = self.model.image_size
         done = self.micro_batch([np.full((side, side, 3), 127, np.uint8)], [0]) is not None
@@ -91,7 +90,7 @@ class RestoreFaces:
         return done
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        # The files go through as they are: to copy them out of Arrow and back takes longer than a GPU takes for a face.
+        # The files pass through unchanged: copying them out of Arrow and back takes longer than a GPU needs for a face.
         rows = (table if self.background else table.drop_columns("data")).to_pylist()
         waiting = [current for current in rows if current["status"] is None]
         begun = time.perf_counter()
@@ -105,7 +104,7 @@ class RestoreFaces:
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
     def next_of(self, coming: Iterator[Crops | None], current: Row, per_face: float) -> Row:
-        """The row with its restored crops, which are the next of all of them; a row that has ended as it is."""
+        """The row with its restored crops, the next of `coming`; a row that has a status stays as it is."""
         if current["status"] is not None:
             return current
         restored = list(islice(coming, len(current["faces"])))
@@ -118,7 +117,7 @@ class RestoreFaces:
     def restore(self, crops: Sequence[Crops], seeds: Sequence[int]) -> list[Crops | None]:
         """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type.
 
-        Where memory does not suffice this actor goes on with half the batch; None: not even for one face.
+        If memory does not suffice, the actor halves its batch; None: memory does not suffice for a single face.
         """
         restored: list[Crops | None] = []
         while len(restored) < len(crops):
@@ -137,7 +136,7 @@ class RestoreFaces:
         return restored
 
     def micro_batch(self, crops: list[Crops], seeds: list[int]) -> Tensor | None:
-        """At most `batch_faces` faces through the model, (batch_faces, 3, S, S); None when memory does not suffice."""
+        """Run at most `batch_faces` faces through the model: (batch_faces, 3, S, S); None if memory runs out."""
         missing = self.batch_faces - len(crops)
         try:
             return self.model.restore(
@@ -145,17 +144,17 @@ class RestoreFaces:
                 steps=self.settings.steps,
                 seeds=seeds + seeds[-1:] * missing,
                 color_fix=self.settings.color_fix,
-                keep_monochrome=False,  # `finish` keeps the tone where the whole photo has one
+                keep_monochrome=False,  # `finish` keeps the tone if the whole photo is monochrome
             )
         except Exception as error:
             if isinstance(error, LOST_DEVICE):
-                os._exit(1)  # no later call would work either; a new worker takes these photos one by one
+                os._exit(1)  # no later call can succeed; a new worker takes these photos one by one
             if not out_of_memory(error):
                 raise
             return None
 
     def finish(self, current: Row, restored: list[Crops], seconds: float) -> Row:
-        """The row of one photo with its restored crops, what the judge says of them, and the enlarged background."""
+        """The row of one photo with its restored crops, their masks and measures, and the enlarged background."""
         begun = time.perf_counter()
         aligned = crops_of(current, "crops")
         if current["monochrome"] and TASKS[self.settings.task].keep_tone:
@@ -178,11 +177,11 @@ class RestoreFaces:
         }
 
     def enlarged(self, current: Row, background: Background) -> bytes:
-        """The whole photo, enlarged by the network, as a PNG in 8-bit sRGB. Raises PhotoError."""
+        """The whole photo, enlarged by the background network, as a PNG in 8-bit sRGB. Raises PhotoError."""
         limits = self.settings.limits
         telemetry.decoded("restore")
         srgb = sandbox.run(view_of, current["data"], limits, limits=limits).srgb
-        assert srgb is not None  # the second stage saw one picture
+        assert srgb is not None  # after detect, every file has one page
         large = background.enlarge(bit_depth.eight_bit(srgb))
         _, png = cv2.imencode(".png", cv2.cvtColor(large, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         return png.tobytes()
@@ -192,17 +191,17 @@ class RestoreFaces:
         return self.tensors([crop])[0]
 
     def tensors(self, crops: Sequence[Crops]) -> Tensor:
-        """(S, S, 3) uint8 or uint16 each, to (N, 3, S, S) in [-1, 1] on the device: one copy for those of one depth."""
+        """(S, S, 3) uint8 or uint16 each, to (N, 3, S, S) in [-1, 1] on the device; one copy per run of one depth."""
         runs = [list(run) for _, run in groupby(crops, key=lambda crop: crop.dtype)]
         return torch.cat([to_tensor(np.stack(run), self.device) for run in runs])
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether memory did not suffice, the GPU's or the machine's; PyTorch has no class of its own for the latter."""
+    """Whether the GPU or the machine ran out of memory; PyTorch has no error class for the latter."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def crops_from(faces: Tensor, types: Sequence[np.dtype]) -> list[Crops]:
-    """(M, 3, S, S), about [-1, 1], to the first N as (S, S, 3) of these types; one copy to the host for each type."""
+    """The first N faces of (M, 3, S, S), about [-1, 1], as (S, S, 3) of N types; one copy to the host per type."""
     levels = {kind: to_pixels(faces, kind) for kind in set(types)}
     return [levels[kind][n] for n, kind in enumerate(types)]

@@ -1,7 +1,7 @@
-"""The row that every stage takes and gives: one photo, with what is known about it so far.
+"""The row that every stage takes and returns: one photo and all that is known about it so far.
 
-Between stages travel encoded bytes and aligned crops, never decoded photos. Everything is a plain Arrow column with a
-fixed type, so that a block in which some column is all null has the type of every other block.
+Stages pass on encoded bytes and aligned crops, never decoded photos. Every column has a fixed Arrow type, so that a
+block with a column of nulls has the same schema as every other block.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ FOUND_FACE = pa.struct(
 
 WARNING = pa.struct([("kind", pa.string()), ("words", pa.string())])  # as photos.warning.PhotoWarning
 
-# `status` is null while a photo is on its way; a stage leaves rows that have one as they are.
+# `status` is null while a photo is in progress; a stage passes rows with a status on unchanged.
 SCHEMA = pa.schema(
     [
         ("photo_id", pa.string()),
@@ -43,13 +43,13 @@ SCHEMA = pa.schema(
         ("member", pa.string()),
         ("occurrence", pa.int32()),
         ("page", pa.int32()),  # from 1
-        ("pages", pa.int32()),  # of the member, as many rows has it; 1 until it was decoded
+        ("pages", pa.int32()),  # of the member, one row each; 1 until it is decoded
         ("bytes", pa.int64()),
         ("status", pa.string()),
         ("error_type", pa.string()),
         ("error", pa.string()),
         ("warnings", pa.list_(WARNING)),  # null or empty: none
-        ("data", pa.large_binary()),  # the member's bytes; of a TIFF with several pages this page alone, as a TIFF
+        ("data", pa.large_binary()),  # the member's bytes; for a page of a TIFF, a TIFF with this page alone
         ("sha256", pa.string()),
         ("format", pa.string()),
         ("width", pa.int32()),
@@ -74,10 +74,9 @@ NOTHING_MORE = dict.fromkeys(("data", "crops", "restored_crops", "masks", "backg
 
 
 def each_open(table: pa.Table, work: Callable[[Row], Row]) -> pa.Table:
-    """`work` on every row that has no status yet; rows in = rows out, in their order.
+    """Apply `work` to every row that has no status yet; rows in = rows out, in the same order.
 
-    An error that `work` does not foresee becomes the row's own failure and costs no other photo; one of storage that
-    every photo would meet is raised.
+    An unexpected error fails its own row and no other. A storage error that every photo would meet is raised.
     """
     return to_table([guarded(row, work) if row["status"] is None else row for row in table.to_pylist()])
 
@@ -94,12 +93,12 @@ def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
 
 
 def unforeseen(row: Row, error: Exception) -> Row:
-    """The failed row of a photo that met an error of no kind that is expected."""
+    """The failed row of a photo that met an unexpected error."""
     return ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
 
 
 def ended(row: Row, status: str, error_type: str | None = None, error: str | None = None) -> Row:
-    """The row with its final status; what only later stages need is dropped. `error` becomes one line."""
+    """The row with its final status, without the columns that only later stages need. `error` becomes one line."""
     error = " ".join(error.split()) if error else None
     return {
         **row,
@@ -113,7 +112,7 @@ def ended(row: Row, status: str, error_type: str | None = None, error: str | Non
 
 
 def warned(row: Row, found: Iterable[PhotoWarning]) -> Row:
-    """The row with these warnings after those that it has."""
+    """The row with these warnings added after its own."""
     return {**row, "warnings": [*(row.get("warnings") or []), *map(asdict, found)]}
 
 
@@ -122,7 +121,7 @@ def to_table(rows: list[Row]) -> pa.Table:
 
 
 def crops_of(row: Row, column: str) -> Crops:
-    """The crops of a row as (faces, S, S, 3), uint8 or uint16 as the photo's bit depth asks; read-only."""
+    """The crops of a row as (faces, S, S, 3), uint8 or uint16 by the photo's bit depth; read-only."""
     count = len(row["faces"])
     flat = np.frombuffer(row[column], crop_type(row["bit_depth"]))
     side = round((flat.size / (3 * count)) ** 0.5)
@@ -130,5 +129,5 @@ def crops_of(row: Row, column: str) -> Crops:
 
 
 def crop_type(bit_depth: int) -> type[np.uint8] | type[np.uint16]:
-    """A photo of more than 8 bits a channel keeps them in its crops."""
+    """The type of a photo's crops: uint16 for more than 8 bits a channel, else uint8."""
     return np.uint16 if bit_depth > 8 else np.uint8

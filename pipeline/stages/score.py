@@ -1,4 +1,4 @@
-"""What the manifest says about a restored face, and which faces a person should look at."""
+"""Measure restored faces for the manifest, and choose those that a person should look at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.stages.row import Row
 
 
 def compared(face: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Row:
-    """psnr (null for equal faces: it would be infinite), ssim and delta_e of two faces (S, S, 3) uint8 RGB."""
+    """psnr, ssim and delta_e of two faces (S, S, 3) uint8 RGB; psnr is null for equal faces, where it is infinite."""
     ratio = psnr(face, reference)
     return {
         "psnr": ratio if math.isfinite(ratio) else None,
@@ -26,10 +26,8 @@ def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], 
     """The measured columns of one face in the manifest.
 
     aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), rotation of its photo
-    (degrees), identity_similarity, quality_before and quality_after, of which the last three are passed on and null
-    without weights of their own.
-    review_reason joins its reasons with
-    "; " and is null where needs_review is false.
+    (degrees), identity_similarity, quality_before and quality_after. The last three are passed on; they are null
+    without their own weights. review_reason joins the reasons with "; " and is null if needs_review is false.
     """
     measured: Row = {
         **compared(restored, aligned),
@@ -48,16 +46,16 @@ def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], 
 def review_reasons(face: Row, review: Review) -> list[str]:
     """Why a person should look at a face: each measure beyond its threshold, in words, with number and unit.
 
-    face: the face's columns of the manifest. A measure that is null says nothing.
+    face: the face's columns of the manifest. A null measure gives no reason.
     """
     below = (
-        ("changed much", "psnr", review.min_psnr, " dB"),
-        ("perhaps another person", "identity_similarity", review.min_identity, ""),
+        ("changed a lot", "psnr", review.min_psnr, " dB"),
+        ("possibly another person", "identity_similarity", review.min_identity, ""),
         ("small face", "eye_distance", review.min_eye_distance, " px"),
         ("uncertain detection", "score", review.min_score, ""),
         ("blurred or blank", "sharpness_after", review.min_sharpness, ""),
     )
-    above = (("colours moved", "delta_e", review.max_delta_e, " CIEDE2000"),)
+    above = (("colours shifted", "delta_e", review.max_delta_e, " CIEDE2000"),)
     checks = [(*check, "below", -1) for check in below] + [(*check, "above", 1) for check in above]
     return [
         f"{words}: {name} {face[name]:.2f}{unit} is {side} {limit:g}{unit}"

@@ -1,5 +1,6 @@
 """Files anywhere: `from pipeline import storage`, then `storage.read_bytes(uri)` and so on."""
 
+from pipeline.storage.addresses import public
 from pipeline.storage.errors import StorageError
 from pipeline.storage.files import (
     ShortReadError,
@@ -39,6 +40,7 @@ __all__ = [
     "join",
     "list_files",
     "open_stream",
+    "public",
     "put_file",
     "read_bytes",
     "remove",

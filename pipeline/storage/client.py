@@ -13,7 +13,8 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from interlcm.errors import one_line
-from pipeline.storage.errors import StorageError, check_no_secret, storage_errors
+from pipeline.storage import addresses
+from pipeline.storage.errors import StorageError, storage_errors
 
 # A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -34,7 +35,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
     Chains ("zip://a::s3://b") are deliberately not supported: a member's name could hold one.
     """
-    check_no_secret(uri)
+    uri = addresses.public(uri)
     match = _SCHEME.match(uri)
     protocol = match[1].lower() if match else "file"
     try:
@@ -50,7 +51,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         # Workers write while the driver lists, so a cached listing would be wrong.
         fs = kind(use_listings_cache=False, **options, **kind._get_kwargs_from_urls(uri))
     if "s3" not in kind.protocol:
-        return fs, kind._strip_protocol(uri)
+        return fs, addresses.private(kind._strip_protocol(uri))
     fs.split_path = partial(_literal_key, fs)
     fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `retried`
     path = uri.partition("://")[2]
@@ -101,12 +102,19 @@ def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | Non
 
 
 def environment() -> dict[str, str]:
-    """The AWS_*, GOOGLE_* and AZURE_* variables, which a worker needs. Secrets: never log them."""
-    return {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
+    """What a worker needs: the AWS_*, GOOGLE_* and AZURE_* variables, and the query strings of http(s) sources.
+
+    Secrets: never log them.
+    """
+    variables = {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
+    return variables | addresses.settings()
 
 
 def configure(environment: dict[str, str]) -> None:
     """Use the storage settings of another process. Clients with other settings are dropped."""
+    environment = dict(environment)
+    if (queries := environment.pop(addresses.VARIABLE, None)) is not None:
+        addresses.remember(queries)
     if environment.items() <= os.environ.items():
         return
     os.environ.update(environment)

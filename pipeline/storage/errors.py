@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import fsspec
 
-from interlcm.errors import InterLCMError, one_line, without_password
+from interlcm.errors import InterLCMError, one_line
 
 # Exceptions of the clients (botocore, aiohttp, socket, gcsfs) by class name, so that none of these is imported here.
 _UNREACHABLE = {
@@ -40,13 +40,6 @@ _NO_CHECKSUMS = re.compile("checksum|trailer|aws-chunked|content-sha256", re.IGN
 _CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=WHEN_REQUIRED"
 # Errors that every other write to the same disk meets too.
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
-# A password in the authority, or the signature or token of a presigned URL in an HTTP query.
-_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/?#]*:[^/?#]*@|https?://[^/?#]*@", re.IGNORECASE)
-_SIGNED = re.compile(
-    r"https?://.*[?&](X-(Amz|Goog)-(Signature|Credential|Security-Token)|sig|signature|\w*token|"
-    r"AWSAccessKeyId|\w*(key|secret|password))=",
-    re.IGNORECASE,
-)
 
 
 class StorageError(InterLCMError):
@@ -81,7 +74,9 @@ def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         reason, words = _reason(uri, error, writing)
-        raise StorageError(f"{uri}: {words}", reason, writing) from error
+        # A client's message about an http(s) address contains its query string.
+        shown = None if uri.lower().startswith("http") else error
+        raise StorageError(f"{uri}: {words}", reason, writing) from shown
 
 
 def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str]:
@@ -116,7 +111,7 @@ def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str
 
 def _said(error: Exception) -> str:
     """The server's own words with its code; what the exception says where no server spoke."""
-    code, words = error_code(error), without_password(one_line(error))
+    code, words = error_code(error), one_line(error)
     return f"{code}: {words}" if code and code not in words and words not in ("", "None") else words or code
 
 
@@ -177,6 +172,8 @@ def _answer_of_listing(uri: str, code: str, said: str) -> tuple[str, str]:
 
 def _missing(uri: str) -> str:
     """What is missing, file or bucket. S3 answers 404 to both, so the bucket is requested."""
+    if uri.startswith(("http://", "https://")):
+        return "no such file on the server, or it refuses; check the name, and whether a signed address has expired"
     if is_s3(uri):
         bucket = uri.split("/")[2]
         try:
@@ -186,12 +183,3 @@ def _missing(uri: str) -> str:
         except OSError:
             return "no such file or bucket; check the name and AWS_ENDPOINT_URL"
     return "no such file or folder; check the name"
-
-
-def check_no_secret(uri: str) -> None:
-    """Raise StorageError, without the secret, for a URI with credentials: URIs go into index, manifest and run.json."""
-    if _PASSWORD.match(uri) or _SIGNED.match(uri):
-        scheme, _, rest = uri.partition("://")
-        host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
-        words = "the URI holds credentials, which would be written into OUTPUT"
-        raise StorageError(f"{scheme}://{host}: {words}; put them into the environment, or name a copy of the file")

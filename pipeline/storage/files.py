@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from pipeline.storage import local_disk, traffic
+from pipeline.storage.addresses import public, split
 from pipeline.storage.client import filesystem, retried
 from pipeline.storage.errors import REFUSED, StorageError, bodiless, error_code, storage_errors
 
@@ -34,10 +35,13 @@ VERSIONS = ("md5Hash", "ETag", "etag", "mtime", "LastModified", "last_modified",
 def canonical(uri: str) -> str:
     """One spelling for each place: an absolute path for local files, else protocol://path, without a final slash.
 
-    A key of S3 may have several slashes in a row, which are all kept: `s3://bucket/a//` is the folder of `a//b`.
+    An http(s) address has no query string, which is remembered for its requests. A key of S3 may have several slashes
+    in a row, which are all kept: `s3://bucket/a//` is the folder of `a//b`.
     """
     fs, path = filesystem(uri)
-    return path if isinstance(fs, LocalFileSystem) else _uri(fs, path).rstrip("" if "s3" in fs.protocol else "/")
+    if isinstance(fs, LocalFileSystem):
+        return path
+    return _uri(fs, path) if "s3" in fs.protocol else public(_uri(fs, path)).rstrip("/")
 
 
 def _uri(fs: AbstractFileSystem, path: str) -> str:
@@ -153,7 +157,10 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
-    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short."""
+    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short.
+
+    A web server that knows no ranges sends the whole file, whose first bytes are not the requested ones: an error.
+    """
     try:
         if start == 0 and end is None:
             whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs requests the size, too
@@ -165,6 +172,10 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
         if error.errno != errno.EINVAL or error_code(error) in REFUSED or start < int(_info(fs, path)["size"]):
             raise
         return b""
+    if end is not None and len(data) > end - start:
+        raise StorageError(
+            f"{public(path)}: the server sends whole files only, no parts; copy it to a disk or a bucket"
+        )
     if end is None or len(data) < end - start:
         size = int(_info(fs, path)["size"])
         expected = max(0, (size if end is None else min(size, end)) - start)
@@ -281,7 +292,7 @@ def entries(uri: str) -> Iterator[tuple[str, str, int, str]]:
     seen = False
     for name, size, version in _objects(uri, fs, path):
         seen = True
-        relative = name.removeprefix(below(path, "")).removeprefix("/" if path in ("", "/") else "")
+        relative = name.removeprefix(below(public(path), "")).removeprefix("/" if path in ("", "/") else "")
         if relative:
             yield relative, "file", size, version
     if not seen:
@@ -296,7 +307,8 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
     """
     if "s3" not in fs.protocol:
         listing = retried(uri, lambda: fs.find(path, detail=True))
-        yield from sorted((name, int(info["size"] or 0), _version(info)) for name, info in listing.items())
+        files = [(name, int(info["size"] or 0), _version(info)) for name, info in listing.items()]
+        yield from sorted(_without_queries(public(path), files) if "http" in fs.protocol else files)
         return
     bucket, *_ = fs.split_path(path.rstrip("/"))  # it may be the ARN of an access point, with slashes
     query = {"Bucket": bucket, "Prefix": below(path, "")[len(bucket) + 1 :]}
@@ -308,6 +320,17 @@ def _objects(uri: str, fs: AbstractFileSystem, path: str) -> Iterator[tuple[str,
         if not page["IsTruncated"]:
             return
         query["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _without_queries(folder: str, files: list[tuple[str, int, str]]) -> Iterator[tuple[str, int, str]]:
+    """The files that a web server lists, without links that only sort its page. StorageError for one with a query
+    string: it could not be read later, because no query string is written down."""
+    for name, size, version in files:
+        address, query = split(name)
+        if not query:
+            yield name, size, version
+        elif address.rstrip("/") != folder.rstrip("/"):
+            raise StorageError(f"{address}: listed with a query string, which is not written down; copy it to a disk")
 
 
 def list_files(uri: str) -> list[tuple[str, int]]:

@@ -44,13 +44,15 @@ def prepare(
     if not begun:
         index_build.build_index(expand(names, output), output, DEFAULTS)
     crops = training_data.crop_list(output, settings.held_out)
+    unet = unet and storage.public(unet)
     training_files.record(output, {
         "settings": settings.to_dict(), "sources": names, "weights": digest(weights), "unet": unet,
         "crops": crops.digest,
     })  # fmt: skip
-    environment = Environment(storage_client.environment())
     place = weights if weights == DEMO else storage.canonical(weights)
-    return TrainingJob(settings, output, place, unet, ray.put(crops), environment)
+    index = weights_index.read_index(weights_folder(weights))
+    environment = Environment(storage_client.environment())
+    return TrainingJob(settings, output, place, unet, ray.put(crops), environment, index)
 
 
 def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:

@@ -21,7 +21,7 @@ from interlcm.metrics import psnr
 from interlcm.model import InterLCM
 from interlcm.perceptual import Perceptual
 from interlcm.pixels import to_pixels, to_tensor
-from interlcm.weights_index import DEMO, INDEX
+from interlcm.weights_index import DEMO, INDEX, Parts
 from pipeline import storage
 from pipeline.config.secrets import Environment
 from pipeline.storage.cache import local_folder
@@ -52,6 +52,7 @@ class TrainingJob:
     unet: str | None
     crops: ray.ObjectRef
     environment: Environment
+    weights_index: dict[str, Any]  # as the driver read it
     threads: int = 1
 
 
@@ -83,15 +84,15 @@ def work(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Modu
 
 def _train(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Module], nn.Module]) -> None:
     settings, recipe = job.settings, job.settings.recipe
-    folder = weights_folder(job.weights)
-    model = begin(job, folder).to(place.device)
-    perceptual = Perceptual.load(folder) if recipe.perceptual_weight else None
+    parts = Parts(weights_folder(job.weights), job.weights_index)
+    model = begin(job, parts).to(place.device)
+    perceptual = Perceptual.load(parts) if recipe.perceptual_weight else None
     training = EncoderTraining(model, recipe, perceptual, wrap, settings.seed)
     state = training_files.load_checkpoint(job.output)
     if state is not None:
         training.load_state_dict(state)
         del state
-    desk = Desk(job, training, folder, report) if place.rank == 0 else None
+    desk = Desk(job, training, parts, report) if place.rank == 0 else None
     size = settings.size or model.image_size
     stream = batches(job.crops, settings, size, training.iteration, place.rank, place.workers, job.environment)
     if training.iteration < recipe.iterations:
@@ -103,13 +104,13 @@ def _train(job: TrainingJob, place: Place, report: Report, wrap: Callable[[nn.Mo
         desk.finish()
 
 
-def begin(job: TrainingJob, folder: Path) -> InterLCM:
+def begin(job: TrainingJob, parts: Parts) -> InterLCM:
     """The model at the start of its training."""
     if job.settings.start == "variant":
-        model = encoder_weights.variant_encoders(folder, job.settings.variant)
+        model = InterLCM.from_pretrained(parts, job.settings.variant)
     else:
         unet = None if job.unet is None else local_folder(job.unet)
-        model = encoder_weights.new_encoders(folder, job.settings.seed, unet)
+        model = encoder_weights.new_encoders(parts, job.settings.seed, unet)
     model.task = job.settings.task  # so that samples are restored as its users restore
     return model
 
@@ -128,8 +129,8 @@ def _micro_batches(batch: dict[str, Any], size: int, device: torch.device) -> It
 class Desk:
     """The first worker's records: logs, held-out PSNR and grids, checkpoints, and the result."""
 
-    def __init__(self, job: TrainingJob, training: EncoderTraining, folder: Path, report: Report) -> None:
-        self._job, self._training, self._folder, self._report = job, training, folder, report
+    def __init__(self, job: TrainingJob, training: EncoderTraining, parts: Parts, report: Report) -> None:
+        self._job, self._training, self._parts, self._report = job, training, parts, report
         self._log = EventLog(job.output, training.iteration)
         size = job.settings.size or training.model.image_size
         reader = CropReader(ray.get(job.crops), job.settings, size)
@@ -192,7 +193,7 @@ class Desk:
             folder = Path(scratch) / "weights"
             encoder_weights.save_variant(
                 folder,
-                self._folder,
+                self._parts,
                 settings.variant,
                 dict(self._training.average.items()),
                 steps=range(2, settings.recipe.steps + 1),

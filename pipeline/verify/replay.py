@@ -9,7 +9,7 @@ from itertools import groupby
 
 import torch
 
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import WeightsError, read_index
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
@@ -31,6 +31,7 @@ from pipeline.storage import client as storage_client
 from pipeline.storage.output import Output
 from pipeline.verify.files import VerifyError
 from pipeline.verify.likeness import ROUNDING, difference
+from pipeline.weights.local import weights_folder
 
 MADE_WITH = ("settings_digest", "weights_digest", "software_version")
 # The newest row of each photo with its faces, and its index row.
@@ -94,6 +95,7 @@ def job_of(output: str, made: Row) -> tuple[Job, Resources]:
         weights_digest=made["weights_digest"],
         software_version=made["software_version"],
         environment=Environment(storage_client.environment()),
+        weights_index=read_index(weights_folder(attempt["settings"]["weights"])),
     )
     then, gpus = attempt["resources"], 1.0 if torch.cuda.is_available() else 0.0
     found = min(gpus, then.get("find_gpus", 0.0))  # face positions repeat exactly only on one kind of device

@@ -1,4 +1,4 @@
-"""Download of one published file; one that is interrupted goes on where it stopped, in the next pull, too."""
+"""Download one published file; an interrupted download resumes where it stopped, also in the next pull."""
 
 import fcntl
 import hashlib
@@ -19,12 +19,12 @@ from interlcm.weights_index import WeightsError
 from pipeline.storage import client as storage_client
 from pipeline.weights.published import Published
 
-TIMEOUT = 60  # seconds without a byte
+TIMEOUT = 60  # seconds without data
 BLOCK = 1 << 20
 
 
 def by_hand(part: Published) -> str:
-    """What a person can do who cannot, or may not, download from here."""
+    """The manual remedy if the file cannot be downloaded here."""
     if part.part is None:
         return f"put {part.name} from {part.page} at {part.path} of the folder, and pull again"
     options = f"--part {part.part}" + (f" --variant {part.variant}" if part.variant else "")
@@ -52,11 +52,11 @@ def place_for(part: Published, weights: str) -> Iterator[Path]:
 
 
 def download(part: Published, folder: Path) -> tuple[Path, str]:
-    """The published file in `folder`, and the address it came from.
+    """Download the published file into `folder`; also returns the address it came from.
 
-    WeightsError in one line when it cannot be reached, is refused, or stops too early.
+    Raises WeightsError, one line, if the server cannot be reached, refuses, or stops too early.
     """
-    if part.repo:  # the hub's own client begins anew each time that it is called
+    if part.repo:  # the hub's own client starts from the beginning at each call
         url = hf_hub_url(part.repo, part.file, revision=part.revision)
         return get(part, url, folder / part.name), part.origin
     *first, last = part.urls
@@ -69,48 +69,48 @@ def download(part: Published, folder: Path) -> tuple[Path, str]:
 
 
 class NotThereError(WeightsError):
-    """The address answers 404."""
+    """The server answered 404."""
 
 
 def get(part: Published, url: str, file: Path) -> Path:
-    """GET `url` into `file`, from where an earlier try stopped if the server still has the same version."""
+    """GET `url` into `file`; resume an earlier try if the server still has the same version."""
     unfinished = file.with_name(f"{file.name}.part")
     try:
         with unfinished.open("ab") as out:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
             have, expected = _append(url, out.fileno(), file.with_name(f"{file.name}.version"))
     except BlockingIOError as error:
-        raise WeightsError(f"{file}: another pull is downloading it; wait for that one") from error
+        raise WeightsError(f"{file}: another pull is downloading this file; wait until it ends") from error
     except HTTPError as error:
-        if error.code == 416:  # nothing is left to send, or the file is another one now
+        if error.code == 416:  # nothing is left to send, or the file was replaced
             unfinished.unlink()
             return get(part, url, file)
         kind = NotThereError if error.code == 404 else WeightsError
-        raise kind(f"{url} answers {error.code} {error.reason}; {by_hand(part)}") from error
+        raise kind(f"{url}: the server answers {error.code} {error.reason}; {by_hand(part)}") from error
     except (OSError, HTTPException) as error:
         raise unreachable(part, error) from error
     if have != expected:
-        raise WeightsError(f"{url} stopped after {have} of {expected} bytes; pull again to go on from there")
+        raise WeightsError(f"{url}: the download stopped after {have:,} of {expected:,} bytes; pull again to resume")
     os.replace(unfinished, file)
     return file
 
 
 def _append(url: str, out: int, version: Path) -> tuple[int, int]:
-    """What the server has beyond the bytes in `out`, appended; how many bytes there are now, and should be.
+    """Append the remaining bytes to `out`; returns how many bytes it has now, and should have.
 
-    version: file with the server's name (ETag) for the version that the bytes are of.
+    version: file with the server's name (ETag) for the version of these bytes.
     """
     have = os.fstat(out).st_size
     headers = {"User-Agent": "interlcm"}
     if have and version.exists():
         headers |= {"Range": f"bytes={have}-", "If-Range": version.read_text()}
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as response:
-        if response.status != 206:  # from the start
+        if response.status != 206:  # the server sends the whole file
             os.ftruncate(out, 0)
             have = 0
             version.unlink(missing_ok=True)
         tag = response.headers.get("ETag", "")
-        if tag.startswith('"'):  # a weak one, W/"...", does not promise the same bytes
+        if tag.startswith('"'):  # a weak tag, W/"...", does not promise the same bytes
             version.write_text(tag)
         length = response.headers.get("Content-Length")
         begun = have
@@ -120,7 +120,7 @@ def _append(url: str, out: int, version: Path) -> tuple[int, int]:
 
 
 def hub_sha256(part: Published) -> str | None:
-    """The sha256 that the hub states for a large file of a commit; for a small one it states none."""
+    """The sha256 that the hub states for a large file of a commit; None for a small file."""
     if not part.repo:
         return None
     try:

@@ -7,18 +7,21 @@ from pipeline.config.job import Job
 from pipeline.storage.cache import local_folder
 
 
-def checked_weights(job: Job) -> Path:
-    """The weights folder on this machine; WeightsError when it is not the one that the run was started with."""
+def checked_weights(job: Job) -> weights_index.Parts:
+    """The weights folder on this machine. Its files are read as the driver's index lists them.
+
+    Raises WeightsError if the folder differs from the one that the run started with, and again as each file is read.
+    """
     folder = weights_folder(job.settings.weights)
     found = weights_index.digest(folder, job.settings.variant)
     if found != job.weights_digest:
         name, wanted = job.settings.weights, job.weights_digest
         raise weights_index.WeightsError(
-            f"{name}: digest {found[:12]} here, {wanted[:12]} where the run was started; use the same everywhere"
+            f"{name}: digest {found[:12]} on this node, {wanted[:12]} on the driver; use the same weights everywhere"
         )
-    return folder
+    return weights_index.Parts(folder, job.weights_index)
 
 
 def weights_folder(weights: str) -> Path:
-    """The weights folder of this name, path or URI on this machine; a remote folder is copied here once."""
+    """The local folder of weights with this name, path or URI; a remote folder is copied to this machine once."""
     return weights_index.DEMO_WEIGHTS if weights == weights_index.DEMO else local_folder(weights)

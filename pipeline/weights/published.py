@@ -1,7 +1,7 @@
-"""Where the published parts of a weights folder come from.
+"""The sources of the published parts of a weights folder.
 
-Addresses and digests are those that the authors' own pages, or several independent users of the same file,
-state; where no sha256 is known, the one computed after the download is what the folder's index holds.
+Addresses and digests are from the authors' own pages or from several independent users of the same file. If no sha256
+is published, the folder's index records the one computed after the download.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from interlcm.weights_index import ENCODERS, PUBLISHED_VARIANTS
 from pipeline.faces.yunet import YUNET_FILE
 
 HUB = "https://huggingface.co"
-# Commits: what they hold never changes.
+# Commits, whose contents never change.
 LCM_REPO, LCM_REVISION = "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5"
 CLIP_REPO, CLIP_REVISION = "openai/clip-vit-base-patch16", "57c216476eefef5ab752ec549e440a49ae4ae5f3"
 INTERLCM = "https://github.com/sen-mao/InterLCM/releases"
@@ -21,7 +21,7 @@ REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases"
 LPIPS = "https://github.com/richzhang/PerceptualSimilarity"
 PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases"
 IQA_PYTORCH = "https://github.com/chaofengc/IQA-PyTorch/releases"
-METRICS = "metrics/"  # parts that training and evaluation need, and restoring does not
+METRICS = "metrics/"  # parts that only training and evaluation need
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Published:
 
     Args:
         path: of the part in the weights folder.
-        page: where a person finds the file.
+        page: web page of the file, for people.
         licence: of the file.
-        url: where the file is, unless it is in a repository of the Hugging Face hub.
-        other_url: where it is, too, when `url` answers 404.
+        url: address of the file, unless it is in a repository of the Hugging Face hub.
+        other_url: second address, used if `url` answers 404.
         repo, revision, file: of a file on the hub; the revision is a commit.
-        sha256: of the file, where one is known. The hub states those of its large files itself.
-        part: what `convert` makes of it; None when the file is stored as it is.
-        variant: the variant that uses it; None for all.
+        sha256: of the file, if it is published. The hub states it for its large files.
+        part: the part that `convert` makes from the file; None: the file is stored unchanged.
+        variant: the variant that uses the file; None: all variants.
     """
 
     path: str
@@ -72,7 +72,7 @@ def lcm(file: str) -> Published:
 
 
 def encoder(part: str, variant: str) -> Published:
-    """One encoder of a variant. Those of 3step, the first, may stand there without its name."""
+    """One encoder of a variant. The files of 3step, the first variant, may lack the variant's name."""
     release = f"{INTERLCM}/download/{INTERLCM_TAG}"
     return Published(
         path=f"{part}/{variant}.safetensors",

@@ -1,7 +1,7 @@
-"""Download of published weights into a weights folder at any fsspec URI, part by part.
+"""Download published weights into a weights folder at any fsspec URI, part by part.
 
-A part is downloaded, checked and, where need be, converted beside the folder; then it appears in the folder
-whole, and is listed. A pull that was cut short goes on where it stopped, in the middle of a file, too.
+A part is downloaded, checked and, if necessary, converted outside the folder. Then it appears in the folder whole, and
+is listed. An interrupted pull resumes where it stopped, even inside a file.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from pipeline.weights.published import METRICS, PUBLISHED, Published
 
 @dataclass(frozen=True)
 class Staged:
-    """What one published file adds to the index; `checked`: against a published sha256."""
+    """The index entries of one published file. checked: its sha256 matches a published one."""
 
     entries: list[dict[str, Any]]
     variants: dict[str, Any]
@@ -50,24 +50,24 @@ def pull(
     published: Sequence[Published] = PUBLISHED,
     metrics: bool = False,
 ) -> None:
-    """Get the shared parts, the detectors and the encoders of `variants` that `weights` does not have yet.
+    """Download the shared parts, the detectors and the encoders of `variants` that `weights` does not have yet.
 
     Args:
-        weights: path or URI of the weights folder, made when there is none.
-        variants: which encoders; published variants are listed in `pipeline.published`.
+        weights: path or URI of the weights folder; created if it does not exist.
+        variants: whose encoders to download; `pipeline.weights.published` lists them.
         report: gets one line for each part.
-        published: what there is to get.
-        metrics: also the networks that training and evaluation compare pictures with.
+        published: the files to choose from.
+        metrics: also download the networks of the metrics, for training and evaluation.
 
-    WeightsError in one line, with the way to do it by hand, when a part cannot be had or is not what it
-    should be; the folder then holds the parts before it and nothing of this one.
+    Raises WeightsError, one line with a manual remedy, if a part cannot be downloaded or has the wrong sha256. The
+    folder then holds the parts before it and nothing of this part.
     """
     wanted = [part for part in choose(published, variants) if metrics or not part.path.startswith(METRICS)]
     index = read_remote_index(weights)
     for part in wanted:
         listed = part.path in {entry["path"] for entry in index["parts"]}
         if listed and storage.exists(storage.join(weights, part.path)):
-            report(f"{part.path}: there already")
+            report(f"{part.path}: already there")
             continue
         with staging(weights) as stage:
             staged = adopt(weights, part) or fetch(part, weights, Path(stage))
@@ -75,7 +75,7 @@ def pull(
             publish(weights, Path(stage), staged)
         index = merge_index(index, staged.entries, staged.variants)
         storage.write_bytes(storage.join(weights, INDEX), index_bytes(index))
-        checked = "sha256 as published" if staged.checked else "no sha256 is published, its own is recorded"
+        checked = "sha256 as published" if staged.checked else "no published sha256; recorded the file's own"
         report(f"{part.path}: {checked}")
 
 
@@ -83,7 +83,7 @@ def choose(published: Sequence[Published], variants: Sequence[str]) -> list[Publ
     known = sorted({part.variant for part in published if part.variant})
     for variant in variants:
         if variant not in known:
-            raise WeightsError(f"no variant {variant!r} is published; choose {', '.join(known)}")
+            raise WeightsError(f"no variant {variant!r} is published; choose one of {', '.join(known)}")
     return [part for part in published if part.variant is None or part.variant in variants]
 
 
@@ -102,7 +102,7 @@ def staging(weights: str) -> TemporaryDirectory[str]:
 
 
 def adopt(weights: str, part: Published) -> Staged | None:
-    """A part that a person has put into the folder; None when it is not there."""
+    """A part that someone put into the folder by hand; None if it is not there."""
     uri = storage.join(weights, part.path)
     if part.part is not None or not storage.exists(uri):
         return None
@@ -110,39 +110,42 @@ def adopt(weights: str, part: Published) -> Staged | None:
     with fs.open(path, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if part.sha256 not in (None, sha256):
-        raise WeightsError(f"{uri} has sha256 {sha256}, published is {part.sha256}; remove it and pull again")
+        raise WeightsError(f"{uri} has sha256 {sha256}, expected {part.sha256}; remove the file and pull again")
     about = {"licence": part.licence, "origin": f"put there by hand, published at {part.origin}"}
     entry = {"path": part.path, "sha256": sha256, "bytes": fs.size(path), **about, "variant": part.variant}
     return Staged([entry], {}, part.sha256 is not None)
 
 
 def fetch(part: Published, weights: str, stage: Path) -> Staged:
-    """Download one part into `stage`, which becomes a weights folder with nothing else in it."""
+    """Download one part into `stage`, which becomes a weights folder with only this part."""
     expected = part.sha256 or hub_sha256(part)
     with place_for(part, weights) as folder:
         file, origin = download(part, folder)
         sha256 = file_sha256(file)
         if expected not in (None, sha256):
             found = f"{origin} has sha256 {sha256}, expected {expected}"
-            raise WeightsError(f"{found}: not used; pull again later, or {by_hand(part)}")
+            raise WeightsError(f"{found}; pull again later, or {by_hand(part)}")
         return staged_from(file, part, stage, {"licence": part.licence, "origin": origin}, sha256, expected is not None)
 
 
 def staged_from(file: Path, part: Published, stage: Path, about: dict[str, str], sha256: str, checked: bool) -> Staged:
-    """The downloaded file as a part of the weights folder `stage`: as it is, or converted."""
+    """The downloaded file as a part of the weights folder `stage`, unchanged or converted."""
     if part.part is not None:
-        convert(file, stage, part.part, part.variant)
+        convert(file, stage, part.part, part.variant, sha256)
         index = read_index(stage)
         about["origin"] += f", sha256 {sha256}, converted"
         entries = [{**entry, **about} for entry in index["parts"]]
         return Staged(entries, index["variants"], checked)
     (stage / part.path).parent.mkdir(parents=True)
     shutil.move(file, stage / part.path)
-    return Staged([describe(stage / part.path, part.path, **about, variant=part.variant)], {}, checked)
+    entry = describe(stage / part.path, part.path, **about, variant=part.variant)
+    if entry["sha256"] != sha256:
+        raise WeightsError(f"{file} was changed while it was taken over; pull again")
+    return Staged([entry], {}, checked)
 
 
 def refuse_other_weights(weights: str, index: dict[str, Any], part: Published, staged: Staged) -> None:
-    """WeightsError when a config that comes with the part would replace another one of the folder."""
+    """Raise WeightsError if a config that comes with the part would replace a different one in the folder."""
     here = {entry["path"]: entry["sha256"] for entry in index["parts"] if entry["path"] != part.path}
     other = [p["path"] for p in staged.entries if here.get(p["path"], p["sha256"]) != p["sha256"]]
     if other:

@@ -41,7 +41,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[WebDriver]:
-    """One browser for all tests. Without the programs: skipped, and a failure where CI is set."""
+    """One browser for all tests. Without the programs, tests are skipped; if CI is set, they fail."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing and os.environ.get("CI"):
         pytest.fail(f"no browser for the report's tests: {', '.join(missing)} not found; .ci/run installs them")
@@ -54,7 +54,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Itera
 
 @pytest.fixture
 def artefacts() -> Path:
-    """Where screenshots go, for people to look at: $ARTEFACTS, else .artefacts (which git ignores)."""
+    """The folder for screenshots: $ARTEFACTS, else .artefacts (which git ignores)."""
     folder = Path(os.environ.get("ARTEFACTS", ".artefacts"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -62,7 +62,7 @@ def artefacts() -> Path:
 
 @pytest.fixture
 def page(chromium: WebDriver, report: Path, artefacts: Path) -> Iterator[Page]:
-    """The report, in a browser that remembers nothing of the test before. No console message may be left behind."""
+    """The report, in a browser without state of earlier tests. The test fails if there are console messages."""
     page = Page(chromium, report, artefacts)
     page.size(1280, 800)
     page.scheme("light")

@@ -1,4 +1,4 @@
-"""A report on 100,000 photos: a view loads what it shows, not all there is."""
+"""A report on 100,000 photos: a view loads only what it shows."""
 
 from __future__ import annotations
 

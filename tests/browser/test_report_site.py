@@ -88,7 +88,7 @@ def test_sorting_uses_the_face_that_counts(page: Page) -> None:
     assert page.cards()[0] == "pair.png"
     choose(page, "descending", "1")
     page.until("Gallery.query.includes('descending')")
-    assert page.cards()[:2] == ["hopper.jpg", "astronaut.jpg"]  # which the pair equals, and comes before
+    assert page.cards()[:2] == ["hopper.jpg", "astronaut.jpg"]  # the pair has the same value and comes first
     choose(page, "status", "any")
     choose(page, "sort", "status")
     page.until("Gallery.query.includes('sort=status')")
@@ -144,7 +144,7 @@ def test_keyboard_alone_is_enough(page: Page) -> None:
     page.until("Review.photo.member === 'box2/pair.png'")
     page.press("j", "j", "r", "c", "too smooth, a jar", Keys.ESCAPE)
     page.until("!document.getElementById('review').open")
-    assert page.run("document.activeElement.dataset.place") == "2"  # back where the eye is
+    assert page.run("document.activeElement.dataset.place") == "2"  # back at the photo on show
     kept = page.run("Decisions.sorted().map((one) => [one.face_index, one.decision, one.comment])")
     assert kept == [[None, "accept", ""], [1, "reject", "too smooth, a jar"]]
 
@@ -175,7 +175,7 @@ def test_decisions_outlive_a_reload_and_travel(page: Page, downloads: Path) -> N
         page.cards()
         page.click("#exchange-open")
         page.driver.find_element("css selector", "#exchange input[type=file]").send_keys(str(file))
-        page.until("document.querySelector('#exchange .state').textContent.includes('1 of 1 taken')")
+        page.until("document.querySelector('#exchange .state').textContent.includes('1 of 1 decision imported')")
         assert page.run("Decisions.sorted()[0].comment") == 'He said "fine", twice'
 
 
@@ -254,7 +254,7 @@ def test_text_has_contrast_in_both_themes(page: Page, scheme: str, address: str)
     assert poor == []
 
 
-# WCAG 2.2 success criterion 1.4.3: of every text that is seen, against the nearest ground that is painted behind it.
+# WCAG 2.2 success criterion 1.4.3: of every visible text, against the nearest painted background.
 CONTRAST = """() => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)
@@ -329,3 +329,53 @@ def test_every_control_has_a_name(page: Page) -> None:
     assert page.run(f"{controls}.filter((c) => !({named})(c)).map((c) => c.outerHTML)") == []
     assert page.run("document.querySelector('#review').getAttribute('aria-labelledby')") == "review-title"
     assert page.run("document.activeElement.id") == "review-title"
+
+
+DAMAGED = [
+    "{",
+    "null",
+    "7",
+    "{}",
+    "[]",
+    '["accept"]',
+    '["maybe", "2026-01-01T00:00:00Z", ""]',
+    '["accept", 5, {}]',
+    "\x00",
+]
+
+
+def test_damaged_values_in_the_browser_cost_nothing_but_themselves(page: Page) -> None:
+    open_photo(page, "astronaut.jpg")
+    page.press("a")
+    page.until("Decisions.all.size === 1")
+    for n, value in enumerate(DAMAGED):
+        page.run(f"localStorage.setItem(Decisions.prefix + 'photo{n}/', {json.dumps(value)})")
+    page.run('localStorage.setItem(Decisions.prefix + \'a/b/c\', \'["accept", "2026-01-01T00:00:00Z", ""]\')')
+    page.run("['theme', 'shortcuts'].forEach((name) => localStorage.setItem(`interlcm:${name}`, '{'))")
+    page.open(ALL)
+    assert len(page.cards()) == 7
+    assert page.run("Decisions.all.size") == 1
+    assert f"{len(DAMAGED) + 1} decisions kept in this browser cannot be read" in page.text("body")
+    page.run("window.dispatchEvent(new StorageEvent('storage', {key: Decisions.prefix + 'x/0', newValue: '{'}))")
+    assert page.run("Decisions.all.size") == 1
+    page.run("Decisions.clear()")
+    assert page.run("Object.keys(localStorage).filter((key) => key.startsWith(Decisions.prefix)).length") == 0
+
+
+def test_a_browser_that_keeps_nothing_shows_the_report(page: Page) -> None:
+    refuses = (
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
+    )
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": refuses})
+    try:
+        open_photo(page, "astronaut.jpg")
+        page.press("a")
+        page.until("document.body.textContent.includes('This browser cannot store more decisions')")
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.mark.parametrize("place", ["-5", "1.5", "1e9", "NaN"])
+def test_an_address_of_no_photo_shows_one(page: Page, place: str) -> None:
+    page.open(f"#/photo/{place}?status=any")
+    page.until("document.getElementById('review').open && Review.photo !== undefined")

@@ -1,4 +1,4 @@
-"""What a decoder may do to its process, as functions that the sandbox's child can import."""
+"""Ways in which a decoder can harm its process, as functions that the sandbox's child can import."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def process_id() -> int:
 
 
 def peak_memory() -> int:
-    """Bytes that this process had resident at most; getrusage would count what its parent had when it started it."""
+    """Peak resident bytes of this process; getrusage would include the parent's memory at the start."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) << 10
 
@@ -48,7 +48,7 @@ def segfault() -> None:
 
 
 def abort(words: str) -> None:
-    """As a C++ library does that catches nothing."""
+    """End like a C++ library that catches no exception."""
     os.write(2, words.encode())
     os.abort()
 
@@ -67,7 +67,7 @@ def spin() -> None:
 
 
 def spin_in_c() -> None:
-    """Never back in Python: a handler that runs Python code would not stop it."""
+    """Never return to Python, so that a signal handler in Python could not stop it."""
     ctypes.CDLL(None).select(0, None, None, None, None)
 
 
@@ -80,14 +80,14 @@ def allocate(size: int) -> int:
 
 
 def chatter() -> str:
-    """A library that prints, to both of its outputs."""
+    """Print to both outputs, like a noisy library."""
     os.write(1, b"to stdout\n")
     os.write(2, b"to stderr\n")
     return "answer"
 
 
 class OddError(Exception):
-    """Does not survive pickling: its arguments are not those of its constructor."""
+    """An error that does not survive pickling: its arguments are not those of its constructor."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} of {two}")

@@ -14,7 +14,7 @@ from pipeline.stages import row
 
 
 class Deadly:
-    """A stage in which photos called segfault and killed take their worker along; "once" does so a single time."""
+    """A stage in which photos called segfault and killed end their worker; "once" does so only once."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -31,7 +31,7 @@ class Deadly:
     def die(self, name: str) -> None:
         if name.startswith("segfault"):
             os.kill(os.getpid(), signal.SIGSEGV)
-        if name.startswith("killed"):  # as the kernel ends who takes too much memory
+        if name.startswith("killed"):  # as the kernel ends a process that takes too much memory
             os.kill(os.getpid(), signal.SIGKILL)
         if name == "once" and len((self.folder / name).read_text().split()) == 1:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -53,7 +53,7 @@ FILES = {f"{n}.bin": bytes([n]) * (700 * n) for n in range(4)}
 
 @dataclass
 class Results:
-    """How many cases of each format had each outcome, the longest case in seconds, and what nobody foresaw."""
+    """How many cases of each format had each outcome, the longest case in seconds, and unexpected errors."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     longest: dict[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Results:
 
 
 def fuzz(cases: int, only: str = "") -> Results:
-    """So many cases, a fifth of them archives. only: a format."""
+    """Run this many cases, a fifth of them archives. only: a format."""
     results = Results()
     pictures = {name: data for name, data in originals().items() if only in ("", name)}
     archives = cases // 30 * 6  # of six kinds
@@ -105,7 +105,7 @@ def looked_at(data: bytes) -> str:
 
 
 def originals() -> dict[str, list[bytes]]:
-    """Small pictures of each format in the forms that take different ways through its decoder."""
+    """Small pictures of each format, one for each path through its decoder."""
     rgb, deep = Image.fromarray(coffee(48)), Image.fromarray(coffee(48)[..., 0].astype(np.uint16) * 257)
     grey, alpha, ink, few, bits = (rgb.convert(mode) for mode in ("L", "RGBA", "CMYK", "P", "1"))
     exif = Image.Exif()
@@ -143,7 +143,7 @@ def originals() -> dict[str, list[bytes]]:
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """One to four kinds of damage, near the beginning (where the headers are) as often as anywhere."""
+    """Apply one to four kinds of damage, half of them near the beginning, where the headers are."""
     changed = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
         span = len(changed) if chance.random() < 0.5 else min(len(changed), 200)
@@ -171,13 +171,13 @@ def insert(data: bytearray, at: int, chance: random.Random) -> None:
 
 
 def repeat(data: bytearray, at: int, chance: random.Random) -> None:
-    """A piece of it once more, somewhere else."""
+    """Insert a copy of a piece somewhere else."""
     start = chance.randrange(max(1, len(data)))
     data[at:at] = data[start : start + chance.randrange(1, 400)]
 
 
 def number(data: bytearray, at: int, chance: random.Random) -> None:
-    """A number that is an edge, in either byte order and any width."""
+    """Write an edge-case number, in either byte order and any width."""
     form = chance.choice(("<B", "<H", ">H", "<I", ">I"))
     new = struct.pack(form, chance.choice(NUMBERS) & ((1 << 8 * struct.calcsize(form)) - 1))
     data[at : at + len(new)] = new
@@ -192,7 +192,7 @@ DAMAGES = (flip, flip, cut, delete, insert, repeat, number, number, blank)
 
 
 def opened(path: Path) -> str:
-    """An archive listed and read, as index and fetch do."""
+    """List and read an archive, like index and fetch."""
     members = []
     try:
         format = archives.archive_format(str(path))
@@ -211,8 +211,8 @@ def opened(path: Path) -> str:
 
 
 def fuzz_archives(cases: int, results: Results) -> None:
-    """Half of them with any value in any field, a quarter whole ones that were damaged, a quarter random bytes."""
-    ways = {"tar, made up": tars(), "zip, made up": zips(), "tar, damaged": damaged(whole_tars())}
+    """Archives: half with any value in any field, a quarter damaged valid ones, a quarter random bytes."""
+    ways = {"tar, generated": tars(), "zip, generated": zips(), "tar, damaged": damaged(whole_tars())}
     ways |= {"zip, damaged": damaged(whole_zips()), "compressed tar, damaged": damaged(whole_compressed())}
     ways |= {
         "random bytes": st.one_of(st.binary(max_size=2000), st.builds(bytes.__add__, MAGIC, st.binary(max_size=2000)))
@@ -229,7 +229,7 @@ def _archive_case(path: Path, name: str, results: Results, data: bytes) -> None:
 
 
 def _draw(strategy: st.SearchStrategy[bytes], cases: int, work: Callable[[bytes], None]) -> None:
-    """`work` on so many examples. Hypothesis would shrink and repeat a failure; here every case counts once."""
+    """Apply `work` to this many examples. Hypothesis would shrink and repeat a failure; here every case counts once."""
 
     @seed(SEED)
     @settings(
@@ -253,7 +253,7 @@ LONG = st.one_of(st.sampled_from([0, 1, 0xFFFFFFFE, 0xFFFFFFFF]), st.integers(0,
 
 
 def tars() -> st.SearchStrategy[bytes]:
-    """Headers whose checksums are right, with any bytes in the fields, and pax records of the keywords that matter."""
+    """Headers with correct checksums and any bytes in the fields, and pax records with the relevant keywords."""
     size = st.one_of(st.binary(min_size=12, max_size=12), st.integers(0, 3000).map(lambda n: b"%011o\0" % n))
     headers = st.builds(
         block, st.binary(max_size=100), st.sampled_from([bytes([n]) for n in b"01234567LKxgSXVMDQ\0"]), size

@@ -1,4 +1,4 @@
-"""The corpus of hostile input: files that break, lie or explode, and what has to become of every member of each."""
+"""The corpus of hostile input: broken, lying and exploding files, and the expected outcome of every member."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from tests.support.pictures import coffee, encoded
 
-# (member, status, error_type) as the rows must have it. "a|b": either will do, where codecs may differ in their words.
+# (member, status, error_type) that the rows must have. "a|b": either is right, if codecs report different errors.
 Expected = set[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file in a source folder. limits: fields of Limits that this case is about."""
+    """A file in a source folder. limits: fields of Limits for this case."""
 
     name: str
     file: str
@@ -26,16 +26,16 @@ class Case:
 
 @functools.cache
 def good() -> bytes:
-    """A photo without a face, for the place beside a hostile one."""
+    """A photo without a face, to put beside a hostile one."""
     return encoded(coffee(48))
 
 
-# What becomes of `good`.
+# The outcome of `good`.
 GOOD = ("good.jpg", "no_face", "")
 
 
 def groups() -> dict[str, Callable[[], Iterator[Case]]]:
-    """The corpus in parts, each made when it is asked for: some take a second to pack."""
+    """The corpus in parts, each created on demand: some take a second to pack."""
     from tests.corpus import hostile_archives, hostile_images, hostile_tars
 
     return hostile_images.GROUPS | hostile_archives.GROUPS | hostile_tars.GROUPS

@@ -1,4 +1,4 @@
-"""Hostile zips, and what claims to be an archive."""
+"""Hostile zips, and files that only claim to be archives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = RATIO_COUNTS_FROM + (1 << 20)  # from here on a ratio counts
 
 @dataclass
 class Entry:
-    """A member of a zip with every field at will. None: what is right."""
+    """A member of a zip with any value in every field. None: the correct value."""
 
     name: bytes
     data: bytes
@@ -38,7 +38,7 @@ class Entry:
 
 
 def raw_zip(*entries: Entry, comment: bytes = b"", count: int | None = None, disk: int = 0, start: int = 0) -> bytes:
-    """A zip by PKWARE APPNOTE 4.3; `start` is added to where its central directory says to be."""
+    """A zip by PKWARE APPNOTE 4.3; `start` is added to the stated offset of its central directory."""
     body, directory = b"", b""
     for entry in entries:
         packed = entry.data if entry.packed is None else entry.packed
@@ -70,7 +70,7 @@ def zeros_deflated(size: int) -> bytes:
 
 
 def beside(*entries: Entry, **fields: int | bytes) -> bytes:
-    """These entries behind a good photo."""
+    """These entries after a good photo."""
     return raw_zip(Entry(b"good.jpg", good()), *entries, **fields)  # type: ignore[arg-type]
 
 

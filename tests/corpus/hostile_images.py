@@ -36,7 +36,7 @@ def picture(extension: str, pixels: Pixels | None = None, **options: Any) -> byt
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A PNG chunk, its CRC right."""
+    """A PNG chunk with a correct CRC."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -51,16 +51,25 @@ def ifd(entries: dict[int, tuple[int, int, int]], following: int = 0) -> bytes:
     return struct.pack("<H", len(entries)) + body + struct.pack("<I", following)
 
 
+SANE = {
+    256: (4, 1, 8), 257: (4, 1, 8), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8),
+    277: (3, 1, 1), 278: (4, 1, 8), 279: (4, 1, 64),
+}  # fmt: skip
+
+
 def tiff(
     changed: dict[int, tuple[int, int, int]] | None = None, width: int = 8, height: int = 8, following: int = 0
 ) -> bytes:
     """A grey TIFF of one strip at byte 8; `changed`: tag -> (type, count, value)."""
-    entries = {
-        256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8),
-        277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, 64),
-    }  # fmt: skip
-    entries |= changed or {}
+    entries = SANE | {256: (4, 1, width), 257: (4, 1, height), 278: (4, 1, height)} | (changed or {})
     return b"II*\0" + struct.pack("<I", 72) + bytes(range(64)) + ifd(entries, following)
+
+
+def linked_pages(directories: list[bytes]) -> bytes:
+    """A TIFF of these directories, all of one length, over the one strip at byte 8."""
+    step, last = len(directories[0]), len(directories) - 1
+    parts = [one[:-4] + struct.pack("<I", 72 + (n + 1) * step if n < last else 0) for n, one in enumerate(directories)]
+    return tiff()[:72] + b"".join(parts)
 
 
 def patched(data: bytes, at: int, new: bytes) -> bytes:
@@ -68,7 +77,7 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
 
 
 def flipped(data: bytes, seed: int) -> bytes:
-    """Twenty bits flipped behind the first 16 bytes."""
+    """Twenty bits flipped after the first 16 bytes."""
     chance = random.Random(seed)
     changed = bytearray(data)
     for _ in range(20):
@@ -124,14 +133,14 @@ def _bombs() -> Iterator[Case]:
 
 
 def _gif_bomb() -> bytes:
-    """Screen and first frame; libnsgif takes the frame's size where the screen's is out of all proportion."""
+    """Claim a huge screen and first frame; libnsgif uses the frame's size if the screen's is absurd."""
     gif = patched(picture("gif"), 6, struct.pack("<2H", HUGE, HUGE))
     frame = gif.index(b",", 13 + 3 * (2 << (gif[10] & 7)))
     return patched(gif, frame + 5, struct.pack("<2H", HUGE, HUGE))
 
 
 def _progressive_bomb() -> bytes:
-    """A progressive JPEG whose last scan comes 3000 times: each costs a walk over all its coefficients."""
+    """A progressive JPEG that repeats its last scan 3000 times: each costs a walk over all coefficients."""
     from PIL import Image
 
     sink = io.BytesIO()
@@ -146,7 +155,7 @@ def _damaged() -> Iterator[Case]:
     for extension in (*FORMATS, *CODED):
         whole = picture(extension)
         file = f"a.{extension}"
-        # A cut picture may still decode where the last bytes are no pixels.
+        # A cut picture may still decode if the last bytes are not pixels.
         yield one(f"{extension} cut in half", file, whole[: len(whole) // 2], "failed", DAMAGED)
         yield one(f"{extension} cut after 20 bytes", file, whole[:20], "failed", DAMAGED)
         for seed in range(2):
@@ -195,7 +204,7 @@ def _metadata() -> Iterator[Case]:
 
 
 def garbled(pixels: Pixels | None = None) -> Iterator[tuple[str, str, bytes]]:
-    """(name, file, data) of a photo whose metadata are hostile and whose pixels are sound."""
+    """(name, file, data) of a photo with hostile metadata and sound pixels."""
     garbage = random.Random(4).randbytes(3000)
     loop = b"Exif\0\0II*\0\x08\0\0\0" + ifd({0x8769: (4, 1, 8), 0x112: (3, 1, 99)}, 8)
     endless = b"Exif\0\0II*\0\x08\0\0\0" + ifd({0x10F: (2, 0xFFFFFFF0, 0xFFFFFFF0), 0x112: (3, 1, 6)})
@@ -261,12 +270,12 @@ def _tiffs() -> Iterator[Case]:
     head = b"II*\0" + struct.pack("<I", 8)
     many = head + b"".join(ifd({256: (4, 1, 8)}, 8 + (n + 1) * size) for n in range(100_000))
     yield one("tiff of 100,000 pages", "a.tif", many, "failed", f"{DAMAGED}|too_many_pages")
-    full = [tiff()[72:]] * 100_000
-    step, start = len(full[0]), 72
-    linked = tiff()[:72] + b"".join(
-        page[:-4] + struct.pack("<I", start + (n + 1) * step if n < len(full) - 1 else 0) for n, page in enumerate(full)
-    )
+    linked = linked_pages([tiff()[72:]] * 100_000)
     yield one("tiff of 100,000 pages that decode", "a.tif", linked, "failed", "too_many_pages")
+    shared = linked_pages([ifd({**SANE, 256: (4, 1, 1 << 14), 257: (4, 1, 1 << 14)})] * 2000)
+    yield one("tiff of 2,000 large pages over one strip", "a.tif", shared, "failed", "too_large")
+    twice = tiff({256: (4, 1, 8)})[:72] + struct.pack("<H", 10) + struct.pack("<2H2I", 256, 4, 1, HUGE) + tiff()[74:]
+    yield one("tiff: two widths", "a.tif", twice, "failed|no_face", f"|{DAMAGED}|too_large")
     backwards = patched(sane, 4, struct.pack("<I", 0xFFFFFFF0))
     yield one("tiff: first directory behind the end", "a.tif", backwards, "failed", DAMAGED)
     big = b"II+\0\x08\0\0\0" + struct.pack("<Q", 1 << 60)

@@ -32,7 +32,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 def block(
     name: bytes, type: bytes = b"0", size: bytes = b"00000000000\0", prefix: bytes = b"", magic: bytes = b"ustar\00000"
 ) -> bytes:
-    """A tar header with any bytes in its fields, and the checksum right."""
+    """A tar header with any bytes in its fields and a correct checksum."""
     header = bytearray(512)
     header[0 : len(name)] = name
     header[100:108] = b"0000644\0"
@@ -58,7 +58,7 @@ def member(name: bytes, data: bytes, type: bytes = b"0", **fields: bytes) -> byt
 
 
 def first() -> bytes:
-    """A good photo, with which every hostile tar begins."""
+    """A good photo, the first member of every hostile tar."""
     return member(b"good.jpg", good())
 
 
@@ -208,7 +208,7 @@ def _forms() -> Iterator[Case]:
 
 
 def zeros(format: str, before: bytes, size: int) -> bytes:
-    """A compressed tar: `before`, then zeros, packed a piece at a time."""
+    """A compressed tar: `before`, then zeros, compressed piece by piece."""
     pieces = [before, *[bytes(1 << 20)] * (size >> 20)]
     if format == "tar.zst":
         sink = pa.BufferOutputStream()
@@ -250,7 +250,7 @@ def _streams() -> Iterator[Case]:
         yield Case(f"{format}: a bit flipped", f"a.{format}", bytes(flipped), {("*", "*", "*")})
         yield Case(
             f"{format}: garbage behind it", f"a.{format}", compress(first() + END) + b"\xa5" * 3000,
-            {GOOD} if format == "tar.bz2" else {GOOD, end},  # Python's bz2 leaves it unread, as bzip2 does
+            {GOOD} if format == "tar.bz2" else {GOOD, end},  # Python's bz2 does not read it, like bzip2
         )  # fmt: skip
     joined = lzma.compress(first()) + bytes(8) + lzma.compress(END)
     yield Case("tar.xz: two streams with padding", "a.tar.xz", joined, {GOOD})

@@ -1,4 +1,4 @@
-"""One thread for each operation: on a busy machine, waiting for a second one costs 20 times the work."""
+"""Use one thread per operation: on a busy machine, waiting for a second thread takes 20 times as long as the work."""
 
 import pytest
 import torch
@@ -8,5 +8,5 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
-    """Fresh weights and inputs are the same in every run, alone or after other tests."""
+    """Make fresh weights and inputs the same in every run, alone or after other tests."""
     torch.manual_seed(0)

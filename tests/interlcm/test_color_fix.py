@@ -1,4 +1,4 @@
-"""Colour fixes by their properties: which frequencies and statistics come from which picture."""
+"""Properties of the colour fixes: which frequencies and statistics come from which picture."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_wavelet_takes_flat_color_from_the_input_alone() -> None:
 
 def test_wavelet_takes_fine_detail_from_the_result_alone() -> None:
     restored, lq, detail = picture(1)[:1], flat(0.3, 0.1, 0.2), stripes(4)
-    inner = (..., slice(32, -32), slice(32, -32))  # replicated borders make a low frequency of the stripes
+    inner = (..., slice(32, -32), slice(32, -32))  # replicated borders turn the stripes into a low frequency
     fixed = color_fix.wavelet(restored, lq)[inner]
     torch.testing.assert_close(color_fix.wavelet(restored, lq + detail)[inner], fixed, atol=1e-3, rtol=0)
     sharper = color_fix.wavelet(restored + detail, lq)[inner]

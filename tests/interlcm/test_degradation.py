@@ -1,4 +1,4 @@
-"""The synthetic degradation, measured on what it makes."""
+"""The synthetic degradation, measured on its output."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ def degraded(hq: torch.Tensor, degradation: Degradation, seed: int = 0) -> torch
 
 
 def changed(**ranges: Any) -> Degradation:
-    """Only these ranges; what is not named does next to nothing."""
+    """A degradation with only these ranges; all others have almost no effect."""
     return Degradation(**{**vars(CLEAN), **ranges})
 
 
@@ -42,7 +42,7 @@ def test_shape_and_range() -> None:
 def test_same_seed_same_picture() -> None:
     torch.manual_seed(1)
     first = degraded(SHARP, Degradation(), seed=5)
-    torch.manual_seed(2)  # the global generator has no say
+    torch.manual_seed(2)  # the global generator has no influence
     assert torch.equal(degraded(SHARP, Degradation(), seed=5), first)
     assert not torch.equal(degraded(SHARP, Degradation(), seed=6), first)
 
@@ -86,7 +86,7 @@ def test_blur_has_the_deviation_asked_for(sigma: float) -> None:
 
 def test_downsampling_removes_what_is_finer() -> None:
     stripes = torch.zeros(1, 3, 64, 64)
-    stripes[..., ::2] = 0.5  # one pixel wide: beyond what a third of the size can show, and not to be aliased
+    stripes[..., ::2] = 0.5  # one pixel wide: a third of the size cannot show this, and must not alias
     whole, third = (luma(degraded(stripes, changed(downsampling=(by, by)))) for by in (1, 3))
     assert third[:, 8:-8, 8:-8].std() < 0.1 * whole.std()
     broad = F.interpolate(SHARP, size=32, antialias=True, mode="bilinear")

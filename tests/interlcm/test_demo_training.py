@@ -1,4 +1,4 @@
-"""Training loops on tiny modules: what changes, what stays, and what stops them."""
+"""Training loops on tiny modules: which weights change, which stay, and what stops the loop."""
 
 import contextlib
 import copy
@@ -156,7 +156,7 @@ def test_crops_are_the_same_for_a_seed_and_step(crops: Crops) -> None:
         return torch.stack(draw(replace(crops, seed=seed), 48, 3, step))
 
     one = both(7, 0)
-    torch.manual_seed(123)  # the global generator has no say
+    torch.manual_seed(123)  # the global generator has no influence
     assert torch.equal(both(7, 0), one)
     assert not torch.equal(both(8, 0), one)
     assert not torch.equal(both(7, 1), one)
@@ -212,7 +212,7 @@ def test_a_killed_stage_goes_on_as_if_it_had_not_been(
     whole, killed, resumed = (tiny.model() for _ in range(3))
     expected = run(whole, last=0)
     assert [step for step, _ in expected] == [2, 4, 6, 7]
-    assert run(killed, last=6) == expected[:3]  # its state is that of step 4: the sixth was not written yet
+    assert run(killed, last=6) == expected[:3]  # its state is that of step 4: step 6 was not written yet
     torch.manual_seed(5)
     assert run(resumed, last=-1) == expected[2:]
     assert tiny.same_weights(resumed, whole)

@@ -1,4 +1,4 @@
-"""Training of the encoders on tiny real modules: what learns, when, and that it can be stopped and continued."""
+"""Training of the encoders on tiny real modules: which weights learn, when, and stopping and continuing."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from interlcm.errors import TrainingError
 from interlcm.perceptual import Perceptual
 from tests.support import tiny
 from tests.support.networks import write_perceptual_network
+from tests.support.parts import listed
 
 FROZEN = ("unet", "vae", "clip")
 RECIPE = Recipe(
@@ -52,7 +53,7 @@ def with_gradient(module: nn.Module) -> bool:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    """arXiv 2502.02215, section 4.1: a change of these is a change of what is reproduced."""
+    """arXiv 2502.02215, section 4.1: with other values, the paper's training is not reproduced."""
     paper = Recipe()
     assert (paper.learning_rate, paper.final_learning_rate, paper.betas) == (5e-5, 2e-5, (0.9, 0.99))
     assert (paper.pixel_weight, paper.perceptual_weight, paper.adversarial_weight) == (1, 1, 0.1)
@@ -106,7 +107,7 @@ def test_discriminator_starts_when_it_should() -> None:
     assert not moved(before, one.discriminator) and all("adversarial" not in found for found in early)
     third = one.step([batch(3)])
     assert moved(before, one.discriminator)
-    assert third["discriminator"] == pytest.approx(2, abs=0.5)  # it knows nothing yet
+    assert third["discriminator"] == pytest.approx(2, abs=0.5)  # it is untrained
     assert third["total"] == pytest.approx(third["pixel"] + 0.1 * third["adversarial"], rel=1e-5)
 
 
@@ -125,7 +126,7 @@ def test_encoders_get_the_adversarial_gradient() -> None:
 
 def test_perceptual_loss_is_in_the_sum(tmp_path: Path) -> None:
     write_perceptual_network(tmp_path)
-    one = training(replace(RECIPE, perceptual_weight=1), perceptual=Perceptual.load(tmp_path))
+    one = training(replace(RECIPE, perceptual_weight=1), perceptual=Perceptual.load(listed(tmp_path)))
     found = one.step([batch(1)])
     assert found["perceptual"] > 0.01
     assert found["total"] == pytest.approx(found["pixel"] + found["perceptual"], rel=1e-5)
@@ -160,7 +161,7 @@ def test_goes_on_from_its_state_as_if_it_had_not_stopped(tmp_path: Path) -> None
     stopped = training()
     run(stopped, range(1, 4))
     torch.save(stopped.state_dict(), tmp_path / "state.pt")
-    torch.manual_seed(99)  # no random state from outside counts
+    torch.manual_seed(99)  # random state from outside has no influence
     again = EncoderTraining(tiny.model(seed=5), RECIPE)
     for name in FROZEN:  # the frozen parts come from the weights folder
         getattr(again.model, name).load_state_dict(getattr(through.model, name).state_dict())

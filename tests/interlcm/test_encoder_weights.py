@@ -1,4 +1,4 @@
-"""How the encoders begin, and the weights folder that they end in."""
+"""The initial weights of the encoders, and the weights folder that training writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_weights_of_another_shape_are_one_line(folder: Path) -> None:
     with pytest.raises(
         WeightsError, match=r"1 key \(blocks.0.weight\) of a different shape \(\(2, 2, 3\), wanted \(32, 5, 3\)\)"
     ) as caught:
-        encoder_weights.variant_encoders(folder, "3step")
+        InterLCM.from_pretrained(folder, "3step")
     assert "\n" not in str(caught.value)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from interlcm.fid import Moments, frechet_distance, inception, inception_features, load_inception
 from interlcm.weights_index import WeightsError
+from tests.support.parts import listed
 
 
 def moments(features: torch.Tensor, batch: int = 7) -> Moments:
@@ -36,7 +37,7 @@ def test_moments_are_those_of_all_features_at_once() -> None:
 
 
 def test_distance_is_the_closed_form_where_covariances_commute() -> None:
-    """Then the root of their product is that of their eigenvalues: |m|^2 + sum (sqrt(a) - sqrt(b))^2."""
+    """For commuting covariances, the distance follows from the eigenvalues: |m|^2 + sum (sqrt(a) - sqrt(b))^2."""
     basis, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))
     a, b = np.array([1.0, 4, 9, 0.25, 2]), np.array([4.0, 1, 16, 2.25, 2])
     shift = np.array([3.0, 0, -1, 0, 2])
@@ -48,7 +49,7 @@ def test_distance_is_the_closed_form_where_covariances_commute() -> None:
 
 
 def test_distance_is_that_of_2_by_2_matrices_that_do_not_commute() -> None:
-    """For those tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB))."""
+    """For 2 x 2 matrices, tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB))."""
     a, b = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, -0.3], [-0.3, 3.0]])
     expected = np.trace(a + b) - 2 * np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
     zero = np.zeros(2)
@@ -73,9 +74,9 @@ def test_features_are_those_of_pytorch_fid(tmp_path: Path, monkeypatch: pytest.M
     faces = torch.rand(2, 3, 96, 96)
     with torch.inference_mode():
         expected = published(faces)[0].flatten(1)
-        found = inception_features(load_inception(tmp_path / "inception.pth"), faces * 2 - 1)
+        found = inception_features(load_inception(listed(tmp_path), "inception.pth"), faces * 2 - 1)
     assert found.shape == (2, 2048)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "inception.pth")
     with pytest.raises(WeightsError, match="does not hold the weights of FID's Inception"):
-        load_inception(tmp_path / "inception.pth")
+        load_inception(listed(tmp_path), "inception.pth")

@@ -1,4 +1,4 @@
-"""CLIP's tokens: how the crop comes in and which of them go out."""
+"""CLIP's tokens: the preprocessing of the crop, and the tokens that are returned."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_published_tower_gives_197_tokens_of_768() -> None:
 
 
 def test_class_token_is_the_one_that_transformers_pools(clip: CLIPVisionModel) -> None:
-    """transformers norms the class token alone, so it tells whether the picture came in as CLIP wants it."""
+    """transformers normalises only the class token, so it shows whether the crop was preprocessed for CLIP."""
     lq = tiny.faces(2)  # of CLIP's own size: nothing is resized
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_every_token_is_normed(clip: CLIPVisionModel) -> None:
 
 
 def test_resize_has_no_antialiasing(clip: CLIPVisionModel) -> None:
-    """At a third of the size, bicubic samples are the middle ones of 3 x 3 pixels; no other matters."""
+    """At a third of the size, bicubic samples are the middle pixels of 3 x 3 blocks; the others do not matter."""
     small = tiny.faces(1)
     large = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
     large[..., 1::3, 1::3] = small

@@ -1,4 +1,4 @@
-"""What each training loss rewards, and which parts it can change."""
+"""What each training loss rewards, and which weights it can change."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_autoencoding_is_the_round_trip_of_a_sampled_latent(model: InterLCM) -> 
         posterior = model.vae.encode(HQ).latent_dist
         decoded = model.vae.decode(posterior.sample(torch.Generator().manual_seed(0))).sample
         loss = float(losses.autoencoding_loss(model, HQ, torch.Generator().manual_seed(0)))
-    # The rest is the Kullback-Leibler term, which must not weigh on the picture.
+    # The rest is the Kullback-Leibler term, which must not affect the picture.
     assert 0 < loss - float((decoded - HQ).abs().mean()) < 1e-3 * loss
 
 
@@ -48,7 +48,7 @@ def test_consistency_trains_all_but_the_vae(model: InterLCM) -> None:
 
 
 def test_consistency_target_at_zero_is_the_clean_latent(model: InterLCM) -> None:
-    """A network that sees no noise estimates x_t / sqrt(abar_t): x_0 and noise of known size."""
+    """A network that predicts no noise estimates x_t / sqrt(abar_t): x_0 and noise of known size."""
     with torch.no_grad():
         model.unet.conv_out.weight.zero_()
         model.unet.conv_out.bias.zero_()
@@ -75,7 +75,7 @@ def test_pixel_gradient_reaches_both_encoders(model: InterLCM, steps: int) -> No
 
 
 def test_gradient_comes_from_every_step(model: InterLCM) -> None:
-    """No step is cut off: the gradient is the slope of the loss, by finite differences."""
+    """The gradient flows through all steps: it is the slope of the loss, by finite differences."""
     bias = model.visual_encoder.get_parameter(f"blocks.{len(model.visual_encoder.blocks) - 1}.bias")
     direction = torch.randn(bias.shape)
 

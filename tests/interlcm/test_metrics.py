@@ -95,7 +95,7 @@ def test_psnr_and_ssim_are_those_of_torchmetrics(other: np.ndarray) -> None:
     _, similar = structural_similarity_index_measure(
         one, reference, sigma=1.5, data_range=255.0, return_full_image=True
     )
-    # Within: torchmetrics goes on with a mirrored picture at the edge, where the paper's code has no window.
+    # Only within: at the edge, torchmetrics mirrors the picture, where the paper's code has no window.
     inside = float(similar[..., 5:-5, 5:-5].mean())
     assert ssim(np.ascontiguousarray(other), FACE) == pytest.approx(inside, abs=1e-4)
 

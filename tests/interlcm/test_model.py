@@ -18,7 +18,7 @@ def model() -> InterLCM:
 
 
 class Perfect(InterLCM):
-    """An identity network on sharp faces: whatever it is given, the result is the sharp face itself."""
+    """An identity network on sharp faces: with any weights, the result is the sharp face itself."""
 
     hq: torch.Tensor
 
@@ -35,7 +35,7 @@ def perfect(hq: torch.Tensor, task: str) -> Perfect:
 @pytest.mark.parametrize("faces", [tiny.faces(1), tiny.faces(1).mean(1, keepdim=True).expand(-1, 3, -1, -1)])
 @pytest.mark.parametrize("task", ["inpaint", "colorize"])
 def test_defaults_of_a_task_leave_a_perfect_result_as_it_is(task: str, faces: torch.Tensor) -> None:
-    """White strokes do not come back as haze, and colour does not go again: of a grey face, too."""
+    """White strokes do not return as haze, and colour is not removed again, even for a grey face."""
     lq = lq_for(task, faces[0], (), torch.Generator().manual_seed(0))[None]
     assert task == "inpaint" or is_grey(lq).all()
     model = perfect(faces, task)
@@ -80,14 +80,14 @@ def test_crops_need_not_be_of_the_training_size_or_square(model: InterLCM) -> No
 def test_seed_decides_the_result(model: InterLCM) -> None:
     lq = tiny.faces(1)
     first = model.restore(lq, seeds=[7])
-    torch.manual_seed(99)  # the global generator has no say
+    torch.manual_seed(99)  # the global generator has no influence
     assert torch.equal(model.restore(lq, seeds=[7]), first)
     assert (model.restore(lq, seeds=[8]) - first).abs().max() > 0.01
     assert torch.equal(model.restore(lq), model.restore(lq, seeds=[0]))
 
 
 def test_steps_and_every_part_matter(model: InterLCM) -> None:
-    """Each part is heard: the result changes with its weights."""
+    """Each part matters: the result changes with its weights."""
     lq = tiny.faces(1)
     results = [model.restore(lq, steps, color_fix="none") for steps in (2, 3, 4)]
     for part in ("unet", "vae", "spatial_encoder", "visual_encoder", "clip"):

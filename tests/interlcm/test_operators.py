@@ -1,4 +1,4 @@
-"""What restoring costs in calls, whatever the machine: each network as often as it has to, for all faces together."""
+"""The number of calls for a restoration, on any machine: each network runs only as often as needed, for all faces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from interlcm import InterLCM
 from tests.support import tiny
 
-# What networks are made of; the noise is drawn face by face, and is not among them.
+# The operators of networks, without those that draw the noise face by face.
 OPERATORS = (
     "aten::convolution",
     "aten::addmm",
@@ -44,7 +44,7 @@ def test_networks_run_for_all_faces_together(model: InterLCM) -> None:
 
 
 def test_a_step_costs_its_own_operators_alone(model: InterLCM) -> None:
-    """What does not change between steps (image tokens, the embedding of the crop) is computed once."""
+    """Values that do not change between steps (image tokens, the embedding of the crop) are computed once."""
     two, three, four = (counted(model, 1, steps)["aten::convolution"] for steps in (2, 3, 4))
     assert four - three == three - two
     embedding = sum(

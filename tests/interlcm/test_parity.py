@@ -1,7 +1,7 @@
 """Number for number: the whole restoration against outputs computed before, on seeded weights.
 
-`python -m tests.interlcm.test_parity`, from the root of the project, writes the golden file anew. Do so only
-when numbers are meant to change, for it makes today's output the reference.
+`python -m tests.interlcm.test_parity`, from the root of the project, rewrites the golden file. Do this only
+when numbers are meant to change, because the current output becomes the reference.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ STRIDE = 7  # of the pixels kept in it: shares no factor with the VAE's blocks o
 SETTINGS = ((2, "wavelet"), (3, "wavelet"), (4, "wavelet"), (2, "adain"), (2, "none"))  # steps, color fix
 SEEDS = (3, 4)
 
-# Outputs of the published implementation, beside the project where somebody has them.
+# Outputs of the published implementation, if they are available beside the project.
 PUBLISHED = Path(__file__).parents[3] / "shared" / "parity"
 CASES = {
     "small_lq1_T4_seed0_wavelet": ("small", 4, 0, "wavelet"),
@@ -57,7 +57,7 @@ def golden_output(model: InterLCM, steps: int, color_fix: str) -> Tensor:
 
 
 def stages(model: InterLCM, lq: Tensor, steps: int, seed: int, color_fix: str) -> dict[str, Tensor]:
-    """What the published files hold: the numbers after each stage, thinned out."""
+    """The contents of the golden files: a sample of the numbers after each stage."""
     with torch.no_grad():
         latent = model.unroll(lq, steps, [seed])
         return {
@@ -88,7 +88,7 @@ def test_golden_outputs(model: InterLCM, steps: int, color_fix: str) -> None:
 
 
 def test_golden_file_tells_settings_apart() -> None:
-    """Were two cases alike within the tolerance, a mix-up of them would pass."""
+    """If two cases were equal within the tolerance, mixing them up would pass."""
     with np.load(GOLDEN) as golden:
         assert set(golden) == {f"{steps}_{color_fix}" for steps, color_fix in SETTINGS}
         colors = [output[0] for output in golden.values()]  # a grey face ends alike after any color fix

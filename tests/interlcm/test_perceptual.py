@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from interlcm.perceptual import HEADS, TRUNK, Perceptual
 from interlcm.weights_index import WeightsError
 from tests.support.networks import write_perceptual_network
+from tests.support.parts import listed
 
 ASTRONAUT = torch.from_numpy(skimage.data.astronaut()[32:128, 176:272].copy()).permute(2, 0, 1)[None] / 127.5 - 1
 COFFEE = torch.from_numpy(skimage.data.coffee()[32:128, 176:272].copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -29,12 +30,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ours(weights: Path) -> Perceptual:
-    return Perceptual.load(weights)
+    return Perceptual.load(listed(weights))
 
 
 @pytest.fixture(scope="module")
 def theirs(weights: Path) -> lpips.LPIPS:
-    """The authors' network. It would download its trunk; it gets the one in the file instead."""
+    """The authors' network. It would download its trunk, so it gets the trunk in the file instead."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls torchvision in a way that is deprecated
         network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
@@ -75,8 +76,8 @@ def test_gradient_reaches_the_picture_and_no_weight(ours: Perceptual) -> None:
 
 def test_missing_and_other_files_are_one_line(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"vgg16-397923af.pth is missing; get it with `interlcm weights pull"):
-        Perceptual.load(tmp_path)
+        Perceptual.load(listed(tmp_path))
     (tmp_path / "metrics").mkdir()
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / TRUNK)
     with pytest.raises(WeightsError, match=r"vgg16-397923af.pth lacks 25 keys"):
-        Perceptual.load(tmp_path)
+        Perceptual.load(listed(tmp_path))

@@ -59,7 +59,7 @@ def test_true_noise_gives_back_the_clean_latent() -> None:
 
 
 def test_boundary_condition_at_timestep_zero() -> None:
-    """f(x, 0) = x, whatever the network says (arXiv 2303.01469, section 3)."""
+    """f(x, 0) = x for any output of the network (arXiv 2303.01469, section 3)."""
     noisy = normal(7)
     assert torch.equal(schedule.consistency_estimate(scheduler_for(), noisy, normal(8), 0), noisy)
 

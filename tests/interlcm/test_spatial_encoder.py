@@ -1,4 +1,4 @@
-"""The spatial encoder: what it starts from, and that its residuals fit the UNet."""
+"""The spatial encoder: its initial weights, and that its residuals fit the UNet."""
 
 from typing import Any
 

@@ -73,7 +73,7 @@ def test_faces_of_a_batch_do_not_mix() -> None:
 def test_every_parameter_takes_part() -> None:
     encoder = tiny_encoder()
     encoder(torch.randn(1, 5, 32)).square().sum().backward()
-    # A key's bias adds the same to every score of a query, which softmax takes away again.
+    # A key's bias adds the same to every score of a query, which softmax cancels.
     without = {name for name, p in encoder.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
     assert {name for name in without if not name.endswith("k.bias")} == set()
 

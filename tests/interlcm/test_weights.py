@@ -1,5 +1,6 @@
 """The weights folder: modules come back as saved, and nothing that differs from the index is loaded."""
 
+import hashlib
 import json
 import shutil
 import socket
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlcm.weights import load_components, save_components
-from interlcm.weights_index import WeightsError, describe, digest, merge_index, read_index, verify, write_index
+from interlcm.weights_index import WeightsError, describe, digest, merge_index, opened, read_index, verify, write_index
 from tests.support import tiny
 
 MODULES = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip")
@@ -32,7 +33,7 @@ def folder(saved: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
 
 
 def relist(folder: Path, path: str) -> None:
-    """Take a changed file into the index, as if it had been published so."""
+    """Record a changed file in the index, as if it had been published that way."""
     (old,) = (part for part in read_index(folder)["parts"] if part["path"] == path)
     part = describe(folder / path, path, old["licence"], old["origin"], old["variant"])
     write_index(folder, merge_index(read_index(folder), [part], {}))
@@ -124,7 +125,7 @@ def test_missing_and_unexpected_keys_are_named(
     message = str(caught.value)
     assert f"lacks 1 key ({key})" in message and "1 unexpected key (stranger)" in message
     assert path.split("/")[-2] in message and "\n" not in message
-    assert capfd.readouterr() == ("", "")  # the libraries' own reports would bury the one line
+    assert capfd.readouterr() == ("", "")  # the libraries' own reports would hide the one line
 
 
 def test_many_keys_are_counted(folder: Path) -> None:
@@ -149,6 +150,48 @@ def test_damaged_part_is_never_read(folder: Path) -> None:
         load_components(folder, "3step")
     (problem,) = verify(folder)
     assert UNET in problem and "weights pull" in problem
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded_changes_nothing(
+    folder: Path, saved: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes that are hashed are the bytes that are loaded: each file is another one as soon as its hash is made."""
+    others = tiny.components(seed=7)
+    save_components(folder.parent / "others", "3step", others, image_size=tiny.IMAGE_SIZE)
+    sha256 = hashlib.sha256
+
+    def then_replaced(data: bytes = b"") -> Any:
+        found = sha256(data)
+        for file in folder.rglob("*.safetensors"):
+            if sha256(file.read_bytes()).digest() == found.digest():
+                shutil.copyfile(folder.parent / "others" / file.relative_to(folder), file)
+        return found
+
+    monkeypatch.setattr(hashlib, "sha256", then_replaced)
+    loaded = load_components(folder, "3step")
+    monkeypatch.undo()
+    assert len(verify(folder)) == 5
+    for name in MODULES:
+        assert tiny.same_weights(loaded[name], saved[1][name]), name
+
+
+def test_parts_are_those_of_the_index_that_was_read_first(folder: Path) -> None:
+    parts = opened(folder)
+    change_keys(folder, UNET, {"stranger": torch.zeros(1)})  # the index lists the new file
+    with pytest.raises(WeightsError, match=f"{UNET} does not match the sha256.*remove it and get it with"):
+        load_components(parts, "3step")
+
+
+def test_old_names_of_attention_weights_load(folder: Path, saved: tuple[Path, dict[str, Any]]) -> None:
+    path = "lcm/vae/diffusion_pytorch_model.safetensors"
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = load_file(folder / path)
+    for new, name in old.items():
+        state = {key.replace(f"attentions.0.{new}.", f"attentions.0.{name}."): value for key, value in state.items()}
+    assert sum(".query." in key for key in state) >= 2
+    save_file(state, folder / path, metadata={"format": "pt"})
+    relist(folder, path)
+    assert tiny.same_weights(load_components(folder, "3step")["vae"], saved[1]["vae"])
 
 
 def test_missing_part_is_named(folder: Path) -> None:
@@ -190,6 +233,37 @@ def test_bad_index_is_one_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(WeightsError, match=words) as caught:
         read_index(tmp_path)
     assert "model_index.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "variants",
+    ['{"a": null}', '{"a": {"steps": "x", "task": "restore"}}', '{"a": {"steps": [], "task": "restore"}}', "[]"],
+)
+def test_a_variant_without_its_steps_is_a_damaged_index(tmp_path: Path, variants: str) -> None:
+    text = '{"format": 1, "image_size": 8, "variants": VARIANTS, "parts": []}'.replace("VARIANTS", variants)
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(WeightsError, match="model_index.json is damaged"):
+        read_index(tmp_path)
+    (tmp_path / "model_index.json").write_text('{"format": 1, "image_size": 0, "variants": {}, "parts": []}')
+    with pytest.raises(WeightsError, match="model_index.json is damaged"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['"owner/name"', "[1]", "null", "{"])
+@pytest.mark.parametrize(
+    "path", ["lcm/unet/config.json", "lcm/scheduler/scheduler_config.json", "spatial_encoder/config.json"]
+)
+def test_a_config_that_is_a_name_is_asked_of_nobody(
+    folder: Path, path: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*arguments: Any) -> None:
+        raise AssertionError(f"connects: {arguments}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    (folder / path).write_text(text)
+    relist(folder, path)
+    with pytest.raises(WeightsError, match=f"{path} cannot be loaded"):
+        load_components(folder, "3step")
 
 
 def test_folder_without_index_names_the_remedy(tmp_path: Path) -> None:

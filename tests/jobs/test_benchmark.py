@@ -1,4 +1,4 @@
-"""The benchmark commands: what they measure adds up; how fast it was is never asked here."""
+"""The benchmark commands: their counts add up. No test checks their times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tables(tmp_path: Path, *arguments: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_an_index_reads_headers_alone(tmp_path: Path) -> None:
-    """Of a tar one request of 4 KiB for each header; of a zip the directory; a tar.gz once from end to end."""
+    """A tar needs one request of 4 KiB per header, a zip its directory, a tar.gz one read from end to end."""
     found = {row["archive"]: row for row in tables(tmp_path, "index", "--members", "40")["Index"]}
     assert [row["members"] for row in found.values()] == [40, 40, 40]
     assert found["tar"]["requests/member"] < 1.1
@@ -66,7 +66,7 @@ def test_wrong_numbers_are_one_line(words: list[str], told: str, capsys: pytest.
 
 def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
     found = tables(tmp_path, "query", "--photos", "2000")
-    (resume,) = found["Resume: what is left to do"]
+    (resume,) = found["Resume: what remains"]
     assert (resume["index rows"], resume["left"]) == (2000, 200)
     assert {row["question"]: row["rows"] for row in found["Built-in queries"]} == {
         "--worst": 20,
@@ -78,7 +78,7 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
 
 
 def test_the_model_does_what_the_plain_loop_does(tmp_path: Path) -> None:
-    """Every way to restore gives the numbers of the loop: to rounding in float32, to 45 dB in bfloat16."""
+    """Every way to restore gives the loop's result: up to rounding in float32, to 45 dB in bfloat16."""
     found = tables(tmp_path, "model", "--size", "tiny", "--device", "cpu", "--faces", "1")
     loop, *others = found["Speed"]
     assert loop["x plain"] == 1 and loop["PSNR dB"] is None
@@ -87,7 +87,7 @@ def test_the_model_does_what_the_plain_loop_does(tmp_path: Path) -> None:
 
 
 def test_the_full_model_has_the_published_work() -> None:
-    """What it costs by the sizes of its layers: 6.9 TFLOP, of which what is computed once is counted once."""
+    """The cost by the sizes of the layers: 6.9 TFLOP; parts that are computed once are counted once."""
     work = {row["part"]: row["TFLOP"] for row in parts(SIZES["full"])}
     assert work["VAE encoder"] == pytest.approx(1.117, rel=0.01)
     assert work["VAE decoder"] == pytest.approx(2.515, rel=0.01)

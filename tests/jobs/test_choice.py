@@ -1,4 +1,4 @@
-"""Which photos `interlcm restore` takes: --sample, --where, and what is new in an old run."""
+"""Which photos `interlcm restore` selects: --sample, --where, and new photos in an old run."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Restore:
         self.interlcm, self.sources, self.output, self.weights = interlcm, sources, output, weights
 
     def to_do(self, *options: str) -> int:
-        """How many photos a dry run finds to do."""
+        """The number of photos that a dry run finds to restore."""
         words = [*self.sources, "--output", self.output, "--weights", self.weights, "--dry-run", *options]
         assert self.interlcm("restore", *words) == 0, self.interlcm.err
-        (number,) = re.findall(r"^dry run: (\d+) photos to do", self.interlcm.out, re.MULTILINE)
+        (number,) = re.findall(r"^dry run: (\d+) files? to restore", self.interlcm.out, re.MULTILINE)
         return int(number)
 
     def ids(self) -> list[str]:

@@ -32,7 +32,7 @@ BROKEN = encoded(astronaut(64))[:700]
 
 @dataclass
 class Done:
-    """What one start of the command printed and wrote."""
+    """The output of one start of the command."""
 
     printed: str
     rows: dict[str, dict[str, Any]]
@@ -106,7 +106,7 @@ def test_the_grid_shows_what_was_measured(done: Done) -> None:
 
 
 def test_the_table_names_what_is_left_out_without_hq(tiny_weights: str, capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(Evaluation(job("out", tiny_weights), None, tiny_weights), {}, paired=False)
+    print_table(Evaluation(job("out", tiny_weights), None, tiny_weights, {}), {}, paired=False)
     lines = capsys.readouterr().out.splitlines()
     assert "left out, without HQ: PSNR, SSIM, dE00, LPIPS, identity, landmarks, FID" in lines
     assert not any(line.startswith(("PSNR", "FID")) for line in lines)
@@ -143,6 +143,6 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
     code, line = refused(capsys, "--grid", "grid.text")
     assert code == 2 and "give it the suffix of a picture format" in line
     code, line = refused(capsys, "--output", str(tmp_path / "out"))
-    assert code == 2 and "name HQ sources or --lq" in line
+    assert code == 2 and "name HQ or --lq" in line
     code, line = refused(capsys, one, "--task", "colorize", *weights)
     assert code == 1 and "--task colorize" in line

@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_that_run(command: str, interlcm: Interlcm) -> None:
-    """As far as a test of the text can tell: an example names the command and options that it has."""
+    """Each example names only a command and options that exist."""
     assert interlcm(*command.split(), "--help") == 0
     text, _, options = interlcm.out.partition("\nOptions")
     _, examples = re.split(r"Examples?:\n", text, maxsplit=1)
@@ -189,7 +189,7 @@ def test_steps_that_a_variant_is_not_made_for(source: str, tmp_path: Path, inter
     index["variants"]["3step"]["steps"] = [2]
     (folder / "model_index.json").write_text(json.dumps(index))
     assert interlcm(*start, "--steps", "4") == 1
-    assert interlcm.line() == "--steps 4: the weights for restore are made for 2"
+    assert interlcm.line() == "--steps 4: the weights for restore support only 2"
     index["variants"] = {"1step": index["variants"]["3step"]}
     (folder / "model_index.json").write_text(json.dumps(index))
     assert interlcm(*start) == 1
@@ -204,7 +204,7 @@ def test_a_whole_photo_is_colorized_where_the_faces_are_asked_for(
     assert "--faces-only" in interlcm.err and "--aligned" in interlcm.err
     for flag in ("--faces-only", "--aligned"):
         assert interlcm(*start, flag) == 1  # further on
-        assert interlcm.line().startswith(f"--task colorize: {tiny_weights} is made for restore")
+        assert interlcm.line().startswith(f"--task colorize: {tiny_weights} supports only restore")
 
 
 def test_no_such_bucket(s3: CephGateway, tmp_path: Path, source: str, tiny_weights: str, interlcm: Interlcm) -> None:
@@ -248,8 +248,8 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     words = ["restore", str(tmp_path / "scans.tar"), "--output", str(output), "--weights", tiny_weights]
     assert interlcm(*words, "--dry-run") == 0
     lines = interlcm.out.splitlines()
-    assert lines[-4].startswith("dry run: 40 photos to do, 0.")
-    (faces,) = re.findall(r"sample: 32 photos, (\d+) faces", lines[-3])
+    assert lines[-4].startswith("dry run: 40 files to restore, 0.")
+    (faces,) = re.findall(r"sample: 32 files, (\d+) faces", lines[-3])
     assert 14 <= int(faces) <= 18  # half of the photos have one
     assert re.fullmatch(r"restore: about (1[6-9]|2[0-4]) faces, .* of an actor, on the CPU", lines[-2])
     assert {path.name for path in output.iterdir()} == {"index"}
@@ -283,7 +283,7 @@ def test_strict_tells_that_photos_failed(source: str, tmp_path: Path, tiny_weigh
     assert interlcm(*start) == 0
     assert interlcm.err == ""
     assert interlcm(*start, "--strict") == 3
-    assert "restore: 0/0 photos" in interlcm.out
+    assert "restore: 2/2 files" in interlcm.out
     write_part([result | {"status": "skipped", "finished_at": rows_later(result)} for result in results], output, "2")
     assert interlcm(*start, "--strict") == 0
     assert counts(output).failed == 0
@@ -298,7 +298,7 @@ def rows_later(result: dict[str, object]) -> object:
 
 
 def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:
-    """What Ray's core and the libraries write past Python's streams shows here only."""
+    """Only this test shows what Ray's core and libraries write past Python's streams."""
     command = [
         sys.executable,
         "-m",

@@ -31,7 +31,7 @@ def test_compact_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == f"manifest: 9 files, now 1; 9 rows, {size:.1f} MB written\n"
     assert counts(output) == before
     assert interlcm("manifest", "compact", output) == 0
-    assert capsys.readouterr().out == "manifest: 1 files, now 1; 0 rows, 0.0 MB written\n"
+    assert capsys.readouterr().out == "manifest: 1 file, now 1; 0 rows, 0.0 MB written\n"
 
 
 def test_no_run_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The built-in demo weights keep what the README promises of them."""
+"""The built-in demo weights do what the README says about them."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_names_run_no_formula_and_move_no_cursor(tmp_path: Path, capsysbinary: p
 
 
 def test_the_worst_faces(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    """By identity where it was measured, then by PSNR."""
+    """Sorted by identity if it was measured, then by PSNR."""
     found = answer(reviewed, capsysbinary, "--worst", "3")
     assert [(row["member"], row["face_index"]) for row in found] == [("d.jpg", 0), ("f.jpg", 0), ("c.jpg", 0)]
     assert found[2]["psnr"] == 12.0

@@ -21,7 +21,7 @@ def test_a_report_says_where_it_is_and_what_comes_next(tmp_path: Path, capsys: p
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pictures: 0/5 photos, 0.0 MB written"
     assert lines[-4].startswith("pictures: 5/5 photos, ")
-    assert lines[-3] == f"report: {output}/report/index.html (7 photos, 1 face to review)"
+    assert lines[-3] == f"report: {output}/report/index.html (7 files, 1 face to review)"
     assert f"{output}/decisions/" in lines[-1]
     assert Path(output, "report", "index.html").exists()
     assert len(list(Path(output, "report", "pictures").rglob("*.jpg"))) == 5 + 4 * 2 + 5 * 2

@@ -1,4 +1,4 @@
-"""What `interlcm restore` makes of its options, and how it shows progress."""
+"""How `interlcm restore` reads its options and shows progress."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -18,10 +19,13 @@ from jobs import progress
 from jobs.lines import Lines
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
-from jobs.run import weak_defaults
+from jobs.run import other_settings, weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
-from pipeline.config.settings import Settings
+from pipeline.config.resources import Resources
+from pipeline.config.settings import Review, Settings
+from pipeline.manifest.pending import check_where
+from pipeline.run import attempts, prepare
 from pipeline.run.attempt import Progress
 from pipeline.stages.publish import DONE
 
@@ -45,7 +49,7 @@ def test_a_plan_without_gpus() -> None:
     assert one.threads == cluster.cores()
     many = plan((2, 64), 0.0, batch_faces=3)
     assert (many.min_actors, many.max_actors, many.batch_faces, many.threads) == (2, 64, 1, 1)
-    with pytest.raises(typer.BadParameter, match=r"--gpus-per-actor 0\.5: the cluster has 0 GPUs; give 0"):
+    with pytest.raises(typer.BadParameter, match=r"--gpus-per-actor 0\.5: GPUs in the cluster: 0; give 0"):
         plan((0, 0), 0.5, batch_faces=8)
 
 
@@ -67,8 +71,14 @@ def test_progress_counts() -> None:
     (*_, last) = steps(total=8, parts=3)
     assert (last.done, last.faces, last.failed) == (6, 12, 3)
     last.begun -= 100
-    line = r"restore: 6/8 photos, 12 faces \(0\.1\d faces/s\), 3 failed, about 33 s left"
+    line = r"restore: 6/8 files, 12 faces \(0\.1\d faces/s\), 3 failed, about 33 s left"
     assert re.fullmatch(line, progress_line(last))
+
+
+def test_a_run_that_continues_counts_from_what_is_done() -> None:
+    run = Progress(total=4, earlier=6, done=1, faces=2)
+    assert progress_line(run).startswith("restore: 7/10 files, 2 faces")
+    assert (progress.numbers(run)["done"], progress.numbers(run)["total"]) == (7, 10)
 
 
 def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, total: int, parts: int, seconds: float = 0.0) -> str:
@@ -88,7 +98,7 @@ def test_a_terminal_has_a_bar_that_changes(monkeypatch: pytest.MonkeyPatch) -> N
     text = shown(True, monkeypatch, total=6, parts=3)
     assert text.count("\n") == 1
     assert "━" in text
-    assert "restore: 6/6 photos, 12 faces" in text.rpartition("\r")[2]
+    assert "restore: 6/6 files, 12 faces" in text.rpartition("\r")[2]
 
 
 def test_a_log_has_few_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,14 +112,14 @@ def test_progress_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     first, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (first["event"], first["done"], first["total"], first["seconds_left"]) == ("progress", 0, 6, None)
     assert (last["done"], last["faces"], last["seconds_left"]) == (6, 12, 0)
-    assert last["words"].startswith("restore: 6/6 photos, 12 faces")
+    assert last["words"].startswith("restore: 6/6 files, 12 faces")
 
 
 def test_a_log_goes_on_while_nothing_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY", 0.05)
     lines = shown(False, monkeypatch, total=2, parts=1, seconds=1.0).splitlines()
     assert len(lines) > 3
-    assert [line.partition(" photos")[0] for line in lines] == ["restore: 0/2"] * (len(lines) - 1) + ["restore: 2/2"]
+    assert [line.partition(" files")[0] for line in lines] == ["restore: 0/2"] * (len(lines) - 1) + ["restore: 2/2"]
 
 
 def test_faces_of_photos_under_way_count_in_this_process() -> None:
@@ -120,7 +130,7 @@ def test_faces_of_photos_under_way_count_in_this_process() -> None:
 
 
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 photos, 0 faces")
+    assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 files, 0 faces")
     assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1
 
 
@@ -135,3 +145,17 @@ def test_how_many_faces_to_a_micro_batch() -> None:
     for text in ("0", "-1", "many", ""):
         with pytest.raises(typer.BadParameter, match=f"--batch-faces {text}: give a number such as 8, or auto"):
             batch_of(text)
+
+
+def test_a_run_that_continues_with_other_settings_is_told(tmp_path: Path, tiny_weights: str) -> None:
+    output = str(tmp_path / "out")
+    first = prepare.prepare(output, Settings(weights=tiny_weights))
+    assert other_settings(first) == []
+    attempts.record(first, Resources())
+    assert other_settings(first) == []
+    changed = Settings(weights=tiny_weights, quality=90, review=Review(min_psnr=20))
+    (line,) = other_settings(prepare.prepare(output, changed))
+    assert "(quality 95 -> 90, min_psnr 18.0 -> 20)" in line
+    condition = line.partition('--where "')[2].removesuffix('"')
+    check_where(condition)
+    assert f"'{first.settings.digest()[:12]}%'" not in condition

@@ -94,7 +94,7 @@ def test_the_equation_stays_aligned_with_large_numbers() -> None:
 
 @pytest.fixture
 def now() -> datetime:
-    """When the test runs, not when its file was imported, which may be many tests earlier."""
+    """The time when the test runs, not when its file was imported, which may be many tests earlier."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -108,7 +108,7 @@ def run_json(output: str, *started: datetime) -> None:
 
 
 def moving_run(output: str, last: datetime) -> None:
-    """Twenty photos of two faces, one in ten seconds until `last`; sixty to come."""
+    """Twenty photos with two faces, one every ten seconds until `last`; sixty are pending."""
     write_index(output, [index_row(f"{n}.jpg") for n in range(80)])
     run_json(output, last - timedelta(days=1), last - timedelta(seconds=200))
     times = [last - timedelta(seconds=10 * n) for n in range(20)]
@@ -126,7 +126,7 @@ def test_a_moving_run_tells_its_rate_and_its_end(
     lines = capsys.readouterr().out.splitlines()
     started = f"{now - timedelta(seconds=200):%Y-%m-%d %H:%M:%S} UTC"
     assert lines[3] == f"attempt 2: started {started}, weights demo, settings 0123456789ab"
-    assert lines[4] == "rate: 6.0 photos/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
+    assert lines[4] == "rate: 6.0 files/min, 0.20 faces/s"  # 20 photos, 40 faces in 200 s
     assert lines[5].startswith("pending: about 10 min left, until ")
 
 
@@ -140,7 +140,7 @@ def test_after_ctrl_c_no_end_is_promised(now: datetime, tmp_path: Path, capsys: 
 def test_a_run_at_work_elsewhere_is_not_started_again(
     output: str, ago: float, works: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has no results yet; its lease is all that shows."""
+    """The run has no results yet; only its lease shows it."""
     holder = lease.Holder("x", "another-host", 7, "", "2026-01-01T00:00:00+00:00")
     renewed = datetime.now(UTC) - timedelta(seconds=ago)
     fields = asdict(holder) | {"renewed_at": renewed.isoformat()}
@@ -159,7 +159,7 @@ def test_a_run_that_stands_has_no_end(now: datetime, tmp_path: Path, capsys: pyt
     moving_run(str(tmp_path), last)
     assert interlcm("status", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4] == f"rate: 6.0 photos/min, 0.20 faces/s, until {last:%Y-%m-%d %H:%M:%S} UTC"
+    assert lines[4] == f"rate: 6.0 files/min, 0.20 faces/s, until {last:%Y-%m-%d %H:%M:%S} UTC"
     assert lines[5] == "pending: start the same interlcm restore again to continue"
 
 
@@ -190,10 +190,10 @@ def test_watch_ends_when_nothing_is_pending(output: str, capsys: pytest.CaptureF
     worker.join()
     lines = capsys.readouterr().out.splitlines()
     looks = [line for line in lines if re.match(r"\d{4}-", line)]
-    assert "10/12 photos, 10 faces, 3 failed" in looks[0]
-    assert "12/12 photos, 10 faces, 3 failed" in looks[-1]
+    assert "10/12 files, 10 faces, 3 failed" in looks[0]
+    assert "12/12 files, 10 faces, 3 failed" in looks[-1]
     assert "12/12" not in looks[-2]
-    assert lines[len(looks)].split() == EQUATION  # then all that is known, once
+    assert lines[len(looks)].split() == EQUATION  # then the whole status, once
     assert "\x1b" not in "".join(lines)
 
 
@@ -202,19 +202,19 @@ def test_watch_rewrites_a_terminal_and_ctrl_c_ends_it(output: str) -> None:
     process, screen = pty.fork()
     if process == 0:
         os.environ["TERM"] = "xterm"
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background have it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
         os.execv(sys.executable, [sys.executable, "-m", "jobs", "status", output, "--watch", "--every", "0.1"])
     shown, end = b"", time.monotonic() + 600
     while shown.count(b"pending: start the same") < 3:
         assert time.monotonic() < end, shown
         shown += os.read(screen, 65536)
     os.write(screen, b"\x03")
-    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+    with contextlib.suppress(OSError):  # how Linux reports that the other end is closed
         while data := os.read(screen, 65536):
             shown += data
     _, status = os.waitpid(process, 0)
     assert os.waitstatus_to_exitcode(status) == 130
-    assert b"\x1b[1A" in shown  # up again: in place
+    assert b"\x1b[1A" in shown  # cursor up: the lines change in place
     assert b"Traceback" not in shown
 
 

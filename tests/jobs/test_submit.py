@@ -1,4 +1,4 @@
-"""`interlcm submit`: its words, its exit codes, and what it makes of an address where no cluster is."""
+"""`interlcm submit`: its output, its exit codes, and addresses without a cluster."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ import typer
 from ray.job_submission import JobDetails, JobStatus, JobType
 
 from jobs import submit
+from jobs.__main__ import app
+from jobs.remote_command import checked
+from pipeline.cluster import sealed_settings
+from pipeline.storage import addresses
 from tests.support.ceph import free_port
 from tests.support.command import Interlcm
 
@@ -50,7 +54,7 @@ def test_exit_codes(
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
-    """What it is asked for is not printed."""
+    """A server that does not print its requests."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -77,7 +81,7 @@ def test_what_is_no_cluster(tmp_path: Path, interlcm: Interlcm) -> None:
     with closing(server.socket):
         address = f"http://127.0.0.1:{server.server_port}"
         assert interlcm("submit", "list", "--address", address) == 1
-        assert f"{address}: no Ray dashboard, but HTTP 404" in interlcm.line()
+        assert f"{address}: not a Ray dashboard (HTTP 404)" in interlcm.line()
         (tmp_path / "api").mkdir()
         for text in ("[]", "no JSON"):
             (tmp_path / "api" / "version").write_text(text)
@@ -124,7 +128,7 @@ def test_a_proxy_before_the_dashboard(tmp_path: Path, interlcm: Interlcm, monkey
 def test_settings_are_not_sent_where_anyone_may_come_in(
     tmp_path: Path, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster without token authentication answers everybody; more of it than its version is not asked for."""
+    """A cluster without token authentication answers everybody; only its version is requested."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-to-keep")
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "version").write_text(json.dumps({"ray_version": "2.60.0"}))
@@ -207,3 +211,23 @@ def test_a_log_has_whole_lines_and_a_terminal_one_line_of_progress(
         ["indexed = 4"],
         [""],
     ]
+
+
+def test_a_query_string_stands_in_no_command_and_goes_along_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "_queries", {})
+    words = ["restore", "https://host/a.tar?jwt=SECRET", "--output", "s3://b/out", "--weights=https://host/w?k=SECRET2"]
+    found, _ = checked(words, typer.main.get_command(app))
+    assert found == ["restore", "https://host/a.tar", "--output", "s3://b/out", "--weights=https://host/w"]
+    sent, _ = sealed_settings.settings()
+    assert "SECRET2" in sent[addresses.VARIABLE]
+    with pytest.raises(typer.BadParameter, match="leave the option out, or copy the source"):
+        submit.check_nothing_lost(sent)
+
+
+def test_a_query_string_in_a_config_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(addresses, "_queries", {})
+    (tmp_path / "c.yaml").write_text("weights: https://host/w?k=SECRET\n")
+    words = ["restore", "s3://b/a.tar", "--output", "s3://b/out", "--config", str(tmp_path / "c.yaml")]
+    with pytest.raises(typer.BadParameter, match="https://host/w: a query string in the file of --config") as caught:
+        checked(words, typer.main.get_command(app))
+    assert "SECRET" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""`interlcm submit` against a real Ray head with token authentication, from a real S3 server to the same."""
+"""`interlcm submit` against a real Ray head with token authentication, with sources and OUTPUT on a real S3 server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.pictures import encoded, hopper
 from tests.support.ray_head import SECONDS, Head, User, job_id, running_head
 from tests.support.rows import result_row
 
-pytestmark = pytest.mark.timeout(900)  # far more than it takes: most of it is processes that start
+pytestmark = pytest.mark.timeout(900)  # far more than needed: most of the time, processes start
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +60,17 @@ def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
 
 @pytest.fixture(scope="module")
 def submitted(user: User) -> subprocess.CompletedProcess[str]:
-    """A restore that was submitted and waited for. It indexes one photo, of which the manifest has that it failed."""
+    """A submitted restore that has ended. It indexes one photo, which fails."""
     source, output = put(user.bucket, "in/cut.tar", tar_bytes({"cut.jpg": b""})), f"{user.bucket}/done"
     write_part([result_row("cut.jpg", "failed", photo_id=photo_id(source, "cut.jpg", 0), source=source)], output, "1")
     return user.submit("--", "restore", source, "--output", output, "--strict")
 
 
 def test_the_exit_code_and_the_log_of_a_job_come_back(submitted: subprocess.CompletedProcess[str]) -> None:
-    assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own: --strict, a photo failed
+    assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own code, by --strict
     assert submitted.stderr == ""
-    assert "index: 1 archive, 1 members, 1 files" in submitted.stdout
-    assert "restore: 0/0 photos" in submitted.stdout
+    assert "index: 1 archive, 1 member, 1 file" in submitted.stdout
+    assert "restore: 1/1 file, " in submitted.stdout
     assert "indexed = restored + no_face + skipped + failed + pending\n" in submitted.stdout
     assert "storage settings sent, encrypted: AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION" in submitted.stdout
     assert "not sent because they concern this machine: " in submitted.stdout and "AWS_PROFILE" in submitted.stdout
@@ -82,13 +82,13 @@ def test_a_restore_on_a_cluster(user: User) -> None:
     source = put(user.bucket, "in/scans.tar", tar_bytes(photos))
     done = user.submit("--", "restore", source, "--output", f"{user.bucket}/out", "--strict")
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "restore: 2/2 photos" in done.stdout
+    assert "restore: 2/2 files" in done.stdout
     found = counts(f"{user.bucket}/out")
     assert (found.indexed, found.restored, found.failed, found.pending) == (2, 1, 1, 0)
 
 
 def urls(user: User, job: str) -> list[str]:
-    """What the dashboard tells about jobs, their processes and their environments."""
+    """The dashboard's answers about jobs, their processes and their environments."""
     kinds = ("jobs", "actors", "tasks", "workers", "nodes", "runtime_envs", "cluster_events", "objects")
     listed = [f"/api/v0/{kind}?detail=1&limit=1000" for kind in kinds]
     pages = ["/api/jobs/", f"/api/jobs/{job}", f"/api/jobs/{job}/logs", "/api/component_activities"]
@@ -96,7 +96,7 @@ def urls(user: User, job: str) -> list[str]:
 
 
 def test_the_secret_is_shown_nowhere(submitted: subprocess.CompletedProcess[str], user: User) -> None:
-    """In no answer of the dashboard and in no file of the cluster, where the same search finds the sealed settings."""
+    """No secret is in the dashboard's answers or the cluster's files; the same search finds the sealed settings."""
     job = job_id(submitted.stdout)
     seen = {"printed": (submitted.stdout + submitted.stderr).encode()}
     for url in urls(user, job):
@@ -138,7 +138,7 @@ def test_a_job_that_nobody_waits_for(
 
 
 class Forward:
-    """A port that is forwarded to another one, as `ray dashboard` does, until it is cut."""
+    """Forwards a port to another, like `ray dashboard`, until it is cut."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -189,7 +189,10 @@ def test_ctrl_c_leaves_the_job_and_it_can_be_followed_and_stopped(user: User, in
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 130
-    assert f"{job} goes on. Follow it: interlcm submit logs {job} --follow; stop it: interlcm submit stop {job}" in rest
+    assert (
+        f"{job} keeps running. Follow it: interlcm submit logs {job} --follow; stop it: interlcm submit stop {job}"
+        in rest
+    )
 
     forward = Forward(user.head.port)
     jobs = Jobs(f"127.0.0.1:{forward.port}")
@@ -233,8 +236,8 @@ def test_ctrl_c_on_a_terminal_asks(user: User) -> None:
 @pytest.mark.parametrize(
     ("token", "words"),
     [
-        (None, "the cluster asks for a token, and this machine has none"),
-        ("not the token", "the cluster refuses the token that is here"),
+        (None, "the cluster requires a token, and this machine has none"),
+        ("not the token", "the cluster refuses this machine's token"),
     ],
 )
 @pytest.mark.parametrize("command", ["list", "-- status s3://bucket/out", "stop anything", "logs anything --follow"])
@@ -249,7 +252,7 @@ def test_no_way_in_without_the_token(
     if token:
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     assert interlcm("submit", *command.split()) == 1
-    assert interlcm.line().startswith(f"{head.address}: {words}; put it into ~/.ray/auth_token")
+    assert interlcm.line().startswith(f"{head.address}: {words}; put the token into ~/.ray/auth_token")
     assert "submitted" not in interlcm.out
 
 
@@ -258,5 +261,6 @@ def test_a_job_that_is_not_there(command: str, user: User, interlcm: Interlcm, m
     words = [command, "raysubmit_none", "--address", user.head.address]
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")  # the option wins
     assert interlcm("submit", *words) == 1
-    assert interlcm.line() == (f"raysubmit_none: no such job at {user.head.address}; interlcm submit list names them")
+    remedy = "list the jobs with interlcm submit list"
+    assert interlcm.line() == f"raysubmit_none: no such job at {user.head.address}; {remedy}"
     assert command == "stop" or interlcm("submit", *words, "--follow") == 1

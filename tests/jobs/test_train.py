@@ -21,7 +21,7 @@ SIZE = 32  # px
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Crops this small gain nothing from a second thread, and on a busy machine each step waits for it."""
+    """Use one thread: crops this small gain nothing from a second one, and on a busy machine each step waits for it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,11 +66,11 @@ def test_weights_are_trained_stage_by_stage(tmp_path: Path, capsys: pytest.Captu
     restored = InterLCM.from_pretrained(folder).restore(lq)
     assert restored.shape == lq.shape and bool(restored.isfinite().all())
 
-    assert interlcm(*command) == 0  # all stages are done: it only writes the folder again
+    assert interlcm(*command) == 0  # all stages are done: the command only writes the folder again
     assert trained(capsys.readouterr().out) == []
     assert digest(folder, "3step") == first
 
-    (folder / "stages" / "encoders.pt").unlink()  # as if it had been stopped in the last stage
+    (folder / "stages" / "encoders.pt").unlink()  # as after a stop in the last stage
     assert interlcm(*command) == 0
     assert trained(capsys.readouterr().out) == ["encoders"]
     assert verify(folder) == []
@@ -80,7 +80,7 @@ def test_weights_are_trained_stage_by_stage(tmp_path: Path, capsys: pytest.Captu
 def test_an_unknown_preset_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert interlcm("train", "--preset", "published", "--output", str(tmp_path / "weights")) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no preset 'published'; there is" in line and "demo, " in line and "or name a YAML file" in line
+    assert "no preset 'published'; choose one of" in line and "demo, " in line and "or name a YAML file" in line
     assert not (tmp_path / "weights").exists()
 
 
@@ -102,4 +102,4 @@ def test_stages_of_another_preset_are_refused(tmp_path: Path, capsys: pytest.Cap
     folder = tmp_path / "weights"
     assert interlcm("train", "--preset", tiny_preset(tmp_path), "--output", str(folder)) == 0
     assert interlcm("train", "--preset", tiny_preset(tmp_path, seed=1), "--output", str(folder)) == 2
-    assert "was made from other settings" in capsys.readouterr().err
+    assert "was made with other settings" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`interlcm train` with a preset of the encoders, as typed: one line for an error, and a kill in the middle."""
+"""`interlcm train` with a preset for the encoders: one line for an error, and continuing after a kill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 
 def test_what_is_typed_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, error = one_line(capsys, "faces.tar", "--preset", "4step")
-    assert code == 2 and "no preset '4step'; there is 1step, 3step, colorization_1step, demo" in error
+    assert code == 2 and "no preset '4step'; choose one of 1step, 3step, colorization_1step, demo" in error
     code, error = one_line(capsys, "faces.tar", "--preset", "demo")
     assert code == 2 and "leave out faces.tar" in error
     code, error = one_line(capsys, "faces.tar", "--preset", preset(tmp_path, recipe={"batch": 3}), "--workers", "2")

@@ -41,7 +41,7 @@ from tests.support.stages import indexed
 
 
 def interlcm(*arguments: str) -> tuple[int, list[str], list[str]]:
-    """Exit code, and the lines of stdout (but for those about what goes on) and stderr."""
+    """Exit code, and the lines of stdout (without progress) and stderr."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
         main(list(arguments))
@@ -70,7 +70,7 @@ class Run:
         return self.output / "restored" / path
 
     def publish(self, path: str, data: bytes) -> None:
-        """Another restored file in the place of one, with a row that agrees."""
+        """Replace a restored file, with a matching row."""
         self.file(path).write_bytes(data)
         with query.connect(str(self.output)) as connection:
             sql = f"SELECT * FROM manifest WHERE restored_uri LIKE '%/{path}' ORDER BY finished_at DESC LIMIT 1"
@@ -86,7 +86,7 @@ def made(tmp_path: Path, tiny_weights: str) -> Run:
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str) -> Run:
-    """Two photos with a face in formats that lose nothing, one as JPEG, one without a face."""
+    """Two photos with a face in lossless formats, one as JPEG, one without a face."""
     folder = tmp_path_factory.mktemp("three")
     members = {
         "a.png": encoded(astronaut(), "PNG"),
@@ -101,7 +101,7 @@ def three(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str) -> Run:
 
 @pytest.fixture
 def restored(three: Run, tmp_path: Path) -> Run:
-    """The same, copied to where it may be changed."""
+    """A copy that a test may change."""
     shutil.copytree(three.output, tmp_path / "copy")
     return Run(tmp_path / "copy", three.weights)
 
@@ -219,7 +219,7 @@ def test_a_source_that_is_gone_or_another(made: Run, tmp_path: Path) -> None:
 
 
 def rounded(pixels: Pixels, share: float = 1e-3) -> Pixels:
-    """One in 1,000 values another by one level: what thread count and batch size may do."""
+    """One in 1,000 values differs by one level, as a different thread count or batch size can cause."""
     generator = np.random.default_rng(0)
     change = generator.choice([-1, 0, 1], pixels.shape, p=[share / 2, 1 - share, share / 2])
     return (pixels + change).clip(0, 255).astype(np.uint8)

@@ -68,9 +68,9 @@ def test_convert_adds_a_variant(weights: Path, tmp_path: Path, capsys: pytest.Ca
     ("options", "words"),
     [
         ([], "--part"),
-        (["--part", "unet"], "'unet'"),
-        (["--part", "visual_encoder"], "needs a --variant"),
-        (["--part", "clip", "--variant", "3step"], "clip takes none"),
+        (["--part", "unet"], "--part unet: choose visual_encoder"),
+        (["--part", "visual_encoder"], "needs --variant"),
+        (["--part", "clip", "--variant", "3step"], "clip must not have it"),
     ],
 )
 def test_convert_with_wrong_options(
@@ -90,7 +90,7 @@ def test_convert_of_what_is_no_checkpoint(weights: Path, tmp_path: Path, capsys:
 def test_pull_without_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Port 9 (discard) refuses here; the same settings as those of HF_ENDPOINT, which is read on import.
+    # Port 9 (discard) refuses connections; these settings replace HF_ENDPOINT, which is read on import.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     template = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)

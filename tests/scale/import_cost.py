@@ -1,7 +1,7 @@
 """CPU seconds that each command and each worker takes before its work begins: python -m tests.scale.import_cost [TIMES]
 
-The least of TIMES starts (3), and as a multiple of importing the libraries that a query needs. Run it in two checkouts,
-with PYTHONPATH, to compare them.
+Prints the least of TIMES starts (3), also as a multiple of importing the libraries that a query needs. To compare two
+checkouts, run it in each with PYTHONPATH.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How fast archives on slow storage are indexed: python -m tests.scale.index_latency [MEMBERS [KB [MILLISECONDS]]]
 
 Puts one zip and one tar on a real S3 server behind a proxy that answers each request late, and lists them: the tar also
-in one walk from header to header. Prints members per second and what was read of the archive.
+in one walk from header to header. Prints members per second and the share of the archive that was read.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def told(name: str, uri: str, listing: Callable[[str], Iterable[object]]) -> Non
 
 
 def late(port: int, seconds: float, opened: Connection) -> None:
-    """Serve until the end of the process; tells where."""
+    """Serve until the process ends; returns the address."""
     with FaultProxy(port, {"slow": 1.0}, seconds=seconds) as proxy:
         opened.send(proxy.endpoint)
         threading.Event().wait()
@@ -60,7 +60,7 @@ def main(members: int = 2000, kilobytes: int = 500, milliseconds: int = 20) -> N
         fresh = get_context("spawn")
         ours, theirs = fresh.Pipe()
         proxy = fresh.Process(target=late, args=(gateway.rgw_port, milliseconds / 1000, theirs), daemon=True)
-        proxy.start()  # in a process of its own, so as not to take the time of the one that is measured
+        proxy.start()  # in a separate process, so that it takes no time from the measured one
         storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
         told("zip", "s3://slow/a.zip", lambda uri: archives.list_members(uri, "zip", Limits()))
         told("tar", "s3://slow/a.tar", lambda uri: archives.list_members(uri, "tar", Limits()))

@@ -1,7 +1,7 @@
-"""How a large manifest behaves: python -m tests.scale.manifest_scale FOLDER [PHOTOS [PHOTOS_PER_PART]]
+"""Measure a large manifest: python -m tests.scale.manifest_scale FOLDER [PHOTOS [PHOTOS_PER_PART]]
 
 Writes a made-up run of 10^5 photos in parts as a run commits them, compacts it, and asks it a few things. Prints file
-counts, sizes and times; FOLDER is left for a look at the files. Not a test: it has nothing to fail.
+counts, sizes and times; FOLDER is kept, so that you can look at the files. This is not a test.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def names(n: int) -> dict[str, Any]:
 
 
 def photo(n: int) -> dict[str, Any]:
-    """A manifest row with every column, digests and numbers as hard to compress as real ones; one face on average."""
+    """A manifest row with every column; digests and numbers compress as badly as real ones; one face on average."""
     row = result_row("", "failed" if n % 97 == 0 else "restored") | names(n)
     faces = [] if row["status"] == "failed" else [one_face(k, n) for k in range(int(random.integers(0, 3)))]
     sha256 = hashlib.sha256(str(-n).encode()).hexdigest()

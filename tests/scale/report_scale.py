@@ -1,4 +1,4 @@
-"""What a report on very many photos asks of a browser: python -m tests.scale.report_scale FOLDER [PHOTOS]
+"""Measure a report on very many photos in a browser: python -m tests.scale.report_scale FOLDER [PHOTOS]
 
 Makes a run up, writes its report without pictures, and opens it from the disk in a headless Chromium. Prints the time
 that writing took, the largest file, and for each view what it loaded and the first contentful paint. FOLDER is left.
@@ -36,7 +36,7 @@ def write(output: str, photos: int) -> Path:
 
 
 def loaded(page: Page, address: str, shown: str) -> tuple[int, int]:
-    """Open a view and wait until it is there: how many files it took, and their bytes."""
+    """Open a view and wait until it is complete; returns the number of files it loaded, and their bytes."""
     page.asked()
     page.open(address)
     page.until(shown)

@@ -1,4 +1,4 @@
-"""How a run of 10^7 photos resumes: python -m tests.scale.resume_scale FOLDER [PHOTOS [DONE_SHARE]]
+"""Measure how a run of 10^7 photos resumes: python -m tests.scale.resume_scale FOLDER [PHOTOS [DONE_SHARE]]
 
 Writes a made-up index and the manifest of a run that was stopped, then finds out in a process of its own what is left
 and cuts it into units, as a run does before it starts Ray's chain. Prints times and the most memory that the process
@@ -34,7 +34,7 @@ ACTORS = 64
 
 
 def ids(start: int, stop: int) -> pa.Array:
-    """Twenty hex digits each, in no order, as digests are."""
+    """Ids of twenty hex digits, unordered like digests."""
     draw = np.random.default_rng(start).bytes(10 * (stop - start)).hex()
     return pa.array([draw[place : place + 20] for place in range(0, len(draw), 20)])
 
@@ -56,7 +56,7 @@ def table(known: dict[str, pa.Array], schema: pa.Schema, rows: int) -> pa.Table:
 
 
 def write(output: str, photos: int, done: float) -> None:
-    """An index file for each archive; done photos in files as compaction leaves them."""
+    """Write an index file for each archive, and done photos in files like those of compaction."""
     for folder in ("index", "manifest"):
         Path(output, folder).mkdir(parents=True, exist_ok=True)
     merged: list[pa.Table] = []
@@ -104,7 +104,7 @@ def first_block(units: pa.Table) -> int:
 
 
 def resume(output: str) -> None:
-    """What the driver of a run does before its first photo, and its audit."""
+    """The driver's work before the first photo of a run, and its audit."""
     timed("Ray", lambda: cluster.connect(1))
     left = timed("what is left", lambda: pending(output))
     units = timed("units", lambda: left.units(ACTORS))

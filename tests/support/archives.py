@@ -73,7 +73,7 @@ def zip_bytes(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATE
 
 
 def listed(uri: str) -> tuple[list[Member], ArchiveError | None]:
-    """The members of an archive, and what ended the list."""
+    """The members of an archive, and the error that ended the list."""
     members: list[Member] = []
     try:
         format = archives.archive_format(uri)
@@ -94,7 +94,7 @@ def contents(uri: str, members: list[Member]) -> dict[str, bytes | str]:
 
 
 def put(folder: str, name: str, data: bytes) -> str:
-    """Write a file, give its URI."""
+    """Write a file; returns its URI."""
     uri = storage.join(folder, name)
     storage.write_bytes(uri, data)
     return uri
@@ -106,14 +106,14 @@ def index_sources(sources: list[str], output: str) -> IndexSummary:
 
 
 def index_rows(output: Path) -> list[dict[str, Any]]:
-    """All rows of the index of OUTPUT, whose schema is checked."""
+    """All rows of the index of OUTPUT; also checks their schema."""
     tables = [pq.read_table(path) for path in sorted((output / "index").glob("*.parquet"))]
     assert all(table.schema.equals(INDEX_SCHEMA, check_metadata=True) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
 
 
 def loose(folder: Path) -> str:
-    """PHOTOS as files of a folder; its path."""
+    """Write PHOTOS as files into a folder; returns its path."""
     for name, data in PHOTOS.items():
         put(str(folder), name, data)
     return str(folder)

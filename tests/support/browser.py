@@ -19,7 +19,7 @@ SWITCHES = (
 
 
 def start_browser(profile: Path, downloads: Path) -> WebDriver:
-    """A headless Chromium that keeps its things in `profile`."""
+    """A headless Chromium with its data in `profile`."""
     options = Options()
     options.binary_location = str(shutil.which("chromium"))
     for switch in SWITCHES:
@@ -39,7 +39,7 @@ class Page:
         self.driver, self.folder, self.artefacts = driver, folder, artefacts
 
     def open(self, address: str = "#/") -> None:
-        self.driver.get("about:blank")  # else only the part behind # changes, and nothing is loaded
+        self.driver.get("about:blank")  # otherwise only the part after # changes, and nothing is loaded
         self.driver.get(f"{(self.folder / 'index.html').as_uri()}{address}")
 
     def run(self, script: str, *arguments: Any) -> Any:
@@ -74,7 +74,7 @@ class Page:
         return list(self.run(f"{names}.map((card) => card.querySelector('.name').textContent)"))
 
     def asked(self) -> list[str]:
-        """The addresses that were asked for since this was called last."""
+        """The addresses requested since the last call."""
         entries = self.driver.get_log("performance")  # type: ignore[attr-defined]
         events = [json.loads(entry["message"])["message"] for entry in entries]
         return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
@@ -93,5 +93,5 @@ class Page:
         self.command("Emulation.setEmulatedMedia", {"features": features})
 
     def command(self, name: str, parameters: dict[str, Any]) -> None:
-        """Of the DevTools protocol."""
+        """The log of the DevTools protocol."""
         self.driver.execute_cdp_cmd(name, parameters)

@@ -146,7 +146,7 @@ class CephGateway:
                 if ready():
                     return
             except (subprocess.SubprocessError, OSError):
-                pass  # not ready yet: that is what is waited for, and the time limit ends it
+                pass  # not ready yet: wait, up to the time limit
             time.sleep(0.5)
         raise TimeoutError(f"{program} was not ready after {seconds:.0f} s{self._tail()}")
 
@@ -178,7 +178,7 @@ class CephGateway:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on now, from the kernel's own range (32768 up, above Ray's)."""
+    """A free port of 127.0.0.1, from the kernel's own range (32768 up, above Ray's)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -186,7 +186,7 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """Run a command with its environment set to a gateway of its own, on which there is the bucket s3://bench."""
+    """Run a command with its environment set to a new gateway with the bucket s3://bench."""
     import s3fs
 
     with CephGateway() as gateway:

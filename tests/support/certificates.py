@@ -47,7 +47,7 @@ def signer(
     ago: int = 1,
     purpose: ObjectIdentifier = ExtendedKeyUsageOID.EMAIL_PROTECTION,
 ) -> tuple[Path, Path]:
-    """Files with a new key and its chain; the certificate begins so many days ago and is valid for `days`."""
+    """Files with a new key and its chain; the certificate began this many days ago and is valid for `days`."""
     authority_key, authority_certificate = authority()
     key = KEYS[kind]()
     builder = started("Test signer", key.public_key(), days, ago)

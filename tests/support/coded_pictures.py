@@ -82,7 +82,7 @@ def planar_tiles(pixels: Pixels = PIXELS, compression: str = "lzw") -> bytes:
 
 
 def old_jpeg(jpeg: bytes, width: int, height: int) -> bytes:
-    """A TIFF of old-style JPEG (TIFF 6.0, section 22): the JPEG file as it is, named by JPEGInterchangeFormat."""
+    """A TIFF of old-style JPEG (TIFF 6.0, section 22): a whole JPEG file at JPEGInterchangeFormat."""
     import struct
 
     numbers = {

@@ -8,7 +8,7 @@ from jobs.__main__ import main
 
 
 class Interlcm:
-    """Runs the command in this process; the exit code, and what it said on stderr."""
+    """Runs the command in this process; keeps the exit code and the output on stderr."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys

@@ -22,14 +22,14 @@ def tags(path: Path, *options: str) -> dict[str, Any]:
 
 
 def write(path: Path, *options: str) -> bytes:
-    """Change a file as ExifTool does; what is in it then."""
+    """Change a file with ExifTool; returns its new content."""
     needed("exiftool", "libimage-exiftool-perl")
     subprocess.run(["exiftool", "-q", "-overwrite_original", *options, str(path)], check=True)
     return path.read_bytes()
 
 
 def needed(program: str, package: str) -> None:
-    """Skips the test without this program; fails it where `CI` is set."""
+    """Skips the test without this program, or fails it if `CI` is set."""
     if shutil.which(program) is None:
         if os.environ.get("CI"):
             pytest.fail(f"{program} not found; .ci/run installs it")

@@ -1,4 +1,4 @@
-"""A bad network and a bad day of the server, on purpose: an HTTP proxy that stands before the S3 gateway of the tests.
+"""Network and server faults on purpose: an HTTP proxy before the S3 gateway of the tests.
 
 It passes requests on as they are (the signature covers the Host header, so the client signs for the proxy and the
 gateway checks just that) and now and then does what storage does on bad days.
@@ -23,7 +23,7 @@ from typing import Self
 
 import pytest
 
-# What it can do to a request; one that is "lost" reaches the server, and its answer is dropped.
+# The faults of a request. One that is "lost" reaches the server, and its answer is dropped.
 FAULTS = (
     *("slow_down", "internal_error", "expired", "denied", "not_implemented", "mute", "reset"),  # these do not reach it
     *("lost", "cut", "half", "short", "slow"),
@@ -95,7 +95,7 @@ class FaultProxy:
             while await self._exchange(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client went away, or the server, or the test is over; there is nobody to tell
+            pass  # the client or the server went away, or the test is over: nobody would get an error
         finally:
             writer.close()
 

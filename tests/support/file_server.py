@@ -1,4 +1,4 @@
-"""A web server on this machine that serves files, or what is left of them, as a release page and the hub do."""
+"""A web server on this machine that serves files or the rest of them, like a release page and the hub."""
 
 import hashlib
 import threading
@@ -19,8 +19,9 @@ class FileServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.sent: Counter[str] = Counter()  # bytes of each path
+        self.knows_ranges = True
         self.cut_short: set[str] = set()  # answers with half of what it announces
-        self.stated_sha256: dict[str, str] = {}  # what the hub states, where it is not the file's own
+        self.stated_sha256: dict[str, str] = {}  # the sha256 that the hub states, if it is not the file's own
 
     @property
     def url(self) -> str:
@@ -43,17 +44,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         sha256 = self.server.stated_sha256.get(self.path, hashlib.sha256(body).hexdigest())
-        # As the hub does: a large file has its sha256, a small one git's SHA-1.
+        # Like the hub: a large file has its sha256, a small one git's SHA-1.
         large = not self.path.endswith(".json")
         tag = f'"{sha256 if large else hashlib.sha1(body).hexdigest()}"'
-        start, whole = self.start_of_range(tag), len(body)
+        (start, end), whole = self.range_of(tag), len(body)
         if start and start >= whole:
             self.send_error(416)
             return
-        body = body[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        body = body[start:end]
+        part = (start, end) != (0, None)
+        self.send_response(206 if part else 200)
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{whole}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", tag)
         self.send_header("X-Repo-Commit", REVISION)
@@ -63,15 +65,16 @@ class Handler(BaseHTTPRequestHandler):
             self.server.sent[self.path] += len(body)
             self.wfile.write(body)
 
-    def start_of_range(self, tag: str) -> int:
-        """Where the answer begins: 0 without a range, and for a range of another version."""
+    def range_of(self, tag: str) -> tuple[int, int | None]:
+        """Where the answer begins and ends: all without a range, and for a range of a different version."""
         asked = self.headers.get("Range")
-        if asked is None or self.headers.get("If-Range", tag) != tag:
-            return 0
-        return int(asked.removeprefix("bytes=").partition("-")[0])
+        if asked is None or self.headers.get("If-Range", tag) != tag or not self.server.knows_ranges:
+            return 0, None
+        start, _, last = asked.removeprefix("bytes=").partition("-")
+        return int(start), int(last) + 1 if last else None
 
     def log_message(self, *args: Any) -> None:
-        """Nothing: the test looks at `requests`."""
+        """Log nothing: the test reads `requests`."""
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def grey(gamma: float) -> bytes:
 
 
 def dot_gain() -> bytes:
-    """Grey with a table for a curve, as printers' profiles have: 20 % more ink in the middle."""
+    """Grey with a table as its curve, like a printer's profile: 20 % more ink in the middle."""
     ink = 1 - np.linspace(0, 1, 256)
     light = 1 - (ink + 0.2 * 4 * ink * (1 - ink)).clip(0, 1)
     return _profile(b"GRAY", {b"kTRC": b"curv" + struct.pack(">4xI256H", 256, *np.rint(light * 65535).astype(int))})
@@ -36,7 +36,7 @@ def cmyk() -> bytes:
 
 
 def input_only() -> bytes:
-    """A scanner's: RGB to Lab by a table, and no way back."""
+    """A scanner's profile: RGB to Lab by a table, without the inverse."""
     corners = np.array([[100 * g, 90 * (r - g), 90 * (g - b)] for r in (0, 1) for g in (0, 1) for b in (0, 1)])
     table = np.rint((corners / [100, 255, 255] + [0, 128 / 255, 128 / 255]) * 65280).astype(int)
     one = struct.pack(">9i", *(65536 * np.eye(3).astype(int)).ravel())

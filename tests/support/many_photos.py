@@ -1,4 +1,4 @@
-"""A run of very many photos, as index and manifest alone: what a report has to cope with."""
+"""A run of very many photos, with only index and manifest, for tests of the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES = 40
 
 
 def write_run(output: str, photos: int) -> None:
-    """Index and manifest of `photos` photos in SOURCES archives: nine of ten restored, with one to three faces."""
+    """Write index and manifest of `photos` photos in SOURCES archives: nine in ten restored, one to three faces."""
     draw = np.random.default_rng(0)
     psnr, eyes, count = draw.normal(27, 4, photos), draw.lognormal(4, 0.5, photos), draw.integers(1, 4, photos)
     indexed, results = [], []
@@ -48,7 +48,7 @@ def write_run(output: str, photos: int) -> None:
 
 
 def measured(place: int, psnr: float, eyes: float) -> dict[str, object]:
-    review = {"needs_review": bool(psnr < 18), "review_reason": "changed much" if psnr < 18 else None}
+    review = {"needs_review": bool(psnr < 18), "review_reason": "changed a lot" if psnr < 18 else None}
     measures = {"psnr": psnr, "ssim": 0.8, "delta_e": 60 / psnr, "eye_distance": eyes, "score": 0.9}
     return face(
         place, sharpness_before=eyes * 9, sharpness_after=eyes * 5, identity_similarity=psnr / 40, **measures, **review

@@ -1,4 +1,4 @@
-"""Files that say things besides their pixels."""
+"""Files with metadata."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def with_box(jp2: bytes, name: bytes, body: bytes) -> bytes:
 
 
 def source(format: str) -> bytes:
-    """A file that says everything its format has a place for: EXIF, XMP, IPTC, a profile and 300 dpi."""
+    """A file with all the metadata that its format can hold: EXIF, XMP, IPTC, a profile and 300 dpi."""
     block, dpi = exif(), (300, 300)
     if format == "jpeg":
         data = file("jpeg", quality=95, exif=block, dpi=dpi, icc_profile=PROFILE, xmp=XMP, comment=b"a comment")

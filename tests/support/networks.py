@@ -32,7 +32,7 @@ class FacexlibNetworks:
 
 
 def write_face_networks(folder: Path) -> FacexlibNetworks:
-    """facexlib's three networks, with random weights, as files of the `face` folder of a weights folder."""
+    """facexlib's three networks, with random weights, as files of a weights folder."""
     torch.manual_seed(0)
     parser = ParseNet(in_size=512, out_size=512, parsing_ch=19)
     with torch.no_grad():  # so that no class is the most likely everywhere
@@ -41,7 +41,7 @@ def write_face_networks(folder: Path) -> FacexlibNetworks:
         parser.out_mask_conv.conv2d.bias.zero_()
     recogniser = Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
     assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PARSER).parent.mkdir(parents=True, exist_ok=True)
     # All but ParseNet's are published in PyTorch's first file format.
     torch.save(parser.state_dict(), folder / PARSER)
     torch.save(recogniser.state_dict(), folder / RECOGNISER, _use_new_zipfile_serialization=False)
@@ -107,8 +107,8 @@ def write_inception(weights: Path) -> None:
 
 
 def list_files(weights: Path) -> None:
-    """List what lies in `face`, `background` and `metrics` in the index of a weights folder."""
+    """List the files in `face`, `background` and `metrics` in the index of a weights folder."""
     names = ("face", "background", "metrics")
-    files = [file for name in names for file in sorted((weights / name).glob("*.pth"))]
+    files = [file for name in names for file in sorted((weights / name).glob("*.*"))]
     parts = [describe(file, file.relative_to(weights).as_posix(), "test", "random", None) for file in files]
     write_index(weights, merge_index(read_index(weights), parts, {}))

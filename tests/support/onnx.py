@@ -17,6 +17,7 @@ def write_yunet(path: Path) -> None:
     Its box has the size of the cell and lies around the cell's upper left corner; its points begin there and go to the
     right, a cell each.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model(yunet_nodes(), yunet_weights(), outputs()))
 
 
@@ -25,7 +26,7 @@ def outputs() -> list[str]:
 
 
 def yunet_nodes() -> list[bytes]:
-    """For each output a convolution over the cells; several values of a cell become a row."""
+    """A convolution over the cells for each output; several values of a cell become a row."""
     nodes = []
     for name in outputs():
         stride = int(name.partition("_")[2])
@@ -38,7 +39,7 @@ def yunet_nodes() -> list[bytes]:
 
 
 def yunet_weights() -> dict[str, Any]:
-    """Light (a mean of 255 over the three channels) gives 1 where the stride is 32; all else is 0, but the points."""
+    """A light cell (a mean of 255 over the three channels) gives 1 at stride 32; all else is 0, except the points."""
     channels = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
     weights: dict[str, Any] = {}
     for name in outputs():

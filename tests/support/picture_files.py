@@ -1,4 +1,4 @@
-"""Image files for tests, by Pillow and OpenCV, which share no decoder's code with what is tested, or by hand."""
+"""Image files for tests, by Pillow and OpenCV, which share no decoder with the tested code, or by hand."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def tiff(
 
 
 def _directory(out: bytearray, values: dict[int, tuple[int, int, bytes]], order: str, word: str) -> int:
-    """Appends a directory; gives where the offset of the next one stands."""
+    """Append a directory; returns the position of the next one's offset."""
     room = struct.calcsize(word)
     out += struct.pack(order + ("Q" if word == "Q" else "H"), len(values))
     place = len(out) + len(values) * (4 + 2 * room) + room

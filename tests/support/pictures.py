@@ -33,7 +33,7 @@ def coffee(width: int = 128) -> Pixels:
 
 
 def side_by_side(*pictures: Pixels) -> Pixels:
-    """One picture of several, as wide as all of them, as high as the lowest."""
+    """Several pictures side by side, as high as the lowest."""
     height = min(len(picture) for picture in pictures)
     return np.concatenate([picture[:height] for picture in pictures], axis=1)
 

@@ -1,4 +1,4 @@
-"""The processes of this project, what each does first, and the heavy packages that it may import for that."""
+"""The processes of this project, the first work of each, and the heavy packages that it may import for that."""
 
 from __future__ import annotations
 

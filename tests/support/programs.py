@@ -14,7 +14,7 @@ PACKAGES = {
 
 
 def made(program: str, source: Path, target: Path, *options: str, behind: tuple[str, ...] = ()) -> bytes:
-    """What a program makes of a file: `program OPTIONS source BEHIND target`; the test is skipped without it."""
+    """The output of a program for a file: `program OPTIONS source BEHIND target`; without it, the test is skipped."""
     needed(program, PACKAGES[program])
     named = ("-i", str(source), "-o", str(target)) if program == "opj_compress" else (str(source), *behind, str(target))
     if program == "heif-enc":

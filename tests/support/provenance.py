@@ -1,4 +1,4 @@
-"""A provenance record and a packet of somebody else's, as the tests use them."""
+"""A provenance record and a foreign XMP packet for tests."""
 
 from __future__ import annotations
 

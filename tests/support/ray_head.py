@@ -1,4 +1,4 @@
-"""A real Ray head with token authentication, and somebody who submits jobs to it."""
+"""A real Ray head with token authentication, and a user who submits jobs to it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Head:
             )  # fmt: skip
 
     def comes_up(self, process: subprocess.Popen[bytes]) -> bool:
-        """False where it gave up: Ray allows a node 30 s to start, less than some take on a busy machine."""
+        """Start the head; False if Ray gave up: it allows a node 30 s, too little on a busy machine."""
         while "Ray runtime started" not in self.log():
             if process.poll() is not None:
                 return False
@@ -92,7 +92,7 @@ def running_head() -> Iterator[Head]:
 
 @dataclass
 class User:
-    """Somebody with a shell in which the storage settings and the cluster's token are set."""
+    """A user whose shell has the storage settings and the cluster's token."""
 
     head: Head
     environment: dict[str, str]

@@ -1,4 +1,4 @@
-"""A small run to review: real photos in a real archive, restored by hand, with every status and one flagged face."""
+"""A small run for review: real photos in a real archive, restored by hand, with every status and one flagged face."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.rows import face, result_row
 
 HOSTILE = "box2/<img src=x onerror=document.title='owned'>.jpg"  # a member's name, as an archive may have it
 WARNED = "webp has no place for IPTC"
-FLAGGED = "changed much: psnr 16.0 dB is below 18"
+FLAGGED = "changed a lot: psnr 16.0 dB is below 18"
 
 
 def photos() -> dict[str, tuple[Pixels, list[tuple[float, float, float]]]]:
@@ -77,7 +77,7 @@ def write_run(folder: Path) -> str:
 
 
 def finished(row: dict[str, Any], data: bytes, output: str, minute: int) -> dict[str, Any]:
-    """The manifest row of a member; of a photo with faces the restored file is written, too."""
+    """The manifest row of a member; for a photo with faces, the restored file is written too."""
     known = {name: row[name] for name in ("photo_id", "source", "member", "bytes")}
     known |= {"sha256": hashlib.sha256(data).hexdigest(), "page": 1, "pages": 1, "minute": minute}
     if row["member"] == "notes.txt":

@@ -37,7 +37,7 @@ def index_row(member: str, **columns: Any) -> dict[str, Any]:
 
 
 def result_row(member: str, status: str = "restored", minute: int = 0, **columns: Any) -> dict[str, Any]:
-    """A manifest row for `index_row(member)`, finished so many minutes after START."""
+    """A manifest row for `index_row(member)`, finished this many minutes after START."""
     row: dict[str, Any] = {
         "photo_id": f"id-{member}", "source": "a.tar", "member": member, "status": status, "face_count": 0, "faces": [],
         "finished_at": START + timedelta(minutes=minute),
@@ -56,7 +56,7 @@ def write_index(output: str, rows: list[dict[str, Any]], name: str = "a") -> Non
 
 
 def write_later_part(output: str, rows: list[dict[str, Any]]) -> str:
-    """A manifest part as a later version may write it; its URI."""
+    """Write a manifest part as a later version may; returns its URI."""
     table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
     table = table.append_column("colour_of_the_frame", pa.array(["gold"] * len(rows)))
     file = io.BytesIO()
@@ -73,7 +73,7 @@ def pending_rows(output: str, where: str | None = None) -> pa.Table:
 
 
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
-    """A manifest part as the first version wrote it: without a version."""
+    """A manifest part as the first version wrote it, without a version number."""
     later = ("page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation")
     schema = pa.schema([column for column in MANIFEST_SCHEMA if column.name not in later])
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a stage of a run is given: jobs, rows and index tables, made without Ray."""
+"""Inputs for the stages of a run: jobs, rows and index tables, made without Ray."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def job(output: Path | str, weights: str, **settings: Any) -> Job:
 
 
 def photo_row(member: str, picture: Pixels | bytes, format: str = "JPEG", **columns: Any) -> Row:
-    """What fetch gives for a member of the archive a.tar; a picture is encoded in `format`."""
+    """Fetch's row for a member of the archive a.tar; a picture is encoded in `format`."""
     data = picture if isinstance(picture, bytes) else encoded(picture, format)
     open_row: Row = {
         "photo_id": hashlib.sha256(member.encode()).hexdigest()[:20],
@@ -50,14 +50,14 @@ def ended_row(member: str) -> Row:
 
 
 def rows_of(stage: Any, rows: list[Row]) -> list[Row]:
-    """The rows that a stage makes of these, all in one batch."""
+    """A stage's output for these rows, all in one batch."""
     made = stage(row.to_table(rows))
     tables = [made] if isinstance(made, pa.Table) else list(made)
     return [one for table in tables for one in table.to_pylist()]
 
 
 def indexed(source: Path, output: Path) -> pa.Table:
-    """The index rows of one archive or folder, as a run that starts finds them."""
+    """The index rows of one archive or folder, as a new run finds them."""
     kind = "folder" if source.is_dir() else "archive"
     target = storage.join(str(output), "index", f"{source.name}-0123456789abcdef.parquet")
     write_archive(Source(str(source), kind), source.name, target, str(output), Limits())

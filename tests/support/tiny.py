@@ -72,7 +72,7 @@ def faces(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def weights_folder(folder: Path, variant: str = "3step", seed: int = 0) -> dict[str, Any]:
-    """Save a tiny InterLCM as a weights folder; the parts that it was saved from."""
+    """Save a tiny InterLCM as a weights folder; returns its parts."""
     parts = components(seed)
     save_components(folder, variant, parts, image_size=IMAGE_SIZE, licence="test", origin="random")
     return parts

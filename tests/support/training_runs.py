@@ -67,7 +67,7 @@ def png(pixels: Any) -> bytes:
 
 
 def curve(output: Path, name: str = "loss/total") -> dict[int, float]:
-    """What TensorBoard shows of a scalar: iteration to value."""
+    """TensorBoard's values of a scalar: iteration to value."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(output / "tensorboard"))

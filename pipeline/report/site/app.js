@@ -1,5 +1,5 @@
 "use strict";
-// Start, and views by address: #/ is the overview, #/gallery?... the gallery, #/photo/3?... its fourth photo.
+// Start the page, and show the view of the address: #/ overview, #/gallery?... gallery, #/photo/3?... its fourth photo.
 
 const App = {
   start() {
@@ -14,7 +14,7 @@ const App = {
     this.themeButton();
     byId("exchange-open").addEventListener("click", () => Exchange.open());
     document.querySelector(".skip")?.addEventListener("click", (event) => {
-      event.preventDefault(); // the address names the view
+      event.preventDefault(); // the link's target must not replace the view in the address
       byId("main").focus();
     });
     window.addEventListener("hashchange", () => this.route());
@@ -36,7 +36,7 @@ const App = {
     if (changed && !Review.parts.title) window.scrollTo(0, 0);
     if (gallery) await Gallery.show(byId("gallery"), new URLSearchParams(query));
     else Overview.show(byId("overview"));
-    if (view === "photo" && Gallery.rows.length) await Review.show(Number(place) || 0);
+    if (view === "photo" && Gallery.rows.length) await Review.show(Math.trunc(Number(place)) || 0);
     else Review.close();
   },
 

@@ -1,5 +1,5 @@
 "use strict";
-// What a card of the gallery shows of its photo.
+// The content of a card in the gallery.
 
 const Card = {
   /** @param {HTMLElement} link @param {Photo} photo */
@@ -46,7 +46,7 @@ const Card = {
   },
 
   /**
-   * The badges in words, for those who do not see them.
+   * The badges in words, for screen readers.
    * @param {Photo} photo @param {boolean} flagged @param {string} state
    */
   said(photo, flagged, state) {
@@ -74,10 +74,10 @@ const Shortcuts = {
   decisions: { a: "accept", r: "reject", u: "" },
 
   get on() {
-    return localStorage.getItem("interlcm:shortcuts") !== "off";
+    return Kept.get("interlcm:shortcuts") !== "off";
   },
 
   set on(value) {
-    localStorage.setItem("interlcm:shortcuts", value ? "on" : "off");
+    Kept.set("interlcm:shortcuts", value ? "on" : "off");
   },
 };

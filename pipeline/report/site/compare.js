@@ -1,10 +1,10 @@
 "use strict";
-// Before and after on top of each other, with a movable line between them.
+// Before and after on top of each other, divided by a movable line.
 
 /**
  * @typedef {{before: string, after: string, label: string, width: number, height: number,
  *            boxes: {number: number, box: number[], flagged: boolean}[]}} Pair
- *   width, height: px of the photo that the boxes are of.
+ *   width, height: px of the photo to which the boxes belong.
  */
 
 class Compare {
@@ -32,7 +32,7 @@ class Compare {
       min: 0,
       max: 100,
       step: 1,
-      "aria-label": "Before and after: where the line between them is",
+      "aria-label": "Position of the line between before and after",
       oninput: () => this.split(Number(this.range.value)),
     });
     this.zoom = element(
@@ -101,7 +101,7 @@ class Compare {
     this.range.value = String(percent);
     this.range.setAttribute(
       "aria-valuetext",
-      `line at ${Math.round(percent)} percent, the restored photo is to its right`,
+      `line at ${Math.round(percent)} percent; the restored photo is on its right`,
     );
     this.after.style.clipPath = `inset(0 0 0 ${percent}%)`;
     this.line.style.left = `${percent}%`;
@@ -114,7 +114,7 @@ class Compare {
     this.split(Number(this.range.value) > 50 ? 0 : 100);
   }
 
-  /** @param {boolean} zoomed  one pixel of the photo on one of the screen */
+  /** @param {boolean} zoomed  one pixel of the photo on one pixel of the screen */
   setZoom(zoomed) {
     this.zoomed = zoomed;
     this.zoom.setAttribute("aria-pressed", String(zoomed));
@@ -135,7 +135,7 @@ class Compare {
     this.outlines.setAttribute("aria-pressed", String(shown));
   }
 
-  /** As large as the photo is, or as there is room for; a small face is enlarged up to four times. */
+  /** Fit the pictures into the view; a small face is enlarged up to four times. */
   fit() {
     const { naturalWidth: width, naturalHeight: height } = this.after;
     if (!width || !this.view.clientWidth) return;

@@ -1,5 +1,5 @@
 "use strict";
-// What the curator decided, kept in this browser under the run's name: one entry for each photo or face.
+// The curator's decisions, kept in this browser under the run's key: one entry for each photo or face.
 
 /**
  * @typedef {{photo_id: string, face_index: number|null, decision: ""|"accept"|"reject", comment: string,
@@ -14,27 +14,38 @@ const Decisions = {
     return `interlcm:${Report.summary.run}:`;
   },
 
-  /** Read this browser's decisions, and follow changes of its other windows. */
+  /** Read this browser's decisions, and follow changes made in its other windows. */
   open() {
-    for (const key of Object.keys(localStorage)) this.take(key, localStorage.getItem(key));
+    const damaged = Kept.keys().filter((key) => !this.take(key, Kept.get(key)));
+    if (damaged.length) {
+      const what = Numbers.counted(damaged.length, "decision", "decisions");
+      trouble(`${what} kept in this browser cannot be read and left out; decide on them again, or import an export.`);
+    }
     window.addEventListener("storage", (event) => {
       if (event.key === null) this.all.clear();
       else this.take(event.key, event.newValue);
     });
   },
 
-  /** @param {string} key of localStorage @param {string|null} text */
+  /**
+   * @param {string} key of localStorage @param {string|null} text
+   * @returns {boolean} false for a decision of this run that cannot be read
+   */
   take(key, text) {
-    if (!key.startsWith(this.prefix)) return;
+    if (!key.startsWith(this.prefix)) return true;
     const subject = key.slice(this.prefix.length);
-    if (text === null) {
-      this.all.delete(subject);
-      return;
+    this.all.delete(subject);
+    if (text === null) return true;
+    try {
+      const [photo_id, face_index] = subject.split("/");
+      const [decision, decided_at, comment] = JSON.parse(text);
+      const found = Exchange.checked({ photo_id, face_index, decision, comment, decided_at }, 1);
+      if (subjectOf(found.photo_id, found.face_index) !== subject) return false;
+      this.all.set(subject, found);
+      return true;
+    } catch {
+      return false;
     }
-    const [photo_id, face] = subject.split("/");
-    const [decision, decided_at, comment] = JSON.parse(text);
-    const face_index = face === "" ? null : Number(face);
-    this.all.set(subject, { photo_id, face_index, decision, comment, decided_at });
   },
 
   /** @param {string} photo_id @param {number|null} face_index @returns {Decision|undefined} */
@@ -59,24 +70,22 @@ const Decisions = {
     this.write({ photo_id, face_index, decision, comment, decided_at: now() });
   },
 
-  /** Keep a decision; one without decision and comment is removed. @param {Decision} given */
+  /** Keep an entry, or remove it if both decision and comment are empty. @param {Decision} given */
   write(given) {
     const subject = subjectOf(given.photo_id, given.face_index);
-    try {
-      if (given.decision === "" && given.comment === "") localStorage.removeItem(this.prefix + subject);
-      else
-        localStorage.setItem(this.prefix + subject, JSON.stringify([given.decision, given.decided_at, given.comment]));
-    } catch {
-      trouble("This browser has no room for more decisions: export them, clear them here, and go on.");
+    const nothing = given.decision === "" && given.comment === "";
+    const text = nothing ? null : JSON.stringify([given.decision, given.decided_at, given.comment]);
+    if (!Kept.set(this.prefix + subject, text)) {
+      trouble("This browser cannot store more decisions. Export them, clear them here, then continue.");
       return;
     }
-    if (given.decision === "" && given.comment === "") this.all.delete(subject);
+    if (nothing) this.all.delete(subject);
     else this.all.set(subject, given);
   },
 
   /**
-   * Add other decisions; of two on the same subject the later one stays.
-   * @param {Decision[]} others @returns {number} taken
+   * Add other decisions; of two on the same photo or face the later one stays.
+   * @param {Decision[]} others @returns {number} how many were added
    */
   merge(others) {
     const later = others.filter((other) => {
@@ -88,7 +97,7 @@ const Decisions = {
   },
 
   clear() {
-    for (const subject of this.all.keys()) localStorage.removeItem(this.prefix + subject);
+    for (const key of Kept.keys()) if (key.startsWith(this.prefix)) Kept.set(key, null);
     this.all.clear();
   },
 

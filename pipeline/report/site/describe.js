@@ -35,8 +35,8 @@ const Describe = {
       photo.picture_error ??
       photo.error ??
       (photo.status === "no_face"
-        ? "No face was found in this photo, so nothing was changed."
-        : "No pictures were made for this photo.");
+        ? "No face was found in this photo, so it was not changed."
+        : "This report has no pictures of this photo.");
     const picture = photo.pictures
       ? [element("img", { src: `${photo.pictures}/thumbnail.jpg`, alt: "The photo, small" })]
       : [];
@@ -81,7 +81,7 @@ const Describe = {
     );
   },
 
-  /** What was lost of the photo, or is not sure. @param {Photo} photo */
+  /** What was lost or is uncertain in the photo. @param {Photo} photo */
   warnings(photo) {
     if (!photo.warnings?.length) return element("section", {});
     const lines = photo.warnings.map((/** @type {{words: string}} */ { words }) => element("li", {}, words));
@@ -116,7 +116,7 @@ const Describe = {
     );
   },
 
-  /** A link to a restored file, or only its name if a page may not link to its place. @param {string} address */
+  /** A link to a restored file; only its address if it is outside the run's folder. @param {string} address */
   link(address) {
     return address.startsWith("../")
       ? element("a", { href: address, target: "_blank", rel: "noopener" }, "open the file")
@@ -125,11 +125,11 @@ const Describe = {
 
   help() {
     const keys = [
-      ["← →", "photo before, next"],
-      ["K J", "face before, next"],
+      ["← →", "previous, next photo"],
+      ["K J", "previous, next face"],
       ["A R U", "accept, reject, undo"],
       ["C", "comment"],
-      ["B", "before or after"],
+      ["B", "switch before and after"],
       ["Z", "full size"],
       ["Esc", "back"],
     ];
@@ -144,7 +144,7 @@ const Describe = {
         { class: "facts" },
         ...keys.flatMap(([key, words]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, words)]),
       ),
-      element("label", { class: "check" }, box, "Single letters are shortcuts"),
+      element("label", { class: "check" }, box, "Use single letters as shortcuts"),
     );
   },
 };

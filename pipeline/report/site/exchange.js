@@ -17,7 +17,7 @@ const Exchange = {
     return `${JSON.stringify(decisions, COLUMNS.slice(), 1)}\n`;
   },
 
-  /** Decisions from such a file. Throws an Error that says what is wrong. @param {string} text @returns {Decision[]} */
+  /** Read decisions from an export. Throws an Error with the reason. @param {string} text @returns {Decision[]} */
   parse(text) {
     const rows = text.trimStart().startsWith("[") ? JSON.parse(text) : this.records(text);
     return rows.map((/** @type {any} */ row, /** @type {number} */ place) => this.checked(row, place + 1));
@@ -27,7 +27,7 @@ const Exchange = {
   records(text) {
     const [header, ...lines] = this.cells(text.replace(/^\ufeff/, ""));
     const missing = COLUMNS.filter((name) => !header?.includes(name));
-    if (missing.length) throw new Error(`no column ${missing.join(", ")}`);
+    if (missing.length) throw new Error(`these columns are missing: ${missing.join(", ")}`);
     return lines.map((line) => named(/** @type {string[]} */ (header), line));
   },
 
@@ -57,12 +57,12 @@ const Exchange = {
       (face === null || (Number.isInteger(face) && face >= 0)) &&
       ["", "accept", "reject"].includes(row.decision ?? "") &&
       /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(row.decided_at ?? "");
-    if (!sound) throw new Error(`row ${place} is no decision`);
+    if (!sound) throw new Error(`row ${place} is not a decision`);
     const { photo_id, decision, decided_at } = row;
     return { photo_id, face_index: face, decision: decision ?? "", comment: String(row.comment ?? ""), decided_at };
   },
 
-  /** Hand a file to the user. @param {"csv"|"json"} kind */
+  /** Download the decisions as a file. @param {"csv"|"json"} kind */
   save(kind) {
     const type = kind === "csv" ? "text/csv" : "application/json";
     const address = URL.createObjectURL(new Blob([this[kind](Decisions.sorted())], { type }));
@@ -84,13 +84,13 @@ const Exchange = {
       element(
         "p",
         { class: "note" },
-        "They are kept in this browser. To use them, export them and put the file into ",
+        "Your decisions are kept in this browser. To use them, export them and put the file into the run's folder ",
         element("code", {}, "decisions/"),
-        " of the run. Then the view ",
+        ". Then they are in the view ",
         element("code", {}, "decisions"),
-        " has them, in ",
+        " of ",
         element("code", {}, "interlcm query"),
-        " and in ",
+        " and ",
         element("code", {}, "interlcm restore --where"),
         ".",
       ),
@@ -103,7 +103,7 @@ const Exchange = {
       element(
         "label",
         { class: "field" },
-        "Import an export from another browser or a colleague",
+        "Import decisions from another browser or a colleague",
         element("input", {
           type: "file",
           accept: ".csv,.json",
@@ -117,7 +117,7 @@ const Exchange = {
         element(
           "button",
           { type: "button", class: "danger", onclick: () => this.clear(state, tell) },
-          "Clear all here",
+          "Clear all",
         ),
         element("button", { type: "button", onclick: () => dialog.close() }, "Close"),
       ),
@@ -140,7 +140,9 @@ const Exchange = {
     try {
       const found = this.parse(await file.text());
       const taken = Decisions.merge(found);
-      state.textContent = `${file.name}: ${taken} of ${found.length} taken; any others are no newer than what is here.`;
+      const said = Numbers.counted(found.length, "decision", "decisions");
+      const rest = taken < found.length ? " The others are not newer than the decisions in this browser." : "";
+      state.textContent = `${file.name}: ${taken} of ${said} imported.${rest}`;
       Gallery.refresh();
     } catch (error) {
       state.textContent = `${file.name} was not imported: ${/** @type {Error} */ (error).message}.`;
@@ -150,7 +152,7 @@ const Exchange = {
 
   /** @param {HTMLElement} state @param {() => void} tell */
   clear(state, tell) {
-    if (!confirm("Clear all decisions on this run in this browser? Export them first to keep them.")) return;
+    if (!confirm("Clear all decisions on this run in this browser? To keep them, export them first.")) return;
     Decisions.clear();
     Gallery.refresh();
     tell();

@@ -1,5 +1,5 @@
 "use strict";
-// The form beside the gallery: what to show, and in which order.
+// The form beside the gallery: which photos to show, and in which order.
 
 const Filters = {
   /** @type {Choice} */
@@ -19,7 +19,7 @@ const Filters = {
     place.append(details);
   },
 
-  /** Draw the form for a choice. @param {Choice} choice */
+  /** Draw the form for a selection. @param {Choice} choice */
   show(choice) {
     this.choice = choice;
     const { counts, metrics } = Report.summary;
@@ -42,7 +42,7 @@ const Filters = {
       this.select("Review", "review", [
         ["", "any"],
         ["yes", "needs review"],
-        ["no", "needs none"],
+        ["no", "no review needed"],
       ]),
       this.select("Decision", "decision", [
         ["", "any"],
@@ -52,7 +52,7 @@ const Filters = {
         ["comment", "with a comment"],
       ]),
       this.select("Sort by", "sort", [
-        ["", "source and place in it"],
+        ["", "source and position in it"],
         ["name", "path"],
         ["status", "status"],
         ["review", "needs review"],
@@ -83,7 +83,7 @@ const Filters = {
     this.form.replaceChildren(...controls.filter((control) => control !== null));
   },
 
-  /** The archives by name; of very many only the first, because the search finds the others. */
+  /** The archives by name; at most 500, because the search finds the others. */
   sourceOptions() {
     const places = [...this.sources.keys()].sort((one, other) => compareText(this.sources[one], this.sources[other]));
     return [
@@ -117,7 +117,7 @@ const Filters = {
     return this.field(label, control);
   },
 
-  /** A measure's lowest and highest value. @param {string} name */
+  /** The fields for the lowest and highest value of a measure. @param {string} name */
   range(name) {
     const metric = Report.summary.metrics.find((/** @type {Metric} */ one) => one.name === name);
     const bound = (/** @type {0|1} */ side, /** @type {string} */ label) =>
@@ -189,7 +189,7 @@ const Filters = {
   /** @type {any} */
   form: null,
 
-  /** @param {Choice} choice @param {boolean} redraw  whether the form itself is another one now */
+  /** @param {Choice} choice @param {boolean} redraw  whether the form's fields change */
   update(choice, redraw) {
     this.choice = choice;
     if (redraw) this.show(choice);

@@ -1,8 +1,8 @@
 "use strict";
-// The gallery: cards of the chosen photos. Only cards near the window exist.
+// The gallery: cards of the selected photos. Only cards near the window are in the document.
 
 const CARD = { least: 168, gap: 14, text: 62 }; // px
-const TALLEST = 15_000_000; // px of a page, which browsers still place exactly
+const TALLEST = 15_000_000; // px: the tallest page in which browsers still place elements exactly
 
 const Gallery = {
   /** @type {Uint32Array} rows of the data, in the order shown */
@@ -13,7 +13,7 @@ const Gallery = {
   columns: 1,
   width: 0,
   drawing: false,
-  /** @type {string|null} what is shown now */
+  /** @type {string|null} the selection on show */
   query: null,
   /** @type {any} */
   list: null,
@@ -65,7 +65,7 @@ const Gallery = {
     const asked = this.query;
     this.list.setAttribute("aria-busy", "true");
     const rows = await chosen(choice);
-    if (asked !== this.query) return; // another choice was made meanwhile
+    if (asked !== this.query) return; // the selection changed meanwhile
     this.rows = rows;
     this.focused = 0;
     this.refresh();
@@ -74,7 +74,7 @@ const Gallery = {
     this.list.classList.toggle("empty", rows.length === 0);
   },
 
-  /** Draw all cards anew. */
+  /** Redraw all cards. */
   refresh() {
     for (const card of this.cards.values()) card.remove();
     this.cards.clear();
@@ -90,7 +90,7 @@ const Gallery = {
     });
   },
 
-  /** px from the top of one line of cards to the next. */
+  /** Distance between two lines of cards, px. */
   get line() {
     return Math.round(this.width * 0.78) + CARD.text + CARD.gap;
   },
@@ -127,7 +127,7 @@ const Gallery = {
     this.cards.delete(place);
   },
 
-  /** The card at a place, made if there is none. @param {number} place */
+  /** The card at a place; created if it does not exist. @param {number} place */
   card(place) {
     const known = this.cards.get(place);
     if (known) return known;
@@ -149,7 +149,7 @@ const Gallery = {
     return item;
   },
 
-  /** Make one card the one that Tab reaches. @param {number} place @param {boolean} move  the keyboard's focus too */
+  /** Make one card the one that Tab reaches. @param {number} place @param {boolean} move  also move the focus */
   focus(place, move) {
     const before = this.cards.get(this.focused)?.firstElementChild;
     this.focused = place;
@@ -184,7 +184,7 @@ const Gallery = {
     }
   },
 
-  /** Decide on the photo with the focus. @param {Decision["decision"]} decision */
+  /** Decide on the focused photo. @param {Decision["decision"]} decision */
   async decide(decision) {
     const place = this.focused;
     const photo = await Photos.at(this.rows[place]);
@@ -195,7 +195,7 @@ const Gallery = {
     );
   },
 
-  /** Show the card of a reviewed photo with its present decisions. @param {number} place */
+  /** Return to the card of a reviewed photo, with its current decisions. @param {number} place */
   back(place) {
     if (place >= this.rows.length) return;
     this.refresh();

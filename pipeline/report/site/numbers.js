@@ -1,5 +1,5 @@
 "use strict";
-// Numbers, times and names for people.
+// Numbers, times and names as text.
 
 const Numbers = {
   /** @param {number} value */
@@ -35,9 +35,9 @@ const Numbers = {
     return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
   },
 
-  /** @param {number} count @param {string} one @param {string} many */
+  /** "1 face", "2 faces", "1.5 faces". @param {number} count @param {string} one @param {string} many */
   counted(count, one, many) {
-    return `${this.whole(count)} ${count === 1 ? one : many}`;
+    return `${this.measure(count)} ${count === 1 ? one : many}`;
   },
 
   /** "2026-11-24 00:32" in UTC. @param {string|null} iso */

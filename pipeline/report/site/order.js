@@ -1,5 +1,5 @@
 "use strict";
-// Sorting: by a photo's own number, or by that of one of its faces.
+// Sorting, by a number of the photo or of one of its faces.
 
 /**
  * @param {Uint32Array} rows @param {Choice} choice @param {((face: number) => boolean)|null} suits
@@ -10,7 +10,7 @@ async function sorted(rows, choice, suits) {
   if (choice.sort === "name") return sortedByName(rows, choice.descending);
   const keys = await sortKeys(choice, suits);
   const sign = choice.descending ? -1 : 1;
-  // Rows without the number come last in both orders; equal ones stay in the order of the archives.
+  // Rows without a number come last in both orders; rows with equal numbers stay in the order of the archives.
   return rows.sort((one, other) => {
     const [left, right] = [keys(one), keys(other)];
     if (Number.isNaN(left) || Number.isNaN(right))
@@ -35,7 +35,7 @@ async function sortKeys(choice, suits) {
   }
   const values = await Photos.column("face", metric ? metric.name : "needs_review");
   const first = await Photos.firstFaces();
-  // The photo's lowest number counts if the lowest come first, else its highest.
+  // A photo counts by its lowest face if the lowest come first, else by its highest.
   const better = choice.descending ? Math.max : Math.min;
   const keys = new Float64Array(Photos.count).fill(NaN);
   for (let row = 0; row < keys.length; row++) {

@@ -4,12 +4,12 @@
 const Overview = {
   /** @param {HTMLElement} place */
   show(place) {
-    if (place.childElementCount) return; // it never changes
+    if (place.childElementCount) return; // drawn already; it never changes
     place.append(
       this.equation(),
       this.figures(),
       element("div", { class: "columns" }, this.reasons(), this.effort(), this.made()),
-      element("h2", {}, "How the restored faces measure"),
+      element("h2", {}, "Measures of the restored faces"),
       element("p", { class: "note" }, "Click a bar to see its photos in the gallery."),
       element("div", { class: "plots" }, ...Report.summary.plots.map((/** @type {Plot} */ plot) => Plots.figure(plot))),
     );
@@ -24,7 +24,7 @@ const Overview = {
     ]);
     const warning = counts.adds_up
       ? null
-      : element("p", { class: "trouble" }, "The numbers do not add up: index and manifest are not of the same run.");
+      : element("p", { class: "trouble" }, "The counts do not add up: index and manifest do not belong to the same run.");
     return element(
       "section",
       { "aria-labelledby": "equation-title" },
@@ -46,7 +46,7 @@ const Overview = {
       : element("span", { class: `term ${name}` }, ...parts);
   },
 
-  /** The few numbers that people ask for first. */
+  /** The main figures. */
   figures() {
     const { summary } = Report;
     const { counts, to_review, faces_per_photo, wall_seconds, done, cost } = summary;
@@ -54,7 +54,7 @@ const Overview = {
       this.tile(
         Numbers.whole(counts.faces),
         counts.faces === 1 ? "face restored" : "faces restored",
-        faces_per_photo ? `${Numbers.measure(faces_per_photo)} in a restored photo` : "",
+        faces_per_photo ? `${Numbers.counted(faces_per_photo, "face", "faces")} per restored photo` : "",
       ),
       this.tile(
         Numbers.whole(to_review),
@@ -65,22 +65,22 @@ const Overview = {
               { href: "#/gallery?review=yes&sort=review&descending=1" },
               to_review === 1 ? "Review it" : "Review them",
             )
-          : "none crossed a threshold",
+          : "no measure crosses a threshold",
       ),
     ];
     if (wall_seconds)
       tiles.push(
         this.tile(
           Numbers.duration(wall_seconds),
-          "of work",
-          `${Numbers.duration((wall_seconds / done) * 1000)} for 1,000 photos`,
+          "run time",
+          `${Numbers.duration((wall_seconds / done) * 1000)} per 1,000 photos, all attempts together`,
         ),
       );
     if (cost) {
       const money = (/** @type {number} */ value) =>
         `${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ${cost.currency}`;
       tiles.push(
-        this.tile(money(cost.per_1000), "for 1,000 photos", `at ${money(cost.per_hour)} an hour for all machines`),
+        this.tile(money(cost.per_1000), "per 1,000 photos", `at ${money(cost.per_hour)} an hour for all machines`),
       );
     }
     return element("section", { class: "tiles", "aria-label": "Main figures" }, ...tiles);
@@ -116,7 +116,7 @@ const Overview = {
     return element("section", {}, element("h2", {}, "Failed and skipped"), body);
   },
 
-  /** Seconds of each stage, over all its workers. */
+  /** Seconds of each stage, summed over all photos. */
   effort() {
     const { stage_seconds, done, started_at, finished_at, attempts } = Report.summary;
     const rows = Object.entries(stage_seconds).map(([stage, seconds]) => [
@@ -127,14 +127,14 @@ const Overview = {
     return element(
       "section",
       {},
-      element("h2", {}, "Time of the workers"),
-      this.table(["Stage", "In all", "1,000 photos"], rows),
+      element("h2", {}, "Time per stage"),
+      this.table(["Stage", "Total", "Per 1,000 photos"], rows),
       element(
         "p",
         { class: "note" },
         `${Numbers.moment(started_at)} to ${Numbers.moment(finished_at)}, `,
         Numbers.counted(attempts, "attempt", "attempts"),
-        ". Workers run side by side, so these add up to more than the run took.",
+        ". Stages work in parallel, so their times can add up to more than the run time.",
       ),
     );
   },

@@ -2,10 +2,10 @@
 // The photos: pages of rows to show, and columns of all photos for sorting and filtering.
 
 const STATUSES = ["restored", "no_face", "skipped", "failed"];
-const MOST_PAGES = 40; // kept in memory, about half a megabyte each
+const MOST_PAGES = 40; // kept in memory, about 0.5 MB each
 
 const Photos = {
-  /** @type {Map<number, Promise<Photo[]>>} the page used last comes last */
+  /** @type {Map<number, Promise<Photo[]>>} least recently used page first */
   pages: new Map(),
   /** @type {Map<string, Promise<any>>} */
   columns: new Map(),
@@ -86,7 +86,7 @@ const Photos = {
     return this.texts("sources");
   },
 
-  /** One text for each photo ("names", "ids") or the sources. @param {string} kind @returns {Promise<string[]>} */
+  /** A text for each photo ("names", "ids") or source ("sources"). @param {string} kind @returns {Promise<string[]>} */
   texts(kind) {
     return this.once(kind, async () => (await inParallel(kind, Report.summary.texts[kind])).flat());
   },
@@ -107,7 +107,7 @@ function inParallel(name, files) {
   return Promise.all(Array.from({ length: files }, (_, place) => Report.load(`${name}-${place}`)));
 }
 
-/** Base64 of little-endian float32, as every browser's machine has them. @param {string} text */
+/** Base64 of little-endian float32, which is the byte order of every machine with a browser. @param {string} text */
 function floats(text) {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);

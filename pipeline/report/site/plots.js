@@ -1,18 +1,18 @@
 "use strict";
-// Histograms as SVG, each with its numbers as a table.
+// Histograms as SVG, each with a table of its numbers.
 
 const PLOTS = /** @type {Record<string, {title: string, note: string, unit?: string}>} */ ({
   identity_similarity: {
     title: "Identity similarity",
-    note: "Cosine of the face's identity before and after: 1 is the same person.",
+    note: "Cosine of the identity embeddings before and after; 1 means the same identity.",
   },
-  psnr: { title: "PSNR", note: "Restored face against its input. Low: much was changed.", unit: "dB" },
-  delta_e: { title: "Colour difference", note: "Mean CIEDE2000 of restored face and input. High: colours moved." },
-  sharpness: { title: "Sharpness", note: "Variance of the Laplacian of the luma, which grain raises too." },
-  quality: { title: "Quality", note: "A no-reference measure: higher looks better to people." },
+  psnr: { title: "PSNR", note: "Restored face against its input. Low: the face changed a lot.", unit: "dB" },
+  delta_e: { title: "Colour difference", note: "Mean CIEDE2000 of restored face and input. High: colours shifted." },
+  sharpness: { title: "Sharpness", note: "Variance of the Laplacian of the luma. Grain raises it too." },
+  quality: { title: "Quality", note: "A no-reference measure. Higher is better." },
   eye_distance: { title: "Face size", note: "Distance between the eyes in the photo.", unit: "px" },
-  face_count: { title: "Faces in a photo", note: "Restored photos; the last bar includes all that have more faces." },
-  throughput: { title: "Throughput", note: "Photos finished per minute, from the first to the last." },
+  face_count: { title: "Faces in a photo", note: "Restored photos. The last bar includes photos with more faces." },
+  throughput: { title: "Throughput", note: "Photos finished per minute, from the first to the last photo." },
 });
 
 const SIZE = { width: 360, height: 190, left: 42, right: 10, top: 14, bottom: 30 };
@@ -56,7 +56,7 @@ const Plots = {
     );
   },
 
-  /** From a value to its place in px. @param {Plot} plot @returns {(value: number) => number} */
+  /** Maps a value to its x position in px. @param {Plot} plot @returns {(value: number) => number} */
   scale({ edges, logarithmic }) {
     const position = logarithmic ? Math.log : Number;
     const [low, high] = [position(edges[0]), position(edges[edges.length - 1])];
@@ -87,7 +87,7 @@ const Plots = {
       );
       const address = count ? this.address(plot, place) : null;
       if (!address) return bar;
-      // For the mouse only: the links in the table lead to the same photos by keyboard.
+      // For the mouse only: by keyboard, the links in the table lead to the same photos.
       set(bar, { class: "leads", onclick: () => (location.hash = address) });
       return bar;
     });
@@ -131,7 +131,7 @@ const Plots = {
     return values.filter((value) => value >= low && value <= high);
   },
 
-  /** The review threshold, if the values reach it. @param {Plot} plot @param {(value: number) => number} x */
+  /** The review threshold, if it lies within the values. @param {Plot} plot @param {(value: number) => number} x */
   threshold(plot, x) {
     const { limit, edges } = plot;
     if (limit === null || limit <= edges[0] || limit >= edges[edges.length - 1]) return [];
@@ -212,7 +212,7 @@ function niceStep(value) {
   return power * ([1, 2, 5].find((factor) => factor * power >= value) ?? 10);
 }
 
-/** The top of an axis for counts, from 1 on. @param {number} value */
+/** The top of an axis for counts, at least 1. @param {number} value */
 function niceCeiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   const factors = power < 10 ? [2, 4, 6, 8, 10] : [1, 2, 3, 4, 5, 6, 8, 10]; // half of it is a whole number

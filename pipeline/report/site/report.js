@@ -1,5 +1,5 @@
 "use strict";
-// What all other scripts use: data files, elements, announcements.
+// Shared by all other scripts: data files, elements, announcements.
 
 /**
  * @typedef {{name: string, level: "face"|"photo", label: string, unit: string, description: string}} Metric
@@ -10,9 +10,9 @@
  */
 
 const Report = {
-  /** @type {any} what data/summary.js holds */
+  /** @type {any} the contents of data/summary.js */
   summary: null,
-  /** @type {Map<string, (value: any) => void>} data files that are on their way */
+  /** @type {Map<string, (value: any) => void>} data files being loaded */
   waiting: new Map(),
 
   /** Every data file is one call of this function. @param {string} name @param {any} value */
@@ -23,7 +23,7 @@ const Report = {
   },
 
   /**
-   * Load a data file. A script, because a page from a disk may not fetch a file.
+   * Load a data file, as a script, because a page opened from a disk may not fetch files.
    * @param {string} name @returns {Promise<any>}
    */
   load(name) {
@@ -34,7 +34,8 @@ const Report = {
       script.onload = () => script.remove();
       script.onerror = () => {
         script.remove();
-        const message = `data/${name}.js cannot be loaded: this report is incomplete; write it again`;
+        const remedy = "write it again with interlcm report";
+        const message = `data/${name}.js cannot be loaded: this report is incomplete; ${remedy}`;
         trouble(message);
         reject(new Error(message));
       };
@@ -79,7 +80,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** Say something to a screen reader. @param {string} text */
+/** Tell a screen reader. @param {string} text */
 function announce(text) {
   byId("announce").textContent = text;
 }

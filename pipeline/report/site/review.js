@@ -5,7 +5,7 @@ const Review = {
   /** @type {Photo} */
   photo: /** @type {any} */ (null),
   place: 0,
-  /** @type {number|null} the face that is looked at; null: the whole photo */
+  /** @type {number|null} the face on show; null: the whole photo */
   face: null,
   /** @type {Compare} */
   compare: /** @type {any} */ (null),
@@ -97,7 +97,7 @@ const Review = {
     this.select(null);
     if (!byId("review").open) byId("review").showModal();
     title.focus();
-    if (place + 1 < Gallery.rows.length) this.preload(Gallery.rows[place + 1]);
+    if (asked + 1 < Gallery.rows.length) this.preload(Gallery.rows[asked + 1]);
   },
 
   /** @param {number} row */
@@ -180,7 +180,7 @@ const Review = {
     this.parts.strip.hidden = tiles.length === 0;
   },
 
-  /** Accept, reject or comment on the photo or face on show, and update the marks in the strip. */
+  /** Draw the decision form of the photo or face on show, and the marks in the strip. */
   drawDecision() {
     this.parts.decision.replaceChildren(...Describe.decision(this.photo, this.face, (one) => this.decide(one)));
     for (const tile of this.parts.strip.querySelectorAll("button")) {
@@ -227,7 +227,7 @@ const Review = {
   /** @param {number} by */
   step(by) {
     const place = this.place + by;
-    if (place < 0 || place >= Gallery.rows.length) return announce("There is no other photo in this direction.");
+    if (place < 0 || place >= Gallery.rows.length) return announce("There is no further photo in this direction.");
     location.replace(`#/photo/${place}?${Gallery.query}`);
   },
 

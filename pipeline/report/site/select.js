@@ -1,5 +1,5 @@
 "use strict";
-// Which photos the gallery shows, and in which order: as an object, and as a part of the address.
+// The gallery's selection of photos and their order: as an object, and as a part of the address.
 
 /**
  * @typedef {{search: string, status: string, source: string, review: string, decision: string, sort: string,
@@ -50,7 +50,7 @@ const Choices = {
   },
 };
 
-/** The rows of a choice, in its order. @param {Choice} choice @returns {Promise<Uint32Array>} */
+/** The rows of a selection, in its order. @param {Choice} choice @returns {Promise<Uint32Array>} */
 async function chosen(choice) {
   const tests = await photoTests(choice);
   const suits = await faceTest(choice);
@@ -94,7 +94,7 @@ async function photoTests(choice) {
   return tests;
 }
 
-/** Photos in whose source or path every word occurs. @param {string} search */
+/** Photos whose source and path contain every word. @param {string} search */
 async function searchTest(search) {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const [names, sources, source] = await Promise.all([
@@ -108,7 +108,7 @@ async function searchTest(search) {
   };
 }
 
-/** Photos with such a decision, on themselves or on a face. @param {string} wanted */
+/** Photos with this decision on the photo or on one of its faces. @param {string} wanted */
 async function decisionTest(wanted) {
   const ids = await Photos.texts("ids");
   const found = new Set();
@@ -120,7 +120,7 @@ async function decisionTest(wanted) {
   return (/** @type {number} */ row) => found.has(ids[row]) === (wanted !== "open");
 }
 
-/** Whether a face meets the choice's conditions on faces; null without such conditions. @param {Choice} choice */
+/** Whether a face meets the selection's conditions on faces; null without such conditions. @param {Choice} choice */
 async function faceTest(choice) {
   /** @type {((face: number) => boolean)[]} */
   const tests = [];

@@ -13,6 +13,7 @@ from PIL import Image
 
 from interlcm.api import DetectFaces, PasteFaces, RestoreFaces, RestorePhotos, Restorer
 from interlcm.api.columns import RESTORED_SCHEMA
+from interlcm.api.here import open_row
 from pipeline.run.chain import Work
 from tests.support.pictures import coffee, encoded, hopper
 
@@ -63,6 +64,11 @@ def test_rows_in_are_rows_out(photos: RestorePhotos, tiny_weights: str) -> None:
     assert first["restored_faces"][0]["box"] == list(expected.faces[0].box)
     assert last["restored"] != first["restored"]  # it names another source
     assert [row["restored"] for row in made.slice(1, 6).to_pylist()] == [None] * 6
+
+
+def test_no_query_string_gets_into_a_restored_file() -> None:
+    row = open_row("0", FACE, source="https://host/a.tar?key=secret", member="https://host/b.jpg?sig=secret")
+    assert (row["source"], row["member"]) == ("https://host/a.tar", "https://host/b.jpg")
 
 
 def test_batches_of_numpy_arrays_are_taken_too(photos: RestorePhotos) -> None:

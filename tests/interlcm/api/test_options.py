@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from interlcm.api.options import BOUNDS, TYPES, choices, resources_of, settings_of
+from jobs.options import FORMATS
 from jobs.restore import restore
 from pipeline.cluster import connect as cluster
 from pipeline.config.limits import Limits
@@ -20,7 +21,7 @@ HINTS = get_type_hints(restore, include_extras=True)
 # Options of the command that say where it works, on what, and what it does besides restoring.
 OF_A_RUN = {
     *("sources", "output", "actors", "engine", "gpus_per_actor", "batch_faces", "where", "sample", "dry_run"),
-    *("config", "strict", "save_faces", "weights"),
+    *("config", "strict", "as_json", "save_faces", "zip_names", "weights"),
 }
 
 
@@ -34,7 +35,8 @@ def test_values_are_those_of_the_command(name: str) -> None:
     if name == "steps":
         assert choices(name) == list(range(about.min, about.max + 1))
         return
-    assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else [])
+    listed = list(FORMATS) if name == "format" else []  # the command also takes jpg and tif
+    assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else listed)
     low, high = BOUNDS.get(name, (None, None))
     assert (about.min, about.max or math.inf if about.min else None) == (low, high)
 
@@ -67,6 +69,7 @@ def test_thresholds_replace_single_values() -> None:
         ({"quality": 101}, "quality=101: give 1 or more, at most 100"),
         ({"background": "realesrgan"}, "give upscale=2 or 4"),
         ({"review": {"min_psnrs": 1}}, "review={'min_psnrs': ...}: there are min_psnr, max_delta_e"),
+        ({"limit": {"pixels": 0}}, "limit={'pixels': 0}: give at least 1"),
         ({"task": "colorize"}, "give faces_only=True"),
     ],
 )

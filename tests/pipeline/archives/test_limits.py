@@ -1,4 +1,4 @@
-"""Limits where archives are listed and read: what goes over one is refused, and its neighbours are not."""
+"""Limits when archives are listed and read: a member beyond a limit is refused, its neighbours are not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_stream_that_turns_into_a_bomb_keeps_what_came_before(tmp_path: Path) 
 
 
 def test_a_ratio_says_nothing_of_little(tmp_path: Path) -> None:
-    """A blank page packs as well as a bomb does."""
+    """A blank page compresses as well as a bomb."""
     page = bytes(20 << 20)
     for name, data in {"a.zip": zip_bytes({"a.jpg": page}), "a.tar.gz": tar_bytes({"a.jpg": page}, "w:gz")}.items():
         uri, format = put(str(tmp_path), name, data), name.removeprefix("a.")

@@ -1,4 +1,4 @@
-"""Archives of every format: told apart, listed, read with few requests, whole and damaged."""
+"""Archives of every format, whole and damaged: recognised, listed, and read with few requests."""
 
 import os
 from pathlib import Path

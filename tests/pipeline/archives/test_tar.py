@@ -32,7 +32,7 @@ def test_a_truncated_tar_lists_what_came_before(tmp_path: Path) -> None:
 
 
 def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:
-    """tarfile stops there without a word, and the members behind would be lost without a row."""
+    """tarfile stops there silently, so the members after it would be lost without a row."""
     data = bytearray(tar_bytes(PHOTOS))
     at = data.index(b"album/02.jpg")
     data[at : at + 4] = b"XXXX"
@@ -89,7 +89,7 @@ def test_a_wrong_checksum_of_the_stream_is_reported(tmp_path: Path) -> None:
 
 
 def header(name: bytes, type: bytes = b"0", size: bytes = b"00000000000\0") -> bytes:
-    """A tar header with any bytes in its fields, and the checksum right."""
+    """A tar header with any bytes in its fields and a correct checksum."""
     block = bytearray(512)
     block[0 : len(name)] = name
     block[100:108] = b"0000644\0"

@@ -1,4 +1,4 @@
-"""A plain tar listed in several parts at once: always the list of one walk from beginning to end."""
+"""A plain tar listed in several parts at once gives the same list as one walk from beginning to end."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def with_globals() -> bytes:
 
 
 def late_globals() -> bytes:
-    """Two tars, the second one's global header in the midst: a path that all members behind it get."""
+    """Two tars in one file; the second one's global header sets a path for all members after it."""
     header = tarfile.TarInfo.create_pax_global_header({"path": "all-the-same.jpg"})
     first, second = tar_bytes(files(20)), tar_bytes(files(30))
     return first.rstrip(b"\0") + bytes(-len(first.rstrip(b"\0")) % 512) + header + second

@@ -1,4 +1,4 @@
-"""The comparison of detectors counts right, and the default detector finds what it has to."""
+"""The comparison of detectors counts correctly, and the default detector finds the faces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_default_detector_finds_every_face_and_nothing_else(case: str) -> No
 
 
 class TwoBoxes:
-    """Finds the left half of a face, its eyes a fifth of their distance too high, and one thing that is none."""
+    """Finds the left half of a face, with the eyes too high by a fifth of their distance, and one false hit."""
 
     name, reach = "two boxes", Reach(smallest=1, view=4000, share=1)
 

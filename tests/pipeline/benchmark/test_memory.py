@@ -1,4 +1,4 @@
-"""The memory benchmark puts each look at the processes into its tenth."""
+"""The memory benchmark assigns each sample of the processes to its tenth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run must not come to cost: counted on a small run with stand-in models, never timed."""
+"""Bounds on the cost of a run, counted on a small run with stand-in models, never timed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.config.resources import Resources
 from tests.support.archives import index_sources
 
 PHOTOS = 24
-LAG = 12.0  # seconds: what earlier tests counted on the same cluster is exported up to ten later
+LAG = 12.0  # seconds: counts of earlier tests on the same cluster are exported up to ten seconds later
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_micro_batches_are_filled_across_photos(measured: Measured) -> None:
 
 @pytest.mark.slow
 def test_the_chain_is_the_operators_that_it_was_made_of(measured: Measured) -> None:
-    """None more (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
+    """No further operators (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
     names = [row["operator"] for row in throughput.operators(measured.stats)]
     stages = ["MapBatches(fetch_open)", "MapBatches(Isolated)", "MapBatches(Isolated)", "MapBatches(publish_open)"]
     assert [name for name in names if name.startswith("MapBatches")] == stages
@@ -51,7 +51,7 @@ def test_the_chain_is_the_operators_that_it_was_made_of(measured: Measured) -> N
 
 
 def test_shares_are_of_the_time_when_all_actors_work() -> None:
-    """Two actors, ideal 4 faces/s: the window is from 2 to 8; in it one works all the time, the other two thirds."""
+    """Two actors, ideal 4 faces/s: in the window from 2 to 8, one works all the time, the other two thirds of it."""
     micro_batches = [Call(1, 0, 4, 8, 8), Call(1, 4, 8, 6, 8), Call(2, 2, 6, 8, 8), Call(2, 8, 12, 8, 8)]
     calls = [Call(1, 0, 8), Call(2, 2, 6.5), Call(2, 8, 12)]
     made = Measured(-2, 14, 10, 4.0, micro_batches, calls, {}, "")
@@ -64,12 +64,12 @@ def test_shares_are_of_the_time_when_all_actors_work() -> None:
     assert made.expected(100) == pytest.approx(300 / (4 * 102.4))
 
 
-@pytest.mark.slow  # another run, for a table that nobody but the benchmark reads
+@pytest.mark.slow  # a further run, only for a table of the benchmark
 @pytest.mark.timeout(900)
 def test_the_memory_benchmark_sees_every_kind_of_process(
     measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run; behind the first, whose counters reach the nodes late."""
+    """Another run, after the first one, whose counters reach the nodes late."""
     monkeypatch.setattr(memory, "PAUSE", 0.5)
     photos.write_archives(str(tmp_path / "scans"), 24, 20_000, 40_000)
     index_sources([str(tmp_path / "scans")], str(tmp_path / "run"))
@@ -78,6 +78,6 @@ def test_the_memory_benchmark_sees_every_kind_of_process(
     rows = memory.table(seen, limit)
     assert [row["tenth"] for row in rows] == list(range(1, 11))
     assert seen.marks[-1].photos == 24
-    for name in ("driver", "find", "restore", "sandbox"):  # tasks that end within a second may pass unseen
+    for name in ("driver", "find", "restore", "sandbox"):  # tasks that end within a second may not be seen
         assert max(row[f"{name} MB"] or 0 for row in rows) > 10
     assert 0 < max(mark.stored for mark in seen.marks) < limit

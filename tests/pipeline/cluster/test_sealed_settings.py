@@ -1,4 +1,4 @@
-"""Storage settings on their way to a job: sealed, and only those that mean something elsewhere."""
+"""Storage settings for a job: they are sealed, and only those that are valid elsewhere are sent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def test_a_seal_opens_with_its_token_only() -> None:
     settings = {"AWS_SECRET_ACCESS_KEY": "a-secret-to-keep", "AWS_ENDPOINT_URL": "https://s3.example.org/ü"}
     text = sealed_settings.seal(settings, "token")
     assert sealed_settings.unseal(text, "token") == settings
-    assert text != sealed_settings.seal(settings, "token")  # the same settings of two jobs do not show as the same
+    assert text != sealed_settings.seal(settings, "token")  # equal settings of two jobs give different text
     assert re.fullmatch(r"[\w.=-]+", text)  # nothing that a shell or Ray would expand
     salt, _, body = text.partition(".")
     for other, token in [(text, "other"), (text, ""), (f"{salt}.{body[:-8]}AAAA{body[-4:]}", "token"), ("x", "token")]:
-        with pytest.raises(sealed_settings.SealError, match="sealed with another token"):
+        with pytest.raises(sealed_settings.SealError, match="sealed with a different token"):
             sealed_settings.unseal(other, token)
 
 

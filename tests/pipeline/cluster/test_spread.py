@@ -1,4 +1,4 @@
-"""Calls side by side, in threads and on Ray: the order is that of the calls, and an error arrives."""
+"""Parallel calls, in threads and on Ray: results come in the order of the calls, and an error is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes along with a job, and a stream that breaks off."""
+"""The package sent with a job, and a stream that breaks off."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests.utils
 
 from pipeline.cluster import submission
 from pipeline.cluster.submission import Jobs, StreamError, SubmissionError, source_tree
@@ -29,12 +30,13 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_was(monkeypatch: pytest.M
     assert list(jobs.follow("raysubmit_1")) == ["ab", "cd", "e", "f", "g"]
     tries = iter([["abcdef"], []])
     monkeypatch.setattr(submission, "LOST_SECONDS", -1.0)
-    with pytest.raises(SubmissionError, match="is lost .cut., not the job; interlcm submit logs raysubmit_1 --follow"):
+    words = r"lost the connection to \S+ .cut., the job may go on; continue with interlcm submit logs raysubmit_1"
+    with pytest.raises(SubmissionError, match=words):
         list(jobs.follow("raysubmit_1"))
 
 
 def test_the_package_of_a_job(tmp_path: Path) -> None:
-    """This project's packages with their data, which run by themselves and know their version."""
+    """The package has this project's code and data, which run on their own and know their version."""
     from importlib.metadata import version
 
     with source_tree() as folder:
@@ -54,3 +56,36 @@ def test_the_package_of_a_job(tmp_path: Path) -> None:
     assert Path("jobs/presets/demo.yaml") in files
     assert not [path for path in files if "__pycache__" in path.parts]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        ("http://127.0.0.1:8265", True),
+        ("http://localhost:8265", True),
+        ("http://[::1]:8265", True),
+        ("https://ray.example.org", True),
+        ("http://ray.example.org:8265", False),
+        ("http://10.0.0.7:8265", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://127.0.0.1@example.org", False),
+    ],
+)
+def test_the_token_crosses_no_network_unencrypted(address: str, private: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "asks_for_token", lambda address: True)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "token")
+    monkeypatch.setenv("no_proxy", "intranet")
+    monkeypatch.setattr(submission, "JobSubmissionClient", lambda address, headers: headers)
+    if private:
+        assert Jobs(address)._client == {"Authorization": "Bearer token"}
+        return
+    with pytest.raises(SubmissionError, match="would cross the network unencrypted; forward the port"):
+        Jobs(address)
+
+
+def test_no_proxy_sees_the_token_on_its_way_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example.org:3128")
+    monkeypatch.setenv("no_proxy", "intranet")
+    submission.check_private("http://127.0.0.1:8265")
+    assert requests.utils.get_environ_proxies("http://127.0.0.1:8265/api/jobs/") == {}
+    assert requests.utils.get_environ_proxies("http://example.org")["http"] == "http://proxy.example.org:3128"

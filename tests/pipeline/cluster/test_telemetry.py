@@ -1,4 +1,4 @@
-"""Metrics as Prometheus gets them, and the dashboard over them."""
+"""Metrics as Prometheus gets them, and the dashboard for them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ print("totals", telemetry.totals())
 
 
 def exported(kind: str) -> str:
-    """How Prometheus knows the samples of a metric."""
+    """The names of a metric's samples in Prometheus."""
     return {"Counter": "_total", "Histogram": "_bucket"}[kind]
 
 

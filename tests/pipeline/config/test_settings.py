@@ -1,4 +1,4 @@
-"""What every worker gets: settings with a digest, weights that are checked, secrets that nobody can print."""
+"""The job of every worker: settings with a digest, checked weights, and secrets that cannot be printed."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def test_the_digest_counts_what_changes_a_result() -> None:
 
 def test_a_node_with_other_weights_is_refused(tmp_path: Path, tiny_weights: str) -> None:
     prepared = job(tmp_path / "out", tiny_weights)
-    assert checked_weights(prepared) == Path(tiny_weights)
+    assert checked_weights(prepared).folder == Path(tiny_weights)
     other = str(tmp_path / "other")
     tiny.weights_folder(Path(other), seed=1)
     elsewhere = replace(prepared, settings=replace(prepared.settings, weights=other))
-    with pytest.raises(WeightsError, match="use the same everywhere"):
+    with pytest.raises(WeightsError, match="use the same weights everywhere"):
         checked_weights(elsewhere)
 
 
@@ -61,9 +61,9 @@ def test_a_node_with_other_weights_is_refused(tmp_path: Path, tiny_weights: str)
         (4, 0.5, 2, 0),
         (3, 0.5, 2, 0),  # two of them may be on one, one on the other
         (3, 0.5, 3, 1),
-        (2, 0.4, 1, 0),  # a fifth of a card is left, and no whole one
+        (2, 0.4, 1, 0),  # a fifth of a GPU is free, but no whole GPU
         (8, 1.0, 4, 0),
-        (2, 0.0, 4, 0),  # the CPU was asked for
+        (2, 0.0, 4, 0),  # the user chose the CPU
         (1, 0.0, 0, 0),
     ],
 )

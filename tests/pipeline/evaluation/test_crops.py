@@ -1,4 +1,4 @@
-"""Crops of pairs: the same face out of both pictures, whatever their sizes; a row for whatever goes wrong."""
+"""Crops of pairs: the same face from both pictures at any size, and a row for every failure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_aligned_pictures_of_different_sizes_come_to_the_size_of_the_model(tiny_
 
 
 def test_a_face_found_in_hq_is_cut_out_of_a_smaller_lq(tiny_weights: str) -> None:
-    """Also of a picture in which no detector would find it."""
+    """This also works for a picture in which no detector would find the face."""
     scene = side_by_side(coffee(400), SHARP)
     blurred = resized(scene, scene.shape[1] // 8)
     (row,) = cut(tiny_weights, pair(png(blurred), png(scene)))

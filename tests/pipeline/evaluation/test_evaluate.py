@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from interlcm.weights_index import read_index
 from pipeline.cluster import connect as cluster
 from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
@@ -29,7 +30,7 @@ def test_the_rows_are_the_same_on_ray_and_in_this_process(
     pairs = pair_up(listed([degraded], "", Limits()), listed([sharp], "", Limits()))
 
     def rows() -> list[dict[str, Any]]:
-        made = Evaluation(job("", tiny_weights, aligned=True), None, tiny_weights)
+        made = Evaluation(job("", tiny_weights, aligned=True), None, tiny_weights, read_index(Path(tiny_weights)))
         *_, last = made.measure(pairs, Resources())
         assert (last.done, last.faces, last.failed) == (2, 1, 1)
         return [{name: row[name] for name in row if not name.startswith("seconds")} for row in made.rows]

@@ -1,4 +1,4 @@
-"""What the last two stages of an evaluation say of crops, with every network there is, and with none."""
+"""The last two stages of an evaluation, with all networks and with none."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from interlcm.fid import inception_features, load_inception
 from interlcm.metrics import delta_e, psnr, ssim
 from interlcm.perceptual import Perceptual
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import WeightsError, opened, read_index
 from pipeline.config.resources import Resources
 from pipeline.evaluation.measures import MeasureFaces, only
 from pipeline.evaluation.networks import FILES, INCEPTION, check, missing
 from pipeline.evaluation.pixels import compare, crops_of
 from pipeline.evaluation.schema import METRICS, to_table
 from pipeline.networks.facexlib import FaceNetworks
-from pipeline.networks.landmarks import LANDMARKS, Landmarks
+from pipeline.networks.landmarks import Landmarks
 from pipeline.stages.row import Row
 from tests.support import tiny
 from tests.support.networks import (
@@ -37,10 +37,10 @@ NETWORKS = {"lpips", "identity_similarity", "landmark_distance", "quality", "mus
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny InterLCM and the metrics' networks at full size, but for MUSIQ's, whose package is an extra."""
+    """A tiny InterLCM and the metrics' networks at full size, except MUSIQ's, whose package is optional."""
     folder: Path = tmp_path_factory.mktemp("metrics") / "weights"
     tiny.weights_folder(folder)
-    write_face_networks(folder / "face")
+    write_face_networks(folder)
     write_perceptual_network(folder)
     write_landmark_network(folder)
     write_inception(folder)
@@ -63,8 +63,8 @@ def row(lq: Pixels, hq: Pixels | None, **columns: Any) -> Row:
 
 
 def measured(weights: Path | str, *rows: Row) -> tuple[list[Row], list[Row]]:
-    """What comes from the third stage and from the fourth."""
-    stage = MeasureFaces(job("out", str(weights), aligned=True), Resources(), str(weights))
+    """The output of the third stage and of the fourth."""
+    stage = MeasureFaces(job("out", str(weights), aligned=True), Resources(), str(weights), read_index(Path(weights)))
     restored = stage(to_table(rows))
     return restored.to_pylist(), compare(restored).to_pylist()
 
@@ -81,11 +81,11 @@ def test_with_networks_each_metric_is_what_its_network_says(weights: Path) -> No
     crops = crops_of(restored)
     assert (crops["lq"] == LQ).all() and (crops["hq"] == HQ).all() and crops["restored"].shape == LQ.shape
     perceptual, landmarks, judge = (
-        Perceptual.load(weights),
-        Landmarks(weights / LANDMARKS),
-        FaceNetworks(weights / "face"),
+        Perceptual.load(opened(weights)),
+        Landmarks(opened(weights)),
+        FaceNetworks(opened(weights)),
     )
-    network = load_inception(weights / INCEPTION)
+    network = load_inception(opened(weights), INCEPTION)
     with torch.inference_mode():
         for name in ("lq", "restored"):
             face, hq = tensor(crops[name]), tensor(HQ)
@@ -118,12 +118,12 @@ def test_without_networks_the_pixels_are_compared(tiny_weights: str) -> None:
     failed = {"pair": 1, "shown": False, "status": "failed", "error_type": "truncated"}
     _, found = measured(tiny_weights, row(LQ, LQ), failed, row(LQ, HQ))
     assert [one["status"] for one in found] == ["measured", "failed", "measured"]
-    assert found[0]["psnr_lq"] is None  # equal: it would be infinite
+    assert found[0]["psnr_lq"] is None  # null for equal faces, where it is infinite
     assert found[0]["ssim_lq"] == pytest.approx(1) and found[0]["delta_e_lq"] == 0
     assert found[2]["psnr_lq"] == pytest.approx(psnr(LQ, HQ)) and found[1]["psnr_lq"] is None
     assert all(one[f"{name}_restored"] is None for one in found for name in NETWORKS)
     assert found[0]["features"] is None and found[0]["picture"] is None
-    assert missing(Path(tiny_weights)).keys() == FILES.keys()
+    assert missing(opened(tiny_weights)).keys() == FILES.keys()
 
 
 def test_a_monochrome_picture_stays_so(tiny_weights: str) -> None:
@@ -134,14 +134,14 @@ def test_a_monochrome_picture_stays_so(tiny_weights: str) -> None:
 
 
 def test_files_that_nobody_listed_are_not_used(weights: Path, tmp_path: Path) -> None:
-    check(weights)
-    assert missing(weights) == {"musiq": "metrics/musiq_koniq_ckpt-e95806b9.pth"}
+    check(opened(weights))
+    assert missing(opened(weights)) == {"musiq": "metrics/musiq_koniq_ckpt-e95806b9.pth"}
     tiny.weights_folder(tmp_path)
     write_inception(tmp_path)
     with pytest.raises(WeightsError, match=r"6726825d\.pth is not listed in model_index\.json; remove it, or list it"):
-        check(tmp_path)
+        check(opened(tmp_path))
     list_files(tmp_path)
     with (tmp_path / INCEPTION).open("ab") as file:
         file.write(b"more")
     with pytest.raises(WeightsError, match=r"6726825d\.pth does not match the sha256"):
-        check(tmp_path)
+        check(opened(tmp_path))

@@ -1,4 +1,4 @@
-"""Which LQ picture belongs to which HQ picture, and that both arrive together from whatever holds them."""
+"""Which LQ picture belongs to which HQ picture, and that both are read together from any kind of source."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def archives(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_both_files_of_a_pair_arrive_together(tmp_path: Path, tiny_weights: str, kind: str) -> None:
-    """Also from a compressed archive in another order, which cannot be entered in the middle."""
+    """Also from a compressed archive in a different order, which cannot be read from the middle."""
     lq = put(str(tmp_path), "lq.tar.gz", tar_bytes({f"{name}.jpg": f"lq {name}".encode() for name in NAMES}, "w:gz"))
     found = pair_up(listed([lq], "", Limits()), listed([archives(tmp_path)[kind]], "", Limits()))
     assert len(list(index_units.split(found.pairs, 1))) == 1  # as one of them is compressed

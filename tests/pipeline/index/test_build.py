@@ -177,7 +177,7 @@ def test_a_subfolder_that_may_not_be_read_is_a_row(tmp_path: Path, monkeypatch: 
     (tmp_path / "in" / "lost+found").mkdir()
     scan = os.scandir
 
-    def refused(path: Any) -> Any:  # chmod does not stop root, as whom these tests may run
+    def refused(path: Any) -> Any:  # chmod does not stop root, and these tests may run as root
         if str(path).endswith("lost+found"):
             raise PermissionError(13, "Permission denied", path)
         return scan(path)
@@ -190,10 +190,11 @@ def test_a_subfolder_that_may_not_be_read_is_a_row(tmp_path: Path, monkeypatch: 
 
 def test_names_that_a_disk_may_take_for_one_are_repetitions(tmp_path: Path) -> None:
     names = ["IMG_1.JPG", "img_1.jpg", "\u00e9.jpg", "e\u0301.jpg", "STRASSE.jpg", "stra\u00dfe.jpg", "other.jpg"]
+    names += ["box./a.jpg", "box /a.jpg", "box/a.jpg", "...", " "]
     source = put(str(tmp_path), "a.tar", tar_bytes(dict.fromkeys(names, b"x")))
     index_sources([source], str(tmp_path / "out"))
     found = {row["member"]: row["occurrence"] for row in index_rows(tmp_path / "out")}
-    assert [found[name] for name in names] == [0, 1, 0, 1, 0, 1, 0]
+    assert [found[name] for name in names] == [0, 1, 0, 1, 0, 1, 0, 0, 1, 2, 0, 0]
 
 
 def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tm
 
 
 class ClosedFileSystem(MemoryFileSystem):
-    """Files that can be seen and not read, as in a bucket without the right to get objects."""
+    """Files that can be listed but not read, as in a bucket without the right to get objects."""
 
     protocol = "closed"
 

@@ -1,4 +1,4 @@
-"""What the sources that a user names stand for: archives, folders, patterns, single photos; and what is left out."""
+"""The sources that a user names: archives, folders, patterns, single photos; and what is left out."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.archives import PHOTOS, index_rows, index_sources, loose, put
 
 
 class AskedFileSystem(MemoryFileSystem):
-    """Counts the questions about single files, each a request to an object store."""
+    """Counts the requests about single files to an object store."""
 
     protocol = "asked"
     asked = 0
@@ -94,7 +94,7 @@ def test_a_folder_of_a_run_that_is_named_is_meant(earlier: str, tmp_path: Path) 
 
 
 def test_a_run_in_its_own_source_continues(tmp_path: Path) -> None:
-    """A pattern also matches OUTPUT, which is there at the second start."""
+    """A pattern also matches OUTPUT, which exists at the second start."""
     source = loose(tmp_path / "in")
     output = f"{source}/out"
     first = index_sources([f"{source}/*"], output)

@@ -1,4 +1,4 @@
-"""What is left to do, as places of index rows: which there are, how they are cut into units, how they are found."""
+"""The remaining work as places of index rows: which rows, how they are cut into units, how they are found."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def photos(count: int, source: str = "a.tar", **columns: Any) -> pa.Table:
 
 
 def left(*tables: pa.Table) -> Pending:
-    """As if nothing were done of these archives."""
+    """The pending photos of these archives, as if none were done."""
     places = [
         {"file": file, "row": row, "bytes": one["stored_bytes"], "streamed": one["archive_format"] != "tar"}
         for file, table in enumerate(tables)
@@ -40,7 +40,7 @@ def left(*tables: pa.Table) -> Pending:
 
 
 def sizes(*tables: pa.Table, actors: int = 1) -> list[int]:
-    """Of the units; every row is in one of them, in its order, and `split` cuts in the same way."""
+    """The rows of the units: each row is in one unit, in order, and `split` cuts in the same way."""
     units = left(*tables).units(actors).to_pylist()
     assert [(unit["file"], row) for unit in units for row in unit["rows"]] == [
         (str(file), row) for file, table in enumerate(tables) for row in range(len(table))
@@ -70,7 +70,7 @@ def test_units_leave_twenty_for_each_actor(count: int, actors: int, largest: int
 
 
 def test_one_large_tar_is_spread_over_all_actors() -> None:
-    """100 GB in 10,000 members, 16 actors: 20 units for each, and none has more than its share of bytes."""
+    """100 GB in 10,000 members, 16 actors: 20 units for each actor, none with more than its share of bytes."""
     found = sizes(photos(10_000, stored_bytes=10_000_000), actors=16)
     assert len(found) >= 16 * 20
     assert max(found) == 10_000 // (16 * 20)
@@ -93,7 +93,7 @@ def test_a_unit_has_one_source() -> None:
 
 
 def test_units_find_their_rows_again(tmp_path: Path) -> None:
-    """Across row groups, with what is done left out, from files of several archives."""
+    """Rows across row groups, without those that are done, from files of several archives."""
     output = str(tmp_path)
     tables = [photos(100, f"{name}.tar", photo_id=None) for name in "ab"]
     for name, table in zip("ab", tables, strict=True):
@@ -114,7 +114,7 @@ def test_units_find_their_rows_again(tmp_path: Path) -> None:
 
 
 def test_the_driver_holds_places_and_no_rows(tmp_path: Path) -> None:
-    """Whatever the names are, a pending photo costs the driver no more than these four numbers."""
+    """With names of any length, a pending photo costs the driver only these four numbers."""
     rows = [index_row("x" * 900 + f"{n}.jpg", photo_id=f"{n:020}") for n in range(2000)]
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), sink)
@@ -128,7 +128,7 @@ def test_the_driver_holds_places_and_no_rows(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_million_photos_resume_in_two_gigabytes(tmp_path: Path) -> None:
-    """With 99 of 100 done, which is the most to compare."""
+    """With 99 of 100 done, the comparison is largest."""
     command = [sys.executable, "-m", "tests.scale.resume_scale", str(tmp_path), "10000000", "0.99"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path.cwd()).stdout
     assert "100000 photos in 1400 units; adds up: True, pending 100000" in printed

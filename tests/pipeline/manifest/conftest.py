@@ -1,4 +1,4 @@
-"""A small run that several modules of this folder ask about."""
+"""A small run that several modules of this folder query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merging the parts of a manifest: nothing lost, nothing twice, whenever it ends and whoever else is at work."""
+"""Merge the parts of a manifest: no row is lost or doubled, even after a kill or beside other writers."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_row_in_two_files_counts_once_and_the_next_compaction_drops_one(output
 
 
 def test_a_part_written_anew_meanwhile_stays(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that Ray starts again overwrites its own part, perhaps after its first rows were merged."""
+    """A task that Ray runs again overwrites its own part, possibly after its first rows were merged."""
     rows = [result_row("a.jpg", "failed", error_type="StorageError")]
     first = write_part(rows, output, "1")
     write_part([result_row("b.jpg")], output, "1")
@@ -308,7 +308,7 @@ while True:
 
 @pytest.mark.parametrize("deletions", [0, 1, 9, 30])
 def test_a_kill_in_the_middle_loses_nothing(output: str, deletions: int) -> None:
-    """SIGKILL as soon as so many parts are gone: anywhere between listing, writing and deleting."""
+    """SIGKILL as soon as this many parts are gone: anywhere between listing, writing and deleting."""
     before, rows = fill(output), set(log(output))
     parts = names(output)
     with subprocess.Popen([sys.executable, "-c", KILLED, output], cwd=Path.cwd()) as process:

@@ -1,4 +1,4 @@
-"""Decisions as the review report exports them, and files that are none."""
+"""Decisions as the report exports them, and files that are not decisions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def output(tmp_path: Path) -> Path:
 
 
 def record(**columns: Any) -> bytes:
-    """A JSON file of one decision."""
+    """A JSON file with one decision."""
     sound = {"photo_id": "p", "face_index": 0, "decision": "", "comment": "", "decided_at": "2026-01-01"}
     return json.dumps([sound | columns]).encode()
 

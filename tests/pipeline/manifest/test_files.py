@@ -1,4 +1,4 @@
-"""Files of a run that are damaged, lost or not its own: one line that names them, and nothing is changed."""
+"""Damaged, lost and foreign files in a run: one line names them, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.rows import result_row
 
 
 def test_rows_that_cannot_be_read_are_one_line_that_names_the_file(output: str) -> None:
-    """The footer is whole, so the damage shows in the middle of a question."""
+    """The footer is whole, so the damage shows in the middle of a query."""
     part = sorted(Path(output, "manifest").iterdir())[0]
     data = bytearray(part.read_bytes())
     data[4:400] = bytes(byte ^ 0xFF for byte in data[4:400])

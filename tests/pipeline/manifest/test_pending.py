@@ -51,7 +51,7 @@ def test_the_name_of_a_part_comes_from_attempt_and_photos(tmp_path: Path) -> Non
     part = write_part(rows, str(tmp_path), "1")
     digest = hashlib.sha256(b"1\0id-a.jpg\0id-b.jpg").hexdigest()[:20]
     assert part == storage.join(str(tmp_path), "manifest", f"part-{digest}.parquet")
-    assert write_part([row | {"status": "failed"} for row in rows], str(tmp_path), "1") == part  # a retry: over itself
+    assert write_part([row | {"status": "failed"} for row in rows], str(tmp_path), "1") == part  # a retry, over itself
     assert write_part(rows, str(tmp_path), "2") != part
     assert write_part(rows[:1], str(tmp_path), "1") != part
     assert len(storage.list_files(storage.join(str(tmp_path), "manifest"))) == 3
@@ -137,7 +137,7 @@ def test_counts_of_a_run(output: str) -> None:
 
 
 def test_a_result_whose_index_row_is_gone_is_not_counted(output: str) -> None:
-    """The row of an archive that was broken stays in the log when the archive is mended."""
+    """The row of a broken archive stays in the log after the archive is repaired."""
     gone = result_row("gone", "failed", error_type="archive_truncated", face_count=2)
     write_part([result_row("a.jpg", face_count=1), gone], output, "1")
     found = counts(output)
@@ -171,7 +171,7 @@ def test_the_first_page_can_be_the_one_that_is_missing(output: str) -> None:
 
 
 def test_more_pages_than_at_first(output: str) -> None:
-    """Refused for its number of pages, then done again with another limit, and killed on the way."""
+    """A TIFF is refused for its number of pages, then done with a higher limit, and the run is killed halfway."""
     write_part([result_row("a.jpg", "failed", page=1, pages=1, error_type="too_many_pages")], output, "1")
     assert members(output)[0] == "b.jpg"
     write_part([page_row("a.jpg", 2, 3, minute=1)], output, "2")
@@ -181,7 +181,7 @@ def test_more_pages_than_at_first(output: str) -> None:
 
 
 def test_fewer_pages_than_at_first(output: str) -> None:
-    """A file that was replaced, or cannot be read any more: what is older stays a result and waits for nothing."""
+    """A file was replaced, or can no longer be read: older results stay, and nothing of it is pending."""
     write_part([page_row("a.jpg", 1, 5), page_row("a.jpg", 2, 5), page_row("a.jpg", 4, 5)], output, "1")
     write_part([result_row("a.jpg", "failed", minute=1, page=1, pages=1, error_type="decode_error")], output, "2")
     found = counts(output)
@@ -218,7 +218,7 @@ def test_decisions_choose_what_is_done_again(output: str) -> None:
 
 
 def test_a_manifest_of_the_first_version(output: str) -> None:
-    """It has no pages; what it says counts as before."""
+    """A manifest without the column `pages` counts as before."""
     rows = [result_row("a.jpg", face_count=1, faces=[face(0)]), result_row("b.jpg", "failed")]
     write_old_part(output, rows)
     found = counts(output)
@@ -242,7 +242,7 @@ def test_no_run_there(tmp_path: Path) -> None:
 
 
 def test_a_condition_reads_no_file(tmp_path: Path) -> None:
-    """Not in the question what it asks about either, which comes before the real one."""
+    """This includes the statement that finds the columns, which runs before the real one."""
     output, secret = str(tmp_path / "out"), tmp_path / "secret.txt"
     write_index(output, [index_row("a.jpg")])
     secret.write_text("the words of the file")

@@ -29,7 +29,7 @@ PHOTOS, GROUP = 4000, 200
 
 
 class Counting(LocalFileSystem):
-    """Counts the bytes that are read of the manifest."""
+    """Counts the bytes read from the manifest."""
 
     cachable = False
     bytes = 0
@@ -78,7 +78,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def bytes_read(large: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
-    """What a statement reads of the manifest besides the footer, in bytes."""
+    """Bytes of the manifest that a statement reads, without the footer."""
     opened: list[Counting] = []
 
     def counting(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -108,7 +108,7 @@ def bytes_read(large: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], i
 def test_conditions_on_what_a_photo_is_read_its_row_group_alone(
     view: str, condition: str, bytes_read: Callable[[str], int]
 ) -> None:
-    """One row group of twenty; a fifth leaves room for what a reader takes with it."""
+    """A statement needs one row group of twenty; a fifth allows for readahead."""
     assert 0 < bytes_read(f"FROM {view} WHERE {condition}") < bytes_read(f"FROM {view}") / 5
 
 
@@ -163,7 +163,7 @@ def test_duckdb_opens_the_manifest_as_it_is(output: str) -> None:
 
 
 def test_all_three_open_a_manifest_of_two_versions(output: str) -> None:
-    """Polars is told that columns may be missing; the others take it so."""
+    """Polars needs an option for missing columns; the others accept them."""
     import pandas
     import polars
 
@@ -176,6 +176,19 @@ def test_all_three_open_a_manifest_of_two_versions(output: str) -> None:
     assert rows(output, "SELECT page, pages, mask FROM photos WHERE member = 'c.jpg'") == [
         {"page": 1, "pages": 1, "mask": None}
     ]
+
+
+def test_the_statement_of_the_documents_gives_the_newest_rows(output: str) -> None:
+    write_part([result_row("0.jpg", "failed", minute=900, attempt=1)], output, "1")
+    write_part([result_row("0.jpg", "no_face", minute=1, attempt=2)], output, "2")
+    page = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text()
+    statement = page.partition("```sql\n")[2].partition("```")[0].replace("restored/manifest", f"{output}/manifest")
+    names = "photo_id, status, attempt"
+    with duckdb.connect() as plain:
+        found = plain.execute(f"SELECT {names} FROM ({statement}) ORDER BY photo_id").fetchall()
+    with connect(output) as connection:
+        assert found == connection.sql(f"SELECT {names} FROM photos ORDER BY photo_id").fetchall()
+    assert ("id-0.jpg", "no_face", 2) in found
 
 
 def test_a_manifest_of_a_later_version_is_refused_in_one_line(output: str) -> None:
@@ -200,7 +213,7 @@ def test_a_damaged_part_is_one_line_with_a_remedy(output: str, content: bytes) -
 
 
 def rows(output: str, sql: str) -> list[dict[str, object]]:
-    """The same of the views for some photos and of those for all."""
+    """The views for some photos and those for all photos give the same rows."""
     with connect(output) as some, connect(output, whole=True) as whole:
         found = run(some, sql).to_pylist()
         assert sorted(map(str, run(whole, sql).to_pylist())) == sorted(map(str, found))
@@ -291,7 +304,7 @@ def test_the_newest_row_is_that_of_the_latest_attempt_whatever_the_clocks_say(ou
     assert len(pending(output, "status = 'failed'")) == 1  # b.jpg alone
     write_part([result_row("c.jpg", "restored", minute=0, attempt=2)], output, "2b")
     write_part([result_row("c.jpg", "failed", minute=9, attempt=2)], output, "2c")
-    assert rows(output, asked) == [{"status": "no_face"}]  # of one attempt the later result, and no failure
+    assert rows(output, asked) == [{"status": "no_face"}]  # of one attempt the later result, not a failure
     compaction.compact(output)
     assert rows(output, asked) == [{"status": "no_face"}]
     assert next_number(output) == 3

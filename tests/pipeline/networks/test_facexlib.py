@@ -1,4 +1,4 @@
-"""facexlib's networks from files of random weights: that they are fed as facexlib feeds them."""
+"""facexlib's networks with random weights: they get the same input as in facexlib."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pipeline.networks.facexlib import (
     has_parser,
 )
 from tests.support.networks import FacexlibNetworks, write_face_networks
+from tests.support.parts import listed
 from tests.support.pictures import astronaut, hopper, resized
 
 # The classes that facexlib replaces, as it lists them (utils/face_restoration_helper.py, MASK_COLORMAP).
@@ -43,7 +44,7 @@ def networks(folder: Path) -> FacexlibNetworks:
 
 @pytest.fixture(scope="module")
 def judge(folder: Path, networks: FacexlibNetworks) -> FaceNetworks:
-    return FaceNetworks(folder)
+    return FaceNetworks(listed(folder))
 
 
 def tensor(pixels: np.ndarray) -> Tensor:
@@ -53,21 +54,21 @@ def tensor(pixels: np.ndarray) -> Tensor:
 
 @pytest.fixture(scope="module")
 def faces() -> np.ndarray:
-    """(2, 256, 256, 3) uint8, smooth: no detail that one way to shrink keeps and another does not."""
+    """(2, 256, 256, 3) uint8, smooth: all ways to shrink it give the same result."""
     pictures = [cv2.GaussianBlur(resized(face, 256)[:256], (0, 0), 3) for face in (astronaut(200), hopper(200))]
     return np.stack(pictures)
 
 
 def test_without_files_there_is_nothing_to_say(tmp_path: Path, faces: np.ndarray) -> None:
-    judge = FaceNetworks(tmp_path)
-    assert not has_parser(tmp_path)
+    judge = FaceNetworks(listed(tmp_path))
+    assert not has_parser(listed(tmp_path))
     assert judge.masks(tensor(faces)) is None
     assert judge.identity(tensor(faces), tensor(faces)) is None
     assert judge.quality(tensor(faces)) is None
 
 
 def test_masks_are_those_of_facexlib(judge: FaceNetworks, folder: Path, faces: np.ndarray) -> None:
-    assert has_parser(folder)
+    assert has_parser(listed(folder))
     seen: list[Tensor] = []
     assert judge._parser is not None
     with judge._parser.register_forward_hook(lambda _, taken, given: seen.extend([taken[0], given[0]])):
@@ -129,7 +130,7 @@ def test_files_that_hold_something_else_are_refused_in_one_line(
 
     text, other, code = tmp_path / "text", tmp_path / "other", tmp_path / "code"
     for made in (text, other, code):
-        made.mkdir()
+        (made / RECOGNISER).parent.mkdir(parents=True)
     (text / RECOGNISER).write_text("no weights")
     (other / RECOGNISER).symlink_to(folder / PARSER)
     (code / RECOGNISER).write_bytes(pickle.dumps(Harm(), protocol=2))
@@ -139,6 +140,6 @@ def test_files_that_hold_something_else_are_refused_in_one_line(
         (code, "is refused"),
     ):
         with pytest.raises(WeightsError, match=problem) as caught:
-            FaceNetworks(bad)
+            FaceNetworks(listed(bad))
         assert str(bad / RECOGNISER) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "harmed").exists()

@@ -1,4 +1,4 @@
-"""Landmarks as facexlib's network finds them."""
+"""Landmarks by facexlib's network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from facexlib.alignment import awing_arch
 from interlcm.weights_index import WeightsError
 from pipeline.networks.landmarks import LANDMARKS, Landmarks, peaks
 from tests.support.networks import write_landmark_network
+from tests.support.parts import listed
 from tests.support.pictures import astronaut, resized
 
 
@@ -41,7 +42,7 @@ def test_the_network_sees_a_face_as_facexlib_shows_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(awing_arch, "calculate_points", kept)
     with torch.inference_mode():
         network.get_landmarks(face[..., ::-1].copy())  # it takes BGR
-    landmarks = Landmarks(tmp_path / LANDMARKS)
+    landmarks = Landmarks(listed(tmp_path))
     tensor = torch.from_numpy(face).permute(2, 0, 1) / 127.5 - 1
     maps: list[torch.Tensor] = []
     landmarks.network.register_forward_hook(lambda _, __, given: maps.append(given[0][-1][0, :98]))
@@ -57,4 +58,4 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, tmp_path / LANDMARKS)
     with pytest.raises(WeightsError, match="does not hold the weights of facexlib's FAN"):
-        Landmarks(tmp_path / LANDMARKS)
+        Landmarks(listed(tmp_path))

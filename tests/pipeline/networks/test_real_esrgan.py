@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from interlcm.weights_index import WeightsError
+from interlcm.weights_index import Parts, WeightsError
 from pipeline.networks.real_esrgan import AROUND, Background, spans, weights_file
 from tests.support.networks import write_background_network
+from tests.support.parts import listed
 from tests.support.pictures import astronaut
+
+
+def network_of(weights: Path, scale: int) -> Parts:
+    write_background_network(weights / f"background/RealESRGAN_x{scale}plus.pth", scale)
+    return listed(weights)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiles_give_what_the_whole_photo_gives(tmp_path: Path, scale: int) -> None:
-    network = Background(write_background_network(tmp_path / "x.pth", scale), scale)
+    network = Background(network_of(tmp_path, scale), scale)
     photo = astronaut(150)[:131]  # neither a multiple of the tile nor of 4
     untiled = network.enlarge(photo, tile=200)
     assert untiled.shape == (131 * scale, 150 * scale, 3) and untiled.dtype == np.uint8
@@ -27,7 +33,7 @@ def test_tiles_give_what_the_whole_photo_gives(tmp_path: Path, scale: int) -> No
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 70)])
 def test_photos_smaller_than_a_tile(tmp_path: Path, shape: tuple[int, int]) -> None:
-    network = Background(write_background_network(tmp_path / "x.pth", 2), 2)
+    network = Background(network_of(tmp_path, 2), 2)
     photo = np.full((*shape, 3), 90, np.uint8)
     assert network.enlarge(photo).shape == (2 * shape[0], 2 * shape[1], 3)
 
@@ -44,23 +50,23 @@ def test_spans_cover_a_line_once() -> None:
 
 def test_the_file_of_each_scale(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"--upscale 2 needs .*background/RealESRGAN_x2plus.pth: get it with"):
-        weights_file(tmp_path, 2)
+        weights_file(listed(tmp_path), 2)
     with pytest.raises(WeightsError, match="not 1: choose --upscale 2 or 4"):
-        weights_file(tmp_path, 1)
-    path = write_background_network(tmp_path / "background" / "RealESRGAN_x4plus.pth", 4)
-    assert weights_file(tmp_path, 4) == path
+        weights_file(listed(tmp_path), 1)
+    assert weights_file(network_of(tmp_path, 4), 4) == "background/RealESRGAN_x4plus.pth"
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
-    text = tmp_path / "text.pth"
-    text.write_text("no weights")
-    other = tmp_path / "other.pth"
+    file = tmp_path / "background/RealESRGAN_x4plus.pth"
+    file.parent.mkdir()
+    other, two = tmp_path / "other.pth", write_background_network(tmp_path / "x2.pth", 2)
     torch.save({"layer.weight": torch.zeros(3, 3)}, other)
-    for path, problem in (
-        (text, "text.pth is refused"),
-        (other, "other.pth does not hold the weights of Real-ESRGAN"),
-        (write_background_network(tmp_path / "x2.pth", 2), "x2.pth does not enlarge colour photos 4 times"),
+    for data, problem in (
+        (b"no weights", "RealESRGAN_x4plus.pth is refused"),
+        (other.read_bytes(), "x4plus.pth does not hold the weights of Real-ESRGAN"),
+        (two.read_bytes(), "x4plus.pth does not enlarge colour photos 4 times"),
     ):
+        file.write_bytes(data)
         with pytest.raises(WeightsError, match=problem) as caught:
-            Background(path, 4)
+            Background(listed(tmp_path), 4)
         assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Files as archives got them, where a folder of such cases lies beside the project; each case says what is right."""
+"""Files from real archives, if a folder of such cases lies beside the project; each case states the right result."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_adobe_rgb_becomes_the_srgb_that_colorimetry_gives() -> None:
     expected = linear_to_srgb(light) * 255
     found = Space(3, 255, icc.adobe_rgb()).to_srgb(PIXELS)
     assert inside.mean() > 0.9 and np.abs(found - expected)[inside].max() < 1
-    assert np.abs(expected - PIXELS)[inside].max() > 8  # else it would prove nothing
+    assert np.abs(expected - PIXELS)[inside].max() > 8  # otherwise the test would prove nothing
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_there_and_back_shifts_nothing(colours: int, profile: bytes, deeper: boo
     back = space.from_srgb(space.to_srgb(native))
     assert back.dtype == np.float32 and back.shape == native.shape
     error = (back - native.astype(np.float32)) * (255 / space.peak)
-    # In 8 bits sRGB rounds to the nearest level, and that is all.
+    # In 8 bits, sRGB only rounds to the nearest level.
     assert np.abs(error).max() < (0.1 if deeper else 0.65)
 
 
@@ -193,13 +193,13 @@ def test_a_restored_face_keeps_the_tone_of_its_photo(deeper: bool) -> None:
     assert np.ptp(keep_tone(kind(colour), kind(grey(colour[:, ::-1]))), axis=2).max() == 0
     toned = keep_tone(kind(colour), kind(sepia(colour[:, ::-1])))
     assert toned.dtype == kind(colour).dtype
-    # Sepia of its luma, as far as 64 levels tell; and the luma itself is the restored one.
+    # Sepia for its luma, within 64 levels; the luma is that of the restored face.
     assert np.abs(toned / peak * 255 - sepia_at(luma(colour))).mean() < 1.5
     assert np.abs(luma(toned / peak * 255).astype(int) - luma(colour)).mean() < 1
 
 
 def sepia_at(wanted: Pixels) -> Pixels:
-    """The sepia tone whose own luma is the wanted one."""
+    """The sepia tone with this luma."""
     ramp = sepia(np.repeat(np.arange(256)[:, None, None], 3, axis=2))[:, 0]
     return ramp[np.abs(luma(ramp).astype(int)[:, None] - np.arange(256)).argmin(axis=0)][wanted]
 

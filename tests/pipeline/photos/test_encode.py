@@ -86,7 +86,7 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
 
 @pytest.mark.parametrize("extra", [(0,), ()])
 def test_only_what_a_tiff_calls_alpha_is_alpha(extra: tuple[int, ...]) -> None:
-    """A film scanner's infrared is the usual fourth channel (ExtraSamples 0), or one that nothing is said of."""
+    """A film scanner's infrared is the usual fourth channel (ExtraSamples 0), or a channel without a meaning."""
     scan = decode(tiff(np.dstack([PIXELS, ALPHA]), RGB, extra=extra))
     for format in ("jpeg", "png", "webp", "avif"):
         assert [one.kind for one in losses(scan, format)] == ["channel_dropped"]

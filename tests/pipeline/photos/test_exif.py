@@ -1,4 +1,4 @@
-"""EXIF blocks in detail, and garbage where metadata should be."""
+"""EXIF blocks in detail, and garbage in place of metadata."""
 
 from __future__ import annotations
 

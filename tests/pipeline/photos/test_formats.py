@@ -1,4 +1,4 @@
-"""Every format, bit depth and colour mode: what nothing touches comes out of a lossless format as it went in."""
+"""Every format, bit depth and colour mode: untouched pixels pass through a lossless format unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ READERS: dict[str, Callable[[bytes], Pixels]] = {"png": read_by_pillow, "tiff": 
 
 
 def by_pillow(mode: str) -> Pixels:
-    """What `file` puts into a file of this mode, channels last."""
+    """The pixels that `file` writes into a file of this mode, channels last."""
     image = Image.fromarray(PIXELS).convert(mode)
     if mode.endswith("A"):
         image.putalpha(Image.fromarray(ALPHA))
@@ -176,7 +176,7 @@ def test_jpeg_2000_becomes_png(pixels: Pixels, bits: int) -> None:
     if bits == 8:
         outcome(data, pixels, "jp2", 8, "png")
         return
-    # Over the full range, so that every one of the fewer levels can be told and found again.
+    # Over the full range, so that each of the fewer levels can be recovered.
     full = np.rint(deep * (65535 / ((1 << bits) - 1))).astype(np.uint16)
     assert np.array_equal(np.rint(full * (((1 << bits) - 1) / 65535)).astype(np.uint16), deep)
     outcome(data, full, "jp2", bits, "png")

@@ -1,4 +1,4 @@
-"""JPEG files that are damaged and still decode: how much of them is made up."""
+"""Damaged JPEG files that still decode: how many rows the decoder filled in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def jpeg(mode: str = "RGB", **options: Any) -> bytes:
 
 
 def lost(data: bytes) -> tuple[int, int]:
-    """Rows that the one warning of a file counts, and of how many."""
+    """The lost rows that the one warning of a file counts, and the number of all rows."""
     (warning,) = decode(data).warnings
     assert warning.kind == "rows_lost"
     rows, of = re.findall(r"last (\d+) of (\d+) rows", warning.words)[0]
@@ -71,4 +71,4 @@ def test_bytes_that_nobody_misses_are_no_damage() -> None:
     assert decode(whole[:-2] + b"\0\0" + END).warnings == decode(whole + bytes(4096)).warnings == ()
     stream = io.BytesIO()
     Image.new("L", (2000, 2000), 200).save(stream, "JPEG", optimize=True)
-    assert bytes(512) in stream.getvalue() and decode(stream.getvalue()).warnings == ()  # a blank page is no hole
+    assert bytes(512) in stream.getvalue() and decode(stream.getvalue()).warnings == ()  # a blank page is not a hole

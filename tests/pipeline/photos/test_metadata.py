@@ -1,4 +1,4 @@
-"""What a file says besides its pixels: from every format into every format, read back by Pillow and ExifTool."""
+"""Metadata from every format into every format, read back by Pillow and ExifTool."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ RGBA: Pixels = np.dstack([PIXELS, ALPHA])
 
 
 def difference(data: bytes, expected: Pixels) -> float:
-    """Mean, in levels of 255."""
+    """Mean difference, in levels of 255."""
     native = decode(data).native.astype(float) / (257 if decode(data).native.dtype == np.uint16 else 1)
     return float(np.abs(native - expected.reshape(native.shape) / (257 if expected.dtype == np.uint16 else 1)).mean())
 
@@ -104,7 +104,7 @@ def test_jpeg_of_12_bits_keeps_them() -> None:
         photo = decode(data)
         assert (photo.format, photo.bit_depth, photo.native.dtype) == ("jpeg", 12, np.uint16)
         assert difference(data, pixels) < 1.5
-        assert output_format(photo, "source") == "png"  # a JPEG that is written has 8 bits
+        assert output_format(photo, "source") == "png"  # a written JPEG has 8 bits
         assert decode(encode(photo, photo.native, "png", 90)).bit_depth == 16
     assert refused(data[: len(data) // 2]).error_type == "truncated"
     hollow = decode(data[: len(data) // 2] + b"\xff\xd9")
@@ -122,7 +122,7 @@ def test_lossless_jpeg_is_lossless(bits: int) -> None:
 
 
 def described(path: Path, source: bytes) -> Path:
-    """A picture that says everything, as a phone's does."""
+    """A picture with all kinds of metadata, like a phone's."""
     path.write_bytes(source)
     exiftool.write(path, "-m", "-IFD0:Artist=A. Photographer", "-XMP-dc:Title=Class portrait", "-IFD0:XResolution=300")
     return path

@@ -53,7 +53,7 @@ def test_each_page_is_extracted_with_its_own_fields_alone() -> None:
 
 
 def by_imagemagick(folder: Path, pixels: Pixels) -> bytes:
-    """A pyramid whose levels call themselves pages (ImageMagick 6)."""
+    """A pyramid whose levels are marked as pages (ImageMagick 6)."""
     source = folder / "a.png"
     source.write_bytes(by_opencv(".png", pixels))
     return made("convert", source, folder / "a.ptif", behind=("-define", "tiff:tile-geometry=64x64"))
@@ -99,7 +99,7 @@ def test_old_thumbnails_and_masks_are_no_photos() -> None:
     struct.pack_into("<H", data, full + 8, 1)
     assert pages(bytes(data)) == [0]
     masked = tiff(PIXELS, RGB, kinds=(0, 4))
-    assert [one.words for one in left_behind(masked, Limits())] == ["not carried over: a mask, in a page of its own"]
+    assert [one.words for one in left_behind(masked, Limits())] == ["not carried over: a mask, in a separate page"]
     assert left_behind(tiff(PIXELS, RGB, kinds=(0, 1)), Limits()) == ()
 
 

@@ -1,4 +1,4 @@
-"""Metadata as the programs of archives write them, from the file into the restored one; ExifTool reads the outcome."""
+"""Metadata as archives' programs write them, carried into the restored file, where ExifTool reads them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RGB = 2
 
 
 def restored(data: bytes, format: str, folder: Path) -> dict[str, Any]:
-    """What ExifTool reads in the file that is written for these bytes."""
+    """ExifTool's tags of the file that is written for these bytes."""
     photo = decode(data)
     path = folder / f"restored.{EXTENSIONS[format]}"
     path.write_bytes(encode(photo, photo.native, format, 90))
@@ -67,14 +67,14 @@ def test_the_orientation_in_a_raw_profile_is_applied(tmp_path: Path) -> None:
     text = b"\nexif\n%8d\n%s\n" % (len(block), b"\n".join(digits[n : n + 72] for n in range(0, len(digits), 72)))
     path = tmp_path / "a.png"
     png = file("png")
-    path.write_bytes(png[:-12] + chunk(b"tEXt", b"Raw profile type exif\0" + text) + png[-12:])  # behind the pixels
+    path.write_bytes(png[:-12] + chunk(b"tEXt", b"Raw profile type exif\0" + text) + png[-12:])  # after the pixels
     photo = decode(path.read_bytes())
     assert photo.orientation == 6 and np.array_equal(photo.native, np.rot90(PIXELS, -1))
     assert restored(path.read_bytes(), "png", tmp_path)["IFD0:ImageDescription"] == "Class of 1927"
 
 
 def test_exif_and_xmp_in_chunks_behind_the_pixels(tmp_path: Path) -> None:
-    """Where ImageMagick and older ExifTools put them."""
+    """ImageMagick and older versions of ExifTool write chunks there."""
     png = file("png")
     packet = XMP.replace(b"/>", b" x:xmptk='behind'/>")
     late = chunk(b"eXIf", exif(6).tobytes()[6:]) + chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + packet)
@@ -97,7 +97,7 @@ def path_resource(number: int = 2000) -> bytes:
 
 @pytest.mark.parametrize("cut", [None, 40, 60])
 def test_iptc_in_a_second_app13_or_cut_over_two(cut: int | None, tmp_path: Path) -> None:
-    """As Lightroom and DxO write it; cut: where the first segment ends, which may be in the middle of the record."""
+    """IPTC as Lightroom and DxO write it; cut: where the first segment ends, possibly in the middle of the record."""
     whole = path_resource() + photoshop(IPTC)[len(b"Photoshop 3.0\0") :]
     place = len(path_resource()) if cut is None else len(path_resource()) + cut
     data = with_segment(file("jpeg"), 0xED, b"Photoshop 3.0\0" + whole[place:])
@@ -166,7 +166,7 @@ def test_what_no_other_file_is_given_is_told() -> None:
     old = with_segment(file("jpeg"), 0xEC, b"[picture info]\0Resolution=1")
     assert told(old, "jpeg") == "not carried over: segment APP12 [picture"
     phone = file("jpeg") + b"\0\0\0\x18ftypmp42" + bytes(range(256))
-    assert "268 bytes (a video) behind the end" in told(phone, "jpeg")
+    assert "268 bytes (a video) after the end" in told(phone, "jpeg")
     assert told(file("jpeg", comment=b"for the mayor"), "png") == "not carried over to png: comment"
     assert "text 'Author'" in told(with_text(), "jpeg") and told(with_text(), "png") == ""
     big = exif()

@@ -18,7 +18,7 @@ from tests.support.provenance import RECORD
 
 
 def described(folder: Path, characters: int) -> bytes:
-    """A JPEG whose XMP has so long a description, by ExifTool."""
+    """A JPEG by ExifTool, with an XMP description of this length."""
     path, text = folder / "source.jpg", folder / "text"
     path.write_bytes(file("jpeg"))
     text.write_text("D" * characters)

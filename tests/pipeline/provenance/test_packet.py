@@ -24,7 +24,7 @@ from tests.support.provenance import OWN, RECORD
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 # In all the forms that XMP part 1 allows: attributes, elements, parseType, nested descriptions, arrays, languages, two
-# descriptions, and a namespace that nobody knows.
+# descriptions, and an unknown namespace.
 SOURCE = f"""<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>
 <x:xmpmeta xmlns:x='adobe:ns:meta/' x:xmptk='Some Toolkit 5.6'><rdf:RDF xmlns:rdf='{RDF}'>
  <rdf:Description rdf:about='uuid:1234' xmlns:xmp='http://ns.adobe.com/xap/1.0/' xmlns:dc='http://purl.org/dc/elements/1.1/'

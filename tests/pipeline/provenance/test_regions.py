@@ -1,4 +1,4 @@
-"""Regions that a source has, where its pixels are turned and enlarged; Pillow turns, ExifTool reads."""
+"""A source's regions when its pixels are turned and enlarged; Pillow turns, ExifTool reads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def upright(orientation: int) -> Image.Image:
 
 
 def moved(orientation: int, scale: int, folder: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """What ExifTool reads of the packet; size of the restored picture; where white is in it (x0, y0, x1, y1)."""
+    """ExifTool's tags of the packet, the size of the restored picture, and the white box in it (x0, y0, x1, y1)."""
     picture = upright(orientation)
     size, box = np.array(picture.size) * scale, np.array(picture.getbbox()) * scale
     record = replace(RECORD, regions=[], width=int(size[0]), height=int(size[1]), scale=scale)

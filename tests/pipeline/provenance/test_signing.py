@@ -47,7 +47,7 @@ def ended_sandbox() -> Iterator[None]:
 
 
 def read(data: bytes, format: str = "jpeg", trust: str = "") -> dict[str, Any]:
-    """What C2PA's reader says about a file; by default it trusts the test's authority."""
+    """The result of C2PA's reader for a file; by default it trusts the test's authority."""
     settings = {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust or trusted()}}
     with (
         c2pa.Context.from_dict(settings) as context,
@@ -112,7 +112,7 @@ def test_a_source_that_was_tampered_with_is_recorded_as_such(signing: Signing) -
     source = bytearray(sign(PHOTO, "jpeg", PHOTO, "jpeg", RECORD, signing))
     source[-100] ^= 1
     found = read(sign(RESTORED["jpeg"], "jpeg", bytes(source), "jpeg", RECORD, signing))
-    assert found["state"] == "Trusted"  # what we did is true; what was claimed before is not
+    assert found["state"] == "Trusted"  # our own claim is valid; the earlier one is not
     results = found["active"]["ingredients"][0]["validation_results"]["activeManifest"]
     assert [one["code"] for one in results["failure"]] == ["assertion.dataHash.mismatch"]
 
@@ -198,8 +198,8 @@ def test_files_that_are_missing_or_something_else(tmp_path: Path) -> None:
     gone = tmp_path / "gone.pem"
     assert refused(gone, cert).startswith(f"{gone}: cannot be read (No such file or directory)")
     assert refused(key, tmp_path).startswith(f"{tmp_path}: cannot be read (Is a directory)")
-    assert refused(cert, cert) == f"{cert}: no private key in PEM; give one (PKCS #8)"
-    assert refused(key, key).startswith(f"{key}: no certificates in PEM")
+    assert refused(cert, cert) == f"{cert}: not a private key in PEM; give a PKCS #8 key"
+    assert refused(key, key).startswith(f"{key}: not certificates in PEM")
 
 
 def test_a_key_that_is_encrypted(tmp_path: Path) -> None:
@@ -216,16 +216,16 @@ def test_a_key_that_c2pa_does_not_know(tmp_path: Path) -> None:
     key, cert = signer(tmp_path)
     weak = rsa.generate_private_key(65537, 1024)
     key.write_bytes(weak.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    assert refused(key, cert).startswith(f"{key}: C2PA has no use for such a key")
+    assert refused(key, cert).startswith(f"{key}: C2PA does not allow this type of key")
 
 
 def test_certificates_that_do_not_fit(tmp_path: Path) -> None:
     key, _ = signer(tmp_path)
     _, others = signer(tmp_path, "ed25519")
-    assert refused(key, others).startswith(f"{others}: its first certificate does not belong to {key}")
+    assert refused(key, others).startswith(f"{others}: the first certificate does not belong to {key}")
     key, cert = signer(tmp_path, days=5, ago=10)
     assert "the certificate expired on " in refused(key, cert)
     key, cert = signer(tmp_path, ago=-3)
     assert "check the clock, or wait" in refused(key, cert)
     key, cert = signer(tmp_path, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
-    assert refused(key, cert).startswith(f"{cert}: C2PA refuses it (")
+    assert refused(key, cert).startswith(f"{cert}: C2PA refuses this certificate (")

@@ -45,7 +45,7 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def received(report: str | Path, name: str) -> Any:
-    """What a data file hands to the page."""
+    """The value that a data file passes to the page."""
     script = storage.read_bytes(storage.join(str(report), "data", f"{name}.js")).decode()
     head = f'Report.receive("{name}", '
     assert script.startswith(head)
@@ -96,7 +96,7 @@ def test_the_page_gets_every_photo_and_face(reviewed: str) -> None:
     assert received(report, "ids-0") == [row["photo_id"] for row in rows]
     names = {metric["name"] for metric in about["metrics"]}
     assert {"psnr", "face_count", "seconds"} <= names
-    assert "identity_similarity" not in names  # there is none without weights
+    assert "identity_similarity" not in names  # missing without weights
 
 
 def test_links_to_restored_files_stay_below_the_run(reviewed: str) -> None:
@@ -149,7 +149,7 @@ def test_copies_are_made_once_and_named_by_their_result(tmp_path: Path) -> None:
     done = report_pictures.copy_unit(rows, tasks(output)).to_pylist()
     assert [row["error"] for row in done] == [None] * 5
     assert len(report_pictures.existing(f"{output}/report")) == 5
-    progress = list(copy_pictures(output, "all", 4096))  # needs no Ray: there is nothing to do
+    progress = list(copy_pictures(output, "all", 4096))  # needs no Ray: there is no work
     assert [(step.total, step.done, step.bytes) for step in progress] == [(5, 5, 0)]
     write_report(output, Pictures("all", 4096, {}))
     about = received(f"{output}/report", "summary")

@@ -1,4 +1,4 @@
-"""What travels together fits into the object store, or a run would wait for ever."""
+"""Rows that travel together fit into the object store; otherwise a run would wait for ever."""
 
 from __future__ import annotations
 

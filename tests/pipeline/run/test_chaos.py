@@ -32,9 +32,9 @@ from tests.support.pictures import coffee, encoded, hopper
 
 RATES = {"slow_down": 0.02, "internal_error": 0.01, "reset": 0.02, "lost": 0.01, "cut": 0.02, "short": 0.02}
 NODES = 2  # beside the head, which has no CPUs
-PATIENCE = 600  # seconds for what takes some on a busy machine
+PATIENCE = 600  # seconds to allow for on a busy machine
 FACES_EVERY = 10
-OTHERS = (b"IDLE", b"Agent")  # in the titles of a raylet's processes that do nothing for a run
+OTHERS = (b"IDLE", b"Agent")  # in the titles of a raylet's processes that do no work for a run
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long Ray waits for a head that is gone; by default a minute
 
 
@@ -128,7 +128,7 @@ class Lab:
 
     def kill_worker(self) -> None:
         self.wait(lambda: not self.running or self.busy())
-        with suppress(ProcessLookupError, IndexError):  # it, or the run, ended meanwhile
+        with suppress(ProcessLookupError, IndexError):  # the process, or the run, ended meanwhile
             os.kill(self.chance.choice(self.busy()), signal.SIGKILL)
 
     def kill_raylet(self) -> None:
@@ -220,7 +220,7 @@ def check(output: str, count: int, may_fail: set[str]) -> None:
 def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None:
     count = photos_a_round * (len(victims) + 1)
     run, proxy = lab(count, seed)
-    met = 0  # strikes that hit a run at work; the last may come when all is done
+    met = 0  # strikes that hit a working run; the last one may come after the run
     for victim in victims:
         if not run.running:
             run.start()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cluster import telemetry
@@ -22,8 +23,10 @@ from pipeline.manifest import query
 from pipeline.manifest.counts import counts
 from pipeline.run import attempt, here, lease, prepare
 from pipeline.run.chain import Stage
+from pipeline.storage import addresses
 from pipeline.storage.output import Output
 from tests.support.archives import index_sources, put, tar_bytes
+from tests.support.file_server import serve
 from tests.support.pictures import astronaut, encoded, hopper, side_by_side
 
 HERE, RAY = math.inf, 0
@@ -62,7 +65,7 @@ def test_half_here_and_the_rest_on_ray_gives_the_same_bytes(tmp_path: Path, tiny
 def test_every_photo_is_read_once_and_decoded_twice(
     tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a run must not come to cost, whichever engine drives the stages."""
+    """Bounds on the cost of a run, on either engine."""
     decoded: list[str] = []
     read: list[int] = []
     monkeypatch.setattr(telemetry, "decoded", decoded.append)
@@ -97,7 +100,7 @@ def test_a_thread_works_ahead_and_no_further_than_it_may() -> None:
     while len(made) < 5 and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(0.2)
-    assert made == [0, 1, 2, 3, 4]  # one is read, three wait, one waits for its place among them
+    assert made == [0, 1, 2, 3, 4]  # one is being read, three wait, one waits for a place in the queue
     assert [n for table in flow for n in table["n"].to_pylist()] == list(range(1, 50))
 
 
@@ -164,7 +167,7 @@ from pipeline.run.here import Here
 from tests.corpus.deadly import Deadly, Faceless
 
 output, folder = sys.argv[1:]
-job = Job(Settings(detector="haar", mask="ellipse"), output, uuid.uuid4().hex, "", "", Environment({}))
+job = Job(Settings(detector="haar", mask="ellipse"), output, uuid.uuid4().hex, "", "", Environment({}), {})
 stages = (
     Stage("fetch", reader, (job,)),
     Stage("detect", Deadly, (folder,), 1),
@@ -189,7 +192,7 @@ def test_a_photo_that_kills_the_process_twice_fails_and_costs_no_other(tmp_path:
 
     assert start() == -signal.SIGSEGV
     left_over = lease.read(Output(output).lease)
-    assert left_over is not None and left_over.alone == ""  # many were in hand
+    assert left_over is not None and left_over.alone == ""  # many were in progress
     assert counts(output).pending > 10
 
     assert start() == -signal.SIGSEGV
@@ -207,3 +210,22 @@ def test_a_photo_that_kills_the_process_twice_fails_and_costs_no_other(tmp_path:
     assert (row["member"], row["error"].split(",")[0]) == ("segfault.jpg", "the process died twice with this photo")
     assert (folder / "segfault.jpg").read_text().split() == ["1", "1"]
     assert not Path(Output(output).lease).exists()
+
+
+def test_the_query_string_of_a_source_is_nowhere_in_output(
+    tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "_queries", {})
+    output = tmp_path / "out"
+    with serve() as server:
+        server.files["/scans.tar?jwt=SECRET"] = tar_bytes({"a.jpg": encoded(hopper(96)), "b.jpg": b"damaged"})
+        index_sources([f"{server.url}/scans.tar?jwt=SECRET"], str(output))
+        job = prepare.with_dtype(prepare.prepare(str(output), Settings(weights=tiny_weights)), Resources())
+        with lease.held(str(output)) as mine:
+            *_, last = attempt.restore(job, Resources(), mine, ray_from=HERE)
+        assert (last.done, last.failed) == (2, 1)
+        files = [file for file in output.rglob("*") if file.is_file()]
+        tables = [str(pq.read_table(file).to_pylist()) for file in files if file.suffix == ".parquet"]
+        assert len(tables) >= 2 and sum(f"{server.url}/scans.tar" in table for table in tables) >= 2
+        assert "SECRET" not in "".join([*map(str, files), *tables, repr(job)])
+        assert not [file for file in files if b"SECRET" in file.read_bytes()]

@@ -1,4 +1,4 @@
-"""A run that loses a worker and is told to end leaves nothing half done; the same command again does the rest.
+"""A run that loses a worker and gets SIGTERM leaves nothing half done; the same command again finishes it.
 
 For clusters of several nodes behind a bad network, and for more strikes, see test_chaos.
 """
@@ -65,7 +65,7 @@ def wait(driver: subprocess.Popen[str], done: Callable[[], object]) -> None:
 
 
 def busy(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Workers that have photos in progress: idle ones are called ray::IDLE, others do nothing for a run."""
+    """Workers with photos in progress: idle ones are called ray::IDLE, others do nothing for a run."""
     found = []
     for process in psutil.Process(driver.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -115,7 +115,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_done(tmp_path: Path, tiny_weigh
 
 def whole(output: Path) -> None:
     """No photo has two rows, every restored file is whole, and there are no others."""
-    # Of `manifest`, which has each row that was written; `photos` has the newest of a photo alone.
+    # From `manifest`, which has every row; `photos` has only the newest row of a photo.
     (found,) = rows(output, "SELECT count(*) AS n, count(DISTINCT photo_id) AS ids FROM manifest")
     assert found["n"] == found["ids"] > 0
     restored = rows(output, "SELECT restored_uri, width, height FROM photos WHERE status = 'restored'")

@@ -54,7 +54,7 @@ def test_one_at_a_time(output: str, quick: None) -> None:
 
 
 def test_of_many_that_start_at_once_one_goes_on(output: str) -> None:
-    """Not quick: none may be taken for dead meanwhile."""
+    """Allow enough time that no live run counts as dead."""
     ready, done = threading.Barrier(6), threading.Event()
 
     def start(_: int) -> bool:
@@ -117,7 +117,7 @@ with lease.held(sys.argv[1]):
 
 
 def test_one_whose_process_was_killed_here_is_taken_over_at_once(tmp_path: Path) -> None:
-    """With the real times: nothing is waited for."""
+    """With the real times, this must not wait."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as other:
         assert other.stdout is not None
@@ -131,7 +131,7 @@ def test_one_whose_process_was_killed_here_is_taken_over_at_once(tmp_path: Path)
 
 
 def test_one_of_two_that_took_over_learns_of_it(output: str, quick: None) -> None:
-    """Most often the first; the second, where the first was about to renew and overwrote its lease."""
+    """Usually the first one stops; the second one does if the first just renewed and overwrote its lease."""
     with lease.held(output) as mine:
         theirs = lease.Lease(output, elsewhere(output))
         end = time.monotonic() + 300
@@ -139,7 +139,7 @@ def test_one_of_two_that_took_over_learns_of_it(output: str, quick: None) -> Non
         while not lost and time.monotonic() < end:
             time.sleep(0.05)
             lost = [str(one._lost) for one in (mine, theirs) if one._lost]
-        time.sleep(0.5)  # some renewals: the other goes on
+        time.sleep(0.5)  # some renewals: the other run continues
         assert [str(one._lost) for one in (mine, theirs) if one._lost] == lost
         assert len(lost) == 1
         assert "taken over by process " in lost[0]
@@ -153,13 +153,13 @@ def test_one_of_two_that_took_over_learns_of_it(output: str, quick: None) -> Non
 def test_something_else_under_its_name_is_left_alone(tmp_path: Path) -> None:
     for text in (b"{}", b"[]", b"text", json.dumps({"renewed_at": 1, "id": "x"}).encode()):
         Path(Output(str(tmp_path)).lease).write_bytes(text)
-        with pytest.raises(LeaseError, match="not a lease; remove it"), lease.held(str(tmp_path)):
+        with pytest.raises(LeaseError, match="not a lease; remove this file"), lease.held(str(tmp_path)):
             pass
         assert Path(Output(str(tmp_path)).lease).read_bytes() == text
 
 
 def test_a_container_of_the_same_host_name_does_not_know_who_runs(tmp_path: Path) -> None:
-    """Process 1 of another namespace is not process 1 here: only its silence says that it is gone."""
+    """Process 1 of another namespace is not process 1 here: only its silence shows that it is gone."""
     here = Holder.here()
     assert here.is_here and here.namespace
     other = replace(here, pid=2**22, born="another", namespace="pid:[1]")

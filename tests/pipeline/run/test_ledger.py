@@ -67,7 +67,7 @@ def test_each_killer_is_recorded_and_costs_no_other_photo(tmp_path: Path, names:
         assert (current["status"], current["error_type"]) == ("failed", "worker_died")
         assert "died 2 times in Deadly" in current["error"]
         began = (tmp_path / name).read_text().split()
-        assert began[-1] == "1" and len(began) <= 2  # at last it was alone
+        assert began[-1] == "1" and len(began) <= 2  # the last time it was alone
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -88,13 +88,13 @@ def book(monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 def test_a_photo_in_a_dead_workers_hands_is_taken_alone(book: Ledger) -> None:
     assert book.begin("find", ["a", "b"], HERE) == "go"
-    assert book.begin("restore", ["a", "b"], HERE) == "go"  # another stage knows nothing of it
+    assert book.begin("restore", ["a", "b"], HERE) == "go"  # the photo is not known in another stage
     assert book.begin("find", ["a", "b", "c"], HERE) == "alone"
     assert book.begin_alone("find", "a", HERE)
     book.end("find", ["a"])
     assert book.begin_alone("find", "b", HERE)
     assert not book.begin_alone("find", "b", HERE)
-    assert not book.begin_alone("find", "b", HERE)  # once given up, for ever
+    assert not book.begin_alone("find", "b", HERE)  # a photo that failed stays failed
     assert book.begin("find", ["a"], HERE) == "go"
 
 

@@ -20,7 +20,7 @@ from tests.support.stages import job
 def test_each_stage_is_an_operator_of_its_own(
     tmp_path: Path, tiny_weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """None more (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
+    """No further operators (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
     output, one = str(tmp_path / "out"), Resources()
     index_sources([put(str(tmp_path), "a.tar", tar_bytes({"a.jpg": b"a", "b.jpg": b"b"}))], output)
     sizes = BatchSizes(call_photos=4, part_photos=2, block_bytes=1 << 20)

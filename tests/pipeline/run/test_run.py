@@ -1,4 +1,4 @@
-"""A whole run with Ray from an S3 server to the same: everything that archives throw at it, accounted for.
+"""A whole run with Ray, sources and OUTPUT on an S3 server: every kind of trouble in archives is accounted for.
 
 Weights come from there too. An older accession that is gone now is left out with --where, as the line about it says.
 """
@@ -39,7 +39,7 @@ CUT = encoded(hopper())[:2000]
 
 
 def hostile_tar() -> bytes:
-    """Good photos between all that can be wrong with a member."""
+    """Good photos among members with every kind of fault."""
     files = {
         "box/astronaut.jpg": encoded(astronaut()),
         "../../escape.jpg": encoded(hopper()),
@@ -84,7 +84,7 @@ EXPECTED = {
 
 @dataclass
 class Done:
-    """One start of the command: where it wrote, what it printed, how many photos it said failed."""
+    """One start of the command: its OUTPUT, what it printed, and its number of failed photos."""
 
     bucket: str
     sources: list[str]
@@ -187,7 +187,7 @@ def test_restored_photos_are_whole(done: Done) -> None:
 
 
 def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str) -> None:
-    """Sources and weights are as they were; of the run nothing is left but what a run consists of."""
+    """Sources and weights are unchanged; OUTPUT has only the files of a run."""
     assert {name.split("/")[0] for name in done.files("")} == {"run.json", "index", "manifest", "restored"}
     loose = {"loose/box 1/astronaut ü.jpg", "loose/late.jpg"}
     there = {name for name, _ in storage.list_files(f"{done.bucket}/in")}
@@ -212,10 +212,10 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 def test_what_it_prints(done: Done) -> None:
     lines = done.printed.splitlines()
     assert lines[0] == "checking sources, weights and settings"
-    assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 errors")
+    assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]
-    assert progress[0].startswith("restore: 0/18 photos")
-    assert progress[-1].startswith("restore: 18/18 photos, 9 faces") and progress[-1].endswith(", 6 failed")
+    assert progress[0].startswith("restore: 0/18 files")
+    assert progress[-1].startswith("restore: 18/18 files, 9 faces") and progress[-1].endswith(", 6 failed")
     assert lines[-4].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
     assert lines[2:4] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
@@ -223,7 +223,7 @@ def test_what_it_prints(done: Done) -> None:
 
 
 def snapshot(folder: str) -> dict[str, tuple[Any, str]]:
-    """Key -> when it was written last, and the digest of its content."""
+    """Key -> the time of its last write, and the digest of its content."""
     fs = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
     return {key: (info["LastModified"], info["ETag"]) for key, info in fs.find(folder, detail=True).items()}
 
@@ -232,12 +232,12 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     before = snapshot(done.output)
     again = done.start()
     assert snapshot(done.output) == before
-    assert "engine: this process (0 photos; Ray from 1000)\nrestore: 0/0 photos" in again.printed
+    assert "engine: this process (0 files; Ray from 1000)\nrestore: 0/0 files" in again.printed
     assert again.failed == 6
 
 
 def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test above sees this: one broken photo was repaired meanwhile. The manifest's parts are merged on the way."""
+    """The tests above do not see this: one broken photo was repaired meanwhile. The manifest's parts are merged too."""
     files: list[int] = []
     merge = compaction.compact_if_many
 
@@ -250,8 +250,8 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     monkeypatch.setattr(compaction, "compact_if_many", and_count)
     put(done.sources[-1], "late.jpg", encoded(hopper()))
     before = snapshot(f"{done.output}/restored")
-    again = done.start(where="status = 'failed'")
-    assert "restore: 6/6 photos, 1 faces" in again.printed
+    again = done.start(where="status = 'failed' OR error_type = 'source_changed'")  # repaired: pending
+    assert "restore: 6/6 files, 1 face " in again.printed
     assert again.failed == 5
     found = counts(done.output)
     terms = (found.indexed, found.restored, found.no_face, found.skipped, found.failed, found.pending)
@@ -262,16 +262,16 @@ def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest
     assert {path for path in after if after[path] != before.get(path)} == {
         f"{done.output}/restored/loose/late.jpg.jpg".removeprefix("s3://")
     }
-    assert len(files) >= 2 and set(files) == {1}  # in the course of the run and at its end
+    assert len(files) >= 2 and set(files) == {1}  # during the run and at its end
     log = "SELECT count(*) AS n FROM manifest GROUP BY photo_id ORDER BY n"
-    assert [row["n"] for row in done.rows(log)] == [1] * 12 + [2] * 6
+    assert [row["n"] for row in done.rows(log)] == [1] * 12 + [2] * 5 + [3]  # failed, changed, restored
     assert len(done.attempts()) == 2
 
 
 def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     tmp_path: Path, tiny_weights: str, fresh_clients: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last stage meets a server that is not there: its StorageError arrives as one, through Ray."""
+    """The last stage cannot reach its server: its StorageError passes through Ray unchanged."""
     source = put(str(tmp_path), "notes.tar", tar_bytes({"notes.txt": b"a text"}))
     output = str(tmp_path / "out")
     index_sources([source], output)
@@ -296,7 +296,7 @@ def test_a_second_run_on_the_same_output_is_refused(done: Done) -> None:
 
 
 def test_an_archive_that_is_gone_stops_the_run_and_its_photos_stay_pending(done: Done) -> None:
-    with pytest.raises(storage.StorageError, match=r"gone\.tar: no such file or folder.*leaves it out with --where"):
+    with pytest.raises(storage.StorageError, match=r"gone\.tar: no such file or folder.*leave it out with --where"):
         replace(done, where=None).start()
     found = counts(done.output)
     assert (found.indexed, found.pending, found.failed, found.adds_up) == (19, 1, 5, True)

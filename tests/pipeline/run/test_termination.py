@@ -1,4 +1,4 @@
-"""SIGTERM: what is in flight has some seconds, and the process has a few more."""
+"""SIGTERM: photos in progress have some seconds, and the process a few more."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ with termination.heeded(lambda: None, "out") as stopping:
 
 
 def test_a_timer_of_somebody_else_stops_nothing() -> None:
-    """pytest-timeout, for one, has a SIGALRM of its own: a run took it for the end of its time."""
+    """SIGALRM belongs to others, such as pytest-timeout: a run once mistook it for its own deadline."""
     done = subprocess.run([sys.executable, "-c", ALARM], capture_output=True, text=True, timeout=200, cwd=Path.cwd())
     assert (done.returncode, done.stdout, done.stderr) == (0, "alarm\nFalse\n", "")

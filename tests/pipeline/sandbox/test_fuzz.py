@@ -1,4 +1,4 @@
-"""Damaged archives and pictures: no crash of the worker, no hang, and for each case an outcome that was foreseen."""
+"""Damaged archives and pictures: the worker does not crash or hang, and each case has an expected outcome."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.corpus.fuzz import LIMITS, Results, fuzz
 
-# What a reader may say of a damaged file; an outcome of another name is a hole in it.
+# The expected outcomes for a damaged file; any other outcome is a bug.
 FORESEEN = {
     "decoded", "listed whole", "empty_file", "not_an_image", "unsupported_format", "truncated", "decode_error",
     "too_large", "too_many_pages", "too_slow", "out_of_memory", "decoder_crashed", "archive_truncated",

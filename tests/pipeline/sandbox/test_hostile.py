@@ -27,7 +27,7 @@ from tests.support import stages
 from tests.support.pictures import hopper
 
 LIMITS = Limits(seconds=20)
-# Bytes, of the child in all and of the worker above what it had before. The largest member that is read has 50 MiB.
+# Bytes of the child in total, and of the worker above its start. The largest member that is read has 50 MiB.
 MEMORY = 1 << 30
 
 
@@ -42,7 +42,7 @@ def find(job: Job) -> DetectFaces:
 
 
 def rows_of(case: Case, folder: Path, job: Job, find: DetectFaces) -> tuple[list[Row], list[Row]]:
-    """Index rows, and what fetch and find make of them."""
+    """Index rows, and the rows after fetch and detect."""
     limits = replace(LIMITS, **case.limits)
     find.limits = limits
     job = replace(job, settings=replace(job.settings, limits=limits))
@@ -69,7 +69,7 @@ def matches(row: Row, expected: tuple[str, str, str]) -> bool:
 
 
 def check_words(row: Row) -> None:
-    """A failure is a sentence of one line that fits into a table."""
+    """A failure is one line that fits into a table."""
     if row["error_type"] is None:
         return
     assert row["error"], row
@@ -101,12 +101,12 @@ def test_every_member_becomes_a_row(group: str, tmp_path: Path, job: Job, find: 
 
 
 def test_hostile_metadata_do_not_stop_a_restoration(tmp_path: Path, job: Job, find: DetectFaces) -> None:
-    """The last stage carries over what it can of them."""
+    """The last stage carries over as much of the metadata as it can."""
     find.limits = LIMITS
     photos = [stages.photo_row(f"{n}.{file}", data) for n, (_, file, data) in enumerate(garbled(hopper(128)))]
     found = stages.rows_of(lambda table: pa.concat_tables(find(table)), photos)
     assert [made["error_type"] for made in found] == [None] * len(photos)
-    # Some are turned by an orientation that was among the garbage.
+    # Some are turned, because the garbage contains an orientation.
     ready = [made | {"restored_crops": b"\x80" * len(made["crops"])} for made in found if made["crops"]]
     assert len(ready) > 0.8 * len(photos)
     job = replace(job, output=str(tmp_path), settings=replace(job.settings, limits=LIMITS))

@@ -1,4 +1,4 @@
-"""The sandbox: what a child process may suffer, and what of it the worker sees."""
+"""The sandbox: faults of a child process, and what the worker sees of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITS = Limits(seconds=20)
 
 @pytest.fixture(autouse=True)
 def _own_child() -> Iterator[None]:
-    """A child of this test alone."""
+    """A child for this test alone."""
     sandbox.stop()
     yield
     sandbox.stop()
@@ -57,7 +57,7 @@ def test_arrays_arrive_whole_and_writable_on_both_sides(dtype: type) -> None:
     np.testing.assert_array_equal(same, array)
     same[:] = 0
     assert sandbox.run(crashes.fill, array, 7, limits=LIMITS).min() == 7
-    assert array.max() == 250  # the worker's own is another one
+    assert array.max() == 250  # the worker's own directory is different
     (part,) = sandbox.run(crashes.same, array[::2, ::3], limits=LIMITS)  # not contiguous
     np.testing.assert_array_equal(part, array[::2, ::3])
 
@@ -144,7 +144,7 @@ def test_a_call_that_never_ends_is_stopped(function: Callable[[], None]) -> None
 def test_time_counts_for_each_call_alone() -> None:
     for _ in range(4):
         sandbox.run(crashes.sleep, 0.4, limits=Limits(seconds=1))
-    time.sleep(1.2)  # nor does the time between two calls
+    time.sleep(1.2)  # the time between two calls does not count either
     assert sandbox.run(crashes.same, 1, limits=Limits(seconds=1)) == (1,)
 
 
@@ -186,7 +186,7 @@ def test_the_child_loads_neither_model_nor_cluster() -> None:
 
 
 def test_modules_are_found_where_the_worker_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a Ray worker, whose working_dir is a folder of its own; and a hostile one is not looked into."""
+    """As in a Ray worker, whose working_dir is a separate folder; modules in a hostile one are not imported."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "brought_along.py").write_text("def one(): return 1\n")
     (tmp_path / "pickle.py").write_text("raise SystemExit('taken over')\n")
@@ -235,7 +235,7 @@ def test_the_child_goes_when_its_worker_is_killed(state: str) -> None:
 
 
 def test_a_call_that_is_given_up_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray cancels a task by an exception in the middle of whatever it does."""
+    """Ray cancels a task by an exception at any point."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

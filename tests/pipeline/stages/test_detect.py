@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from interlcm.weights_index import WeightsError
 from pipeline.config.job import Job
+from pipeline.config.limits import Limits
+from pipeline.config.settings import Settings
 from pipeline.faces.alignment import Pixels, align
 from pipeline.faces.face import Face
 from pipeline.faces.haar import HaarDetector
 from pipeline.faces.search import Found
-from pipeline.stages.detect import DetectFaces, face_seed
+from pipeline.faces.yunet import YUNET_FILE
+from pipeline.run.prepare import prepare
+from pipeline.stages.detect import DetectFaces, Spent, face_seed
 from pipeline.stages.row import Row, crops_of
+from tests.corpus.hostile_images import SANE, ifd, linked_pages
+from tests.support.networks import list_files
+from tests.support.onnx import write_yunet
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
@@ -126,7 +135,7 @@ def test_a_row_that_has_ended_passes_as_it_is(finder: DetectFaces) -> None:
 
 
 class Tripping(DetectFaces):
-    """Fails on dark pictures, as no search should."""
+    """A detector that fails on dark pictures."""
 
     def seen(self, pixels: Pixels) -> Found:
         if pixels.mean() < 30:
@@ -145,7 +154,7 @@ def test_an_error_that_nobody_foresaw_costs_one_photo(tmp_path: Path, tiny_weigh
 
 
 class Scripted(DetectFaces):
-    """Finds in every picture the faces it was given."""
+    """A detector that returns preset faces for every picture."""
 
     faces: list[Face]
 
@@ -215,7 +224,28 @@ def test_every_page_of_a_tiff_is_a_photo(finder: DetectFaces) -> None:
     assert len({row["sha256"] for row in rows[:3]}) == 1
     (alone,) = rows_of(finder, [photo_row("c.png", BOTH, "PNG")])
     assert rows[2]["crops"] == alone["crops"]
-    np.testing.assert_array_equal(decoded(rows[2]["data"]), BOTH)  # this page travels alone
+    np.testing.assert_array_equal(decoded(rows[2]["data"]), BOTH)  # only this page is passed on
+
+
+def test_the_limits_of_a_member_hold_for_its_pages_together(tmp_path: Path, tiny_weights: str) -> None:
+    """Pages that say nothing of their size count as they turn out."""
+    stage = DetectFaces(job(tmp_path, tiny_weights))
+    silent = linked_pages([ifd({**SANE, 256: (9, 1, 8)})] * 4)  # SLONG: libtiff takes it for a width
+    row = photo_row("album.tif", silent)
+
+    def results(**limits: int) -> list[tuple[str | None, str | None]]:
+        stage.limits = Limits(**limits)
+        return [(found["status"], found["error_type"]) for found in rows_of(stage, [row])]
+
+    assert results() == [("no_face", None)] * 4
+    assert results(member_pixels=100) == [("no_face", None)] * 2 + [("failed", "too_large")] * 2
+    assert results(member_seconds=0) == [("failed", "too_slow")] * 4
+    said = photo_row("album.tif", linked_pages([ifd(SANE)] * 4))
+    stage.limits = Limits(member_pixels=4 * 64 - 1)
+    (whole,) = rows_of(stage, [said])
+    assert (whole["error_type"], whole["pages"]) == ("too_large", 1) and "256 px together" in whole["error"]
+    assert Spent(seconds=570.5).left_of(Limits()).seconds == 30
+    assert Spent(seconds=1).left_of(Limits()).seconds == 60
 
 
 def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: DetectFaces) -> None:
@@ -226,7 +256,7 @@ def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: DetectFaces) -> None
     (eight,) = rows_of(finder, [photo_row("b.png", hopper(), "PNG")])
     crops = crops_of(row, "crops")
     assert (row["bit_depth"], crops.dtype) == (16, np.uint16)
-    # Both are rounded; where the crop is smaller than the photo, that of 8 bits twice.
+    # Both are rounded; if the crop is smaller than the photo, the 8-bit one is rounded twice.
     np.testing.assert_allclose(crops / 257, crops_of(eight, "crops"), atol=1)
 
 
@@ -247,7 +277,7 @@ def test_seeds_come_from_content_place_and_run(finder: DetectFaces) -> None:
     assert seeds[0] == [face_seed(rows[0]["sha256"], 1, n, 0) for n in range(2)]
     assert len({face_seed("00", 1, 0, 0), face_seed("00", 1, 0, 1), face_seed("00", 2, 0, 0)}) == 3
     assert all(0 <= face_seed(f"{n:02x}", 1, 0, 0) < 2**63 for n in range(64))
-    # SHA-256 of "00/0/0" begins so: a later version that draws other noise would restore other faces.
+    # SHA-256 of "00/0/0" begins so: a later version with other noise would restore different faces.
     assert face_seed("00", 1, 0, 0) == 0x9F4348E366DEFAEF >> 1
 
 
@@ -265,4 +295,16 @@ def test_the_crop_is_of_the_upright_photo(finder: DetectFaces) -> None:
     assert (row["width"], row["height"]) == (128, 150)
     (upright,) = rows_of(finder, [photo_row("a.png", hopper(), "PNG")])
     np.testing.assert_array_equal(crops_of(row, "crops"), crops_of(upright, "crops"))
-    assert decoded(row["data"]).shape == (128, 150, 3)  # the bytes themselves travel on untouched
+    assert decoded(row["data"]).shape == (128, 150, 3)  # the bytes are passed on unchanged
+
+
+def test_a_detector_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_weights: str, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    write_yunet(weights / YUNET_FILE)
+    list_files(weights)
+    prepared = prepare(str(tmp_path / "out"), Settings(weights=str(weights), detector="yunet"))
+    (weights / YUNET_FILE).write_bytes((weights / YUNET_FILE).read_bytes() + b"\x22\x00")
+    list_files(weights)
+    with pytest.raises(WeightsError, match=f"{YUNET_FILE} does not match the sha256 .*; remove it and get it"):
+        DetectFaces(prepared)

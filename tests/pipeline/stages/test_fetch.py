@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from interlcm.weights_index import empty_index
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
@@ -29,11 +30,11 @@ from tests.support.archives import PHOTOS, put, tar_bytes, zip_bytes
 from tests.support.rows import pending_rows
 from tests.support.stages import indexed
 
-JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}))
+JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}), weights_index=empty_index())
 
 
 def fetched(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows that come out; as many as go in, and the same ones."""
+    """The rows that come out, which are as many as go in and have the same ids."""
     tables = list(fetch(table, JOB))
     assert all(found.schema.equals(SCHEMA) for found in tables)
     rows = pa.concat_tables(tables).to_pylist()
@@ -42,7 +43,7 @@ def fetched(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def outcomes(table: pa.Table) -> dict[str, bytes | str]:
-    """Bytes of what was read, else error_type, by member."""
+    """By member, the bytes that were read, or the error_type."""
     return {row["member"]: row["data"] if row["status"] is None else row["error_type"] for row in fetched(table)}
 
 
@@ -160,12 +161,12 @@ def test_an_archive_that_is_gone_since_the_index_stops_the_run(name: str, tmp_pa
 
 
 def stopped(table: pa.Table, source: str) -> None:
-    """Nothing comes out but one line, with a remedy: no photo is to blame."""
+    """No row comes out, only an error of one line with a remedy: no photo is to blame."""
     with pytest.raises(StorageError) as error:
         list(fetch(table, JOB))
     assert error.value.reason == "source" and error.value.stops_run
     assert str(error.value).startswith(f"{source}: ") and "\n" not in str(error.value)
-    assert f"leaves it out with --where \"source <> '{source}'\"" in str(error.value)
+    assert f"leave it out with --where \"source <> '{source}'\"" in str(error.value)
 
 
 def test_a_folder_that_is_gone_or_closed_since_the_index_stops_the_run(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_folder_that_is_gone_or_closed_since_the_index_stops_the_run(tmp_path:
 def test_a_folder_that_comes_back_while_a_photo_is_looked_for_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is gone when the photo is read, and there when the source is asked: the photo is read again."""
+    """The folder is gone when the photo is read, but back when the source is checked: the photo is read again."""
     for name, data in PHOTOS.items():
         put(str(tmp_path / "folder"), name, data)
     table = indexed(tmp_path / "folder", tmp_path / "out")
@@ -204,7 +205,7 @@ def test_a_folder_that_comes_back_while_a_photo_is_looked_for_costs_nothing(
 def test_an_archive_that_is_replaced_while_it_is_read_gives_nothing_of_that_block(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The version is right when the block is begun."""
+    """The archive still has the right version when the block begins."""
     pack = {"a.tar": tar_bytes, "a.tar.gz": lambda files: tar_bytes(files, "w:gz"), "a.zip": zip_bytes}[name]
     put(str(tmp_path), name, pack(PHOTOS))
     table = indexed(tmp_path / name, tmp_path / "out")
@@ -230,7 +231,7 @@ def test_a_folder_that_is_a_file_since_the_index_stops_the_run(tmp_path: Path) -
 
 
 class FailingFileSystem(MemoryFileSystem):
-    """Files of which one cannot be read, as often as `errors` has an exception for it."""
+    """Files of which one cannot be read, once for each exception in `errors`."""
 
     protocol = "failing"
     errors: list[Exception] = []
@@ -264,8 +265,8 @@ def failing(tmp_path: Path) -> pa.Table:
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), NotADirectoryError(errno.ENOTDIR, "a file")])
 def test_what_fails_for_one_member_costs_that_member(error: Exception, failing: pa.Table) -> None:
     FailingFileSystem.errors = [error]
-    assert outcomes(failing) == PHOTOS  # once is no harm
-    FailingFileSystem.errors = [error] * 4  # two reads, then the source is asked, and two more
+    assert outcomes(failing) == PHOTOS  # one error does no harm
+    FailingFileSystem.errors = [error] * 4  # two reads, a check of the source, and two more reads
     assert outcomes(failing) == PHOTOS | {"album/03.jpg": "member_unreadable"}
 
 
@@ -299,7 +300,7 @@ def test_a_name_that_stands_twice_gives_both_contents(tmp_path: Path) -> None:
 
 
 def test_a_zip_that_lists_the_same_bytes_twice_loses_no_row(tmp_path: Path) -> None:
-    """A central directory may name one local header as often as it likes: here all of it, twice."""
+    """A central directory may name a local header several times: here it names all of them twice."""
     data = zip_bytes({"a.jpg": b"abc", "b.jpg": b"def"})
     end = len(data) - 22  # the end record without a comment: PKWARE APPNOTE 4.3.16
     count, length, start = struct.unpack_from("<10xHLL", data, end)

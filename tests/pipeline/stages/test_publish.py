@@ -37,7 +37,7 @@ def this_job(tmp_path: Path, tiny_weights: str) -> Job:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, tiny_weights: str) -> Callable[..., Row]:
-    """A photo as the third stage hands it on; its faces are "restored" to grey."""
+    """A photo as the third stage returns it; its faces are "restored" to grey."""
     finder = DetectFaces(job(tmp_path_factory.mktemp("out"), tiny_weights))
 
     def build(*arguments: Any, **columns: Any) -> Row:
@@ -203,7 +203,7 @@ def test_restored_names_never_meet(tmp_path: Path) -> None:
     assert len(set(paths)) == len(paths)
     assert all("//" not in path and "/./" not in path and path.startswith("a.tar/") for path in paths)
     assert paths[:3] == ["a.tar/a.jpg.jpg", "a.tar/a.png.jpg", "a.tar/a.jpg"]
-    assert paths[6] == "a.tar/box.jpg/a.jpg"
+    assert paths[6] == "a.tar/box.jpg\u201b-/a.jpg"  # a member `box` would become box.jpg
 
 
 def test_a_page_has_a_file_of_its_own() -> None:
@@ -238,7 +238,7 @@ def test_no_member_can_be_named_like_a_repetition_or_a_page(tmp_path: Path, endi
     ["\u3042" * 83 + ".jpg", "\u3042" * 90, "x" * 255 + "/" + "y" * 250 + ".jpg", "/".join(["\u3042" * 60] * 9)],
 )
 def test_a_long_name_fits_a_disk_and_an_object_store(member: str, tmp_path: Path) -> None:
-    """Names that Windows and zips allow: there a character counts as one, on Linux kana count as three."""
+    """Names that Windows and zips allow: there a kana character counts as one, on Linux as three bytes."""
     made: Row = {"archive_name": "a.tar", "member": member, "occurrence": 1, "page": 1, "photo_id": "0" * 20}
     paths = {restored_path({**made, "member": name}, "jpeg") for name in (member, member + "z")}
     assert len(paths) == 2
@@ -265,7 +265,7 @@ def test_a_long_name_fits_a_disk_and_an_object_store(member: str, tmp_path: Path
 def test_storage_in_trouble_stops_the_run_where_every_photo_would_meet_it(
     error: Exception, writing: bool, stops: bool
 ) -> None:
-    """One rule for all stages: what a member alone meets is its row; what OUTPUT or the server meets stops the run."""
+    """One rule for all stages: trouble with a member becomes its row, with OUTPUT or the server it stops the run."""
 
     def work(current: Row) -> Row:
         with storage_errors("/out/a.jpg", writing):
@@ -276,3 +276,17 @@ def test_storage_in_trouble_stops_the_run_where_every_photo_would_meet_it(
             row.guarded({"status": None}, work)
     else:
         assert row.guarded({"status": None}, work)["status"] == "failed"
+
+
+@pytest.mark.parametrize("folder", ["x.jpg.jpg", "X.JPG.JPG", "x.jpg.jpg/y.png.png", "x.jpg.jpg."])
+def test_no_folder_needs_the_name_of_a_restored_file(folder: str, tmp_path: Path) -> None:
+    """On a disk, where one name is a file or a folder; the case of letters may not count there."""
+    members = ["x.jpg", f"{folder}/a.jpg", "x.jpg.jpg/y.png"]
+    rows = [photo_row(member, b"") | {"archive_name": "in"} for member in dict.fromkeys(members)]
+    paths = [restored_path(row, "png" if row["member"].endswith("png") else "jpeg") for row in rows]
+    files = {path.casefold() for path in paths}
+    above = {str(place).casefold() for path in paths for place in Path(path).parents}
+    assert len(files) == len(rows) and not files & above
+    for path in paths:
+        storage.write_bytes(str(tmp_path / path), b"restored")
+    assert restored_path(photo_row("1927.05/a.jpg", b""), "jpeg") == "a.tar/1927.05/a.jpg.jpg"

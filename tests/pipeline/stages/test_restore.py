@@ -1,4 +1,4 @@
-"""Third stage: crops to restored crops, on Arrow tables without Ray, by real modules of random weights."""
+"""Third stage: crops to restored crops, on Arrow tables without Ray, with real modules and random weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 
 from interlcm import InterLCM
 from interlcm.pixels import to_tensor
-from interlcm.weights_index import WeightsError, read_index, write_index
+from interlcm.weights_index import WeightsError, opened, read_index, write_index
 from pipeline.config.resources import Resources
-from pipeline.networks.facexlib import PARSER, FaceNetworks
+from pipeline.networks.facexlib import PARSER, RECOGNISER, FaceNetworks
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages import restore
@@ -30,14 +30,14 @@ SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
 def crops(faces: int, seed: int) -> Crops:
-    """Smooth patches, each photo of another colour, so that a crop in the wrong photo shows."""
+    """Smooth patches, a different colour for each photo, so that a crop in the wrong photo shows."""
     generator = np.random.default_rng(seed)
     colour = generator.integers(40, 200, (faces, 1, 1, 3))
     return (colour + generator.integers(0, 40, (faces, *SHAPE))).astype(np.uint8)
 
 
 def waiting(member: str, faces: int, **columns: Any) -> Row:
-    """What the second stage gives for a photo with so many faces."""
+    """The second stage's row for a photo with this many faces."""
     seed = sum(member.encode())
     found = [
         {
@@ -88,7 +88,7 @@ def test_batches_of_other_sizes_agree_to_one_level(stage: Any) -> None:
     assert one.batch_faces == 1  # on a CPU
     other.batch_faces = 5
     for mine, theirs in zip(restored(rows_of(one, ROWS)), restored(rows_of(other, ROWS)), strict=True):
-        # A sum in another order can move a value across the middle between two levels.
+        # A sum in a different order can move a value across the middle between two levels.
         np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
 
 
@@ -138,7 +138,7 @@ def test_a_photo_of_one_tone_keeps_it_and_others_stay_as_they_are(stage: Any) ->
 
 
 def with_variant(weights: str, folder: Path, task: str) -> str:
-    """A copy of a weights folder whose only variant is made for another task."""
+    """A copy of a weights folder whose only variant supports a different task."""
     shutil.copytree(weights, folder)
     index = read_index(folder)
     index["variants"] = {name: {**variant, "task": task} for name, variant in index["variants"].items()}
@@ -165,7 +165,7 @@ def test_steps_that_the_weights_were_not_trained_for_are_said_and_recorded(
     assert (usual.steps, usual.trained_steps) == (4, 4) and capsys.readouterr().err == ""
     fewer = job(tmp_path, tiny_weights, steps=2).settings
     assert (fewer.steps, fewer.trained_steps) == (2, 4)
-    assert capsys.readouterr().err.startswith("warning: --steps 2: the weights (3step) were trained for 4;")
+    assert capsys.readouterr().err.startswith("warning: --steps 2: the weights (3step) were trained for 4 steps;")
 
 
 @pytest.mark.parametrize(("task", "color_fix"), [("restore", "wavelet"), ("colorize", "none"), ("inpaint", "none")])
@@ -180,17 +180,33 @@ def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
 def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights / "face")
+    write_face_networks(weights)
     list_files(weights)
     (row,) = rows_of(stage(str(weights)), [waiting("a.jpg", 1)])
     (face,) = row["faces"]
-    judge, tensor = FaceNetworks(weights / "face"), stage().tensor
+    judge, tensor = FaceNetworks(opened(weights)), stage().tensor
     before, after = tensor(crops_of(row, "crops")[0]), tensor(crops_of(row, "restored_crops")[0])
     assert [face["identity_similarity"]] == pytest.approx(judge.identity([before], [after]))
     assert [face["quality_before"], face["quality_after"]] == pytest.approx(judge.quality([before, after]))
     assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
     (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
     assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
+
+
+def test_a_file_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_weights: str, tmp_path: Path) -> None:
+    """Even where the swap reached the index, too: the worker compares with what the driver read."""
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    write_face_networks(weights)
+    list_files(weights)
+    prepared = job(tmp_path / "out", str(weights))
+    torch.save({"another": torch.zeros(1)}, weights / RECOGNISER)
+    list_files(weights)
+    with pytest.raises(
+        WeightsError, match=f"{RECOGNISER} does not match the sha256 .*; remove it and get it"
+    ) as caught:
+        RestoreFaces(prepared, Resources())
+    assert "\n" not in str(caught.value)
 
 
 def test_the_parsing_mask_needs_its_weights(stage: Any) -> None:
@@ -212,7 +228,7 @@ def test_the_background_is_enlarged_by_its_network(stage: Any, tiny_weights: str
 
 
 def short_of_memory(stage: RestoreFaces, most: int, error: Exception) -> list[int]:
-    """Lets the model raise for more faces than so many at once; the sizes that it was asked for."""
+    """Make the model raise for more than this many faces at once; returns the sizes of its calls."""
     real, sizes = stage.model.restore, []
 
     def restore(lq: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -238,7 +254,7 @@ def test_out_of_memory_halves_the_micro_batch(stage: Any, error: Exception) -> N
     actor.batch_faces = 8
     sizes = short_of_memory(actor, 2, error)
     found = rows_of(actor, ROWS)
-    assert sizes == [8, 4, 2, 2, 2, 2]  # 8 faces; it stays with what worked
+    assert sizes == [8, 4, 2, 2, 2, 2]  # 8 faces; it keeps the size that worked
     for after, before in zip(found, expected, strict=True):
         assert (after["photo_id"], after["status"]) == (before["photo_id"], before["status"])
         if after["status"] is None:
@@ -276,7 +292,7 @@ def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> No
     cpu, gpu = Resources(), Resources(gpus_per_actor=1.0)
     assert [with_dtype(open_, one).settings.dtype for one in (cpu, gpu)] == ["float32", "bfloat16"]
     assert with_dtype(float16, gpu) == float16
-    with pytest.raises(RunError, match="--dtype float16 takes a GPU"):
+    with pytest.raises(RunError, match="--dtype float16 needs a GPU"):
         with_dtype(float16, cpu)
 
 

@@ -1,4 +1,4 @@
-"""The measured columns of a face, and the words for each measure beyond its threshold."""
+"""The measures of a face, and the words for each measure beyond its threshold."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_what_networks_measured_is_passed_on() -> None:
 
 
 def test_another_face_moved_colours_and_a_blank_one_need_review() -> None:
-    assert score(FACE, FACE[::-1])["review_reason"].startswith("changed much: psnr")
-    assert "colours moved: delta_e" in score(FACE, FACE[..., ::-1])["review_reason"]
+    assert score(FACE, FACE[::-1])["review_reason"].startswith("changed a lot: psnr")
+    assert "colours shifted: delta_e" in score(FACE, FACE[..., ::-1])["review_reason"]
     assert "blurred or blank: sharpness_after 0.00 is below 5" in score(FACE, np.full_like(FACE, 128))["review_reason"]
     assert score(FACE, 255 - FACE)["needs_review"] is True
 
@@ -68,9 +68,9 @@ def test_another_face_moved_colours_and_a_blank_one_need_review() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("psnr", 17.46, "changed much: psnr 17.46 dB is below 18 dB"),
-        ("delta_e", 18.5, "colours moved: delta_e 18.50 CIEDE2000 is above 18 CIEDE2000"),
-        ("identity_similarity", -0.1, "perhaps another person: identity_similarity -0.10 is below 0.3"),
+        ("psnr", 17.46, "changed a lot: psnr 17.46 dB is below 18 dB"),
+        ("delta_e", 18.5, "colours shifted: delta_e 18.50 CIEDE2000 is above 18 CIEDE2000"),
+        ("identity_similarity", -0.1, "possibly another person: identity_similarity -0.10 is below 0.3"),
         ("eye_distance", 9.5, "small face: eye_distance 9.50 px is below 16 px"),
         ("score", 0.5, "uncertain detection: score 0.50 is below 0.75"),
         ("sharpness_after", 4.9, "blurred or blank: sharpness_after 4.90 is below 5"),

@@ -88,7 +88,7 @@ def test_a_folder_and_a_name_make_the_uri_again(folder: str, name: str) -> None:
 
 
 def test_a_name_that_looks_like_a_uri_stays_a_name(tmp_path: Path) -> None:
-    """A member may be called so; it must not send a write or a read to another place."""
+    """A member may have such a name; it must not redirect a write or a read."""
     for name in ("memory://x.jpg", "zip::memory://x.jpg"):
         uri = storage.join(str(tmp_path), "out", name)
         storage.write_bytes(uri, b"here")
@@ -173,9 +173,11 @@ def test_the_error_survives_a_process_border() -> None:
         "https://SECRET@host/a.tar",
         "s3://key:SECRET@bucket/a.tar",
         "gopher://user:SECRET@host/a.tar",
-        "https://host/a.tar?X-Amz-Date=1&X-Amz-Signature=SECRET",
-        "https://host/a.tar?sv=1&sig=SECRET",
-        "HTTPS://host/a.tar?access_token=SECRET",
+        "https://user:SEC/RET@host/a.tar",
+        "https://user%3ASECRET@host/a.tar",
+        "https:/user:SECRET@host/a.tar",
+        "https://user:SECRET/a.tar",
+        "s3://key%3aSECRET@bucket/a.tar",
     ],
 )
 def test_a_uri_with_credentials_is_refused_without_a_word_of_them(uri: str) -> None:
@@ -193,7 +195,7 @@ def test_a_name_that_looks_like_credentials_stays_a_name(name: str, folder: str)
 
 
 class ClientError(Exception):
-    """What botocore raises: the answer of the server is in `response`."""
+    """An error as botocore raises it, with the server's answer in `response`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -211,7 +213,7 @@ class ClientError(Exception):
     ],
 )
 def test_a_code_of_s3_behind_the_clients_error(code: str, reason: str, stops: bool) -> None:
-    """s3fs makes PermissionErrors of the first four, with the code in their cause."""
+    """s3fs turns the first four into PermissionErrors, with the code in their cause."""
     with pytest.raises(StorageError) as caught, storage_errors("s3://bucket/a.tar"):
         raise OSError(16, "busy") if code == "SlowDown" else PermissionError("no") from ClientError(code)
     assert (caught.value.reason, caught.value.stops_run) == (reason, stops)

@@ -9,6 +9,7 @@ import fsspec
 import pytest
 import s3fs
 
+from interlcm.weights_index import empty_index
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
@@ -23,7 +24,7 @@ from tests.support.ceph import CephGateway, free_port
 from tests.support.fault_proxy import FaultProxy, Rule
 
 Proxied = Callable[..., FaultProxy]
-JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}))
+JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}), weights_index=empty_index())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Storage on bad days: a proxy (tests/fault_proxy.py) before a real S3 server, and local disks that take no more."""
+"""Storage faults: a proxy (tests/support/fault_proxy.py) before a real S3 server, and full local disks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Proxied = Callable[..., FaultProxy]
 
 @pytest.fixture
 def proxied(s3: CephGateway, monkeypatch: pytest.MonkeyPatch, fresh_clients: None) -> Iterator[Proxied]:
-    """Puts a proxy between this process and the S3 server; it goes with the test."""
+    """Puts a proxy between this process and the S3 server, for this test."""
     with ExitStack() as stack:
 
         def start(rule: Rule | None = None, **rates: float) -> FaultProxy:

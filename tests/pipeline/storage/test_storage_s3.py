@@ -88,7 +88,7 @@ def test_a_folder_of_several_pages_is_listed_in_order(bucket: str, monkeypatch: 
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(bucket: str) -> None:
-    """Both are of one size and of one repeated byte each, so that a mixture would show."""
+    """Both have the same size and one repeated byte each, so that a mixture would show."""
     uri = storage.join(bucket, "part.bin")
     versions = [bytes([n]) * (1 << 20) for n in range(8)]
     storage.write_bytes(uri, versions[0])

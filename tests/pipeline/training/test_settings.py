@@ -1,4 +1,4 @@
-"""Presets of the encoders' training: the published ones, and what is wrong with others."""
+"""Presets for training the encoders: the published ones, and errors in others."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def test_published_variants_have_a_preset(variant: str) -> None:
     settings = TrainingSettings.from_preset(variant, read_preset(variant))
     about = PUBLISHED_VARIANTS[variant]
     assert (settings.variant, settings.task, settings.recipe.steps) == (variant, about["task"], max(about["steps"]))
-    assert settings.recipe == Recipe(steps=settings.recipe.steps)  # all else is the paper's
+    assert settings.recipe == Recipe(steps=settings.recipe.steps)  # everything else is the paper's
     assert settings.start == "new" and settings.flip == 0.5
-    # The published configuration loads the second one and never uses it.
+    # The published configuration loads the second one but never uses it.
     listed = [replace(PUBLISHED, share=1), replace(PUBLISHED_LARGE, share=0)]
     assert list(settings.degradations) == (listed if settings.task == "restore" else [])
 

@@ -1,4 +1,4 @@
-"""Training of the encoders from archives: order of the crops, workers, stops, results, and what ends it in one line."""
+"""Training the encoders from archives: order of the crops, workers, stops, results, and errors in one line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def crops_of(job: TrainingJob) -> CropList:
 
 
 def alone(job: TrainingJob, stop_at: int | None = None) -> None:
-    """The training in this process; `stop_at` ends it as a kill would, after that iteration."""
+    """The training in this process; `stop_at` ends it after that iteration, like a kill."""
 
     def report(about: dict[str, Any]) -> None:
         if about["iteration"] == stop_at:
@@ -79,7 +79,7 @@ def test_a_place_gives_the_same_pair_whatever_was_read_before(prepared: Callable
     assert np.array_equal(pairs[11]["hq"], again["hq"]) and np.array_equal(pairs[11]["lq"], again["lq"])
     assert pairs[11]["seed"] == again["seed"] and len({pair["seed"] for pair in pairs}) == 12
     assert all(pair["hq"].shape == pair["lq"].shape == (32, 32, 3) for pair in pairs)
-    # Photos that are none, or not square, are passed over and named.
+    # Files that are not photos, or not square, are skipped and named.
     reasons = {line for pair in pairs for line in pair["left_out"].splitlines()}
     members = {row["member"] for row in crops.rows.to_pylist()[crops.held_out :]} & {"about.txt", "wide.png"}
     assert {line.partition(":")[0] for line in reasons} == members
@@ -93,7 +93,7 @@ def test_crops_are_mirrored_as_often_as_asked(prepared: Callable[..., TrainingJo
 
 
 def test_stopped_and_started_again_gives_the_same_curve(prepared: Callable[..., TrainingJob], tmp_path: Path) -> None:
-    """It dies between two checkpoints."""
+    """The training dies between two checkpoints."""
     job = prepared("through")
     alone(job)
     expected = curve(tmp_path / "through")
@@ -126,7 +126,7 @@ def test_two_workers_give_the_curve_of_one(prepared: Callable[..., TrainingJob],
 def test_on_s3_it_goes_on_and_its_weights_restore(
     ray_cluster: None, bucket: str, source: str, tiny_weights: str
 ) -> None:
-    """Source, checkpoints, result and the archive that it restores: all on the S3 server."""
+    """Source, checkpoints, result and the archive to restore are all on the S3 server."""
     faces, output = f"{bucket}/faces.tar", f"{bucket}/training"
     storage.put_file(faces, Path(source))
 

@@ -1,4 +1,4 @@
-"""Restored files against the manifest: what is missing, what changed, what nobody listed; on disk and on S3."""
+"""Compare restored files with the manifest, on disk and on S3: missing, changed and unlisted files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def content(member: str) -> bytes:
 
 
 def made_run(output: str, members: list[str]) -> None:
-    """A run of which every photo was restored."""
+    """A run in which every photo was restored."""
     write_index(output, [index_row(member) for member in members])
     rows = []
     for member in members:

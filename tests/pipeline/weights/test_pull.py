@@ -1,4 +1,4 @@
-"""Published weights arrive whole and checked or not at all, over real HTTP."""
+"""Published weights are downloaded whole and checked, or not at all, over real HTTP."""
 
 import io
 import socket
@@ -14,7 +14,7 @@ import torch
 from interlcm.convert import convert
 from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import load_components, load_visual_encoder
-from interlcm.weights_index import SHARED, WeightsError, read_index, verify
+from interlcm.weights_index import SHARED, WeightsError, opened, read_index, verify
 from pipeline import storage
 from pipeline.storage.cache import local_folder
 from pipeline.weights.published import PUBLISHED, Published
@@ -49,7 +49,7 @@ def model(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def published(server: FileServer, model: dict[str, Any], tmp_path: Path) -> list[Published]:
-    """A small publication of every kind there is: hub files, a checkpoint to convert, a release file."""
+    """A small publication with every kind of file: hub files, a checkpoint to convert, a release file."""
     parts = []
     for path in SHARED:
         if path.startswith(("lcm/", "clip/")):
@@ -104,12 +104,12 @@ def test_every_part_is_stored_and_listed(weights: Path, published: list[Publishe
     assert files(weights.parent) == {"weights"} | {f"weights/{name}" for name in files(weights)}
     said = dict(line.split(": ") for line in lines)
     assert said[UNET] == said["face/detector.pth"] == "sha256 as published"
-    assert said["lcm/unet/config.json"] == "no sha256 is published, its own is recorded"
+    assert said["lcm/unet/config.json"] == "no published sha256; recorded the file's own"
 
 
 def test_encoder_is_converted_and_loads(server: FileServer, weights: Path) -> None:
     torch.manual_seed(0)
-    module = VisualEncoder()  # of the published size: a folder without a config is taken to be of that
+    module = VisualEncoder()  # of the published size, which is assumed for a folder without a config
     part = encoder(server, "visual_encoder", module.state_dict())
     get(weights, [part], ("3step",))
     index = read_index(weights)
@@ -117,7 +117,7 @@ def test_encoder_is_converted_and_loads(server: FileServer, weights: Path) -> No
     assert index["variants"] == {"3step": {"steps": [2, 3, 4], "task": "restore"}}
     digest = sha256(server.files["/visual_encoder_3step.pth"]).hexdigest()
     assert {entry["origin"] for entry in index["parts"]} == {f"{part.url}, sha256 {digest}, converted"}
-    assert tiny.same_weights(load_visual_encoder(weights, "3step"), module)
+    assert tiny.same_weights(load_visual_encoder(opened(weights), "3step"), module)
 
 
 def test_pulled_parts_make_a_model(
@@ -138,7 +138,7 @@ def test_pulled_parts_make_a_model(
 def test_second_pull_downloads_nothing(weights: Path, published: list[Published], server: FileServer) -> None:
     get(weights, published)
     server.requests.clear()
-    assert set(get(weights, published)) == {f"{part.path}: there already" for part in published}
+    assert set(get(weights, published)) == {f"{part.path}: already there" for part in published}
     assert server.requests == []
 
 
@@ -161,11 +161,11 @@ def test_sha256_stated_by_the_hub_is_compared(weights: Path, published: list[Pub
     server.stated_sha256[f"/{REPO}/resolve/{REVISION}/{UNET}"] = "f" * 64
     message = fails(weights, published)
     assert UNET in message and f"expected {'f' * 64}" in message
-    # What came before is whole and listed, so the next pull goes on from there.
+    # The earlier parts are whole and listed, so the next pull continues there.
     assert verify(weights) == []
     assert not (weights / UNET).exists()
     server.stated_sha256.clear()
-    assert "lcm/unet/config.json: there already" in get(weights, published)
+    assert "lcm/unet/config.json: already there" in get(weights, published)
 
 
 @pytest.mark.parametrize("kind", ["hub", "release"])
@@ -174,7 +174,7 @@ def test_without_network_one_line_and_nothing_left(
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"  # nobody listens there
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"  # nothing listens there
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
         template = url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -238,7 +238,7 @@ def test_a_file_of_the_hub_goes_on_too(weights: Path, published: list[Published]
     (part,) = (one for one in published if one.path == UNET)
     place = f"/{REPO}/resolve/{REVISION}/{UNET}"
     server.cut_short.add(place)
-    assert "pull again to go on from there" in fails(weights, [part])
+    assert "pull again to resume" in fails(weights, [part])
     server.cut_short.clear()
     get(weights, [part])
     assert (weights / UNET).read_bytes() == server.files[place]
@@ -276,20 +276,22 @@ def test_file_put_there_by_hand_is_listed(weights: Path, published: list[Publish
     assert server.requests == [] and verify(weights) == []
     (weights / "face/detector.pth").write_bytes(b"another")
     (weights / "model_index.json").unlink()
-    assert "remove it and pull again" in fails(weights, published[-1:])
+    assert "remove the file and pull again" in fails(weights, published[-1:])
 
 
 def test_other_weights_are_not_mixed_in(server: FileServer, model: dict[str, Any], tmp_path: Path) -> None:
     part = replace(encoder(server, "visual_encoder", VisualEncoder().state_dict()), variant="1step")
     part = replace(part, path="visual_encoder/1step.safetensors")
-    folder = tmp_path / "original"  # tiny: its config is another
+    folder = tmp_path / "original"  # tiny: its config differs
     before = files(folder)
     assert "use a new folder" in fails(folder, [part], ("1step",))
     assert files(folder) == before and verify(folder) == []
 
 
 def test_unknown_variants_name_the_published(weights: Path) -> None:
-    assert "choose 1step, 3step, colorization_1step, inpainting_1step" in fails(weights, list(PUBLISHED), ("2step",))
+    assert "choose one of 1step, 3step, colorization_1step, inpainting_1step" in fails(
+        weights, list(PUBLISHED), ("2step",)
+    )
 
 
 def test_published_table_fills_the_folder() -> None:
@@ -309,5 +311,5 @@ def test_pull_into_an_object_store(
     get(f"{bucket}/weights", published)
     names = {name for name, _ in storage.list_files(f"{bucket}/weights")}
     assert names == {part.path for part in published} | {"model_index.json"}
-    assert "there already" in get(f"{bucket}/weights", published)[0]
+    assert "already there" in get(f"{bucket}/weights", published)[0]
     assert verify(local_folder(f"{bucket}/weights")) == []

@@ -45,7 +45,7 @@ def test_the_published_files_become_the_model_that_they_were_saved_from(
     variant: str, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny.model()
-    for part in ("visual_encoder", "spatial_encoder", "clip"):  # a checkpoint is not told its sizes
+    for part in ("visual_encoder", "spatial_encoder", "clip"):  # a checkpoint does not contain its sizes
         config = getattr(model, part).config
         monkeypatch.setitem(
             convert.PUBLISHED_SIZES, part, dict(config) if isinstance(config, dict) else config.to_dict()
@@ -62,7 +62,7 @@ def test_the_published_files_become_the_model_that_they_were_saved_from(
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_files_of_the_published_sizes(server: FileServer, tmp_path: Path) -> None:
-    """About 6 GB of seeded random numbers; needs 20 GB of memory."""
+    """About 6 GB of seeded random numbers; this needs 20 GB of memory."""
     model = benchmark_model.random_model(benchmark_model.SIZES["full"], torch.device("cpu"))
     pulled(server, model, "3step", tmp_path / "weights")
     server.files.clear()

@@ -1,0 +1,59 @@
+"""The package as `pip install` gives it: a wheel in an environment of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.reference import ROOT
+from tests.scale.install_sizes import install, megabytes, wheel
+from tests.support.review_run import write_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_holds_all_files_of_the_package(built: Path) -> None:
+    names = set(zipfile.ZipFile(built).namelist())
+    tracked = subprocess.run(
+        ["git", "ls-files", "interlcm", "pipeline", "jobs"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert set(tracked.stdout.split()) - names == set()
+    assert not any(name.startswith("tests/") for name in names)
+
+
+def test_the_bare_package_asks_a_run_in_less_than_500_mb(built: Path, tmp_path: Path) -> None:
+    """Installs from the package registry."""
+    programs = install(built, "", tmp_path / "environment")
+    assert megabytes(tmp_path / "environment") < 500
+    output = write_run(tmp_path / "run")
+    for command in ("status", "query --summary", "verify", "report --pictures none"):
+        name, *options = command.split()
+        subprocess.run([programs / "interlcm", name, output, *options], check=True, cwd=tmp_path)
+    done = subprocess.run([programs / "interlcm", "demo"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("install it with: pip install 'interlcm[restore]'\n")
+
+
+def test_the_demo_runs_from_the_wheel(built: Path, tmp_path: Path) -> None:
+    """With the other packages of this environment, for those of [restore] are 7 GB."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", str(built)]
+    subprocess.run(pip, check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    where = [str(environment / "bin" / "python"), "-c", "import jobs; print(jobs.__file__)"]
+    assert str(environment) in subprocess.run(where, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    subprocess.run([environment / "bin" / "interlcm", "demo", "--output", "demo"], check=True, cwd=tmp_path)
+    subprocess.run([environment / "bin" / "interlcm", "report", "demo/run"], check=True, cwd=tmp_path)
+    assert (tmp_path / "demo" / "run" / "report" / "index.html").exists()
