@@ -57,7 +57,7 @@ def read_stream(
                 try:
                     data = _take_member(uri, stream, member) if data is None and not broken else data
                 except ArchiveError as error:
-                    broken = error
+                    broken = error.with_traceback(None)  # which would keep what was unpacked so far
                 yield member, broken or data or b""
 
 
