@@ -102,3 +102,22 @@ def test_an_archive_that_is_not_read_is_told_to_be_one(name: str, tmp_path: Path
     found = archive_in(plain.read_bytes())
     assert found is not None
     assert found.error_type == "unsupported_archive"
+
+
+def test_incremental_and_multi_volume_tars(tmp_path: Path) -> None:
+    """GNU's own kinds of member: a folder with the list of its files, the rest of a file that another volume begins."""
+    folder = Path(loose(tmp_path / "in"))
+    packed(folder, "tar", "-g", "../snapshot", "-cf", "../whole.tar", "album")
+    members, error = listed(str(tmp_path / "whole.tar"))
+    assert error is None
+    assert [member.kind for member in members] == ["directory"] + ["file"] * len(PHOTOS)
+    packed(folder, "tar", "-M", "-L", "150", "-cf", "../1.tar", "-f", "../2.tar", "album")
+    found: dict[str, bytes | str] = {}
+    for name in ("1.tar", "2.tar"):
+        members, error = listed(str(tmp_path / name))
+        read = contents(str(tmp_path / name), [member for member in members if member.kind == "file"])
+        assert "".join(map(str, (set(read.values()) & {"member_unreadable", "archive_truncated"})))
+        found |= {path: data for path, data in read.items() if isinstance(data, bytes)}
+    cut = PHOTOS.keys() - found.keys()
+    assert len(cut) == 1
+    assert found == {path: data for path, data in PHOTOS.items() if path not in cut}
