@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     background: Literal["none", "realesrgan"]
     format: Literal["source", "jpeg", "png", "tiff", "webp", "avif"]
     quality: int
+    raw: Literal["no", "preview"]
     c2pa_key: str | Path | None
     c2pa_cert: str | Path | None
     seed: int

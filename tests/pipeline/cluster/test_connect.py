@@ -86,6 +86,6 @@ def test_other_errors_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
         raise ValueError("num_cpus is wrong")
 
     monkeypatch.setattr(ray, "init", broken)
-    with pytest.raises(ValueError, match="num_cpus"):
+    with pytest.raises(ClusterError, match="Ray does not start: num_cpus is wrong"):
         cluster.connect()
     assert calls == ["local"]
