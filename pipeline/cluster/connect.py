@@ -5,7 +5,6 @@ Ray is imported late: small runs do not use it (`pipeline.run.here`), and the im
 
 import logging
 import os
-import re
 import socket
 import sys
 import time
@@ -63,7 +62,6 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
         check_listening(address)
     else:
         own_user.keep_token()
-    shown = without_password(address or "")
     options: dict[str, Any] = {
         "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
         "include_dashboard": None if address else False,
@@ -85,10 +83,10 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
             raise
         except ConnectionError as error:
             reason = str(error).partition("\n")[0]
-            raise ClusterError(f"RAY_ADDRESS={shown}: {reason}; unset it to use this machine") from error
+            raise ClusterError(f"RAY_ADDRESS={address}: {reason}; unset it to use this machine") from error
         except Exception as error:
             if TIMED_OUT not in str(error):
-                raise ClusterError(f"Ray does not start: {without_password(one_line(error))}") from error
+                raise ClusterError(f"Ray does not start: {one_line(error)}") from error
             if time.monotonic() > give_up:
                 words = f"Ray did not start within {STARTING:.0f} s on this busy machine; start the same command again"
                 raise ClusterError(words) from error
@@ -115,12 +113,7 @@ def check_listening(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         words = f"{error.strerror or error}; start that cluster, or unset it to use this machine"
-        raise ClusterError(f"RAY_ADDRESS={without_password(address)}: {words}") from error
-
-
-def without_password(text: str) -> str:
-    """A text in which no URL has a name and a password before its host."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+        raise ClusterError(f"RAY_ADDRESS={address}: {words}") from error
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def job_headers() -> dict[str, str]:
 
 
 def asks_for_token(address: str, headers: dict[str, str]) -> bool:
-    """Whether the dashboard at an address refuses strangers; SubmissionError when there is no dashboard.
+    """Whether the dashboard at an address requires a token. Raises SubmissionError if there is no dashboard.
 
     Asked without the token, before anything else is sent, and with a time limit, which Ray's client lacks.
     """
@@ -84,7 +84,7 @@ def _refused(address: str, error: HTTPError) -> bool:
         ) from error
     if error.code in (401, 403, 407):
         raise SubmissionError(f"{address}: a proxy before the dashboard refuses ({who}); {LOGIN}") from error
-    raise SubmissionError(f"{address}: no Ray dashboard, but {who}; {REMEDY}") from error
+    raise SubmissionError(f"{address}: not a Ray dashboard ({who}); {REMEDY}") from error
 
 
 def _by_way(address: str) -> str:

@@ -105,7 +105,7 @@ def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str
     if writing and is_s3(uri) and _knows_no_checksums(code, said):
         return "failed", f"the server takes no checksums ({said}); {_CHECKSUMS}"
     if classes & _UNREACHABLE:
-        return "unreachable", f"the server cannot be reached ({one_line(error)}){_way_to(uri, error)}"
+        return "unreachable", f"the server cannot be reached ({said}){_way_to(uri, error)}"
     return "failed", said
 
 

@@ -259,7 +259,7 @@ def create_bytes(uri: str, data: bytes, say: Callable[[str], None] = print) -> b
         retried(uri, lambda: fs.pipe_file(path, data, mode="create"), writing=True)
     except StorageError as error:
         if isinstance(error.__cause__, FileExistsError) or error_code(error) in ("PreconditionFailed", "412"):
-            return False
+            return read_bytes(uri) == data  # it is there already if the answer to an earlier try was lost
         if error_code(error) not in _NO_CONDITIONS:
             raise
         write_bytes(uri, data)

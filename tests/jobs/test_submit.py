@@ -81,7 +81,7 @@ def test_what_is_no_cluster(tmp_path: Path, interlcm: Interlcm) -> None:
     with closing(server.socket):
         address = f"http://127.0.0.1:{server.server_port}"
         assert interlcm("submit", "list", "--address", address) == 1
-        assert f"{address}: no Ray dashboard, but HTTP 404 from SimpleHTTP" in interlcm.line()
+        assert f"{address}: not a Ray dashboard (HTTP 404 from SimpleHTTP" in interlcm.line()
         (tmp_path / "api").mkdir()
         for text in ("[]", "no JSON"):
             (tmp_path / "api" / "version").write_text(text)

@@ -20,7 +20,7 @@ from pipeline.stages.fetch import fetch
 from pipeline.storage import client as storage_client
 from pipeline.storage.files import StorageError
 from tests.support.archives import PHOTOS, tar_bytes
-from tests.support.ceph import CephGateway
+from tests.support.ceph import CephGateway, free_port
 from tests.support.fault_proxy import FaultProxy, Rule
 
 Proxied = Callable[..., FaultProxy]
@@ -125,3 +125,16 @@ def test_a_profile_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, fre
     with pytest.raises(StorageError, match="archive-2019") as caught:
         storage.read_bytes("s3://bucket/a.bin")
     assert caught.value.reason == "credentials"
+
+
+def test_a_password_in_the_address_of_the_server_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, fresh_clients: None
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://me:a-secret@127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("pipeline.storage.client._FIRST_PAUSE", 0.001)
+    with pytest.raises(StorageError, match="cannot be reached") as caught:
+        storage.read_bytes("s3://bucket/a.bin")
+    assert "secret" not in str(caught.value)
