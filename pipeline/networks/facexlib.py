@@ -55,21 +55,30 @@ class FaceNetworks:
     """
 
     def __init__(self, face_folder: Path, device: torch.device | str = "cpu") -> None:
-        # Here, so that a caller of `has_parser` alone does not wait for facexlib.
-        from facexlib.assessment.hyperiqa_net import HyperIQA
-        from facexlib.parsing.parsenet import ParseNet
-        from facexlib.recognition.arcface_arch import Backbone
-
+        # facexlib is imported where a file needs it: a caller of `has_parser` does not wait, and without files a run
+        # does without the package.
         self.device = torch.device(device)
         self._parser = self._recogniser = self._assessor = None
         if has_parser(face_folder):
+            from facexlib.parsing.parsenet import ParseNet
+
             self._parser = self._ready(ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), face_folder / PARSER)
         if (face_folder / RECOGNISER).is_file():
+            from facexlib.recognition.arcface_arch import Backbone
+
             self._recogniser = self._ready(Backbone(50, drop_ratio=0.6, mode="ir_se"), face_folder / RECOGNISER)
         if (face_folder / ASSESSOR).is_file():
+            from facexlib.assessment.hyperiqa_net import HyperIQA
+
             assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # facexlib/assessment/__init__.py
             load(assessor.hypernet, face_folder / ASSESSOR)
             self._assessor = assessor.eval().to(self.device)
+
+    @property
+    def names(self) -> str:
+        """The networks that are there, such as "ParseNet, ArcFace"; empty if there is none."""
+        known = {"ParseNet": self._parser, "ArcFace": self._recogniser, "HyperIQA": self._assessor}
+        return ", ".join(name for name, network in known.items() if network is not None)
 
     def _ready(self, network: nn.Module, path: Path) -> nn.Module:
         load(network, path)

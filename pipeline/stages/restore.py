@@ -26,7 +26,6 @@ from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
 from pipeline.networks.real_esrgan import Background, weights_file
 from pipeline.photos import bit_depth
 from pipeline.photos.monochrome import keep_tone
-from pipeline.photos.view import view_of
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.row import Crops, Row, crops_of, to_table
@@ -178,6 +177,8 @@ class RestoreFaces:
 
     def enlarged(self, current: Row, background: Background) -> bytes:
         """The whole photo, enlarged by the background network, as a PNG in 8-bit sRGB. Raises PhotoError."""
+        from pipeline.photos.view import view_of  # late: decoding needs libvips, restoring aligned crops does not
+
         limits = self.settings.limits
         telemetry.decoded("restore")
         srgb = sandbox.run(view_of, current["data"], limits, limits=limits).srgb
