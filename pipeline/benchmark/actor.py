@@ -39,7 +39,7 @@ def actor(
     job = job_for(folder, dtype, face_folder)
     gpus = 1.0 if device.type == "cuda" else 0.0
     stage = RestoreFaces(job, Resources(gpus_per_actor=gpus, batch_faces=batch, threads=torch.get_num_threads()))
-    judge, none = stage.judge, FaceNetworks(folder / "no judges", device)
+    judge, none = stage.judge, FaceNetworks(None, device)
     ways = [("no judge", none, False)]
     if face_folder is not None:
         ways += [(judge.names, judge, False), (f"{judge.names}; one tone", judge, True)]
