@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -42,21 +42,69 @@ def workplace(on: str) -> Iterator[str]:
 
 def publish(tables: dict[str, Rows], to: str = "") -> None:
     """Print each table under its title, and write all of them to `to`, if given."""
-    about = machine()
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
+    finish(tables, to)
+
+
+class Live:
+    """Tables that are printed row by row as they are measured. `to`, if given, is written again after each row, so that
+    a crash or a time limit loses nothing."""
+
+    def __init__(self, to: str = "") -> None:
+        self.to, self.tables = to, dict[str, Rows]()
+        if to:
+            write({}, to)  # now, so that a path that cannot be written costs no measurement
+
+    def whole(self, title: str, rows: Rows) -> None:
+        """A table whose rows are known together."""
+        self.tables[title] = rows
+        print(f"\n{title}\n\n{markdown(rows)}", flush=True)
+
+    def add(self, title: str, row: dict[str, Any]) -> None:
+        """A row of the newest table, or the first row of a new one, whose columns it decides."""
+        rows = self.tables.setdefault(title, [])
+        if not rows:
+            print(f"\n{title}\n")
+        lines = markdown([*rows[:1], row]).splitlines()  # as wide as its first row
+        print("\n".join([*lines[:2], lines[-1]] if not rows else lines[-1:]), flush=True)
+        rows.append(row)
+        if self.to:
+            write(self.tables, self.to)
+
+    def finish(self) -> None:
+        finish(self.tables, self.to)
+
+
+def finish(tables: dict[str, Rows], to: str) -> None:
+    """Print the machine; write the tables to `to`, if given."""
+    about = machine()
     print(f"\n{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['gpu'] or 'no GPU'}")
+    if about["tf32"]:
+        print(f"TF32: {about['tf32']}")
     if to:
-        check_not_in_run(to)
-        record = {
-            "command": without_secrets(" ".join(["interlcm", *sys.argv[1:]])),
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": about,
-            "versions": {name: version(name) for name in PACKAGES},
-            "tables": tables,
-        }
-        storage.write_bytes(to, (json.dumps(record, indent=2) + "\n").encode())
+        write(tables, to)
         print(f"figures written to {to}")
+
+
+def write(tables: dict[str, Rows], to: str) -> None:
+    check_not_in_run(to)
+    record = {
+        "command": without_secrets(" ".join(["interlcm", *sys.argv[1:]])),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+        "tables": tables,
+    }
+    storage.write_bytes(to, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def installed(package: str) -> str | None:
+    """The version of a package; None where it is absent."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def numbers(option: str, text: str, least: int = 1) -> list[int]:
@@ -91,15 +139,20 @@ def shown(value: Any) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The processor, the cores and the memory that this process may use, and the GPU that PyTorch sees."""
+    """The processor, the cores and the memory that this process may use, the GPU that PyTorch sees, and where it
+    computes float32 in TF32."""
     import torch
 
+    gpu = torch.cuda.is_available()
+    uses = {True: "yes", False: "no"}
+    matrices, convolutions = (uses[torch.backends.cuda.matmul.allow_tf32], uses[torch.backends.cudnn.allow_tf32])
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": processor(),
         "cores": cores(),
         "memory_gb": round(memory / 1e9),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "gpu": torch.cuda.get_device_name() if gpu else "",
+        "tf32": f"matrix products {matrices}, convolutions {convolutions}" if gpu else "",
         "system": platform.platform(),
         "python": platform.python_version(),
     }

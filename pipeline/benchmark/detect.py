@@ -58,6 +58,8 @@ def cases(scene: Scene) -> dict[str, Scene]:
         "quarter size": moved(scene, 0, 0.25),
         "12% contrast": Scene(np.rint((pixels - 128) * FADED + 128).astype(np.uint8), scene.eyes),
         "12% brightness": Scene(np.rint(pixels * FADED).astype(np.uint8), scene.eyes),
+        "halftone, dots every 3 px": printed(scene, 3),
+        "halftone, dots every 8 px, twice the size": printed(enlarged(scene, 2), 8),
         "3 x 3 of it": repeated(scene, 3),
     }
 
@@ -72,6 +74,20 @@ def moved(scene: Scene, degrees: float, zoom: float) -> Scene:
     matrix[:, 2] += (np.array(size) - (width, height)) / 2
     turned = cv2.warpAffine(small, matrix, size, flags=cv2.INTER_LINEAR)
     return Scene(np.asarray(turned, np.uint8), scene.eyes * zoom @ matrix[:, :2].T + matrix[:, 2])
+
+
+def enlarged(scene: Scene, zoom: float) -> Scene:
+    large = cv2.resize(scene.pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    return Scene(np.asarray(large, np.uint8), scene.eyes * zoom)
+
+
+def printed(scene: Scene, period: float) -> Scene:
+    """The scene as a black and white print: a screen of dots at 45 degrees, `period` px apart."""
+    grey = cv2.cvtColor(scene.pixels, cv2.COLOR_RGB2GRAY) / 255
+    y, x = np.mgrid[: grey.shape[0], : grey.shape[1]] * (2 * np.pi / (period * 2**0.5))
+    screen = (2 + np.cos(x + y) + np.cos(x - y)) / 4
+    dots = np.where(grey > screen, 255, 0).astype(np.uint8)
+    return Scene(np.repeat(dots[..., None], 3, axis=2), scene.eyes)
 
 
 def repeated(scene: Scene, times: int) -> Scene:

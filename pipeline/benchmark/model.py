@@ -159,7 +159,7 @@ def ways(
     """Name, dtype, preparation and work of each row. Each keeps the changes that earlier rows made to the model."""
     single, half = torch.float32, torch.bfloat16
     yield "plain loop, float32, one face at a time", single, lambda: model.to(device, single), loop
-    yield "crop embedded once, no copies between steps", single, lambda: None, restored(1)
+    yield "crop embedded once, no copies per step", single, lambda: None, restored(1)
     yield "+ channels last", single, lambda: place(model, device, single), restored(1)
     if batch > 1:
         yield f"+ micro-batches of {batch}", single, lambda: None, restored(batch)

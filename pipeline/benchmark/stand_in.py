@@ -10,7 +10,6 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +17,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from interlcm.weights_index import Parts, empty_index
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.faces import alignment
@@ -27,7 +25,7 @@ from pipeline.faces.face import Face
 from pipeline.faces.search import Found
 from pipeline.networks.facexlib import FaceNetworks
 from pipeline.stages.detect import DetectFaces
-from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.restore import RestoredFace, RestoreFaces
 from pipeline.stages.row import Crops
 
 FACES = (2, 3)  # of a photo
@@ -98,7 +96,7 @@ class TimedRestore(RestoreFaces):
         torch.set_num_threads(1)
         self.settings, self.batch_faces = job.settings, resources.batch_faces
         self.device, self.background = torch.device("cpu"), None
-        self.judge = FaceNetworks(Parts(Path("no weights"), empty_index()))
+        self.judge = FaceNetworks(None)
         self.seconds, self.sheet = seconds, sheet
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -107,9 +105,12 @@ class TimedRestore(RestoreFaces):
         self.sheet.add.remote(Call(os.getpid(), begun, time.time()), whole=True)
         return made
 
-    def micro_batch(self, crops: list[Crops], seeds: list[int]) -> Tensor | None:
+    def attempt(self, crops: list[Crops], seeds: list[int], monochrome: list[bool]) -> list[RestoredFace] | None:
+        self.faces = len(crops)
+        return super().attempt(crops, seeds, monochrome)
+
+    def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
         begun = time.time()
-        inputs = torch.stack([self.tensor(crop) for crop in crops])
-        time.sleep(max(0.0, self.seconds - (time.time() - begun)))
-        self.sheet.add.remote(Call(os.getpid(), begun, time.time(), len(crops), self.batch_faces))
-        return inputs
+        time.sleep(self.seconds)
+        self.sheet.add.remote(Call(os.getpid(), begun, time.time(), self.faces, self.batch_faces))
+        return lq

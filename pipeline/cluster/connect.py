@@ -1,7 +1,10 @@
 """The Ray cluster of a run: the one that RAY_ADDRESS names, else a temporary one on this machine.
 
-Ray is imported late: small runs do not use it (`pipeline.run.here`), and the import takes seconds.
+Ray is imported late: small runs do not use it (`pipeline.run.here`), and the import takes seconds. psutil is imported
+late too: the model can be measured on a machine that has PyTorch and little else.
 """
+
+from __future__ import annotations
 
 import logging
 import os
@@ -11,12 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from tempfile import TemporaryFile
-from typing import Any
-
-import psutil
+from typing import TYPE_CHECKING, Any
 
 from interlcm.errors import InterLCMError, one_line
 from pipeline.cluster import own_user
+
+if TYPE_CHECKING:
+    import psutil
 
 # CPUs of a local cluster for fetch, detect and publish together, beside the restore actors.
 SHARED_CPUS = 3
@@ -45,6 +49,7 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     progress, which does not fit on two cores with one CPU per actor; and stages mostly wait for storage and each other.
     It is closed to other accounts: it listens on loopback, and only its user can read its token and enter its folder.
     """
+    import psutil
     import ray
 
     from pipeline.cluster.ray_private import on_loopback
@@ -98,6 +103,8 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
 
 def end(processes: set[psutil.Process]) -> None:
     """End the processes of a failed start of Ray, which would slow down the next attempt."""
+    import psutil
+
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -12,7 +12,6 @@ import pyarrow as pa
 from PIL import Image
 from torch import Tensor
 
-from interlcm.tasks import TASKS
 from interlcm.weights_index import Parts
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
@@ -20,9 +19,8 @@ from pipeline.evaluation.networks import Networks
 from pipeline.evaluation.pixels import COLUMNS, crop_of, crops_of
 from pipeline.evaluation.schema import to_table
 from pipeline.networks.facexlib import FaceNetworks
-from pipeline.photos.monochrome import keep_tone
 from pipeline.stages import row
-from pipeline.stages.restore import RestoreFaces
+from pipeline.stages.restore import RestoredFace, RestoreFaces
 from pipeline.stages.row import Crops, Row
 from pipeline.weights.local import weights_folder
 
@@ -40,7 +38,7 @@ class MeasureFaces:
 
     @cached_property
     def restorer(self) -> RestoreFaces:
-        return RestoreFaces(self.job, self.resources)
+        return RestoreFaces(self.job, self.resources, judged=False)
 
     @cached_property
     def parts(self) -> Parts:
@@ -59,7 +57,9 @@ class MeasureFaces:
         waiting = [current for current in rows if current["status"] is None]
         restored = iter(
             self.restorer.restore(
-                [crop_of(current, "lq") for current in waiting], [current["seed"] for current in waiting]
+                [crop_of(current, "lq") for current in waiting],
+                [current["seed"] for current in waiting],
+                [current["monochrome"] for current in waiting],
             )
         )
         return to_table(
@@ -67,14 +67,12 @@ class MeasureFaces:
             for current in rows
         )
 
-    def measured(self, current: Row, restored: Crops | None) -> Row:
+    def measured(self, current: Row, restored: RestoredFace | None) -> Row:
         """The row with the restored crop and the metrics from networks."""
         if restored is None:
             words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
             return row.ended(current, "failed", "out_of_memory", words)
-        if current["monochrome"] and TASKS[self.job.settings.task].keep_tone:
-            restored = keep_tone(restored, crop_of(current, "lq"))
-        current = {**current, "restored_crop": restored.tobytes()}
+        current = {**current, "restored_crop": restored.crop.tobytes()}
         faces = {name: self.restorer.tensor(crop) for name, crop in crops_of(current).items()}
         features = [self.networks.features(faces[name]) for name in COLUMNS if name in faces]
         return {
@@ -89,11 +87,11 @@ class MeasureFaces:
         found: Row = {}
         for name in ("lq", "restored"):
             face = faces[name]
-            found[f"quality_{name}"] = only(self.judge.quality([face]))
+            found[f"quality_{name}"] = only(self.judge.quality(face[None]))
             found[f"musiq_{name}"] = self.networks.musiq(face)
             if "hq" in faces:
                 measures = self.networks.compared(face, faces["hq"])
-                measures["identity_similarity"] = only(self.judge.identity([face], [faces["hq"]]))
+                measures["identity_similarity"] = only(self.judge.identity(face[None], faces["hq"][None]))
                 found |= {f"{metric}_{name}": value for metric, value in measures.items()}
         return found
 

@@ -7,16 +7,50 @@ detectors do not need.
 from __future__ import annotations
 
 import io
+import math
 import pickle
+from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from facexlib.detection import retinaface
 from facexlib.detection.retinaface import RetinaFace
+from torch import Tensor
 
 from interlcm.weights_index import Parts
 from pipeline.faces.alignment import Pixels
 from pipeline.faces.face import DetectorError, Face, Reach, suppress
+
+
+class Priors:
+    """Takes the place of facexlib's PriorBox, which fills a Python list anchor by anchor at each call."""
+
+    def __init__(self, cfg: dict[str, Any], image_size: tuple[int, int]) -> None:
+        self._about = (tuple(map(tuple, cfg["min_sizes"])), tuple(cfg["steps"]), tuple(image_size), bool(cfg["clip"]))
+
+    def forward(self) -> Tensor:
+        return priors(*self._about)
+
+
+retinaface.PriorBox = Priors  # `RetinaFace.detect_faces` makes one for each picture and takes no other
+
+
+@lru_cache(maxsize=16)  # a tile of 1600 px has 0.8 million numbers
+def priors(min_sizes: tuple[tuple[int, ...], ...], steps: tuple[int, ...], size: tuple[int, int], clip: bool) -> Tensor:
+    """(N, 4): middle x and y, width and height of each anchor as shares of the picture; row by row for each step, and
+    at each place one for each of the step's sizes. size: height and width, px."""
+    height, width = size
+    levels = []
+    for sizes, step in zip(min_sizes, steps, strict=True):
+        y = (np.arange(math.ceil(height / step)) + 0.5) * step / height
+        x = (np.arange(math.ceil(width / step)) + 0.5) * step / width
+        wide, high = np.array(sizes) / width, np.array(sizes) / height
+        grid = np.broadcast_arrays(x[None, :, None], y[:, None, None], wide, high)
+        levels.append(np.stack(grid, -1).reshape(-1, 4))
+    made = torch.from_numpy(np.concatenate(levels).astype(np.float32))
+    return made.clamp(0, 1) if clip else made
 
 
 class RetinaFaceDetector:

@@ -1,4 +1,4 @@
-"""Search a photo of any size for faces: contrast stretched if it is faded, in tiles, at several scales, and turned.
+"""Search a photo of any size for faces: without halftone dots, contrast stretched, in tiles, at several scales, turned.
 
 A detector takes one picture at one scale. Its `Reach` says how a photo is scaled and tiled for it.
 """
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.faces import alignment
 from pipeline.faces.face import Detector, Face, shrink, suppress
+from pipeline.faces.screen import descreened
 
 Eight = npt.NDArray[np.uint8]
 
@@ -61,7 +62,7 @@ def search(detector: Detector, pixels: Eight, min_face: int, most_pixels: int) -
     most_pixels: pixel budget of a fast detector for all views together; a slow detector gets its share of it. If the
     budget does not suffice, the photo is searched at a smaller scale, which misses its smallest faces.
     """
-    seen = stretched(pixels)
+    seen = stretched(descreened(pixels))
     budget = most_pixels * detector.reach.share
     upright = Found(found_in(detector, seen, min_face, budget))
     if stands_upright(upright.faces, detector.reach.sure):

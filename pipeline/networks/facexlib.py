@@ -1,12 +1,13 @@
-"""Second opinions on a restored face by facexlib's networks: which pixels are face, identity and quality.
+"""Second opinions on restored faces by facexlib's networks: which pixels are face, identity and quality.
 
-Each network looks at one face at a time, so that mask and numbers of a face do not depend on its batch. The
-networks are built here, because facexlib's own init functions download missing files.
+The networks look at a whole micro-batch at once, on the device, in float32. Micro-batches of a run have one size, so
+mask and numbers of a face do not depend on its company. The networks are built here, because facexlib's own init
+functions download missing files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from interlcm.weights_index import Parts, WeightsError
-from pipeline.faces.alignment import TEMPLATE, TEMPLATE_SIZE, Matrix, cut
+from pipeline.faces.alignment import TEMPLATE, TEMPLATE_SIZE, Matrix, compose, invert
 
 # facexlib's release files (github.com/xinntao/facexlib, releases v0.2.2, v0.1.0 and v0.2.0).
 PARSER, RECOGNISER, ASSESSOR = (
@@ -49,73 +50,131 @@ def has_parser(parts: Parts) -> bool:
 
 
 class FaceNetworks:
-    """facexlib's networks whose files a weights folder lists; a method without its network returns None.
+    """facexlib's networks whose files a weights folder lists, if any; a method without its network returns None.
 
-    Faces go in as (3, S, S) float, RGB, [-1, 1], aligned to the FFHQ template; any S. N of them may be one tensor.
+    Faces go in as (N, 3, S, S) float32, RGB, [-1, 1], aligned to the FFHQ template; any S.
     Raises WeightsError for a file that is not as listed or does not hold its network's weights.
     """
 
-    def __init__(self, parts: Parts, device: torch.device | str = "cpu") -> None:
-        # Here, so that a caller of `has_parser` alone does not wait for facexlib.
-        from facexlib.assessment.hyperiqa_net import HyperIQA
-        from facexlib.parsing.parsenet import ParseNet
-        from facexlib.recognition.arcface_arch import Backbone
-
+    def __init__(self, parts: Parts | None, device: torch.device | str = "cpu") -> None:
+        # facexlib is imported where a file needs it: a caller of `has_parser` does not wait, and without files a run
+        # does without the package.
         self.device, self._parts = torch.device(device), parts
         self._parser = self._recogniser = self._assessor = None
+        if parts is None:
+            return
         if has_parser(parts):
+            from facexlib.parsing.parsenet import ParseNet
+
             self._parser = self._ready(ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
         if RECOGNISER in parts:
+            from facexlib.recognition.arcface_arch import Backbone
+
             self._recogniser = self._ready(Backbone(50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
         if ASSESSOR in parts:
+            from facexlib.assessment.hyperiqa_net import HyperIQA
+
             assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # facexlib/assessment/__init__.py
             load(assessor.hypernet, parts, ASSESSOR)
             self._assessor = assessor.eval().to(self.device)
 
+    @property
+    def names(self) -> str:
+        """The networks that are there, such as "ParseNet, ArcFace"; empty if there is none."""
+        known = {"ParseNet": self._parser, "ArcFace": self._recogniser, "HyperIQA": self._assessor}
+        return ", ".join(name for name, network in known.items() if network is not None)
+
     def _ready(self, network: nn.Module, path: str) -> nn.Module:
+        assert self._parts is not None
         load(network, self._parts, path)
         return network.eval().to(self.device)
 
     @torch.inference_mode()
-    def masks(self, restored: Iterable[Tensor]) -> npt.NDArray[np.uint8] | None:
+    def judge(self, aligned: Tensor, restored: Tensor, parse: bool) -> Opinions:
+        """What all networks say of the faces, still on the device. parse: whether masks are wanted.
+
+        The numbers come from one call of each network, with the faces before and after side by side.
+        """
+        both, count = torch.cat([aligned, restored]), len(restored)
+        numbers = {}
+        if self._recogniser is not None:
+            embedded = self._embeddings(self._recogniser, both)
+            numbers["identity_similarity"] = (embedded[:count] * embedded[count:]).sum(1)
+        if self._assessor is not None:
+            quality = self._qualities(self._assessor, both)
+            numbers["quality_before"], numbers["quality_after"] = quality[:count], quality[count:]
+        return Opinions(self._masks(self._parser, restored) if parse and self._parser is not None else None, numbers)
+
+    @torch.inference_mode()
+    def masks(self, restored: Tensor) -> npt.NDArray[np.uint8] | None:
         """(N, S, S): 255 where the restored picture shows a face (with ears and hair), 0 elsewhere, hard edges.
 
         As in facexlib: the restored crop at 512 x 512, bilinear, [-1, 1]; the most likely class of each pixel.
         """
-        if self._parser is None:
-            return None
-        return torch.cat([self._mask(self._parser, one[None].to(self.device)) for one in restored]).cpu().numpy()
+        return None if self._parser is None else self._masks(self._parser, restored.to(self.device)).cpu().numpy()
 
-    def _mask(self, parser: nn.Module, crop: Tensor) -> Tensor:
-        logits, _ = parser(F.interpolate(crop.clamp(-1, 1), PARSE_SIZE, mode="bilinear"))
-        outside = torch.tensor(NOT_FACE, device=crop.device)
-        face = (~torch.isin(logits.argmax(1, keepdim=True), outside)).float()
-        return (F.interpolate(face, crop.shape[-1], mode="area") * 255).round().byte()[:, 0]
+    def _masks(self, parser: nn.Module, crops: Tensor) -> Tensor:
+        logits, _ = parser(F.interpolate(crops.clamp(-1, 1), PARSE_SIZE, mode="bilinear"))
+        classes = logits.argmax(1, keepdim=True)
+        face = torch.ones_like(classes, dtype=torch.float32)
+        for outside in NOT_FACE:
+            face = face.masked_fill(classes == outside, 0)
+        return (F.interpolate(face, crops.shape[-1], mode="area") * 255).round().byte()[:, 0]
 
     @torch.inference_mode()
-    def identity(self, aligned: Iterable[Tensor], restored: Iterable[Tensor]) -> list[float] | None:
+    def identity(self, aligned: Tensor, restored: Tensor) -> list[float] | None:
         """For each face the cosine of the two ArcFace embeddings (arXiv 1801.07698), -1 to 1; 1 is the same picture."""
         if self._recogniser is None:
             return None
-        return [
-            float(self._embedding(self._recogniser, one) @ self._embedding(self._recogniser, other))
-            for one, other in zip(aligned, restored, strict=True)
-        ]
+        pairs = self._embeddings(self._recogniser, torch.cat([aligned, restored]).to(self.device)).chunk(2)
+        return [float(one) for one in (pairs[0] * pairs[1]).sum(1).cpu()]
 
-    def _embedding(self, recogniser: nn.Module, crop: Tensor) -> Tensor:
-        """(512,), of length 1. The network was trained on crops in the order BGR, [-1, 1] (TreB1eN/InsightFace_Pytorch,
-        the source of facexlib's file, stores what OpenCV reads; bytedance/InfiniteYou feeds facexlib's so too)."""
-        pixels = crop.clamp(-1, 1).permute(1, 2, 0).flip(2).cpu().numpy().astype(np.float32)
-        small = torch.from_numpy(cut(pixels, arcface_matrix(len(pixels)), ARCFACE_SIZE))
-        return recogniser(small.permute(2, 0, 1)[None].contiguous().to(self.device))[0]
+    def _embeddings(self, recogniser: nn.Module, crops: Tensor) -> Tensor:
+        """(N, 512), of length 1.
+
+        The network was trained on crops in the order BGR, [-1, 1] (TreB1eN/InsightFace_Pytorch, the source of
+        facexlib's file, stores what OpenCV reads; bytedance/InfiniteYou feeds facexlib's so too).
+        """
+        return recogniser(five_point_crops(crops.clamp(-1, 1).flip(1)).contiguous())
 
     @torch.inference_mode()
-    def quality(self, crops: Iterable[Tensor]) -> list[float] | None:
+    def quality(self, crops: Tensor) -> list[float] | None:
         """For each face the no-reference quality by HyperIQA (CVPR 2020) trained on KonIQ-10k: about 0 to 100, higher
         is better. The mean over the corners and the middle of the face box, where facexlib takes ten random crops."""
         if self._assessor is None:
             return None
-        return [float(self._assessor(face_patches(one).to(self.device)).mean()) for one in crops]
+        return [float(one) for one in self._qualities(self._assessor, crops.to(self.device)).cpu()]
+
+    def _qualities(self, assessor: nn.Module, crops: Tensor) -> Tensor:
+        """(N,)"""
+        patches: Tensor = assessor(face_patches(crops).flatten(0, 1))
+        return patches.reshape(len(crops), len(PATCHES)).mean(1)
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What the networks say of N faces, on the device.
+
+    Attributes:
+        masks: (N, S, S) uint8, or None.
+        numbers: identity_similarity, quality_before and quality_after, (N,) each, of the networks that are there.
+    """
+
+    masks: Tensor | None
+    numbers: dict[str, Tensor]
+
+    def on_host(self) -> tuple[npt.NDArray[np.uint8] | None, list[dict[str, float]]]:
+        """The masks, and the numbers of each face; everything in one copy."""
+        columns = [one.float()[:, None].contiguous().view(torch.uint8) for one in self.numbers.values()]
+        if self.masks is not None:
+            columns.append(self.masks.flatten(1))
+        if not columns:
+            return None, []
+        packed = torch.cat(columns, 1).cpu().numpy()
+        split = 4 * len(self.numbers)  # bytes of float32
+        values = np.ascontiguousarray(packed[:, :split]).view(np.float32).tolist()
+        masks = None if self.masks is None else packed[:, split:].reshape(self.masks.shape)
+        return masks, [dict(zip(self.numbers, face, strict=True)) for face in values]
 
 
 def load(network: nn.Module, parts: Parts, path: str) -> None:
@@ -137,12 +196,32 @@ def arcface_matrix(size: int) -> Matrix:
     return np.array([[a, -b, right], [b, a, down]])
 
 
-def face_patches(crop: Tensor) -> Tensor:
-    """(3, S, S) in [-1, 1] to HyperIQA's input (5, 3, 224, 224), normalised as for ImageNet."""
-    side = crop.shape[-1]
+def five_point_crops(crops: Tensor) -> Tensor:
+    """Aligned crops (N, C, S, S) to ArcFace's (N, C, 112, 112), on their device: blocks averaged, then bilinear, as
+    `alignment.cut` does it; mirrored beyond the edge."""
+    side = crops.shape[-1]
+    matrix = arcface_matrix(side)
+    block = max(1, int(1 / np.hypot(matrix[0, 0], matrix[1, 0])))
+    missing = -side % block
+    small = F.avg_pool2d(F.pad(crops, (0, missing, 0, missing), mode="replicate"), block) if block > 1 else crops
+    # From the place of a pixel in ArcFace's crop to its place in `small`, of pixel centres.
+    shift = 0.5 / block - 0.5
+    back = compose(np.array([[1 / block, 0, shift], [0, 1 / block, shift]]), invert(matrix))
+    (a, b, right), (c, d, down) = back.tolist()
+    x = torch.arange(ARCFACE_SIZE, device=crops.device, dtype=crops.dtype)
+    across, along = a * x + b * x[:, None] + right, c * x + d * x[:, None] + down
+    places = torch.stack([across, along], -1) * (2 / (small.shape[-1] - 1)) - 1  # -1 and 1: first and last centre
+    places = places.expand(len(crops), -1, -1, -1)
+    return F.grid_sample(small, places, mode="bilinear", padding_mode="reflection", align_corners=True)
+
+
+def face_patches(crops: Tensor) -> Tensor:
+    """(N, 3, S, S) in [-1, 1] to HyperIQA's input (N, 5, 3, 224, 224), normalised as for ImageNet."""
+    side = crops.shape[-1]
     x0, y0, x1, y1 = (round(fraction * side) for fraction in FACE_BOX)
-    face = (crop[None, :, y0:y1, x0:x1].clamp(-1, 1) + 1) / 2
-    box = F.interpolate(face, (BOX_HEIGHT, BOX_WIDTH), mode="bilinear", antialias=True)[0]
-    patches = torch.stack([box[:, top : top + PATCH, left : left + PATCH] for top, left in PATCHES])
-    mean, std = (torch.tensor(values, device=crop.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (patches - mean) / std
+    face = (crops[..., y0:y1, x0:x1].clamp(-1, 1) + 1) / 2
+    box = F.interpolate(face, (BOX_HEIGHT, BOX_WIDTH), mode="bilinear", antialias=True)
+    # Channel by channel, with numbers in the kernels' arguments: a tensor of them would be copied to the device.
+    normal = [(box[:, n] - IMAGENET_MEAN[n]) / IMAGENET_STD[n] for n in range(3)]
+    box = torch.stack(normal, 1)
+    return torch.stack([box[..., top : top + PATCH, left : left + PATCH] for top, left in PATCHES], 1)

@@ -1,4 +1,4 @@
-"""Monochrome and toned photos: recognise them, and keep their tone in restored faces."""
+"""Monochrome and toned photos: recognise them. `interlcm.color_fix.keep_tone` keeps their tone in restored faces."""
 
 from __future__ import annotations
 
@@ -36,18 +36,6 @@ def is_monochrome(srgb: Native) -> bool:
     level = lab[..., 0].ravel() / 100
     rest = np.linalg.norm(chroma - _curve(level, chroma, level), axis=1)
     return bool(np.percentile(rest, 95) < ONE_TONE)
-
-
-def keep_tone(restored: Native, aligned: Native) -> Native:
-    """The restored crop's luma in the tone of the aligned crop: both (S, S, 3) sRGB of one type, uint8 or uint16.
-
-    The tone is the mean chroma of the aligned crop at each luma, so a grey crop gives exactly grey.
-    """
-    peak = np.iinfo(restored.dtype).max
-    luma, aligned_luma = restored @ LUMA, aligned @ LUMA
-    chroma = (aligned - aligned_luma[..., None]).reshape(-1, 3)
-    toned = luma[..., None] + _curve(aligned_luma.ravel() / peak, chroma, luma / peak)
-    return np.rint(toned).clip(0, peak).astype(restored.dtype)
 
 
 def _curve(level: Floats, chroma: Floats, at: Floats) -> Floats:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from interlcm.device import place
+from interlcm.color_fix import keep_tone
+from interlcm.device import place, upload
 from interlcm.pixels import to_pixels, to_tensor
 from interlcm.tasks import TASKS
 from interlcm.weights_index import WeightsError
@@ -25,8 +28,6 @@ from pipeline.networks import micro_batch as networks_micro_batch
 from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
 from pipeline.networks.real_esrgan import Background
 from pipeline.photos import bit_depth
-from pipeline.photos.monochrome import keep_tone
-from pipeline.photos.view import view_of
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.row import Crops, Row, crops_of, to_table
@@ -36,14 +37,26 @@ from pipeline.weights.local import checked_weights
 LOST_DEVICE: tuple[type[Exception], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 
 
+@dataclass(frozen=True)
+class RestoredFace:
+    """A restored crop (S, S, 3), its parsing mask (S, S) or None, and the measures of the networks that are there."""
+
+    crop: Crops
+    mask: npt.NDArray[np.uint8] | None
+    measures: dict[str, float]
+
+
 class RestoreFaces:
     """Actor: flattens the crops of many photos into full micro-batches and returns the results to their photos.
 
     Every micro-batch of an actor has the same size; the last one is padded. So a face's result is the same to the bit,
     whatever the other faces in its batch. On a CPU the size is one: a batch of 8 takes 1.2 times as long per face.
+    Tone and judges see a micro-batch where it is, on the device; crops and opinions are then copied back once.
+
+    judged: whether the networks of the weights' face/ folder judge the faces.
     """
 
-    def __init__(self, job: Job, resources: Resources) -> None:
+    def __init__(self, job: Job, resources: Resources, judged: bool = True) -> None:
         from interlcm.model import InterLCM  # late: the driver imports this module but never makes an actor
 
         job.environment.use()
@@ -58,7 +71,7 @@ class RestoreFaces:
             raise WeightsError(f"the parsenet mask needs {parts.folder / PARSER}: pull it, or choose the ellipse")
         dtype = getattr(torch, settings.dtype)
         self.model = place(InterLCM.from_pretrained(parts, settings.variant), self.device, dtype)
-        self.judge = FaceNetworks(parts, self.device)
+        self.judge = FaceNetworks(parts if judged else None, self.device)
         self.background = None
         if settings.background == "realesrgan" and settings.upscale > 1:
             self.background = Background(parts, settings.upscale, self.device)
@@ -84,7 +97,7 @@ class RestoreFaces:
         """Whether memory suffices for this many faces; tried with grey crops."""
         self.batch_faces = faces
         side = self.model.image_size
-        done = self.micro_batch([np.full((side, side, 3), 127, np.uint8)], [0]) is not None
+        done = self.attempt([np.full((side, side, 3), 127, np.uint8)], [0], [True]) is not None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return done
@@ -97,13 +110,14 @@ class RestoreFaces:
         restored = self.restore(
             [crop for current in waiting for crop in crops_of(current, "crops")],
             [one["seed"] for current in waiting for one in current["faces"]],
+            [current["monochrome"] for current in waiting for one in current["faces"]],
         )
         per_face = (time.perf_counter() - begun) / max(len(restored), 1)
         coming = iter(restored)
         made = to_table([self.next_of(coming, current, per_face) for current in rows])
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
-    def next_of(self, coming: Iterator[Crops | None], current: Row, per_face: float) -> Row:
+    def next_of(self, coming: Iterator[RestoredFace | None], current: Row, per_face: float) -> Row:
         """The row with its restored crops, the next of `coming`; a row that has a status stays as it is."""
         if current["status"] is not None:
             return current
@@ -114,19 +128,22 @@ class RestoreFaces:
             return row.ended(current, "failed", "out_of_memory", words)
         return row.guarded(current, partial(self.finish, restored=whole, seconds=per_face * len(restored)))
 
-    def restore(self, crops: Sequence[Crops], seeds: Sequence[int]) -> list[Crops | None]:
+    def restore(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]
+    ) -> list[RestoredFace | None]:
         """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type.
 
-        If memory does not suffice, the actor halves its batch; None: memory does not suffice for a single face.
+        monochrome: whether a crop's whole photo has one tone. If memory does not suffice, the actor halves its batch;
+        None: memory does not suffice for a single face.
         """
-        restored: list[Crops | None] = []
+        restored: list[RestoredFace | None] = []
         while len(restored) < len(crops):
             batch = range(len(restored), min(len(restored) + self.batch_faces, len(crops)))
             begun = time.perf_counter()
-            result = self.micro_batch([crops[n] for n in batch], [seeds[n] for n in batch])
+            result = self.attempt([crops[n] for n in batch], [seeds[n] for n in batch], [monochrome[n] for n in batch])
             if result is not None:
                 telemetry.micro_batch(len(batch), self.batch_faces, time.perf_counter() - begun)
-                restored += crops_from(result, [crops[n].dtype for n in batch])
+                restored += result
                 continue
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -135,17 +152,17 @@ class RestoreFaces:
             self.batch_faces = max(1, self.batch_faces // 2)
         return restored
 
-    def micro_batch(self, crops: list[Crops], seeds: list[int]) -> Tensor | None:
-        """Run at most `batch_faces` faces through the model: (batch_faces, 3, S, S); None if memory runs out."""
+    def attempt(self, crops: list[Crops], seeds: list[int], monochrome: list[bool]) -> list[RestoredFace] | None:
+        """Restore and judge at most `batch_faces` faces, padded to that number; None if memory runs out."""
         missing = self.batch_faces - len(crops)
+        padded = crops + crops[-1:] * missing
         try:
-            return self.model.restore(
-                self.tensors(crops + crops[-1:] * missing),
-                steps=self.settings.steps,
-                seeds=seeds + seeds[-1:] * missing,
-                color_fix=self.settings.color_fix,
-                keep_monochrome=False,  # `finish` keeps the tone if the whole photo is monochrome
-            )
+            lq = self.tensors(padded)
+            made = self.micro_batch(lq, seeds + seeds[-1:] * missing)
+            if TASKS[self.settings.task].keep_tone and any(monochrome):
+                toned = upload(torch.tensor(monochrome + monochrome[-1:] * missing), self.device)
+                made = torch.where(toned[:, None, None, None], keep_tone(made, lq), made)
+            return self.collected(lq, made, [crop.dtype for crop in padded])[: len(crops)]
         except Exception as error:
             if isinstance(error, LOST_DEVICE):
                 os._exit(1)  # no later call can succeed; a new worker takes these photos one by one
@@ -153,31 +170,52 @@ class RestoreFaces:
                 raise
             return None
 
-    def finish(self, current: Row, restored: list[Crops], seconds: float) -> Row:
+    def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
+        """The model's result (N, 3, S, S) for crops (N, 3, S, S), both about [-1, 1]."""
+        return self.model.restore(
+            lq,
+            steps=self.settings.steps,
+            seeds=seeds,
+            color_fix=self.settings.color_fix,
+            keep_monochrome=False,  # `attempt` keeps the tone if the whole photo is monochrome
+        )
+
+    def collected(self, lq: Tensor, made: Tensor, types: list[np.dtype]) -> list[RestoredFace]:
+        """The faces on the host. The judges are started first: the device works on while the host waits for crops."""
+        parsed = self.settings.mask == "parsenet" and not self.settings.aligned
+        opinions = self.judge.judge(lq, self.rounded(made, types), parsed)
+        crops = crops_from(made, types)
+        masks, measures = opinions.on_host()
+        return [
+            RestoredFace(crop, None if masks is None else masks[n], measures[n] if measures else {})
+            for n, crop in enumerate(crops)
+        ]
+
+    def rounded(self, made: Tensor, types: list[np.dtype]) -> Tensor:
+        """The faces (N, 3, S, S) as the files will have them: in [-1, 1], in steps of their type."""
+        steps = [np.iinfo(kind).max / 2 for kind in types]
+        if len(set(types)) == 1:
+            return ((made.clamp(-1, 1) + 1) * steps[0]).round() / steps[0] - 1
+        half = upload(torch.tensor(steps), self.device)[:, None, None, None]
+        return ((made.clamp(-1, 1) + 1) * half).round() / half - 1
+
+    def finish(self, current: Row, restored: list[RestoredFace], seconds: float) -> Row:
         """The row of one photo with its restored crops, their masks and measures, and the enlarged background."""
         begun = time.perf_counter()
-        aligned = crops_of(current, "crops")
-        if current["monochrome"] and TASKS[self.settings.task].keep_tone:
-            restored = [keep_tone(after, before) for after, before in zip(restored, aligned, strict=True)]
-        parsed = self.settings.mask == "parsenet" and not self.settings.aligned
-        masks = self.judge.masks(map(self.tensor, restored)) if parsed else None
-        measures = {
-            "identity_similarity": self.judge.identity(map(self.tensor, aligned), map(self.tensor, restored)),
-            "quality_before": self.judge.quality(map(self.tensor, aligned)),
-            "quality_after": self.judge.quality(map(self.tensor, restored)),
-        }
-        known = {name: values for name, values in measures.items() if values is not None}
+        masks = [face.mask for face in restored if face.mask is not None]
         return {
             **current,
-            "faces": [{**one, **{name: known[name][n] for name in known}} for n, one in enumerate(current["faces"])],
-            "restored_crops": np.stack(restored).tobytes(),
-            "masks": None if masks is None else masks.tobytes(),
+            "faces": [{**one, **face.measures} for one, face in zip(current["faces"], restored, strict=True)],
+            "restored_crops": np.stack([face.crop for face in restored]).tobytes(),
+            "masks": np.stack(masks).tobytes() if masks else None,
             "background": None if self.background is None else self.enlarged(current, self.background),
             "seconds_restore": seconds + time.perf_counter() - begun,
         }
 
     def enlarged(self, current: Row, background: Background) -> bytes:
         """The whole photo, enlarged by the background network, as a PNG in 8-bit sRGB. Raises PhotoError."""
+        from pipeline.photos.view import view_of  # late: decoding needs libvips, restoring aligned crops does not
+
         limits = self.settings.limits
         telemetry.decoded("restore")
         srgb = sandbox.run(view_of, current["data"], limits, limits=limits).srgb

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.__main__ import app, main
-from jobs.benchmark.figures import markdown
+from jobs.benchmark.figures import Live, markdown
 from pipeline.benchmark.model import SIZES, parts
 
 
@@ -77,13 +77,21 @@ def test_a_made_up_run_is_one_that_queries_understand(tmp_path: Path) -> None:
     }
 
 
-def test_the_model_does_what_the_plain_loop_does(tmp_path: Path) -> None:
-    """Every way to restore gives the loop's result: up to rounding in float32, to 45 dB in bfloat16."""
-    found = tables(tmp_path, "model", "--size", "tiny", "--device", "cpu", "--faces", "1")
-    loop, *others = found["Speed"]
-    assert loop["x plain"] == 1 and loop["PSNR dB"] is None
-    assert [row["PSNR dB"] > 100 for row in others] == [True, True, False]
-    assert others[-1]["PSNR dB"] > 45 and "bfloat16" in others[-1]["model"]
+def test_a_row_is_printed_and_written_as_soon_as_it_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "figures.json"
+    live = Live(str(to))
+    for count in (1, 2):
+        live.add("Faces", {"dtype": "bfloat16", "faces": count})
+        assert capsys.readouterr().out.splitlines()[-1] == f"| bfloat16 | {count:5} |"
+        assert [row["faces"] for row in json.loads(to.read_text())["tables"]["Faces"]] == [1, 2][:count]
+
+
+def test_dtypes_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["benchmark", "model", "--dtypes", "float8", "--size", "tiny", "--device", "cpu"])
+    assert "--dtypes float8: choose from float32, bfloat16, float16" in capsys.readouterr().err
 
 
 def test_the_full_model_has_the_published_work() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -20,6 +21,8 @@ sys.modules.update(dict.fromkeys({blocked!r}))  # None there: as if it were not 
 from jobs.__main__ import main
 main({words!r})
 """
+# What a machine for GPU work has: the model can be measured there with the sources of this project and diffusers alone.
+GPU_MACHINE = {"PIL", "cv2", "diffusers", "huggingface_hub", "safetensors", "torch", "torchvision", "transformers"}
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
@@ -75,6 +78,24 @@ def test_another_command_says_which_extra_it_needs(command: str, extra: str, out
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"interlcm: {words[0]} needs ")
     assert line.endswith(f"pip install 'interlcm[{extra}]'")
+
+
+def test_the_model_is_measured_with_little_beside_pytorch(tmp_path: Path) -> None:
+    """Every way to restore gives the plain loop's result, up to rounding in float32 and to 45 dB in bfloat16."""
+    to = tmp_path / "figures.json"
+    words = ["--size", "tiny", "--device", "cpu", "--faces", "1", "--batch-faces", "1", "--dtypes", "bfloat16"]
+    absent = (MODULES - GPU_MACHINE) | {"duckdb", "s3fs", "psutil"}
+    done = without(absent, "benchmark", "model", *words, "--to", str(to))
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(to.read_text())["tables"]
+    loop, *others = tables["Speed"]
+    assert loop["x plain"] == 1 and loop["PSNR dB"] is None
+    assert [row["PSNR dB"] > 100 for row in others] == [True, True, False]
+    assert others[-1]["PSNR dB"] > 45 and "bfloat16" in others[-1]["model"]
+    assert [row["layout"] for row in tables["Sweep"]] == ["channels last", "channels first"]
+    assert all(row["PSNR dB"] > 45 and row["note"] == "" for row in tables["Sweep"])
+    (actor,) = tables["Actor"]
+    assert (actor["judged by"], actor["faces"], actor["failed photos"]) == ("no judge", 1, 0)
 
 
 def test_a_photo_is_restored_without_ray(tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_with_networks_each_metric_is_what_its_network_says(weights: Path) -> No
                 "delta_e": delta_e(crops[name], HQ),
                 "lpips": float(perceptual(face[None], hq[None])),
                 "landmark_distance": landmarks.distance(face, hq),
-                "identity_similarity": only(judge.identity([face], [hq])),
-                "quality": only(judge.quality([face])),
+                "identity_similarity": only(judge.identity(face[None], hq[None])),
+                "quality": only(judge.quality(face[None])),
                 "musiq": None,
             }
             assert {metric.name for metric in METRICS} == expected.keys()

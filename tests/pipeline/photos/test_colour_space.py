@@ -7,9 +7,11 @@ import pytest
 import skimage.data
 from PIL import Image, ImageCms
 
+from interlcm import color_fix
+from interlcm.pixels import to_pixels, to_tensor
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.colour_space import Space
-from pipeline.photos.monochrome import is_monochrome, keep_tone
+from pipeline.photos.monochrome import is_monochrome
 from tests.support import icc
 
 Pixels = npt.NDArray[Any]
@@ -183,6 +185,12 @@ def test_tiny_and_flat_pictures_have_a_tone_too() -> None:
     for size in ((1, 1), (1, 5000), (3, 2)):
         assert is_monochrome(np.full((*size, 3), 200, np.uint8))
         assert is_monochrome(np.zeros((*size, 3), np.uint16))
+
+
+def keep_tone(restored: Pixels, aligned: Pixels) -> Pixels:
+    """The model's `keep_tone` for one crop."""
+    toned = color_fix.keep_tone(to_tensor(restored[None]), to_tensor(aligned[None]))
+    return to_pixels(toned, restored.dtype)[0]
 
 
 @pytest.mark.parametrize("deeper", [False, True])
