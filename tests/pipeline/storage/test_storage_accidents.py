@@ -16,12 +16,15 @@ from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.config.settings import Settings
 from pipeline.index.build import listed
+from pipeline.manifest.counts import counts
+from pipeline.manifest.write import write_part
 from pipeline.stages.fetch import fetch
 from pipeline.storage import client as storage_client
 from pipeline.storage.files import StorageError
-from tests.support.archives import PHOTOS, tar_bytes
+from tests.support.archives import PHOTOS, index_sources, tar_bytes
 from tests.support.ceph import CephGateway, free_port
 from tests.support.fault_proxy import FaultProxy, Rule
+from tests.support.rows import index_row, result_row, write_index
 
 Proxied = Callable[..., FaultProxy]
 JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}), weights_index=empty_index())
@@ -138,3 +141,15 @@ def test_a_password_in_the_address_of_the_server_is_not_printed(
     with pytest.raises(StorageError, match="cannot be reached") as caught:
         storage.read_bytes("s3://bucket/a.bin")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [0, 2, 5])
+def test_a_question_to_a_run_ends_in_one_line(bucket: str, proxied: Proxied, first: int) -> None:
+    write_index(bucket, [index_row("a.jpg")])
+    write_part([result_row("a.jpg")], bucket, "1")
+    requests = iter(range(100_000))
+    proxied(lambda method, path: "expired" if next(requests) >= first else None)
+    with pytest.raises(StorageError):
+        counts(bucket)
+    with pytest.raises(StorageError):
+        index_sources([f"{bucket}/index"], bucket)
