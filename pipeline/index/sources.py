@@ -12,7 +12,7 @@ from pipeline.archives.names import escape_name
 from pipeline.archives.reader import is_archive, named_like_archive
 from pipeline.index import bags
 from pipeline.storage import addresses
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError
 from pipeline.storage.output import is_run
 
 _NO_SCHEME = re.compile(r"[^/\s:@]+:[^/\s@]+@")  # an address as scp and browsers take it, or a file's strange name

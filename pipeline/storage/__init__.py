@@ -5,23 +5,27 @@ from pipeline.storage.errors import StorageError
 from pipeline.storage.files import (
     ShortReadError,
     arrow_filesystem,
-    below,
-    canonical,
     check_open,
     create_bytes,
-    describe,
-    entries,
-    exists,
-    folder_and_name,
-    glob,
-    join,
-    list_files,
     open_stream,
     put_file,
     read_bytes,
     remove,
-    version,
     write_bytes,
+)
+from pipeline.storage.listing import (
+    describe,
+    entries,
+    exists,
+    glob,
+    list_files,
+    version,
+)
+from pipeline.storage.places import (
+    below,
+    canonical,
+    folder_and_name,
+    join,
 )
 
 __all__ = [

@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline import storage
 from pipeline.storage import client as storage_client
 from pipeline.storage.errors import storage_errors
-from pipeline.storage.files import VERSIONS
+from pipeline.storage.listing import VERSIONS
 
 
 def local_folder(uri: str) -> Path:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from pipeline.storage.errors import StorageError
-from pipeline.storage.files import canonical, exists, join, list_files
+from pipeline.storage.listing import exists, list_files
+from pipeline.storage.places import canonical, join
 
 # The names of a run's own tables: of the index <archive>-<digest of its URI>, for a folder with more behind it.
 INDEX_NAME = re.compile(r".*-[0-9a-f]{16}(\.[0-9a-f]{8})?(\.\d+)?\.parquet")

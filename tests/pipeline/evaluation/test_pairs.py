@@ -11,7 +11,7 @@ from pipeline.config.limits import Limits
 from pipeline.evaluation.pairs import Pairs, fetch_pairs, pair_up
 from pipeline.index import units as index_units
 from pipeline.index.build import listed
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError
 from tests.support.archives import put, tar_bytes, zip_bytes
 from tests.support.stages import job
 

@@ -25,7 +25,7 @@ from pipeline.stages import fetch as fetch_stage
 from pipeline.stages.fetch import fetch, unsafe
 from pipeline.stages.row import SCHEMA
 from pipeline.storage import client as storage_client
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError
 from tests.support.archives import PHOTOS, put, tar_bytes, zip_bytes
 from tests.support.rows import pending_rows
 from tests.support.stages import indexed

@@ -10,8 +10,7 @@ import pytest
 from pipeline import storage
 from pipeline.storage import client as storage_client
 from pipeline.storage.cache import local_folder
-from pipeline.storage.errors import storage_errors
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError, storage_errors
 
 
 @pytest.fixture(params=["local", "file", "memory"])

@@ -20,7 +20,7 @@ from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
 from pipeline.stages.fetch import fetch
 from pipeline.storage import client as storage_client
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError
 from tests.support.archives import PHOTOS, index_sources, tar_bytes
 from tests.support.ceph import CephGateway, free_port
 from tests.support.fault_proxy import FaultProxy, Rule

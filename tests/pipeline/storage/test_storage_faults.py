@@ -20,7 +20,7 @@ from pipeline.config.limits import Limits
 from pipeline.manifest import counts
 from pipeline.manifest import write as manifest_write
 from pipeline.storage import cache, local_disk
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
 from tests.support.fault_proxy import FaultProxy, Rule, mounted

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.manifest.write import write_part
 from pipeline.storage import client as storage_client
-from pipeline.storage.files import StorageError
+from pipeline.storage.errors import StorageError
 from pipeline.storage.output import Output
 from pipeline.verify import files as verify_files
 from pipeline.verify.files import Listed, Verified, VerifyError, digest, restored
