@@ -30,7 +30,7 @@ def descreened(pixels: Eight) -> Eight:
 
 def screen_period(pixels: Eight) -> float | None:
     """The distance of the dots of a halftone print (H, W, 3), px; None for a photo without a screen."""
-    found = [period_in(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)) for window in windows(pixels)]
+    found = [period_in(np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), np.uint8)) for window in windows(pixels)]
     seen = [period for period in found if period is not None]
     return float(np.median(seen)) if len(seen) >= max(1.0, SHARE * len(found)) else None
 
@@ -41,7 +41,7 @@ def windows(pixels: Eight) -> list[Eight]:
     tops, lefts = (
         np.unique(np.linspace(0, length - side, GRID).round().astype(int)).tolist() for length in pixels.shape[:2]
     )
-    return [np.ascontiguousarray(pixels[top : top + side, left : left + side]) for top in tops for left in lefts]
+    return [pixels[top : top + side, left : left + side] for top in tops for left in lefts]
 
 
 def period_in(grey: Eight) -> float | None:
