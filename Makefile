@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow-test docs sbom audit clean
+.PHONY: help install demo test slow-test gpu-check docs sbom audit clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,9 @@ test: install  ## run ruff, mypy and the tests
 
 slow-test: install  ## run the tests marked slow
 	$(BIN)/pytest -m slow --timeout 3600
+
+gpu-check: install  ## measure on a GPU, within ten minutes, what the model's defaults should be
+	$(BIN)/python -m tests.scale.gpu_check
 
 docs: install  ## update the lists in the documents from the code
 	$(BIN)/python -m tests.reference

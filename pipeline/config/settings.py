@@ -27,6 +27,8 @@ class Review:
         min_eye_distance: px in the photo. Below about 16 px there are too few pixels to identify a face.
         min_score: of the detector, 0 to 1. YuNet's score is 0.6 at its threshold and 0.85 or more for a clear face;
             Haar's is 0.5 at its threshold and 0.77 for a clear face.
+        max_landmark_error: eye distances. Found faces have 0.03 to 0.11, in profile up to 0.26; a larger misfit is a
+            doubt whether it is a face at all.
         min_sharpness: variance of the Laplacian of the restored face; a blank or smeared face has less.
     """
 
@@ -36,6 +38,7 @@ class Review:
     min_eye_distance: float = 16.0
     min_score: float = 0.75
     min_sharpness: float = 5.0
+    max_landmark_error: float = 0.3
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,17 @@ def align(pixels: Pixels, landmarks: npt.ArrayLike, size: int) -> tuple[Pixels, 
     return _as(cut(pixels, matrix, size), pixels), matrix
 
 
+def landmark_error(landmarks: npt.ArrayLike) -> float:
+    """How far five landmarks (5, 2) are from the template's at the best similarity transform: the root of the mean
+    squared distance, in eye distances of the mean face. infinity if they all lie at one place."""
+    wanted, given = (points @ (1, 1j) for points in (TEMPLATE, np.asarray(landmarks, np.float64)))
+    wanted, given = wanted - wanted.mean(), given - given.mean()
+    factor = np.vdot(wanted, given) / np.vdot(wanted, wanted)  # scale and rotation, as one complex number
+    rest = np.sqrt(np.mean(np.abs(given - factor * wanted) ** 2))
+    eyes = abs(factor * (wanted[1] - wanted[0]))
+    return float(rest / eyes) if eyes else float("inf")
+
+
 def cut(pixels: Pixels | Floats, matrix: Matrix, size: int) -> Floats:
     """The crop (size, size, B) that `matrix` (2, 3), photo to crop, describes; same value range as `pixels`, unrounded.
 

@@ -41,7 +41,7 @@ def windows(pixels: Eight) -> list[Eight]:
     tops, lefts = (
         np.unique(np.linspace(0, length - side, GRID).round().astype(int)).tolist() for length in pixels.shape[:2]
     )
-    return [np.ascontiguousarray(pixels[top : top + side, left : left + side]) for top in tops for left in lefts]
+    return [pixels[top : top + side, left : left + side] for top in tops for left in lefts]
 
 
 def period_in(grey: Eight) -> float | None:

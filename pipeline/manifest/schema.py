@@ -8,6 +8,7 @@ unknown.
     1  the first
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
+    4  landmark_error of a face
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow as pa
 from pipeline.index.schema import column
 from pipeline.photos.warning import KINDS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 STATUSES = ("restored", "no_face", "skipped", "failed")
 PENDING = "pending"  # of a photo whose file changed since: it has to be restored again
 # The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
@@ -45,6 +46,8 @@ FACE = pa.struct([
     column("box", BOX, "x0, y0, x1, y1 in the upright photo", "px"),
     column("landmarks", LANDMARKS, "x, y of left eye, right eye, nose, mouth left, mouth right", "px"),
     column("eye_distance", pa.float32(), "distance of the eyes in the photo", "px"),
+    column("landmark_error", pa.float32(), "misfit of the landmarks to those of a mean face; null before version 4",
+           "eye distance"),
     column("seed", pa.int64(), "seed of the noise of this face"),
     column("psnr", pa.float32(), "peak signal-to-noise ratio, restored against aligned input", "dB"),
     column("ssim", pa.float32(), "structural similarity, restored against aligned input, at most 1"),

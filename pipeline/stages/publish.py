@@ -15,6 +15,7 @@ from pipeline.archives.names import MARK, fitting, normal_path
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.settings import Review
+from pipeline.faces.alignment import landmark_error
 from pipeline.manifest import write as manifest_write
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.photos import bit_depth
@@ -167,15 +168,18 @@ def save_faces(current: Row, job: Job) -> None:
 def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops, job: Job) -> Row:
     """The manifest's struct of one face."""
     points = np.array(found["landmarks"], np.float32).reshape(5, 2)
-    found = {**found, "eye_distance": float(np.linalg.norm(points[1] - points[0]))}
+    geometry = {
+        "eye_distance": float(np.linalg.norm(points[1] - points[0])),
+        "landmark_error": landmark_error(points),
+    }
     return {
         "face_index": index,
         "score": found["score"],
         "box": found["box"],
         "landmarks": points.tolist(),
-        "eye_distance": found["eye_distance"],
+        **geometry,
         "seed": found["seed"],
-        **score_face(aligned, restored, found, review_of(job)),
+        **score_face(aligned, restored, {**found, **geometry}, review_of(job)),
     }
 
 

@@ -25,9 +25,9 @@ def compared(face: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> R
 def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], found: Row, review: Review) -> Row:
     """The measured columns of one face in the manifest.
 
-    aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), rotation of its photo
-    (degrees), identity_similarity, quality_before and quality_after. The last three are passed on; they are null
-    without their own weights. review_reason joins the reasons with "; " and is null if needs_review is false.
+    aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), landmark_error, rotation
+    of its photo (degrees), identity_similarity, quality_before and quality_after. The last three are passed on; they
+    are null without their own weights. review_reason joins the reasons with "; " and is null if needs_review is false.
     """
     measured: Row = {
         **compared(restored, aligned),
@@ -55,7 +55,10 @@ def review_reasons(face: Row, review: Review) -> list[str]:
         ("uncertain detection", "score", review.min_score, ""),
         ("blurred or blank", "sharpness_after", review.min_sharpness, ""),
     )
-    above = (("colours shifted", "delta_e", review.max_delta_e, " CIEDE2000"),)
+    above = (
+        ("colours shifted", "delta_e", review.max_delta_e, " CIEDE2000"),
+        ("possibly no face", "landmark_error", review.max_landmark_error, " eye distances"),
+    )
     checks = [(*check, "below", -1) for check in below] + [(*check, "above", 1) for check in above]
     return [
         f"{words}: {name} {face[name]:.2f}{unit} is {side} {limit:g}{unit}"

@@ -12,10 +12,8 @@ from facexlib.parsing.parsenet import ParseNet
 from facexlib.recognition.arcface_arch import Backbone
 from torchvision.models import vgg16
 
-from interlcm.fid import inception
 from interlcm.perceptual import HEADS, LAYERS, TRUNK
 from interlcm.weights_index import describe, merge_index, read_index, write_index
-from pipeline.evaluation.networks import INCEPTION
 from pipeline.networks.facexlib import ASSESSOR, PARSER, RECOGNISER
 from pipeline.networks.landmarks import HOURGLASSES, LANDMARKS, POINTS
 
@@ -101,6 +99,10 @@ def write_landmark_network(weights: Path) -> FAN:
 
 
 def write_inception(weights: Path) -> None:
+    # Here, because a machine that measures the judges alone lacks the package of the metrics.
+    from interlcm.fid import inception
+    from pipeline.evaluation.networks import INCEPTION
+
     torch.manual_seed(0)
     (weights / INCEPTION).parent.mkdir(parents=True, exist_ok=True)
     torch.save(inception().state_dict(), weights / INCEPTION)

@@ -13,7 +13,7 @@ from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.units import load
 from pipeline.manifest.pending import pending
-from pipeline.manifest.schema import MANIFEST_SCHEMA, SCHEMA_VERSION
+from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -75,7 +75,10 @@ def pending_rows(output: str, where: str | None = None) -> pa.Table:
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
     """A manifest part as the first version wrote it, without a version number."""
     later = ("page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation")
-    schema = pa.schema([column for column in MANIFEST_SCHEMA if column.name not in later])
+    face = pa.struct([column for column in FACE if column.name != "landmark_error"])
+    faces = pa.field("faces", pa.list_(pa.field("element", face)))
+    kept = [column for column in MANIFEST_SCHEMA if column.name not in later]
+    schema = pa.schema([faces if column.name == "faces" else column for column in kept])
     file = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
     storage.write_bytes(storage.join(output, "manifest", "part-old.parquet"), file.getvalue())

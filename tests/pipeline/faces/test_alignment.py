@@ -9,7 +9,7 @@ import skimage.data
 import skimage.filters
 
 from pipeline.faces import pasting
-from pipeline.faces.alignment import TEMPLATE, align, compose, cut, invert, scaled, whole
+from pipeline.faces.alignment import TEMPLATE, align, compose, cut, invert, landmark_error, scaled, whole
 from pipeline.faces.face import Face, suppress
 from pipeline.faces.mask import SQUARE
 from pipeline.faces.pasting import paste
@@ -308,3 +308,12 @@ def test_suppress_keeps_the_best_of_overlapping_faces_in_a_fixed_order() -> None
 
 def test_eye_distance_is_between_the_first_two_landmarks() -> None:
     assert Face((0, 0, 1, 1), LANDMARKS, 1.0).eye_distance == pytest.approx(np.hypot(44, 2))
+
+
+def test_how_far_landmarks_are_from_those_of_a_face() -> None:
+    turned = TEMPLATE @ np.array([[0.6, 0.8], [-0.8, 0.6]]) * 0.3 + (50, 900)
+    assert landmark_error(TEMPLATE) < 1e-6 and landmark_error(turned) < 1e-6
+    eyes = np.linalg.norm(TEMPLATE[1] - TEMPLATE[0])
+    assert landmark_error(TEMPLATE + [[0, 0], [0, 0], [0, 0.5 * eyes], [0, 0], [0, 0]]) == pytest.approx(0.2, abs=0.03)
+    assert landmark_error(TEMPLATE * (1, -1)) > 0.3  # mirrored
+    assert landmark_error(np.ones((5, 2))) == float("inf")

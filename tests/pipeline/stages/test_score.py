@@ -43,7 +43,15 @@ def test_removing_strong_grain_needs_no_review() -> None:
 
 def test_the_columns_are_those_of_the_manifest() -> None:
     columns = {field.name for field in FACE_COLUMNS}
-    assert score(FACE, FACE).keys() == columns - {"face_index", "score", "box", "landmarks", "eye_distance", "seed"}
+    assert score(FACE, FACE).keys() == columns - {
+        "face_index",
+        "score",
+        "box",
+        "landmarks",
+        "eye_distance",
+        "landmark_error",
+        "seed",
+    }
 
 
 def test_an_unchanged_face_has_no_psnr() -> None:
@@ -72,6 +80,7 @@ def test_another_face_moved_colours_and_a_blank_one_need_review() -> None:
         ("delta_e", 18.5, "colours shifted: delta_e 18.50 CIEDE2000 is above 18 CIEDE2000"),
         ("identity_similarity", -0.1, "possibly another person: identity_similarity -0.10 is below 0.3"),
         ("eye_distance", 9.5, "small face: eye_distance 9.50 px is below 16 px"),
+        ("landmark_error", 0.4, "possibly no face: landmark_error 0.40 eye distances is above 0.3 eye distances"),
         ("score", 0.5, "uncertain detection: score 0.50 is below 0.75"),
         ("sharpness_after", 4.9, "blurred or blank: sharpness_after 4.90 is below 5"),
     ],
