@@ -26,9 +26,9 @@ def demo(
     """
     archive, folder = output / "sample.tar", str(output / "run")
     output.mkdir(parents=True, exist_ok=True)
+    print(f"sample archive: {archive}", flush=True)
     if not archive.exists():
         archive.write_bytes(sample_archive())
-    print(f"sample archive: {archive}")
     run(Request([str(archive)], folder, Settings()))
     query(folder, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
     measures = ("eye_distance", "psnr", "delta_e", "sharpness_before", "sharpness_after")
