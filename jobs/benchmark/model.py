@@ -79,7 +79,7 @@ def model(
     live.whole("Work for one face", parts)
     flops = next(row["TFLOP"] for row in parts if row["part"] == "all") * 1e12
     network = benchmark_model.random_model(chosen, on)
-    for row in benchmark_model.measure(network, on, flops, count, ladder, compile):
+    for row in benchmark_model.measure(network, on, flops, count, ladder):
         live.add("Speed", row)
     del network
     best, fastest = (kinds[0], batches[0]), 0.0

@@ -105,9 +105,7 @@ def plain(model: InterLCM, lq: Tensor, seed: int) -> Tensor:
     return color_fix.keep_monochrome(restored, lq)
 
 
-def measure(
-    model: InterLCM, device: torch.device, flops: float, count: int, batch: int, compile: bool = False
-) -> Iterator[dict[str, Any]]:
+def measure(model: InterLCM, device: torch.device, flops: float, count: int, batch: int) -> Iterator[dict[str, Any]]:
     """One row for each way to restore the same `count` faces: seconds for each, memory, and PSNR to the plain loop.
 
     flops: of one face. batch: faces in a micro-batch, at most `count`, for the rows with micro-batches. The changes of
@@ -126,10 +124,10 @@ def measure(
 
     reference: Tensor | None = None
     first = 0.0
-    for name, dtype, prepare, work in ways(model, device, batch, compile, loop, restored):
+    for name, dtype, prepare, work in ways(model, device, batch, loop, restored):
         prepare()
         with torch.inference_mode():
-            work()  # warms up: kernels are chosen, networks compiled
+            work()  # warms up: kernels are chosen
             restart_peak(device)
             begun = time.perf_counter()
             result = work()
@@ -152,7 +150,6 @@ def ways(
     model: InterLCM,
     device: torch.device,
     batch: int,
-    compile: bool,
     loop: Callable[[], Tensor],
     restored: Callable[[int], Callable[[], Tensor]],
 ) -> Iterator[tuple[str, torch.dtype, Callable[[], Any], Callable[[], Tensor]]]:
@@ -166,8 +163,6 @@ def ways(
     # On a CPU a run has micro-batches of one.
     size = batch if device.type == "cuda" else 1
     yield f"+ bfloat16, micro-batches of {size}", half, lambda: place(model, device, half), restored(size)
-    if compile:
-        yield "+ torch.compile", half, model.compile_networks, restored(size)
 
 
 def parts(size: Size) -> Iterator[dict[str, Any]]:

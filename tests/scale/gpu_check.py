@@ -18,14 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 # Seconds for each part; together under ten minutes, with the start of four processes.
-LIMITS = {"defaults": 240, "dtypes": 150, "compile": 120, "judges": 45}
+LIMITS = {"defaults": 210, "dtypes": 120, "compile": 180, "judges": 45}
 
 
 def parts(folder: Path, size: str, faces: int, judges: Path | None) -> dict[str, list[str]]:
     """Words of each command."""
     tiny = size == "tiny"
     face = ["--face", str(judges)] if judges else []
-    model = ["-m", "jobs", "benchmark", "model", "--size", size, "--faces", "1" if tiny else "64"]
+    model = ["-m", "jobs", "benchmark", "model", "--size", size, "--faces", "1" if tiny else "16"]
 
     def to(name: str) -> list[str]:
         return ["--to", str(folder / f"{name}.json")]
