@@ -1,10 +1,12 @@
 """The `interlcm` command: collects the commands and turns errors that a user can cause into one line."""
 
+import atexit
 import itertools
 import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -85,6 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
     # A network's waiting threads release their core: on a busy machine this was four times as fast, on an idle one as
     # fast as before. The threads' library reads the variable when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if arguments is None:  # this is the whole process
+        atexit.register(_end)  # the first one registered is the last one called
     try:
         if "INTERLCM_SEALED_SETTINGS" in os.environ:  # in a job that interlcm submit started
             from pipeline.cluster.sealed_settings import open_settings  # for these jobs only: cryptography is slow
@@ -116,6 +120,21 @@ def main(arguments: list[str] | None = None) -> None:
     _leave(code)
 
 
+exit_code = 1  # that of an unforeseen error, unless _leave is called
+
+
+def _end() -> None:
+    """End the process when all other exit handlers have run, without the destructors of C++ libraries.
+
+    Arrow's would wait for threads that still read ahead for a scan that has its result. They read through Python, which
+    is gone by then: the process would hang or abort, with its output already written.
+    """
+    with suppress(OSError, ValueError):  # a reader of the output that has left, or a closed stream
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(exit_code)
+
+
 ENDING = 5.0  # seconds that the stages of a run in this process have to end their calls
 
 
@@ -126,6 +145,8 @@ def _leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    global exit_code
+    exit_code = code or 0  # typer gives None for a command that went well
     sys.exit(code)
 
 

@@ -1,5 +1,7 @@
 """`interlcm index`: the list of the members to restore."""
 
+import typer
+
 from jobs.counted import counted
 from jobs.options import Limit, Output, Sources, ZipNames, thresholds
 from jobs.plan import RAY_ARCHIVES
@@ -22,6 +24,8 @@ def index(sources: Sources, output: Output, limit: Limit = None, zip_names: ZipN
       interlcm index box1.tar box2.zip --output restored
       interlcm index 's3://archive/scans/*.tar' --output s3://archive/restored
     """
+    if not output or not all(sources):
+        raise typer.BadParameter("a source or --output is empty; is a variable of the shell unset?")
     limits = thresholds("--limit", Limits(), limit or [])
     found = expand(sources, storage.canonical(output))
 

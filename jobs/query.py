@@ -105,6 +105,8 @@ def query(
       interlcm query restored "SELECT member, face_index, psnr FROM faces WHERE needs_review" --format json
     """
     suffix = to.rpartition(".")[2].lower()
+    if format is None and "." in to.rpartition("/")[2] and suffix not in (*Format, "txt"):
+        raise typer.BadParameter(f"--to {to}: unknown suffix; give .csv, .json, .parquet or .txt, or --format")
     format = format or (Format(suffix) if suffix in list(Format) else Format.table)
     if format is Format.parquet and not to:
         raise typer.BadParameter("parquet needs a file; name one with --to", param_hint="--format")

@@ -72,6 +72,8 @@ def run(request: Request) -> int:
     lines, where, output = Lines(request.as_json), request.where, request.output
     # Report wrong weights, keys, settings and sources before the seconds that Ray and its imports take.
     lines.say("start", "checking sources, weights and settings")
+    if not output or not all(request.sources):
+        raise typer.BadParameter("a source or --output is empty; is a variable of the shell unset?")
     if where is not None:
         try:
             check_where(where)

@@ -7,7 +7,7 @@ from jobs.lazy import lazy_group
 COMMANDS = {
     "model": (
         "jobs.benchmark.model",
-        "Restore the same faces in several ways: a plain float32 loop, then one more optimisation in each row.",
+        "Measure what the model's defaults should be here: micro-batch, dtype, memory layout, torch.compile.",
     ),
     "detect": (
         "jobs.benchmark.detect",

@@ -54,7 +54,6 @@ LOCKS = """
 SET TimeZone = 'UTC';
 SET enable_progress_bar = false;
 SET temp_directory = '{temporary}';
-SET enable_progress_bar = false;
 SET enable_external_access = false;
 SET python_enable_replacements = false;
 SET lock_configuration = true;

@@ -138,8 +138,12 @@ def again(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Row:
 
 
 def check(replays: list[Replayed], output: str) -> None:
-    """Raises VerifyError if a photo did not come out as it was published."""
-    bad = [one for one in replays if not one.good]
-    if bad:
+    """Raises VerifyError if a photo did not come out as it was published, or could not be restored again."""
+    differ = sum(one.outcome == "differs" for one in replays)
+    missed = sum(one.outcome == "not replayed" for one in replays)
+    if differ:
         words = "compare versions and settings in run.json; sources and weights must be those of the run"
-        raise VerifyError(f"{output}: {len(bad)} of {len(replays)} photos did not come out the same; {words}")
+        raise VerifyError(f"{output}: {differ} of {len(replays)} photos did not come out the same; {words}")
+    if missed:
+        words = "bring back its source and weights"
+        raise VerifyError(f"{output}: {missed} of {len(replays)} photos could not be restored again; {words}")

@@ -120,6 +120,12 @@ def test_a_run_without_output_is_told_one_that_would_do(source: str, output: str
     assert f"--output {output} (see " in interlcm.line()
 
 
+@pytest.mark.parametrize("words", [["restore", "", "--output", "o"], ["index", "a.tar", "--output", ""]])
+def test_an_empty_word_is_an_unset_variable(words: list[str], interlcm: Interlcm) -> None:
+    assert interlcm(*words) == 2
+    assert "is empty; is a variable of the shell unset?" in interlcm.line()
+
+
 @pytest.mark.parametrize(("given", "meant"), [("jpg", "jpeg"), ("TIF", "tiff"), ("png", "png")])
 def test_a_format_by_its_suffix(given: str, meant: str) -> None:
     assert image_format(given) == meant

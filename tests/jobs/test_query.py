@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,22 @@ def test_what_cannot_be_asked_is_one_line(
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
     assert words in captured.err
+
+
+def test_a_query_ends_however_soon_its_rows_are_written(tmp_path: Path) -> None:
+    """Arrow still reads ahead in threads then. Two thirds of such processes hung or aborted at their end."""
+    output = str(tmp_path)
+    write_index(output, [index_row(f"{n}.jpg") for n in range(30)])
+    for n in range(30):
+        write_part([result_row(f"{n}.jpg", "failed", error_type="truncated", faces=[face(0)])], output, str(n))
+    command = [sys.executable, "-m", "jobs", "query", output, "--failures", "--format", "csv"]
+    for _ in range(6):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stderr, done.stdout.count("truncated")) == (0, "", 30)
+
+
+def test_a_suffix_that_names_no_format(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["query", output, "--summary", "--to", "out.xlsx"])
+    assert stopped.value.code == 2
+    assert b"--to out.xlsx: unknown suffix; give .csv" in capsysbinary.readouterr().err

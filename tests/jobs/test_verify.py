@@ -215,7 +215,9 @@ def test_a_source_that_is_gone_or_another(made: Run, tmp_path: Path) -> None:
     code, (line,), _ = replays(made)
     assert code == 1 and line.startswith("replay: not replayed") and "a.tar: changed since it was indexed" in line
     source.unlink()
-    assert "no such file" in replays(made)[1][0]
+    _, (line,), err = replays(made)
+    assert "no such file" in line
+    assert "1 of 1 photos could not be restored again; bring back its source" in err[-1]
 
 
 def rounded(pixels: Pixels, share: float = 1e-3) -> Pixels:

@@ -10,7 +10,7 @@ from tests.corpus.fuzz import LIMITS, Results, fuzz
 FORESEEN = {
     "decoded", "listed whole", "empty_file", "not_an_image", "unsupported_format", "truncated", "decode_error",
     "too_large", "too_many_pages", "too_slow", "out_of_memory", "decoder_crashed", "archive_truncated",
-    "archive_unreadable", "too_compressed",
+    "archive_unreadable", "too_compressed", "unsupported_archive",
 }  # fmt: skip
 
 
