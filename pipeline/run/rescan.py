@@ -6,12 +6,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import duckdb
+import pyarrow as pa
+
 from interlcm.errors import printable
+from pipeline import storage
 from pipeline.config.limits import Limits
 from pipeline.index import changed
 from pipeline.index.build import IndexSummary, build_index
-from pipeline.index.changed import Changed
+from pipeline.index.changed import Changed, Renewed
+from pipeline.index.schema import ROOT_ID
 from pipeline.index.sources import Source
+from pipeline.manifest import query
 from pipeline.manifest.schema import PENDING
 from pipeline.manifest.write import write_part
 from pipeline.run.attempts import next_number
@@ -23,15 +29,35 @@ _PART = 8192  # rows of a manifest part
 def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = "") -> IndexSummary:
     """`build_index`. Changed files of folders get a manifest row with status pending, then their index row is renewed.
 
-    Killed between the two, the next start finds the same files and does both again. Raises StorageError.
+    Between the two, restored files of the former content are removed: the new content may give none that would replace
+    them. If a start is killed on the way, the next one finds the same changes and does all of it again. Raises
+    StorageError.
     """
     summary = build_index(found, output, limits, zip_names)
     if summary.changed:
         number = next_number(output) - 1
         for file in changed.renewed(output, summary.changed):
-            mark(Output(output).uri, file.photos, number)
+            mark(output, file.photos, number)
+            for uri in published(output, file):
+                storage.remove(uri)
             changed.write(output, file)
     return summary
+
+
+def published(output: str, file: Renewed) -> list[str]:
+    """Where restored files of these photos and their pages are, or were."""
+    ids = pa.table({"photo_id": list(file.photos)})
+
+    def found(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        connection.register("changed", ids)
+        rows = f"SELECT DISTINCT {ROOT_ID} AS photo_id, restored_uri FROM manifest WHERE restored_uri IS NOT NULL"
+        return query.run(connection, f"SELECT * FROM ({rows}) SEMI JOIN changed USING (photo_id)")
+
+    names = dict(zip(file.table["photo_id"].to_pylist(), file.table["archive_name"].to_pylist(), strict=True))
+    place = Output(storage.canonical(output))
+    rows = query.reading(output, found, decided=False).to_pylist()
+    uris = [place.now(row["restored_uri"], names[row["photo_id"]]) for row in rows]
+    return [uri for uri in uris if uri.startswith(f"{place.restored}/")]  # never a file of another run
 
 
 def mark(output: str, photos: Mapping[str, Changed], number: int) -> None:

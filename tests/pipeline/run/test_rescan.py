@@ -51,6 +51,7 @@ def test_a_photo_that_was_scanned_again_is_restored_again(tmp_path: Path, tiny_w
 
     (folder / "a.jpg").write_bytes(encoded(hopper()))
     assert [one.member for one in scanned(str(folder), output).changed] == ["a.jpg"]
+    assert list(Path(output, "restored").rglob("*.jpg")) == []  # the former person's face is in no file any more
     assert photos(output)[0] == {"member": "a.jpg", "status": "pending", "error_type": "source_changed", "sha256": None}
     found = counts(output)
     assert (found.indexed, found.pending, found.no_face, found.adds_up) == (2, 1, 1, True)
