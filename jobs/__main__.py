@@ -97,6 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments, prog_name="interlcm", standalone_mode=False)
         if code == 130:  # typer's code for Ctrl-C; commands with a message of their own exit themselves
             code = _say("interrupted; start the same command again to continue", 130)
+    except SystemExit as ended:  # of submit, with the code of the job
+        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else _say(ended.code, 1)
     except typer.TyperException as error:
         code = _wrong_usage(error, arguments or sys.argv[1:])
     except typer.Abort:
