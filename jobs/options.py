@@ -89,6 +89,7 @@ ZipNames = Annotated[
 ]
 
 
+Engine = Literal["auto", "here", "ray"]
 FORMATS = ("source", "jpeg", "png", "tiff", "webp", "avif")
 
 

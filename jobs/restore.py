@@ -5,9 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.options import ColorFix, Config, ImageFormat, Limit, Output, Sources, Weights, ZipNames, thresholds
-from jobs.plan import actor_range, batch_of
-from jobs.run import Engine, Request, run
+from jobs.options import ColorFix, Config, Engine, ImageFormat, Limit, Output, Sources, Weights, ZipNames, thresholds
 from pipeline.config.limits import Limits
 from pipeline.config.settings import Review, Settings
 
@@ -127,6 +125,9 @@ def restore(
       interlcm restore scans.tar --output restored --where "status = 'failed'"
       interlcm restore scans.tar --output signed --c2pa-key key.pem --c2pa-cert chain.pem
     """
+    from jobs.plan import actor_range, batch_of  # late: what a run needs takes a second, and --help none of it
+    from jobs.run import Request, run
+
     if upscale not in (1, 2, 4):
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
     if background != "none" and upscale == 1:

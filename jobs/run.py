@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +13,7 @@ from interlcm.weights_index import DEMO
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
+from jobs.options import Engine
 from jobs.plan import RAY_ARCHIVES, in_words_of, plan, ray_from
 from jobs.progress import show
 from jobs.status import equation, failures, in_words
@@ -32,8 +33,6 @@ from pipeline.run.rescan import scan
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
-
-Engine = Literal["auto", "here", "ray"]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.live import Live
-from rich.text import Text
 
 from jobs.counted import counted
 from jobs.options import Run
@@ -68,6 +66,9 @@ def watched(output: str, every: float) -> Status:
         for pace in looks(output, every):
             print(progress_line(pace), flush=True)
         return pace
+    from rich.live import Live  # for this alone, and slow
+    from rich.text import Text
+
     with Live(auto_refresh=False) as live:
         for pace in looks(output, every):
             live.update(Text("\n".join(lines(output, pace))), refresh=True)

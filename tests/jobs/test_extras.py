@@ -62,7 +62,7 @@ def test_the_base_install_needs_no_extra(command: str, output: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("command", "extra"),
     [
-        ("restore --help", "restore"),
+        ("restore a.tar --output NEW", "restore"),
         ("demo", "restore"),
         ("weights pull NEW", "restore"),
         ("evaluate --help", "metrics"),

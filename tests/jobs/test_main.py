@@ -265,7 +265,7 @@ def test_ctrl_c_says_how_to_go_on(source: str, interlcm: Interlcm, monkeypatch: 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jobs.restore.run", interrupt)
+    monkeypatch.setattr("jobs.run.run", interrupt)
     assert interlcm("restore", source, "--output", "out") == 130
     assert interlcm.line() == "interrupted; start the same command again to continue"
 

@@ -30,7 +30,7 @@ PROCESSES = {
     "a driver that names the call": ("from interlcm.api import DetectFaces, RestorePhotos", STORAGE),
     "a notebook, before it loads a model": ("from interlcm.api import Restorer", STORAGE | {"cv2", "pyvips", "PIL"}),
     "interlcm --help": ("HELP", {"rich"}),
-    "interlcm restore --help": ("HELP restore", RUN),
+    "interlcm restore --help": ("HELP restore", {"rich"}),
     "interlcm restore, a source that is not there": ("FAILS restore /nowhere.tar --output /nowhere-either", RUN),
     "interlcm evaluate --help": ("HELP evaluate", RUN | {"PIL"}),
     "interlcm train --help": ("HELP train", RUN | {"PIL"}),
