@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from interlcm.api import PhotoError, Restorer
-from jobs import restore as command
+from jobs import run as command
 from pipeline.config.settings import Settings
 from pipeline.storage.errors import StorageError
 from tests.support.archives import tar_bytes
