@@ -15,8 +15,8 @@ import pyarrow as pa
 import typer.main
 from typer.testing import CliRunner
 
-from interlcm.api.columns import RESTORED_SCHEMA
 from jobs.__main__ import app
+from jobs.api.columns import RESTORED_SCHEMA
 from jobs.lazy import LazyCommand
 from pipeline.cluster.telemetry import METRICS
 from pipeline.config.limits import Limits

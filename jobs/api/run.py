@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from interlcm.api.gallery import Gallery, Strip
+from jobs.api.gallery import Gallery, Strip
 from pipeline import storage
 from pipeline.manifest import query
 from pipeline.storage.output import Output
@@ -51,7 +51,7 @@ class Run:
 
         A photo that cannot be shown has its reason in words. Raises QueryError or StorageError.
         """
-        from interlcm.api.run_pictures import RunPictures  # here: tables need no decoders
+        from jobs.api.run_pictures import RunPictures  # here: tables need no decoders
 
         pictures = RunPictures(self.place)
         return Gallery(tuple(pictures.thumbnail(row) for row in pictures.rows(where, count)))
@@ -62,7 +62,7 @@ class Run:
         Raises ValueError for a photo that is not there, ArchiveError or StorageError if its file cannot be read,
         PhotoError if it does not decode.
         """
-        from interlcm.api.run_pictures import RunPictures  # here: tables need no decoders
+        from jobs.api.run_pictures import RunPictures  # here: tables need no decoders
 
         pictures = RunPictures(self.place)
         found = pictures.rows("photo_id = '{}'".format(photo_id.replace("'", "''")), 1)

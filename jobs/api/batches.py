@@ -6,10 +6,10 @@ from typing import Unpack
 
 import pyarrow as pa
 
-from interlcm.api.columns import Batch, open_rows, repeated, table_of, with_results
-from interlcm.api.here import Stages
-from interlcm.api.options import Device, Options, prepared
 from interlcm.weights_index import DEMO
+from jobs.api.columns import Batch, open_rows, repeated, table_of, with_results
+from jobs.api.here import Stages
+from jobs.api.options import Device, Options, prepared
 from pipeline.stages.row import Row, unforeseen
 
 

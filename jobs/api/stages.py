@@ -9,10 +9,10 @@ from typing import Unpack
 
 import pyarrow as pa
 
-from interlcm.api.columns import Batch, open_rows, repeated, table_of, with_results
-from interlcm.api.here import composer
-from interlcm.api.options import Device, Options, prepared
 from interlcm.weights_index import DEMO
+from jobs.api.columns import Batch, open_rows, repeated, table_of, with_results
+from jobs.api.here import composer
+from jobs.api.options import Device, Options, prepared
 from pipeline.run.chain import Work
 from pipeline.run.here import one_by_one, outputs
 from pipeline.stages import row

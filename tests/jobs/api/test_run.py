@@ -10,7 +10,7 @@ import pandas
 import polars
 import pytest
 
-from interlcm.api import Run, open_run
+from jobs.api import Run, open_run
 from pipeline import storage
 from pipeline.manifest.query import QueryError
 from tests.support.pictures import decoded

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from interlcm.api.here import open_row
+from jobs.api.here import open_row
 from pipeline.index.schema import column, root_id
 from pipeline.manifest.schema import FACE, STATUSES, WARNING
 from pipeline.stages.row import Row, ended

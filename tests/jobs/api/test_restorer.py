@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from interlcm.api import PhotoError, Restorer
 from jobs import run as command
+from jobs.api import PhotoError, Restorer
 from pipeline.config.settings import Settings
 from pipeline.storage.errors import StorageError
 from tests.support.archives import tar_bytes

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from interlcm.api import DetectFaces, PasteFaces, RestoreFaces, RestorePhotos, Restorer
-from interlcm.api.columns import RESTORED_SCHEMA
-from interlcm.api.here import open_row
+from jobs.api import DetectFaces, PasteFaces, RestoreFaces, RestorePhotos, Restorer
+from jobs.api.columns import RESTORED_SCHEMA
+from jobs.api.here import open_row
 from pipeline.run.chain import Work
 from tests.support.pictures import coffee, encoded, hopper
 

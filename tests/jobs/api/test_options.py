@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 import torch
 
-from interlcm.api.options import BOUNDS, TYPES, choices, resources_of, settings_of
+from jobs.api.options import BOUNDS, TYPES, choices, resources_of, settings_of
 from jobs.options import FORMATS
 from jobs.restore import restore
 from pipeline.cluster import connect as cluster

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from interlcm.api.gallery import Strip, Thumbnail
+from jobs.api.gallery import Strip, Thumbnail
 from pipeline import storage
 from pipeline.archives.member import ArchiveError
 from pipeline.archives.reader import read_rows

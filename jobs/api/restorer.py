@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Unpack
 
-from interlcm.api.here import Stages, open_row
-from interlcm.api.options import Device, Options, prepared
-from interlcm.api.photo import Given, Photo, given
-from interlcm.api.restored import Restored, restored_of
 from interlcm.weights_index import DEMO
+from jobs.api.here import Stages, open_row
+from jobs.api.options import Device, Options, prepared
+from jobs.api.photo import Given, Photo, given
+from jobs.api.restored import Restored, restored_of
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.photos.errors import PhotoError
