@@ -20,3 +20,8 @@ class Job:
     weights_index: dict[str, Any]  # model_index.json as the driver read it; workers load only files with these digests
     signing: Signing | None = None
     number: int = 0  # of the attempt, from 1; 0 before it begins
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops of faces, px."""
+        return int(self.weights_index["image_size"])

@@ -9,6 +9,7 @@ unknown.
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
     4  landmark_error of a face
+    5  stage, node, traceback
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 from pipeline.index.schema import column
 from pipeline.photos.warning import KINDS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 STATUSES = ("restored", "no_face", "skipped", "failed")
 PENDING = "pending"  # of a photo whose file changed since: it has to be restored again
 # The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
@@ -82,6 +83,9 @@ MANIFEST_SCHEMA = pa.schema([
     column("status", pa.string(), f"one of {', '.join(STATUSES)}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),
+    column("stage", pa.string(), "where it failed: index, fetch, detect, restore or publish; null otherwise"),
+    column("node", pa.string(), "host name of the machine on which it failed; null otherwise"),
+    column("traceback", pa.string(), "end of the traceback of an unexpected error; null otherwise"),
     column("warnings", _list(WARNING), "what was lost of the photo, or is uncertain; null or empty if nothing"),
     column("restored_uri", pa.string(), "where the restored photo is; null if there is none"),
     column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),

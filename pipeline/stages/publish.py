@@ -48,7 +48,7 @@ def publish(table: pa.Table, job: Job) -> pa.Table:
 def finished(current: Row, job: Job) -> Row:
     """The manifest row of one photo; its restored file is published before this returns."""
     if current["status"] is None:
-        current = row.guarded(current, lambda open_row: publish_photo(open_row, job))
+        current = row.placed(row.guarded(current, lambda open_row: publish_photo(open_row, job)), "publish")
     restored = current["status"] == "restored"
     current |= {
         "face_count": len(current["faces"]) if restored else 0,
