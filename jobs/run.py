@@ -19,6 +19,7 @@ from jobs.progress import show
 from jobs.status import equation, failures, in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
+from pipeline.cluster import demand
 from pipeline.config.job import Job
 from pipeline.config.resources import Prices, Resources
 from pipeline.config.secrets import Signing
@@ -30,6 +31,7 @@ from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, lease, prepare
 from pipeline.run.attempts import differences
 from pipeline.run.rescan import scan
+from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -93,11 +95,11 @@ def run(request: Request) -> int:
     with lease.held(job.output) as mine:
         say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
         lines.say("actors", f"actors: {in_words_of(resources)}")
-        for words in [*weak_defaults(job.settings), *other_settings(job)]:
+        for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources)]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
-            found_cost = estimate_of(job, resources, where)
+            found_cost = estimate_of(job, resources, where, lines)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
         steps = attempt.restore(job, resources, mine, where, photos)
@@ -118,10 +120,20 @@ def say_index(lines: Lines, found: IndexSummary) -> None:
     lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed))
 
 
-def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":
+def estimate_of(job: Job, resources: Resources, where: str | None, lines: Lines) -> "Estimate":
+    """The estimate; says every ten seconds what it waits for, such as a node with a GPU."""
     from pipeline.run.estimate import estimate  # brings torch
 
-    return estimate(job, resources, where)
+    def say(found: Waiting | None) -> None:
+        if found:
+            lines.say("waiting", "\n".join(found.lines), **asdict(found))
+
+    def look() -> Facts:
+        joined = cluster.running()
+        return Facts(demand=demand.look() if joined else None, on_ray=joined)
+
+    with repeated(Watch(lambda: 0, look, say), LOOK_EVERY):
+        return estimate(job, resources, where)
 
 
 def weak_defaults(settings: Settings) -> list[str]:
@@ -132,6 +144,14 @@ def weak_defaults(settings: Settings) -> list[str]:
     if settings.detector == "haar":
         notes.append("Haar cascades miss turned and small faces; for YuNet: interlcm weights pull weights")
     return notes
+
+
+def to_come(resources: Resources) -> list[str]:
+    """A note if the cluster cannot yet do what was asked."""
+    gpus = cluster.gpus()
+    if resources.gpus_per_actor <= gpus:
+        return []
+    return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
 
 
 def other_settings(job: Job) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def through(stage: Any, arguments: tuple[Any, ...], names: list[str], batch: int
     return list(chain.take_all())
 
 
+def worker_logs() -> Iterable[Path]:
+    """What the workers of this process's cluster wrote to stderr."""
+    (node,) = ray.nodes()
+    session = Path(node["ObjectStoreSocketName"]).parents[1]
+    return (session / "logs").glob("worker-*.err")
+
+
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(
     "names",
@@ -63,10 +71,14 @@ def test_each_killer_is_recorded_and_costs_no_other_photo(tmp_path: Path, names:
     found = through(Deadly, (str(tmp_path),), names, batch=3)
     assert sorted(r["photo_id"] for r in found) == sorted(names)
     failed = {r["photo_id"]: r for r in found if r["status"] is not None}
+    logs = "".join(path.read_text() for path in worker_logs())
+    assert f"interlcm Deadly begins {' '.join(names[:3])}\n" in logs
+    assert f"interlcm Deadly begins {' '.join(names[:3])}, one by one\n" in logs
     assert failed.keys() == {"segfault", "killed"} & set(names)
     for name, current in failed.items():
         assert (current["status"], current["error_type"]) == ("failed", "worker_died")
         assert "died 2 times in Deadly" in current["error"]
+        assert current["stage"] == "Deadly" and current["node"] == socket.gethostname()
         began = (tmp_path / name).read_text().split()
         assert began[-1] == "1" and len(began) <= 2  # the last time it was alone
 
