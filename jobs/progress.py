@@ -32,7 +32,7 @@ def show(steps: "Iterator[Progress]", lines: Lines) -> None:
 
     def say() -> None:
         lines.say("progress", progress_line(progress), **numbers(progress))
-        if waiting := progress.waiting:
+        if (waiting := progress.waiting) and waiting.lines:
             lines.say("waiting", "\n".join(waiting.lines), **asdict(waiting))
 
     progress = next(steps)

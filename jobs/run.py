@@ -125,7 +125,7 @@ def estimate_of(job: Job, resources: Resources, where: str | None, lines: Lines)
     from pipeline.run.estimate import estimate  # brings torch
 
     def say(found: Waiting | None) -> None:
-        if found:
+        if found and found.lines:
             lines.say("waiting", "\n".join(found.lines), **asdict(found))
 
     def look() -> Facts:

@@ -20,7 +20,7 @@ class Demand:
     Attributes:
         waiting: resources that found no room, and how many tasks and actors wait for them.
         nodes: number of nodes that are up.
-        most: the most of each resource that one of them has.
+        most: the most of each resource that one of them has. total: CPUs and GPUs of all of them.
         coming: number of nodes on their way, by node type.
         refused: node types that could not be started, with the provider's reason.
         actors: of each stage: those that work, and those that start (or wait for room to).
@@ -29,6 +29,7 @@ class Demand:
     waiting: list[tuple[Shape, int]] = field(default_factory=list)
     nodes: int = 0
     most: Shape = field(default_factory=dict)
+    total: Shape = field(default_factory=dict)
     coming: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     actors: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -66,6 +67,7 @@ def demand(reply: Any, report: dict[str, Any], stages: list[tuple[str, str]]) ->
     for node in nodes:
         for name, amount in node.total_resources.items():
             most[name] = max(amount, most.get(name, 0.0))
+    total = {name: sum(node.total_resources.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
     coming = Counter(report.get("pending_launches") or {})
     coming.update(kind for _, kind, _ in report.get("pending_nodes") or [])
     coming.update({one.ray_node_type_name: one.count for one in scaler.pending_instance_requests})
@@ -75,7 +77,7 @@ def demand(reply: Any, report: dict[str, Any], stages: list[tuple[str, str]]) ->
     for one in cluster.pending_resource_requests:
         waiting[tuple(sorted(one.request.resources_bundle.items()))] += one.count
     shapes = [(dict(shape), count) for shape, count in waiting.items()]
-    return Demand(shapes, len(nodes), most, +coming, refused, _actors(stages))
+    return Demand(shapes, len(nodes), most, total, +coming, refused, _actors(stages))
 
 
 def _refused(report: dict[str, Any]) -> dict[str, str]:

@@ -112,7 +112,7 @@ def watch(progress: Progress, mine: lease.Lease, look: Look) -> waiting.Watch:
         progress.waiting = found
         mine.note(found.lines if found else [])
 
-    return waiting.Watch(lambda: progress.done, look, tell)
+    return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
 
 
 @contextmanager

@@ -46,7 +46,13 @@ class Waiting:
 
     @property
     def lines(self) -> list[str]:
-        """What the run waits for; what cannot come; after LONG what to check."""
+        """What the run waits for; what cannot come; after LONG what to check.
+
+        In this process, where a face may take a minute on a CPU, there is nothing to say until LONG, unless storage
+        makes trouble.
+        """
+        if not self.facts.on_ray and not self.facts.retrying and self.seconds < LONG:
+            return []
         said = [f"waiting: no photo for {self.seconds:.0f} s; " + "; ".join(self.things)]
         demand = self.facts.demand
         if demand and demand.impossible:
@@ -90,22 +96,24 @@ class Waiting:
             found.append("whether each node reaches the weights: worker-*.err on it, or the dashboard's page of actors")
         if self.facts.in_progress:
             found.append('the photos in work: the newest line "begins" of worker-*.err, and ray stack on that node')
-        return found or ["ray status and the dashboard"]
+        return found or [
+            "ray status and the dashboard" if self.facts.on_ray else "a stack of the process: py-spy dump --pid"
+        ]
 
 
 def _of_demand(demand: Demand) -> list[str]:
-    nodes = [f"{demand.nodes} up", *(f"{count} {kind} on their way" for kind, count in sorted(demand.coming.items()))]
+    nodes = [
+        f"{demand.nodes} up with {shape(demand.total)}",
+        *(f"{count} {kind} on their way" for kind, count in sorted(demand.coming.items())),
+    ]
     told = ["nodes: " + ", ".join(nodes)]
     told += [f"{kind} is refused: {reason}" for kind, reason in sorted(demand.refused.items())]
     if demand.actors:
-        told.append("actors: " + ", ".join(_actors(stage, *counts) for stage, counts in demand.actors.items()))
+        ready = (f"{stage} {work} of {work + start}" for stage, (work, start) in demand.actors.items())
+        told.append("actors ready: " + ", ".join(ready))
     if demand.waiting:
         told.append("no room for " + ", ".join(f"{count} x {shape(one)}" for one, count in demand.waiting))
     return told
-
-
-def _actors(stage: str, working: int, starting: int) -> str:
-    return f"{stage} {working}" + (f" and {starting} starting" if starting else "")
 
 
 def shape(resources: dict[str, float]) -> str:

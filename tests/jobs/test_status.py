@@ -260,14 +260,16 @@ def test_status_for_programs(output: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_what_a_run_waits_for_is_in_its_status(output: str, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = Facts(demand=Demand(waiting=[({"GPU": 1.0}, 1)], nodes=1, most={"CPU": 4.0}), on_ray=True)
+    facts = Facts(
+        demand=Demand(waiting=[({"GPU": 1.0}, 1)], nodes=1, most={"CPU": 4.0}, total={"CPU": 4.0}), on_ray=True
+    )
     with lease.held(output) as mine:
         mine.note(Waiting(20, facts).lines)
         lease.write(f"{output}/run.lock.json", mine._holder)  # as its thread does every ten seconds
         assert interlcm("status", output) == 0
         assert capsys.readouterr().out.splitlines()[-3:] == [
             f"pending: {mine._holder} works on it",
-            "  waiting: no photo for 20 s; nodes: 1 up; no room for 1 x 1 GPU",
+            "  waiting: no photo for 20 s; nodes: 1 up with 4 CPU; no room for 1 x 1 GPU",
             "  waiting in vain: no node has 1 GPU, and none is on its way",
         ]
         assert interlcm("status", output, "--json") == 0

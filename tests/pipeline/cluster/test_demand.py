@@ -58,6 +58,7 @@ def test_records_without_an_autoscaler() -> None:
         waiting=[({"CPU": 1.0, "GPU": 2.0}, 5)],
         nodes=2,
         most={"CPU": 16.0, "GPU": 1.0, "object_store_memory": 5e9},
+        total={"CPU": 20.0, "GPU": 1.0},
         actors={"detect": (1, 1), "restore": (0, 1)},
     )
     assert found.impossible == ["2 GPU"]
