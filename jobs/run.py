@@ -1,6 +1,7 @@
 """A run from sources to counts: what `interlcm restore` and `interlcm demo` do once their options are read."""
 
 import itertools
+from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -98,11 +99,13 @@ def run(request: Request) -> int:
             return 0
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
-        if not first.total:
+        if first.total:
+            reason = reason or f"{counted(first.total, 'file')}; Ray from {photos}"
+            lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
+            show(itertools.chain([first], steps), lines)
+        else:
             lines.say("note", "nothing to do: every selected photo has a result")
-        reason = reason or f"{counted(first.total, 'file')}; Ray from {photos}"
-        lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
-        show(itertools.chain([first], steps), lines)
+            deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
     counts = attempt.audit(output, partial=where is not None)
     last = f"faces restored: {counts.faces}; next: interlcm status {output}"
     lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))

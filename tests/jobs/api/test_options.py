@@ -49,6 +49,10 @@ def test_defaults_are_those_of_the_command() -> None:
     assert found.limits == Limits()
 
 
+def test_jpg_and_tif_are_other_names() -> None:
+    assert [settings_of("demo", {"format": name}).format for name in ("jpg", "tif")] == ["jpeg", "tiff"]
+
+
 def test_thresholds_replace_single_values() -> None:
     found = settings_of("demo", {"review": {"min_psnr": 20}, "limit": {"seconds": 120}, "upscale": 2, "steps": None})
     assert found == Settings(
