@@ -1,5 +1,6 @@
 """`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS."""
 
+import re
 import sys
 import time
 from typing import Annotated
@@ -11,6 +12,7 @@ from jobs.counted import counted
 from jobs.options import Run
 from pipeline.cluster import connect as cluster
 from pipeline.export import bag as export_bag
+from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
 from pipeline.export.bag import Bagged
 from pipeline.storage.output import Output
@@ -91,6 +93,42 @@ def premis(output: Run, to: To) -> None:
     begin(output)
     sizes = list(export_premis.write_files(output, to))
     print(printable(f"premis: {to} ({counted(sum(sizes), 'photo')} in {counted(len(sizes), 'file')})"))
+
+
+def web_address(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s?#]+", url):
+        raise typer.BadParameter(f"--base-url {url}: give the address of the folder, such as https://example.org/iiif")
+    return url
+
+
+@app.command()
+def iiif(
+    output: Run,
+    to: To,
+    base_url: Annotated[
+        str, typer.Option(metavar="URL", parser=web_address, help="Address at which a web server gives out the folder.")
+    ],
+) -> None:
+    """Write static IIIF files: a manifest for each photo, restored and source as a choice, tiles, and collections.
+
+    The folder needs a web server and no image server. The sources are read again. Tiles that are there are kept.
+
+    \b
+    Examples:
+      interlcm export iiif restored --to iiif --base-url https://images.example.org/iiif
+    """
+    begin(output)
+    shown, last = None, time.monotonic()
+    for shown in export_iiif.write_iiif(output, to, base_url):
+        if time.monotonic() - last >= LOG_EVERY:
+            print(f"iiif: {shown.done}/{counted(shown.counts.kept, 'photo')}", flush=True)
+            last = time.monotonic()
+    assert shown is not None
+    if left_out := shown.counts.words():
+        print(f"left out: {left_out}")
+    if shown.failed:
+        print(printable(f"without pictures: {counted(len(shown.failed), 'photo')}; the first: {shown.failed[0]}"))
+    print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
 
 
 def begin(output: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ Row = dict[str, Any]
 
 CHUNK = 500  # photos: their PREMIS file has some 2 MB, which every editor opens
 BATCH_ROWS = 2_000
+MEASURES = {
+    "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
+    "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
+}  # fmt: skip
 MEMORY = "2GB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
 
 # What an export knows of a photo: its row, the decisions on this result (not on an earlier one), and whether its
@@ -76,7 +81,7 @@ def chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[Chunk]:
     """All photos, in the order of their sources and members."""
     ordered = connection.sql(f"{PHOTOS} ORDER BY p.source, p.member, p.page, p.photo_id")
     number, source = 0, None
-    for table in cut(ordered.to_arrow_reader(BATCH_ROWS)):
+    for table in cut(ordered.to_arrow_reader(BATCH_ROWS), CHUNK):
         first = {name: table[name][0].as_py() for name in ("source", "archive_name")}
         number = number + 1 if first["source"] == source else 1
         source = first["source"]
@@ -84,23 +89,25 @@ def chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[Chunk]:
         yield Chunk(fitting((first["archive_name"] or "photos").replace("/", "_"), ending), table)
 
 
-def cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in tables of at most CHUNK rows, each of one source."""
+def cut(batches: Iterable[pa.RecordBatch], most: int, whole: str = "") -> Iterator[pa.Table]:
+    """The same rows in tables of at most `most` rows, each of one source.
+
+    whole: a column that is true in rows of a source that is not to be cut.
+    """
     waiting: pa.Table | None = None
     for batch in batches:
         table = pa.Table.from_batches([batch])
         waiting = table if waiting is None else pa.concat_tables([waiting, table])
-        while (end := _same_source(waiting)) < waiting.num_rows or end == CHUNK:
+        while waiting.num_rows:
+            limit = sys.maxsize if whole and waiting[whole][0].as_py() else most
+            sources = waiting["source"].slice(0, limit).to_numpy()
+            end = int(np.argmax(sources != sources[0])) or len(sources)
+            if end == waiting.num_rows and end < limit:
+                break  # more of this source may follow
             yield waiting.slice(0, end)
             waiting = waiting.slice(end)
     if waiting is not None and waiting.num_rows:
         yield waiting
-
-
-def _same_source(table: pa.Table) -> int:
-    """How many of the first rows have the source of the first one; at most CHUNK."""
-    sources = table["source"].slice(0, CHUNK).to_numpy()
-    return (int(np.argmax(sources != sources[0])) or len(sources)) if len(sources) else 0
 
 
 def path_of(row: Row, output: str) -> str:
@@ -110,3 +117,15 @@ def path_of(row: Row, output: str) -> str:
     if not uri.startswith(f"{place.uri}/"):
         raise ExportError(f"{uri}: not in {place.uri}; copy it to where it was when the run wrote it")
     return uri.removeprefix(f"{place.uri}/")
+
+
+def xywh(face: Row) -> str:
+    """The box of a face in the upright photo as a media fragment: xywh=<left>,<top>,<width>,<height>, px."""
+    x0, y0, x1, y1 = face["box"]
+    return f"xywh={x0:.0f},{y0:.0f},{x1 - x0:.0f},{y1 - y0:.0f}"
+
+
+def face_words(face: Row) -> str:
+    """A face in one line: its measures, and why a person should look at it."""
+    measures = [f"{words}: {face[name]:.4g}" for name, words in MEASURES.items() if face[name] is not None]
+    return "; ".join([*measures, *([f"needs review: {face['review_reason']}"] if face["needs_review"] else [])])
