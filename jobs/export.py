@@ -1,19 +1,21 @@
-"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS."""
+"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
 
 import re
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
+from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.export import bag as export_bag
 from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
+from pipeline.export import tables as export_tables
 from pipeline.export.bag import Bagged
 from pipeline.storage.output import Output
 
@@ -53,6 +55,9 @@ def bag(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A line for bag-info.txt, such as Source-Organization='My Library'."),
     ] = None,
+    archivematica: Annotated[
+        bool, typer.Option("--archivematica", help="Add data/metadata/metadata.csv, which Archivematica reads.")
+    ] = False,
 ) -> None:
     """Write a BagIt bag (RFC 8493): restored photos, manifest, index, decisions and PREMIS, with their checksums.
 
@@ -68,7 +73,7 @@ def bag(
     begin(output)
     last = time.monotonic()
     done: Bagged | None = None
-    for done in export_bag.write_bag(output, to, elements):
+    for done in export_bag.write_bag(output, to, elements, archivematica):
         if time.monotonic() - last >= LOG_EVERY:
             print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
             last = time.monotonic()
@@ -129,6 +134,41 @@ def iiif(
     if shown.failed:
         print(printable(f"without pictures: {counted(len(shown.failed), 'photo')}; the first: {shown.failed[0]}"))
     print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
+
+
+@app.command()
+def csv(
+    output: Run,
+    to: To,
+    system: Annotated[
+        Literal["islandora", "archivematica", "omeka"], typer.Option("--for", help="The system that reads the table.")
+    ],
+    files_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="What stands before the paths of the files: a folder or a URL. Default: nothing for Islandora, "
+            "objects for Archivematica; Omeka needs a URL.",
+        ),
+    ] = None,
+) -> None:
+    """Write a table for ingest, one row for each restored photo: for Islandora Workbench, Archivematica or Omeka S.
+
+    \b
+    Examples:
+      interlcm export csv restored --for islandora --to restored
+      interlcm export csv restored --for archivematica --to transfer/metadata
+      interlcm export csv restored --for omeka --to tables --files-at https://images.example.org/restored
+    """
+    if system == "omeka" and not re.match(r"https?://", files_at or ""):
+        raise typer.BadParameter("--files-at: Omeka fetches the files; give the URL at which it finds OUTPUT")
+    base = {"archivematica": "objects"}.get(system, "") if files_at is None else files_at.rstrip("/")
+    begin(output)
+    for counts in export_tables.write_table(output, to, system, f"{base}/" if base else ""):
+        if left_out := counts.words():
+            print(f"left out: {left_out}")
+        where = storage.join(to, export_tables.FILES[system])
+        print(printable(f"csv: {where} ({counted(counts.kept, 'photo')})"))
 
 
 def begin(output: str) -> None:

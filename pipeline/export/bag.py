@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +24,7 @@ from interlcm.errors import one_line
 from pipeline import storage
 from pipeline.cluster.spread import spread
 from pipeline.config.secrets import Environment
-from pipeline.export import photos, premis
+from pipeline.export import photos, premis, tables
 from pipeline.export.photos import Chunk, Counts, ExportError
 from pipeline.manifest import query
 from pipeline.run.attempts import attempts
@@ -77,10 +78,11 @@ class Bagged:
         self.paths.append(np.array([path_key(line.path) for line in lines], np.uint64))
 
 
-def write_bag(output: str, bag: str, info: list[tuple[str, str]]) -> Iterator[Bagged]:
+def write_bag(output: str, bag: str, info: list[tuple[str, str]], archivematica: bool = False) -> Iterator[Bagged]:
     """Write a bag, or finish one; yields the same `Bagged` as it fills.
 
-    info: elements of bag-info.txt in addition to this software's own. Raises ExportError if the bag is complete already
+    info: elements of bag-info.txt in addition to this software's own. archivematica: add data/metadata/metadata.csv,
+    which it reads. Raises ExportError if the bag is complete already
     or the place holds something else, or if a restored file is not what the manifest has; StorageError; QueryError.
     """
     output, bag = storage.canonical(output), storage.canonical(bag)
@@ -96,6 +98,8 @@ def write_bag(output: str, bag: str, info: list[tuple[str, str]]) -> Iterator[Ba
                 bagged.add(lines, file)
                 yield bagged
             bagged.add(copy_tables(task), file)
+            if archivematica:
+                bagged.add([add_metadata(rows, task)], file)
         bagged.payload = settle(bag, np.sort(np.concatenate(bagged.paths)))
         seal(task, bagged, info, listed)
     yield bagged
@@ -158,6 +162,19 @@ def copy_tables(task: Task) -> list[Line]:
     sources = [storage.join(task.output, path) for path in paths]
     sums = spread(copy, zip(sources, targets, strict=True), cpus=0.5)
     return [Line(f"data/{path}", sha256) for path, sha256 in zip(paths, sums, strict=True)]
+
+
+def add_metadata(rows: duckdb.DuckDBPyConnection, task: Task) -> Line:
+    """Write the table that Archivematica reads in a bag."""
+    sha256, path = hashlib.sha256(), "data/metadata/metadata.csv"
+
+    def pieces() -> Iterator[bytes]:
+        for piece in tables.lines(rows, task.output, "archivematica", "data/"):
+            sha256.update(piece)
+            yield piece
+
+    storage.write_pieces(storage.join(task.bag, path), pieces())
+    return Line(path, sha256.hexdigest())
 
 
 def path_key(path: str) -> int:

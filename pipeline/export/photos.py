@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Row = dict[str, Any]
 
 CHUNK = 500  # photos: their PREMIS file has some 2 MB, which every editor opens
 BATCH_ROWS = 2_000
+MEDIA = {"jpg": "image/jpeg", "tif": "image/tiff"}  # where the type's name is not that of the extension
 MEASURES = {
     "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
     "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
@@ -77,11 +79,14 @@ def counts(connection: duckdb.DuckDBPyConnection) -> Counts:
     return Counts(kept, {why: count for why, is_kept, count in found if not is_kept})
 
 
+def ordered(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    return connection.sql(f"{PHOTOS} ORDER BY p.source, p.member, p.page, p.photo_id")
+
+
 def chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[Chunk]:
     """All photos, in the order of their sources and members."""
-    ordered = connection.sql(f"{PHOTOS} ORDER BY p.source, p.member, p.page, p.photo_id")
     number, source = 0, None
-    for table in cut(ordered.to_arrow_reader(BATCH_ROWS), CHUNK):
+    for table in cut(ordered(connection).to_arrow_reader(BATCH_ROWS), CHUNK):
         first = {name: table[name][0].as_py() for name in ("source", "archive_name")}
         number = number + 1 if first["source"] == source else 1
         source = first["source"]
@@ -117,6 +122,12 @@ def path_of(row: Row, output: str) -> str:
     if not uri.startswith(f"{place.uri}/"):
         raise ExportError(f"{uri}: not in {place.uri}; copy it to where it was when the run wrote it")
     return uri.removeprefix(f"{place.uri}/")
+
+
+def media_type(path: str) -> str:
+    """The media type of a restored file, by its extension."""
+    extension = posixpath.splitext(path)[1].lstrip(".").lower()
+    return MEDIA.get(extension, f"image/{extension}")
 
 
 def xywh(face: Row) -> str:

@@ -8,7 +8,6 @@ from another one since the revision of 2017; a curator's decision is `appraisal`
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -17,7 +16,7 @@ from pipeline.cluster.spread import spread
 from pipeline.config.secrets import Environment
 from pipeline.export import photos
 from pipeline.export import premis_terms as terms
-from pipeline.export.photos import Chunk, Row, face_words, path_of, xywh
+from pipeline.export.photos import Chunk, Row, face_words, media_type, path_of, xywh
 from pipeline.manifest import query
 from pipeline.storage import client as storage_client
 
@@ -25,7 +24,6 @@ Element = ElementTree.Element
 
 NAMESPACE = "http://www.loc.gov/premis/v3"
 LOCATION = f"{NAMESPACE} https://www.loc.gov/standards/premis/v3/premis.xsd"
-MEDIA = {"jpg": "image/jpeg", "tif": "image/tiff"}  # where the type's name is not that of the extension
 DETAIL = (
     "Faces restored in a new file. A generative model (InterLCM) made each face anew from the photo, so it is no "
     "record of the person; the source is unchanged."
@@ -103,8 +101,7 @@ def restored_object(root: Element, row: Row, output: str) -> None:
     one = terms.file_object(root, terms.RESTORED, row["photo_id"])
     known = terms.add(one, "objectCharacteristics")
     terms.fixity(known, row["restored_sha256"])
-    extension = posixpath.splitext(path)[1].lstrip(".").lower()
-    terms.media_format(known, MEDIA.get(extension, f"image/{extension}"))
+    terms.media_format(known, media_type(path))
     terms.add(one, "originalName", path)
     terms.stored(one, "path in the run", path)
     relationship = terms.add(one, "relationship")

@@ -74,7 +74,7 @@ def test_a_viewer_paints_both_pictures_and_frames_the_faces(
     until(chromium, "return !!window.viewer && viewer.world.getItemCount() === 2")
     until(chromium, "return [0, 1].every((n) => viewer.world.getItemAt(n).getFullyLoaded())")
     until(chromium, "return document.querySelectorAll('.face').length === 2")
-    painted = [chromium.execute_script(PAINTED, n) for n in (0, 1)]  # type: ignore[no-untyped-call]
+    painted = [chromium.execute_script(PAINTED, n) for n in (0, 1)]
     chromium.save_screenshot(str(artefacts / "iiif-openseadragon.png"))
     for mean, spread in painted:
         assert 20 < mean < 235 and spread > 20
