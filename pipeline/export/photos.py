@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,13 +86,11 @@ def ordered(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
 
 def chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[Chunk]:
     """All photos, in the order of their sources and members."""
-    number, source = 0, None
+    written: Counter[str] = Counter()
     for table in cut(ordered(connection).to_arrow_reader(BATCH_ROWS), CHUNK):
-        first = {name: table[name][0].as_py() for name in ("source", "archive_name")}
-        number = number + 1 if first["source"] == source else 1
-        source = first["source"]
-        ending = f"-{number:05d}"
-        yield Chunk(fitting((first["archive_name"] or "photos").replace("/", "_"), ending), table)
+        archive = (table["archive_name"][0].as_py() or "photos").replace("/", "_")
+        written[archive] += 1
+        yield Chunk(fitting(archive, f"-{written[archive]:05d}"), table)
 
 
 def cut(batches: Iterable[pa.RecordBatch], most: int, whole: str = "") -> Iterator[pa.Table]:
