@@ -1,7 +1,8 @@
 """Metrics of a run in progress, as Ray metrics: every node exports them to Prometheus.
 
-Ray puts `ray_` before the names below; `docs/grafana.json` is a dashboard for them. They count the work of this attempt
-in all its workers. The manifest has the results of the whole run. Without Ray, nothing is exported.
+Ray puts `ray_` before the names below; `docs/grafana.json` is a dashboard for them. Each worker counts from zero, so
+queries use increase() and rate(). The labels `run` and `attempt` tell runs and attempts apart. The manifest has the
+results of the whole run. Without Ray, nothing is exported.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from pipeline.cluster import connect as cluster
 
+LABELS = ("run", "attempt")  # of every metric: the OUTPUT, and the number of the attempt
 faces_here = 0  # faces restored in this process, for the progress of a run without Ray
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
@@ -33,34 +35,42 @@ METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]]
 }
 
 
+_labels = dict.fromkeys(LABELS, "")
+
+
+def label(output: str, attempt: int) -> None:
+    """Name the run and the attempt that this process works for; call it before the first count."""
+    _labels.update(run=output, attempt=str(attempt))
+
+
 def photo_finished(row: dict[str, Any]) -> None:
     """Count a photo whose manifest row is committed."""
     if not cluster.running():
         return
-    _metric("interlcm_photos").inc(1, {"status": row["status"]})
+    _metric("interlcm_photos").inc(1, _with(status=row["status"]))
     if row["face_count"]:
-        _metric("interlcm_faces").inc(row["face_count"])
+        _metric("interlcm_faces").inc(row["face_count"], _with())
     if row["status"] == "failed":
-        _metric("interlcm_failures").inc(1, {"error_type": row["error_type"] or "unknown"})
+        _metric("interlcm_failures").inc(1, _with(error_type=row["error_type"] or "unknown"))
     if row["bytes"]:
-        _metric("interlcm_bytes").inc(row["bytes"])
+        _metric("interlcm_bytes").inc(row["bytes"], _with())
     for name, seconds in row.items():
         stage = name.removeprefix("seconds_")
         if stage != name and seconds:  # a counter does not accept zero
-            _metric("interlcm_seconds").inc(seconds, {"stage": stage})
-            _metric("interlcm_photo_seconds").observe(seconds, {"stage": stage})
+            _metric("interlcm_seconds").inc(seconds, _with(stage=stage))
+            _metric("interlcm_photo_seconds").observe(seconds, _with(stage=stage))
 
 
 def fetched(size: int) -> None:
     """Count bytes read from storage for members."""
     if cluster.running() and size:
-        _metric("interlcm_read_bytes").inc(size)
+        _metric("interlcm_read_bytes").inc(size, _with())
 
 
 def decoded(stage: str) -> None:
     """Count one decoded photo."""
     if cluster.running():
-        _metric("interlcm_decodes").inc(1, {"stage": stage})
+        _metric("interlcm_decodes").inc(1, _with(stage=stage))
 
 
 def micro_batch(faces: int, size: int, seconds: float) -> None:
@@ -69,9 +79,13 @@ def micro_batch(faces: int, size: int, seconds: float) -> None:
     faces_here += faces
     if not cluster.running():
         return
-    _metric("interlcm_micro_batch_faces").inc(faces)
-    _metric("interlcm_micro_batch_places").inc(size)
-    _metric("interlcm_micro_batch_seconds").observe(seconds)
+    _metric("interlcm_micro_batch_faces").inc(faces, _with())
+    _metric("interlcm_micro_batch_places").inc(size, _with())
+    _metric("interlcm_micro_batch_seconds").observe(seconds, _with())
+
+
+def _with(**tags: str) -> dict[str, str]:
+    return {**_labels, **tags}
 
 
 @cache
@@ -81,7 +95,7 @@ def _metric(name: str) -> Any:
 
     kind, meaning, tags = METRICS[name]
     bounds = {"boundaries": SECONDS} if kind == "Histogram" else {}
-    return getattr(metrics, kind)(name, description=meaning, tag_keys=tags, **bounds)
+    return getattr(metrics, kind)(name, description=meaning, tag_keys=(*LABELS, *tags), **bounds)
 
 
 def totals() -> dict[str, float]:

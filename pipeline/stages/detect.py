@@ -69,6 +69,7 @@ class DetectFaces:
 
     def __init__(self, job: Job, device: str = "cpu") -> None:
         job.environment.use()
+        telemetry.label(job.output, job.number)
         parts = checked_weights(job)
         self.size = int(parts.index["image_size"])
         self.settings, self.limits = job.settings, job.settings.limits

@@ -28,6 +28,7 @@ with socket.socket() as free:
     port = free.getsockname()[1]
 ray.init("local", num_cpus=1, include_dashboard=False, _metrics_export_port=port, log_to_driver=False,
          _system_config={"metrics_report_interval_ms": 500})
+telemetry.label("s3://b/out", 2)
 seconds = {"seconds_fetch": 0.25, "seconds_restore": 2.0}
 telemetry.photo_finished(result_row("a.jpg", face_count=3, bytes=1000, error_type=None, **seconds))
 telemetry.photo_finished(result_row("b.jpg", face_count=1, bytes=24, error_type=None, **seconds))
@@ -64,6 +65,7 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     samples: dict[str, float] = {}
     for name, tags, value in re.findall(r"^ray_(interlcm_\w+)\{(.*)\} (\S+)$", done.stdout, re.MULTILINE):
+        assert 'run="s3://b/out"' in tags and 'attempt="2"' in tags
         own = re.findall(r'(?:status|stage|error_type|le)="[^"]*"', tags)
         samples[" ".join([name, *own])] = float(value)
     assert samples['interlcm_photos_total status="restored"'] == 2
@@ -97,6 +99,7 @@ def test_the_dashboard_groups_by_tags_that_there_are() -> None:
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel["targets"]:
             (name, *_) = re.findall(r"\bray_(\w+?)_(?:total|bucket)", target["expr"])
+            assert target["expr"].count('{run=~"$run"}') == target["expr"].count("ray_interlcm_")
             tags = {*telemetry.METRICS[name][2], "le"}
             grouped = {tag.strip() for group in re.findall(r"by \((.*?)\)", target["expr"]) for tag in group.split(",")}
             assert grouped <= tags, target["expr"]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -116,6 +117,14 @@ def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="a.bin/b.bin: Not a directory"):
         (tmp_path / "a.bin").write_bytes(b"")
         storage.read_bytes(str(tmp_path / "a.bin" / "b.bin"))
+
+
+@pytest.mark.parametrize(("uri", "client", "extra"), [("gs://b/a", "gcsfs", "gs"), ("abfs://b/a", "adlfs", "azure")])
+def test_a_client_that_is_not_installed_is_named_with_its_extra(uri: str, client: str, extra: str) -> None:
+    if find_spec(client):
+        pytest.skip(f"{client} is installed")
+    with pytest.raises(StorageError, match=rf"{uri}: .*{client}.*pip install 'interlcm\[{extra}\]', here and on every"):
+        storage_client.filesystem(uri)
 
 
 def test_the_environment_travels(monkeypatch: pytest.MonkeyPatch) -> None:
