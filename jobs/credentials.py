@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
-from jobs.status import in_words, moment
+from jobs.times import in_words, moment
 from pipeline.storage import client as storage_client
 
 

@@ -18,7 +18,8 @@ from jobs.lines import Lines
 from jobs.options import Engine
 from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
-from jobs.status import equation, failures, in_words
+from jobs.status import equation, failures
+from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
