@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
 # name: kind, meaning, tags. Ray's histograms (2.60) keep only the bucket of each value, so even their sums are inexact.
 # So averages come from counters, and histograms give quantiles. Prometheus appends _total to a counter's name.
-METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]] = {
+METRICS: dict[str, tuple[Literal["Counter", "Gauge", "Histogram"], str, tuple[str, ...]]] = {
     "interlcm_photos": ("Counter", "photos done, by status", ("status",)),
     "interlcm_faces": ("Counter", "faces restored", ()),
     "interlcm_failures": ("Counter", "photos that failed, by error_type", ("error_type",)),
@@ -32,6 +33,10 @@ METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]]
     "interlcm_micro_batch_faces": ("Counter", "faces in the model's micro-batches", ()),
     "interlcm_micro_batch_places": ("Counter", "places in these micro-batches, filled or padded", ()),
     "interlcm_micro_batch_seconds": ("Histogram", "seconds for one micro-batch", ()),
+    "interlcm_storage_retries": ("Counter", "requests to storage that were repeated", ()),
+    "interlcm_pending_photos": ("Gauge", "files of the attempt that have no result yet", ()),
+    "interlcm_seconds_since_photo": ("Gauge", "seconds since the last finished photo", ()),
+    "interlcm_waiting_demand": ("Gauge", "what tasks and actors wait for and no node has free", ("resource",)),
 }
 
 
@@ -82,6 +87,22 @@ def micro_batch(faces: int, size: int, seconds: float) -> None:
     _metric("interlcm_micro_batch_faces").inc(faces, _with())
     _metric("interlcm_micro_batch_places").inc(size, _with())
     _metric("interlcm_micro_batch_seconds").observe(seconds, _with())
+
+
+def storage_retried(requests: int) -> None:
+    """Count requests to storage that this process repeated."""
+    if cluster.running() and requests:
+        _metric("interlcm_storage_retries").inc(requests, _with())
+
+
+def progress(pending: int, seconds: float, demand: Mapping[str, float]) -> None:
+    """What the driver knows. pending: files without a result. seconds: since the last photo. demand: by resource."""
+    if not cluster.running():
+        return
+    _metric("interlcm_pending_photos").set(pending, _with())
+    _metric("interlcm_seconds_since_photo").set(seconds, _with())
+    for resource, amount in demand.items():
+        _metric("interlcm_waiting_demand").set(amount, _with(resource=resource))
 
 
 def _with(**tags: str) -> dict[str, str]:
