@@ -148,6 +148,10 @@ def test_local_folder_copies_a_remote_folder_once(tmp_path: Path, monkeypatch: p
     assert (local_folder(uri) / "mark").exists()
     storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"newer")
     assert (local_folder(uri) / "lcm" / "unet.bin").read_bytes() == b"newer"
+    storage.write_bytes(storage.join(uri, "face/yunet.onnx"), b"yunet")
+    part = local_folder(uri, only=("face/yunet.onnx", "not/there.bin"))
+    assert [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()] == ["face/yunet.onnx"]
+    assert (local_folder(uri) / "lcm" / "unet.bin").exists()
     assert local_folder(str(tmp_path)) == tmp_path
 
 
