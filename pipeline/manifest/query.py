@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,6 +107,19 @@ def reading(
             if isinstance(error, duckdb.Error):
                 raise QueryError(_words(error)) from error
             raise
+
+
+@contextlib.contextmanager
+def streaming(output: str, memory: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection (`connect`) for a query about all photos whose rows are read a few at a time.
+
+    What was done with the first rows cannot be undone, so nothing is repeated if a part disappears: QueryError.
+    """
+    try:
+        with connect(output, memory=memory, whole=True) as connection:
+            yield connection
+    except duckdb.Error as error:
+        raise QueryError(_words(error)) from error
 
 
 def _check_rows(output: str) -> None:

@@ -12,6 +12,7 @@ from pipeline.storage.files import (
     read_bytes,
     remove,
     write_bytes,
+    write_pieces,
 )
 from pipeline.storage.listing import (
     describe,
@@ -50,4 +51,5 @@ __all__ = [
     "remove",
     "version",
     "write_bytes",
+    "write_pieces",
 ]

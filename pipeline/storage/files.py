@@ -9,7 +9,8 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -140,6 +141,24 @@ def put_file(uri: str, source: Path) -> None:
         return
     with storage_errors(uri, writing=True), local_disk.appearing(Path(path)) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def write_pieces(uri: str, pieces: Iterable[bytes]) -> None:
+    """Write or overwrite a file that may be larger than memory; if `pieces` raises, nothing is written."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with storage_errors(uri, writing=True), local_disk.appearing(Path(path)) as temporary:
+            _collect(temporary, pieces)
+        return
+    with tempfile.TemporaryDirectory(prefix="interlcm-") as folder:
+        collected = Path(folder, "file")
+        _collect(collected, pieces)
+        put_file(uri, collected)
+
+
+def _collect(path: Path, pieces: Iterable[bytes]) -> None:
+    with open(path, "wb") as file:
+        file.writelines(pieces)
 
 
 def create_bytes(uri: str, data: bytes, say: Callable[[str], None] = print) -> bool:
