@@ -34,7 +34,8 @@ Listed = tuple[str, int, str]  # name, bytes and version of a file
 class Part:
     """A file to merge: name, size and version by the listing; its rows, their bytes before compression.
 
-    first: a lower bound of source and member. newest: rows in front of which it is not known that they are older. data: its bytes, if they were read already.
+    first: a lower bound of source and member. newest: rows in front of which it is not known that they are older.
+    data: its bytes, if they were read already.
     must: it cannot stay alone: a task may overwrite it, or it has an earlier version of the schema.
     """
 

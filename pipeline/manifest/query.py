@@ -19,11 +19,11 @@ from pipeline.manifest import settled as manifest_settled
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
 from pipeline.storage.output import Output
 
-# The manifest is a log: the newest row of a photo counts. `settled` has rows of which it is known that they are. A photo
-# that is in `unsettled`, too, is looked at again. row_number gives one row even if two have the same time, such as a row
-# that is still in a small part and already in a merged one. A photo_id implies its source and member; they are named
-# too, because DuckDB pushes conditions on the columns of PARTITION BY, and on no others, below the window, into the
-# statistics of the files.
+# The manifest is a log: the newest row of a photo counts. `settled` has rows of which it is known that they are. A
+# photo that is in `unsettled`, too, is looked at again. row_number gives one row even if two have the same time, such
+# as a row that is still in a small part and already in a merged one. A photo_id implies its source and member; they
+# are named too, because DuckDB pushes conditions on the columns of PARTITION BY, and on no others, below the window,
+# into the statistics of the files.
 NEWEST = """
 CREATE VIEW newest AS
     {settled} ANTI JOIN (SELECT photo_id FROM unsettled) USING (photo_id)
