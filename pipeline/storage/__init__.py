@@ -11,6 +11,7 @@ from pipeline.storage.files import (
     put_file,
     read_bytes,
     remove,
+    remove_all,
     write_bytes,
     write_pieces,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "put_file",
     "read_bytes",
     "remove",
+    "remove_all",
     "version",
     "write_bytes",
     "write_pieces",

@@ -30,6 +30,7 @@ def masked(text: str) -> list[str]:
     On a busy machine there are more lines of progress, some with one face, some with the time that is left.
     """
     text = re.sub(r", about .+ left$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"; Ray from \d+", "", text)  # on a machine with more cores
     text = re.sub(r"\b(face|photo)\b", r"\1s", text)
     lines = [re.sub(r"(?<!\S)/\S+", "/path", line) for line in text.splitlines()]
     lines = [re.sub(r"\b[0-9a-f]{12}\b", "digest", line) for line in lines]

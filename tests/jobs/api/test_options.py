@@ -50,7 +50,8 @@ def test_defaults_are_those_of_the_command() -> None:
 
 
 def test_jpg_and_tif_are_other_names() -> None:
-    assert [settings_of("demo", {"format": name}).format for name in ("jpg", "tif")] == ["jpeg", "tiff"]
+    given: list[Any] = [{"format": "jpg"}, {"format": "tif"}]
+    assert [settings_of("demo", options).format for options in given] == ["jpeg", "tiff"]
 
 
 def test_thresholds_replace_single_values() -> None:
