@@ -132,7 +132,7 @@ def iiif(
     if left_out := shown.counts.words():
         print(f"left out: {left_out}")
     if shown.failed:
-        print(printable(f"without pictures: {counted(len(shown.failed), 'photo')}; the first: {shown.failed[0]}"))
+        print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))
     print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
 
 

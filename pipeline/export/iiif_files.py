@@ -6,7 +6,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
@@ -49,11 +49,12 @@ class Task:
 
 @dataclass
 class Shown:
-    """The progress: photos with a manifest, and those without, each with the reason."""
+    """The progress: photos with a manifest, and those that cannot be shown, with the first one's reason."""
 
     counts: photos.Counts
     done: int = 0
-    failed: list[str] = field(default_factory=list)
+    failed: int = 0
+    reason: str = ""
     collection: str = ""  # URL of the top collection, at the end
 
 
@@ -76,7 +77,8 @@ def write_iiif(output: str, folder: str, base: str) -> Iterator[Shown]:
         for made in spread(show_unit, calls):
             for source, outcome in made:
                 if isinstance(outcome, str):
-                    shown.failed.append(outcome)
+                    shown.failed += 1
+                    shown.reason = shown.reason or outcome
                 else:
                     collections.add(source, outcome)
                     shown.done += 1
