@@ -68,10 +68,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive photos of one source. name: of its files, `<archive name>-<number from 1>`."""
+    """Consecutive photos of one source. number: from 1 on, in its archive."""
 
-    name: str
+    archive: str
+    number: int
     rows: pa.Table
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return fitting(self.archive, f"-{self.number:05d}")
 
 
 def counts(connection: duckdb.DuckDBPyConnection) -> Counts:
@@ -90,7 +96,7 @@ def chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[Chunk]:
     for table in cut(ordered(connection).to_arrow_reader(BATCH_ROWS), CHUNK):
         archive = (table["archive_name"][0].as_py() or "photos").replace("/", "_")
         written[archive] += 1
-        yield Chunk(fitting(archive, f"-{written[archive]:05d}"), table)
+        yield Chunk(archive, written[archive], table)
 
 
 def cut(batches: Iterable[pa.RecordBatch], most: int, whole: str = "") -> Iterator[pa.Table]:
