@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -133,20 +134,21 @@ def run_with_names(folder: Path, names: list[str]) -> str:
     return output
 
 
-def test_a_photo_that_changed_and_changed_back(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Marks of an earlier start say nothing about files that a later one replaced."""
-    monkeypatch.setattr("pipeline.export.photos.CHUNK", 1)
+def test_a_photo_that_was_rejected_for_a_while(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark of the first start says nothing about a file that the second one removed."""
     output = run_with_names(tmp_path, ["a", "b"])
-    for minute, data in enumerate((b"other", b"restored"), 1):
-        steps = write_bag(output, place, [])
-        for _ in range(3):  # the counts and both chunks
-            next(steps)
-        steps.close()  # type: ignore[attr-defined]
-        uri = storage.join(output, "restored", "a.tar", "a.jpg")
-        storage.write_bytes(uri, data)
-        changed: dict[str, Any] = {"restored_uri": uri, "restored_sha256": hashlib.sha256(data).hexdigest()}
-        write_part([result_row("a", minute=minute, **changed)], output, str(minute + 1))
-    written(output, place)
+    rejected = {"photo_id": "id-a", "face_index": None, "decision": "reject", "comment": ""}
+    decisions = Path(output, "decisions", "one.json")
+    decisions.parent.mkdir()
+    with monkeypatch.context() as killed:
+        killed.setattr(export_bag, "seal", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for said in ([], [rejected | {"decided_at": "2026-02-01T10:00:00Z"}]):
+            decisions.write_text(json.dumps(said))
+            with pytest.raises(KeyboardInterrupt):
+                written(output, place)
+    assert not Path(place, "data", "restored", "a.tar", "a.jpg").exists()
+    decisions.write_text("[]")
+    assert written(output, place).photos == 2
     bagit.Bag(place).validate()
 
 
