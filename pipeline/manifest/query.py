@@ -16,9 +16,9 @@ import pyarrow.dataset
 from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
-from pipeline.manifest import decisions
+from pipeline.manifest import decisions, standing
 from pipeline.manifest import files as manifest_files
-from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
+from pipeline.manifest.schema import DECISION_SCHEMA, EXPORTED_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
 from pipeline.storage.output import Output
 
 # The manifest is a log: the newest row of a photo counts. row_number gives one row even if two have the same time, such
@@ -119,9 +119,9 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     """A connection with the tables of a run and nothing else: it cannot open files.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
-    `manifest` every row ever written, `decisions` what curators decided (not read if `decided` is false). They are
-    empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the
-    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
+    `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
+    are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
+    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
@@ -132,22 +132,23 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     manifest_files.check(place.manifest, files)
     index = _parquet(place.index, place.index_files(), INDEX_SCHEMA)
     manifest = _parquet(place.manifest, files, MANIFEST_SCHEMA)
-    decided_rows = decisions.read(output) if decided else DECISION_SCHEMA.empty_table()
-    return _connected(index, manifest, decided_rows, memory, whole)
+    exported = decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table()
+    return _connected(index, manifest, exported, memory, whole)
 
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    index, manifest, decided = (table.empty_table() for table in (INDEX_SCHEMA, MANIFEST_SCHEMA, DECISION_SCHEMA))
-    return _connected(index, manifest, decided, memory="", whole=False)
+    index, manifest, exported = (table.empty_table() for table in (INDEX_SCHEMA, MANIFEST_SCHEMA, EXPORTED_SCHEMA))
+    return _connected(index, manifest, exported, memory="", whole=False)
 
 
-def _connected(index: Any, manifest: Any, decided: pa.Table, memory: str, whole: bool) -> duckdb.DuckDBPyConnection:
+def _connected(index: Any, manifest: Any, exported: pa.Table, memory: str, whole: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
     connection.register("index", index)
     connection.register("manifest", manifest)
-    connection.register("decisions", decided)
+    connection.register("exported", exported)
     connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS, order=NEWEST_FIRST) + VIEWS)
+    connection.execute(standing.VIEW)
     lock(connection)
     return connection
 
