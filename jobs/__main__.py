@@ -34,6 +34,7 @@ COMMANDS = {
     ),
     "decide": ("jobs.decide", "Make the output follow the decisions of curators: withdraw, restore again, mark."),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
+    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS."),
     "train": (
         "jobs.train",
         "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",
