@@ -53,6 +53,7 @@ class Settings:
         variant: a variant of the weights folder; empty: the first that supports the task and the steps.
         steps: 2, 3 or 4 timesteps; 0: the most that the variant supports.
         trained_steps: number of timesteps that the variant was trained for; 0 until settled.
+        strength: share of the restored face in each face, 0 (the photo as it is) to 1.
         color_fix: wavelet, adain or none; "auto": the task's default.
         aligned: every photo is already a face crop, so no detector runs.
         detector: a name of `faces.detectors.DETECTORS`, or "auto".
@@ -77,6 +78,7 @@ class Settings:
     variant: str = ""
     steps: int = 0
     trained_steps: int = 0
+    strength: float = 1.0
     color_fix: str = "auto"
     aligned: bool = False
     detector: str = "auto"
@@ -111,6 +113,10 @@ class Settings:
         return Settings(**{**values, **nested})
 
     def digest(self) -> str:
-        """sha256 of the settings, without those that the weights' own digest already covers."""
-        counted = {key: value for key, value in asdict(self).items() if key not in ("weights", "trained_steps")}
+        """sha256 of the settings, without those that the weights' own digest already covers.
+
+        Full strength does not count: results of versions without this setting are the same, and keep their digest.
+        """
+        covered = {"weights", "trained_steps"} | ({"strength"} if self.strength == 1 else set())
+        counted = {key: value for key, value in asdict(self).items() if key not in covered}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
