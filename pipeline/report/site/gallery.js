@@ -1,8 +1,8 @@
 "use strict";
 // The gallery: the selected photos, or their faces as a contact sheet, and decisions on them.
 
-const PHOTO_SHAPE = { least: 168, gap: 14, ratio: 0.78, text: 82 };
-const FACE_SHAPE = { least: 84, gap: 4, ratio: 1, text: 0 };
+const PHOTO_SHAPE = { least: 168, gap: 14, ratio: 0.78, text: 88 };
+const FACE_SHAPE = { least: 70, gap: 3, ratio: 1, text: 0 };
 
 const Gallery = {
   /** @type {Uint32Array} rows of the data, in the order shown */

@@ -12,7 +12,7 @@ const Sheet = {
       differing.replaceChildren(...this.conflicts(dialog));
     };
     const button = (/** @type {string} */ label, /** @type {() => void} */ onclick, kind = "") =>
-      element("button", { type: "button", class: kind, onclick }, label);
+      element("button", { type: "button", class: kind, autofocus: kind === "primary", onclick }, label);
     const name = Reviewer.input();
     name.addEventListener("change", () => (Reviewer.name = name.value));
     tell();
