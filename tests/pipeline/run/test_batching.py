@@ -29,3 +29,9 @@ def test_photos_of_a_call_and_of_a_part(photos: int, mean: float, size: int, sto
     assert flow.call_photos == 1 or flow.call_photos * (mean + 18 * size**2) <= store / ROOM
     assert flow.block_bytes == 16 << 20
     assert BatchSizes.fitting(photos, mean, size, GPU, 128 << 20).block_bytes == 2 << 20
+
+
+@pytest.mark.parametrize(("actors", "part"), [(1, 8), (16, 8), (32, 16), (200, 32)])
+def test_parts_grow_with_the_rate(actors: int, part: int) -> None:
+    fast = Resources(max_actors=actors, batch_faces=16)
+    assert BatchSizes.fitting(10_000_000, 1e6, 256, fast, 32 << 30).part_photos == part
