@@ -115,7 +115,7 @@ def restored_object(root: Element, row: Row, output: str) -> None:
 
 
 def restoration(root: Element, row: Row) -> None:
-    event = terms.event_of(root, event_id(row), "modification", row["finished_at"])
+    event = terms.event_of(root, event_id(row), "modification", row["made_at"])
     how = [f"{name}: {row[name]}" for name in HOW if row[name] is not None]
     terms.detail(event, f"{FAILED if row['status'] == 'failed' else DETAIL} {'; '.join(how)}".rstrip())
     faces = row["faces"] or []

@@ -93,7 +93,7 @@ class Photo:
     def provenance(self) -> str:
         software = f"InterLCM {self.row['software_version'] or 'of an unknown version'}"
         weights = f", weights sha256 {self.row['weights_digest']}" if self.row["weights_digest"] else ""
-        return f"Restored on {self.row['finished_at']:%Y-%m-%d} by {software}{weights}"
+        return f"Restored on {self.row['made_at']:%Y-%m-%d} by {software}{weights}"
 
     def decision(self) -> str:
         said = [one["decision"] for one in self.row["decided"] or [] if one["face_index"] is None]
