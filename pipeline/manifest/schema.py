@@ -9,6 +9,7 @@ unknown.
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
     4  landmark_error of a face
+    5  one_tone of a face
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 from pipeline.index.schema import column
 from pipeline.photos.warning import KINDS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 STATUSES = ("restored", "no_face", "skipped", "failed")
 PENDING = "pending"  # of a photo whose file changed since: it has to be restored again
 # The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
@@ -49,6 +50,7 @@ FACE = pa.struct([
     column("landmark_error", pa.float32(), "misfit of the landmarks to those of a mean face; null before version 4",
            "eye distance"),
     column("seed", pa.int64(), "seed of the noise of this face"),
+    column("one_tone", pa.bool_(), "whether the face has one tone, which it keeps; null before version 5"),
     column("psnr", pa.float32(), "peak signal-to-noise ratio, restored against aligned input", "dB"),
     column("ssim", pa.float32(), "structural similarity, restored against aligned input, at most 1"),
     column("identity_similarity", pa.float32(), "cosine of the identity embeddings; null without weights"),
@@ -78,7 +80,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("width", pa.int32(), "width of the upright photo", "px"),
     column("height", pa.int32(), "height of the upright photo", "px"),
     column("bit_depth", pa.int32(), "bits per channel of the source", "bit"),
-    column("monochrome", pa.bool_(), "whether the photo has one tone (grey, sepia); restored faces then keep it"),
+    column("monochrome", pa.bool_(), "whether the photo as a whole has one tone (grey, sepia)"),
     column("status", pa.string(), f"one of {', '.join(STATUSES)}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),

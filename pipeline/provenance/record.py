@@ -12,6 +12,8 @@ from pipeline.provenance.regions import Box
 
 # IPTC NewsCodes, Digital Source Type: an existing picture to which a trained model added elements.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+# The same: an existing picture that an algorithm, and no trained model, enhanced as a whole.
+ENLARGED_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Provenance:
         regions: x0, y0, x1, y1 of each restored face in the restored photo, px.
         width, height: of the restored photo, px.
         scale: size of the restored photo relative to the source.
+        trained_background: whether a trained model enlarged what is around the faces.
     """
 
     source_sha256: str
@@ -41,6 +44,12 @@ class Provenance:
     width: int = 0
     height: int = 0
     scale: int = 1
+    trained_background: bool = False
+
+    @property
+    def digital_source_type(self) -> str:
+        """IPTC's term for the restored photo; one without restored faces may have been enlarged only."""
+        return DIGITAL_SOURCE_TYPE if self.regions or self.trained_background else ENLARGED_SOURCE_TYPE
 
     def at(self, width: int, height: int, scale: int) -> Provenance:
         """The same record for the photo enlarged by `scale` to this size."""
