@@ -5,13 +5,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from jobs.counted import counted
 from jobs.options import Run
+from jobs.times import in_words, moment
 from pipeline.manifest.counts import Counts
 from pipeline.run.status import MadeBy, Status, read_status
 
@@ -157,22 +157,6 @@ def progress_line(pace: Status) -> str:
     rate = f", {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s" if pace.moving else ""
     left = f", about {in_words(pace.remaining)} left" if pace.remaining else ""
     return f"{moment(pace.now)} {done}{rate}{left}"
-
-
-def moment(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def in_words(time: timedelta) -> str:
-    """5 s, 12 min, 3 h 20 min or 4 d 7 h."""
-    seconds = int(time.total_seconds())
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    hours = minutes // 60
-    if hours < 1:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def equation(found: Counts) -> str:

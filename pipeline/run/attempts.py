@@ -115,11 +115,12 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def next_number(output: str) -> int:
-    """The number of a new attempt: above all numbers in run.json and the manifest, in case one of them was lost."""
+def last_number(output: str) -> int:
+    """The number of the last attempt, 0 if there was none: the highest in run.json and the manifest, in case one of
+    them was lost."""
     with query.connect(output, decided=False) as connection:
         (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
-    return 1 + max(len(attempts(output)), newest)
+    return max(len(attempts(output)), newest)
 
 
 def record(job: Job, resources: Resources) -> None:

@@ -13,7 +13,9 @@ from pipeline.storage.files import (
     put_file,
     read_bytes,
     remove,
+    remove_all,
     write_bytes,
+    write_pieces,
 )
 from pipeline.storage.listing import (
     describe,
@@ -52,6 +54,8 @@ __all__ = [
     "put_file",
     "read_bytes",
     "remove",
+    "remove_all",
     "version",
     "write_bytes",
+    "write_pieces",
 ]

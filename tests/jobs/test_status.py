@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from jobs.__main__ import main
-from jobs.status import equation, in_words
+from jobs.status import equation
+from jobs.times import in_words
 from pipeline import storage
 from pipeline.manifest.counts import Counts, counts
 from pipeline.manifest.pending import check_where, pending
