@@ -31,6 +31,12 @@ def restore(
             help="Timesteps; fewer is faster and closer to the input. Default: as the weights were trained.",
         ),
     ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the restored face in each face: 1 replaces it, 0 leaves the photo as it is."
+        ),
+    ] = 1.0,
     color_fix: ColorFix = "auto",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
     faces_only: Annotated[
@@ -161,9 +167,9 @@ def restore(
     if (c2pa_key is None) != (c2pa_cert is None):
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
     settings = Settings(
-        weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, detector=detector,
-        min_face=min_face, max_face=max_face, max_faces=max_faces, center_face=center_face, upscale=upscale,
-        background=background, format=format, quality=quality, every_photo=every_photo, names=names,
+        weights=weights, task=task, steps=steps or 0, strength=strength, color_fix=color_fix, aligned=aligned,
+        detector=detector, min_face=min_face, max_face=max_face, max_faces=max_faces, center_face=center_face,
+        upscale=upscale, background=background, format=format, quality=quality, every_photo=every_photo, names=names,
         save_faces=save_faces, raw=raw, seed=seed, dtype=dtype,
         review=thresholds("--review", Review(), review or []), limits=thresholds("--limit", Limits(), limit or []),
     )  # fmt: skip

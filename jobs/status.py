@@ -15,7 +15,7 @@ from jobs.times import in_words, moment
 from pipeline.manifest.counts import Counts
 from pipeline.run.status import MadeBy, Status, read_status
 
-TERMS = ("restored", "no_face", "skipped", "failed", "pending")
+TERMS = ("restored", "no_face", "skipped", "failed", "withdrawn", "pending")
 
 
 def status(
@@ -160,12 +160,13 @@ def progress_line(pace: Status) -> str:
 
 
 def equation(found: Counts) -> str:
-    """Two lines: the names, and each number below its name."""
-    numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *TERMS)}
+    """Two lines: the names, and each number below its name; without withdrawn photos if there are none."""
+    terms = [name for name in TERMS if name != "withdrawn" or found.withdrawn]
+    numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *terms)}
     width = {name: len(number) for name, number in numbers.items()}
-    names = " + ".join(name.rjust(width[name]) for name in TERMS)
+    names = " + ".join(name.rjust(width[name]) for name in terms)
     sign = "=" if found.adds_up else "!="
     total = "indexed".rjust(width["indexed"])
     return f"{total} {'='.rjust(len(sign))} {names}\n{numbers['indexed']} {sign} " + " + ".join(
-        numbers[name] for name in TERMS
+        numbers[name] for name in terms
     )

@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
 
     task: Literal["restore", "colorize", "inpaint"]
     steps: Literal[2, 3, 4] | None
+    strength: float
     color_fix: Literal["auto", "wavelet", "adain", "none"]
     aligned: bool
     faces_only: bool
@@ -52,7 +53,13 @@ class Options(TypedDict, total=False):
 
 
 TYPES = get_type_hints(Options)
-BOUNDS = {"min_face": (8, math.inf), "max_face": (8, math.inf), "max_faces": (1, math.inf), "quality": (1, 100)}
+BOUNDS = {
+    "strength": (0, 1),
+    "min_face": (8, math.inf),
+    "max_face": (8, math.inf),
+    "max_faces": (1, math.inf),
+    "quality": (1, 100),
+}
 
 
 def prepared(weights: str, device: Device | None, options: Options, model: bool = True) -> tuple[Job, Resources]:

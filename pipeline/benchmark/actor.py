@@ -88,7 +88,7 @@ def photos(count: int, pixels: int, monochrome: bool) -> pa.Table:
     if monochrome:
         crops = np.repeat(crops[..., :1], 3, axis=3)
     found = {"score": 1.0, "box": [0, 0, 1, 1], "landmarks": [0.0] * 10, "matrix": [1, 0, 0, 0, 1, 0]}
-    found |= {"one_tone": monochrome}
+    found |= {"one_tone": monochrome, "strength": 1.0}
     rows = [
         {
             "photo_id": f"{start:020d}",

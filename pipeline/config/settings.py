@@ -16,6 +16,9 @@ class SettingsError(InterLCMError):
     """Settings that another version of this software wrote and this one cannot use."""
 
 
+LATER = ("strength", "max_face", "every_photo", "names")  # settings that the first digests did not have
+
+
 @dataclass(frozen=True)
 class Review:
     """Thresholds for review by a person. A measure beyond its threshold is a review_reason.
@@ -53,6 +56,7 @@ class Settings:
         variant: a variant of the weights folder; empty: the first that supports the task and the steps.
         steps: 2, 3 or 4 timesteps; 0: the most that the variant supports.
         trained_steps: number of timesteps that the variant was trained for; 0 until settled.
+        strength: share of the restored face in each face, 0 (the photo as it is) to 1.
         color_fix: wavelet, adain or none; "auto": the task's default.
         aligned: every photo is already a face crop, so no detector runs.
         detector: a name of `faces.detectors.DETECTORS`, or "auto".
@@ -81,6 +85,7 @@ class Settings:
     variant: str = ""
     steps: int = 0
     trained_steps: int = 0
+    strength: float = 1.0
     color_fix: str = "auto"
     aligned: bool = False
     detector: str = "auto"
@@ -118,6 +123,12 @@ class Settings:
         return Settings(**{**values, **nested})
 
     def digest(self) -> str:
-        """sha256 of the settings, without those that the weights' own digest already covers."""
-        counted = {key: value for key, value in asdict(self).items() if key not in ("weights", "trained_steps")}
+        """sha256 of the settings, without those that the weights' own digest already covers.
+
+        Later settings do not count while they have their default: results of versions without them are the same, and
+        keep their digest.
+        """
+        values = asdict(self)
+        covered = {"weights", "trained_steps"} | {name for name in LATER if values[name] == getattr(Settings, name)}
+        counted = {key: value for key, value in values.items() if key not in covered}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

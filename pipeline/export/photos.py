@@ -21,19 +21,18 @@ CHUNK = 500  # photos: their PREMIS file has some 2 MB, which every editor opens
 BATCH_ROWS = 2_000
 MEMORY = "2GB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
 
-# What an export knows of a photo: its row, the decisions on this result (not on an earlier one), and whether its
-# restored file goes out (`kept`): there is one, and nobody rejected the photo.
+# What an export knows of a photo: its row, the decisions that count on it, and whether its restored file goes out
+# (`kept`): there is one, and nobody rejected the photo.
 PHOTOS = f"""
-SELECT p.*, i.archive_name, list_filter(d.decided, lambda one: one.decided_at >= p.finished_at) AS decided,
-    coalesce(d.rejected_at >= p.finished_at, false) AS rejected,
+SELECT p.*, i.archive_name, d.decided, coalesce(d.against, false) AS rejected,
     NOT rejected AND p.restored_uri IS NOT NULL AND p.status <> 'withdrawn' AS kept
 FROM newest AS p
 LEFT JOIN index AS i ON i.photo_id = p.index_id
 LEFT JOIN (
-    SELECT photo_id, max(decided_at) FILTER (face_index IS NULL AND decision = 'reject') AS rejected_at,
-        list({{face_index: face_index, decision: decision, comment: comment, decided_at: decided_at}}
-            ORDER BY face_index NULLS FIRST) AS decided
-    FROM decisions GROUP BY photo_id
+    SELECT photo_id, bool_or(face_index IS NULL AND decision = 'reject') AS against,
+        list({{face_index: face_index, decision: decision, comment: comment, decided_at: decided_at,
+            reviewer: reviewer}} ORDER BY face_index NULLS FIRST) AS decided
+    FROM decisions WHERE void IS NULL AND (decision IS NOT NULL OR comment <> '') GROUP BY photo_id
 ) AS d ON d.photo_id = p.photo_id
 WHERE p.status NOT IN ('skipped', '{PENDING}') AND p.member <> ''
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.provenance.extended import merged
-from pipeline.provenance.record import Provenance
+from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
 from pipeline.provenance.regions import Placed, add_iptc, add_mwg, move_regions
 from pipeline.provenance.xmp import Packet, XmpError, escaped
 
@@ -51,7 +51,10 @@ def state(packet: Packet, record: Provenance, problem: str | None) -> None:
     before = {f"Source{own}": packet.take(name) for name, own in REPLACED.items()}
     for name in UNTRUE:
         packet.take(name)
-    packet.replace("Iptc4xmpExt:DigitalSourceType", record.digital_source_type)
+    if record.composite:
+        packet.replace("Iptc4xmpExt:DigitalSourceType", DIGITAL_SOURCE_TYPE)
+    elif (kept := before.pop("SourceDigitalSourceType")) is not None:
+        packet.replace("Iptc4xmpExt:DigitalSourceType", kept)
     for name, text in (record.statement() | before | {"SourcePacket": problem}).items():
         if text is not None:
             packet.replace(f"interlcm:{name}", text)

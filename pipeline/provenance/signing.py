@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from interlcm.errors import InterLCMError, one_line
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Signing
-from pipeline.provenance.record import Provenance
+from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
 from pipeline.sandbox import parent as sandbox
 
 # The output formats and their media types in C2PA.
@@ -115,7 +115,7 @@ def manifest(record: Provenance) -> dict[str, Any]:
     agent = {"name": "InterLCM", "version": record.software_version}
     edited = {
         "action": "c2pa.edited",
-        "digitalSourceType": record.digital_source_type,
+        **({"digitalSourceType": DIGITAL_SOURCE_TYPE} if record.composite else {}),
         "softwareAgent": agent,
         "description": f"faces restored by a trained model: {len(record.regions)}",
     }

@@ -31,7 +31,7 @@ FROM newest AS p JOIN index AS i ON i.photo_id = p.index_id
 ORDER = 'ORDER BY source, "offset", member, page, photo_id'
 # --pictures NAME -> which photos get copies.
 CHOICES = {
-    "all": "status IN ('restored', 'no_face')",
+    "all": "status IN ('restored', 'no_face', 'withdrawn')",
     "review": "status = 'restored' AND len(list_filter(faces, lambda f: f.needs_review)) > 0",
     "none": "false",
 }

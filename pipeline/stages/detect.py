@@ -22,9 +22,10 @@ from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import detector_files, load_detector
-from pipeline.faces.face import Face
+from pipeline.faces.face import Face, iou
 from pipeline.faces.search import Found, search
 from pipeline.index.schema import page_id
+from pipeline.manifest.standing import SAME_PLACE
 from pipeline.photos import pages as photo_pages
 from pipeline.photos import raw_preview
 from pipeline.photos.bit_depth import eight_bit
@@ -71,7 +72,7 @@ class DetectFaces:
         telemetry.label(job.output, job.number)
         parts = checked_weights(job, detector_files(job.settings.detector))
         self.size = int(parts.index["image_size"])
-        self.settings, self.limits = job.settings, job.settings.limits
+        self.settings, self.limits, self.verdicts = job.settings, job.settings.limits, job.verdicts
         self.detector = None if job.settings.aligned else load_detector(job.settings.detector, parts, device)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -139,6 +140,7 @@ class DetectFaces:
             "monochrome": seen.monochrome,
             "detector": self.detector.name if self.detector else None,
             "rotation": rotation if found and self.detector else None,
+            **self.reviewed(current["photo_id"]),
             "faces": [self.describe(current, n, one, *aligned[n], seen.monochrome) for n, one in enumerate(found)],
             "seconds_detect": time.perf_counter() - begun,
         }
@@ -199,7 +201,22 @@ class DetectFaces:
             "matrix": matrix.ravel().tolist(),
             "seed": face_seed(current["sha256"], current["page"], index, self.settings.seed),
             "one_tone": is_monochrome_face(crop, in_monochrome),
+            **self.judged(current["photo_id"], one),
         }
+
+    def reviewed(self, photo_id: str) -> Row:
+        """The columns of a photo that curators decided on."""
+        verdict = self.verdicts.get(photo_id)
+        names = ("withdrawn", "reviewed_as", "reviewed_by", "reviewed_at")
+        return {name: getattr(verdict, name) for name in names} if verdict else {}
+
+    def judged(self, photo_id: str, one: Face) -> Row:
+        """The strength of a face, and the decision that it follows: those of the judged face in the same place."""
+        verdict = self.verdicts.get(photo_id)
+        near = max(verdict.faces if verdict else (), key=lambda face: iou(face.box, one.box), default=None)
+        if near is None or iou(near.box, one.box) <= SAME_PLACE:
+            return {"strength": self.settings.strength, "accepted": None}
+        return {"strength": near.strength, "accepted": near.accepted}
 
 
 def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:

@@ -25,7 +25,7 @@ from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.names import restored_path
 from pipeline.stages.paste import PastedFile, PasteRequest, paste_faces
-from pipeline.stages.row import Row, crops_of
+from pipeline.stages.row import Row, crops_of, published_crops
 from pipeline.stages.score import score_face
 from pipeline.storage.output import Output
 
@@ -50,9 +50,10 @@ def finished(current: Row, job: Job) -> Row:
     """The manifest row of one photo; its restored file is published before this returns."""
     if current["status"] is None:
         current = row.guarded(current, lambda open_row: publish_photo(open_row, job))
-    restored = current["status"] == "restored"
+    restored = current["status"] in ("restored", "withdrawn")
     current |= {
-        "face_count": len(current["faces"]) if restored else 0,
+        "face_count": sum(one["strength"] > 0 for one in current["faces"]) if restored else 0,
+        **({} if restored else dict.fromkeys(("reviewed_as", "reviewed_by", "reviewed_at"))),  # nothing to judge
         "faces": current["faces"] if restored else [],
         "weights_digest": job.weights_digest,
         "settings_digest": job.settings.digest(),
@@ -68,7 +69,9 @@ def publish_photo(current: Row, job: Job) -> Row:
     begun = time.perf_counter()
     as_it_is = not current["faces"] and job.settings.upscale == 1
     built = PastedFile(current["data"], current["format"]) if as_it_is else composed(current, job)
-    uri = storage.join(Output(job.output).restored, restored_path(current, built.format, job.settings.names))
+    place, aside = Output(job.output), bool(current.get("withdrawn")) and bool(current["faces"])
+    path = restored_path(current, built.format, job.settings.names)
+    uri = storage.join(place.withdrawn if aside else place.restored, path)
     own = own_file(current) if as_it_is and job.settings.every_photo == "link" else None
     if own is None:
         storage.write_bytes(uri, built.data)
@@ -80,8 +83,8 @@ def publish_photo(current: Row, job: Job) -> Row:
             save_faces(current, job)
         mask = "square" if job.settings.aligned else job.settings.mask
         found = {"faces": measured(current, job), "mask": mask}
-    ended = row.ended(current, "restored" if current["faces"] else "no_face")
-    return row.warned(ended, built.warnings) | {
+    status = "withdrawn" if aside else "restored" if current["faces"] else "no_face"
+    return row.warned(row.ended(current, status), built.warnings) | {
         **found,
         "restored_uri": uri,
         "restored_sha256": hashlib.sha256(built.data).hexdigest(),
@@ -100,7 +103,7 @@ def own_file(current: Row) -> str | None:
 
 def measured(current: Row, job: Job) -> list[Row]:
     """The manifest's structs of the faces of a restored photo."""
-    aligned, restored = (bit_depth.eight_bit(crops_of(current, column)) for column in ("crops", "restored_crops"))
+    aligned, restored = map(bit_depth.eight_bit, (crops_of(current, "crops"), published_crops(current)))
     turned, reasons = current["rotation"], damage(current)
     faces = [
         describe(n, {**f, "rotation": turned}, aligned[n], restored[n], job) for n, f in enumerate(current["faces"])
@@ -133,6 +136,7 @@ def order(current: Row, job: Job) -> PasteRequest:
         matrices=[np.array(one["matrix"]).reshape(2, 3) for one in current["faces"]],
         aligned=aligned,
         restored=crops_of(current, "restored_crops"),
+        strengths=[one["strength"] for one in current["faces"]],
         masks=None if masks is None else np.frombuffer(masks, np.uint8).reshape(aligned.shape[:3]),
         square=settings.aligned,
         colorize=settings.task == "colorize" and bool(current["faces"]),
@@ -146,6 +150,7 @@ def order(current: Row, job: Job) -> PasteRequest:
 
 
 def provenance(current: Row, job: Job) -> Provenance:
+    changed = [one for one in current["faces"] if one["strength"] > 0]
     return Provenance(
         source_sha256=current["sha256"],
         source=current["source"],
@@ -156,17 +161,18 @@ def provenance(current: Row, job: Job) -> Provenance:
         settings_digest=job.settings.digest(),
         seed=job.settings.seed,
         task=job.settings.task,
-        regions=[tuple(one["box"]) for one in current["faces"]],
+        regions=[tuple(one["box"]) for one in changed],
+        strengths=[one["strength"] for one in changed],
+        composite=bool(changed) or current.get("background") is not None,
         width=current["width"],
         height=current["height"],
-        trained_background=job.settings.background != "none" and job.settings.upscale > 1,
     )
 
 
 def save_faces(current: Row, job: Job) -> None:
-    """OUTPUT/faces/<photo_id>/<n>.png is the restored crop, <n>_lq.png the aligned input."""
-    for column, suffix in (("restored_crops", ""), ("crops", "_lq")):
-        for n, crop in enumerate(crops_of(current, column)):
+    """OUTPUT/faces/<photo_id>/<n>.png is the face as it is published, <n>_lq.png the aligned input."""
+    for crops, suffix in ((published_crops(current), ""), (crops_of(current, "crops"), "_lq")):
+        for n, crop in enumerate(crops):
             _, png = cv2.imencode(".png", crop[..., ::-1])
             uri = storage.join(Output(job.output).faces, current["photo_id"], f"{n}{suffix}.png")
             storage.write_bytes(uri, png.tobytes())
@@ -187,6 +193,8 @@ def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops, jo
         **geometry,
         "seed": found["seed"],
         "one_tone": found["one_tone"],
+        "strength": found["strength"],
+        "accepted": found.get("accepted"),
         **score_face(aligned, restored, {**found, **geometry}, review_of(job)),
     }
 

@@ -27,6 +27,8 @@ FOUND_FACE = pa.struct(
         ("matrix", pa.list_(pa.float64())),  # (2, 3) photo -> crop, row by row
         ("seed", pa.int64()),
         ("one_tone", pa.bool_()),  # whether the face has one tone, which it keeps
+        ("strength", pa.float32()),  # share of the restored face in its pixels, 0 to 1
+        ("accepted", pa.bool_()),  # by a curator
         ("identity_similarity", pa.float32()),
         ("quality_before", pa.float32()),
         ("quality_after", pa.float32()),
@@ -60,6 +62,10 @@ SCHEMA = pa.schema(
         ("monochrome", pa.bool_()),
         ("detector", pa.string()),
         ("rotation", pa.int32()),
+        ("withdrawn", pa.bool_()),  # this and the next three by a verdict; null without one
+        ("reviewed_as", pa.string()),
+        ("reviewed_by", pa.string()),
+        ("reviewed_at", pa.timestamp("us", tz="UTC")),
         ("faces", pa.list_(FOUND_FACE)),
         ("crops", pa.large_binary()),  # (faces, S, S, 3) sRGB, aligned; uint16 where bit_depth > 8, else uint8
         ("restored_crops", pa.large_binary()),  # the same shape and type, restored
@@ -130,6 +136,16 @@ def crops_of(row: Row, column: str) -> Crops:
     flat = np.frombuffer(row[column], crop_type(row["bit_depth"]))
     side = round((flat.size / (3 * count)) ** 0.5)
     return flat.reshape(count, side, side, 3)
+
+
+def published_crops(row: Row) -> Crops:
+    """The faces as the restored photo shows them: each restored crop blended with its input by its strength."""
+    before, after = crops_of(row, "crops"), crops_of(row, "restored_crops")
+    share = np.array([one["strength"] for one in row["faces"]], np.float32)[:, None, None, None]
+    if (share == 1).all():
+        return after
+    blended: Crops = np.rint(before + share * (after.astype(np.float32) - before)).astype(after.dtype)
+    return blended
 
 
 def crop_type(bit_depth: int) -> type[np.uint8] | type[np.uint16]:

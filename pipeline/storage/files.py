@@ -200,6 +200,30 @@ def create_bytes(uri: str, data: bytes, say: Callable[[str], None] = print) -> b
     return read_bytes(uri) == data
 
 
+def move(uri: str, to: str) -> bool:
+    """Give a file another name in the same file system; false if it is not there.
+
+    On object storage a copy, then a delete: who is killed between the two leaves both, and moves again.
+    """
+    fs, path = filesystem(uri)
+    _, target = filesystem(to)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            with storage_errors(to, writing=True):
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+            with storage_errors(uri):
+                os.replace(path, target)
+        else:
+            retried(uri, lambda: fs.cp_file(path, target), writing=True)
+    except StorageError as error:
+        if error.reason != "missing" or exists(uri):
+            raise
+        return False
+    if not isinstance(fs, LocalFileSystem):
+        remove(uri)
+    return True
+
+
 def remove(uri: str) -> None:
     """Delete a file, if it is still there."""
     fs, path = filesystem(uri)

@@ -38,7 +38,7 @@ def test_values_are_those_of_the_command(name: str) -> None:
     listed = list(FORMATS) if name == "format" else []  # the command also takes jpg and tif
     assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else listed)
     low, high = BOUNDS.get(name, (None, None))
-    assert (about.min, about.max or math.inf if about.min else None) == (low, high)
+    assert (about.min, about.max or math.inf if about.min is not None else None) == (low, high)
 
 
 def test_defaults_are_those_of_the_command() -> None:

@@ -36,7 +36,8 @@ def test_a_job_never_shows_its_secrets(tmp_path: Path, tiny_weights: str, monkey
 def test_the_digest_counts_what_changes_a_result() -> None:
     assert Settings().digest() == Settings(weights="elsewhere").digest()
     others = [Settings(steps=2), Settings(seed=1), Settings(color_fix="adain"), Settings(detector="haar")]
-    assert len({Settings().digest(), *(other.digest() for other in others)}) == 5
+    others.append(Settings(strength=0.5))
+    assert len({Settings().digest(), *(other.digest() for other in others)}) == 6
     assert Environment({"AWS_SECRET_ACCESS_KEY": SECRET}).__repr__() == "Environment(hidden)"
     assert "environment" not in asdict(Settings())
 

@@ -118,6 +118,35 @@ def test_faces_change_and_nothing_else(this_job: Job, found: Callable[..., Row])
     assert changed.any() and not (changed & ~inside).any()
 
 
+def weakened(made: Row, *strengths: float) -> Row:
+    faces = [{**one, "strength": share} for one, share in zip(made["faces"], strengths, strict=True)]
+    return {**made, "faces": faces}
+
+
+def test_the_strength_of_a_face_is_its_share_in_the_photo_and_in_the_record(
+    this_job: Job, found: Callable[..., Row]
+) -> None:
+    whole = found("both.png", BOTH, "PNG")
+    rows = composed(this_job, weakened(whole, 0.0, 0.5), weakened(whole, 0.0, 0.0) | {"photo_id": "none", "page": 2})
+    made, untouched = sorted(rows, key=lambda one: one["page"])
+    after, same = (Path(one["restored_uri"]).read_bytes() for one in (made, untouched))
+
+    np.testing.assert_array_equal(decoded(same), BOTH)  # to the bit
+    assert (untouched["face_count"], [one["psnr"] for one in untouched["faces"]]) == (0, [None, None])
+    assert b"DigitalSourceType" not in same and b"<interlcm:RestoredFaces>0<" in same
+    assert (made["face_count"], [one["strength"] for one in made["faces"]]) == (1, [0.0, 0.5])
+    assert b"compositeWithTrained" in after and b"<interlcm:FaceStrengths>0.5<" in after
+    weak, half = made["faces"]
+    x, y = np.mean(np.array(weak["landmarks"])[:2], axis=0).round().astype(int)
+    np.testing.assert_array_equal(decoded(after)[y, x], BOTH[y, x])
+    x, y = np.mean(np.array(half["landmarks"])[:2], axis=0).round().astype(int)
+    np.testing.assert_allclose(decoded(after)[y, x], (BOTH[y, x].astype(float) + 128) / 2, atol=1)
+    (full,) = composed(this_job, whole | {"photo_id": "full", "page": 3})
+    # Half the difference is 6 dB less.
+    assert half["psnr"] - full["faces"][1]["psnr"] == pytest.approx(20 * np.log10(2), abs=0.1)
+    assert (weak["sharpness_after"], weak["delta_e"]) == (weak["sharpness_before"], 0)
+
+
 def test_photos_together_give_what_each_alone_gives(
     this_job: Job, tmp_path: Path, tiny_weights: str, found: Callable[..., Row]
 ) -> None:

@@ -22,7 +22,7 @@ from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages import restore
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
-from pipeline.stages.row import Crops, Row, crops_of
+from pipeline.stages.row import Crops, Row, crops_of, published_crops
 from tests.support.networks import list_files, write_background_network, write_face_networks
 from tests.support.pictures import astronaut, coffee, decoded, hopper
 from tests.support.stages import ended_row, job, photo_row, rows_of
@@ -49,6 +49,7 @@ def waiting(member: str, faces: int, monochrome: bool = False, **columns: Any) -
             "matrix": [1, 0, 0, 0, 1, 0],
             "seed": seed + n,
             "one_tone": monochrome,
+            "strength": 1.0,
         }
         for n in range(faces)
     ]
@@ -207,7 +208,9 @@ def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_we
     shutil.copytree(tiny_weights, weights)
     write_face_networks(weights)
     list_files(weights)
-    (row,) = rows_of(stage(str(weights)), [waiting("a.jpg", 1)])
+    weak = waiting("a.jpg", 1)
+    weak |= {"photo_id": "weak", "faces": [{**weak["faces"][0], "strength": 0.5}]}
+    row, blended = rows_of(stage(str(weights)), [waiting("a.jpg", 1), weak])
     (face,) = row["faces"]
     judge = FaceNetworks(opened(weights))
     before, after = (to_tensor(crops_of(row, column)) for column in ("crops", "restored_crops"))
@@ -215,6 +218,10 @@ def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_we
     assert [face["quality_before"], face["quality_after"]] == pytest.approx(
         judge.quality(torch.cat([before, after])), rel=1e-5
     )
+    assert blended["restored_crops"] == row["restored_crops"]
+    shown = to_tensor(published_crops(blended))  # a level apart, by rounding twice
+    assert blended["faces"][0]["identity_similarity"] == pytest.approx(judge.identity(before, shown)[0], abs=2e-3)
+    assert blended["faces"][0]["identity_similarity"] > face["identity_similarity"]
     assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
     (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
     assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
