@@ -31,8 +31,7 @@ from pipeline.index.build import IndexSummary
 from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
-from pipeline.run import attempt, lease, prepare
-from pipeline.run.attempts import differences
+from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.decide import aside, remove_superseded
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
@@ -91,6 +90,8 @@ def run(request: Request) -> int:
             raise typer.BadParameter(f"--where: {error}") from error
     found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
     job = prepare.prepare(output, request.settings, signing_of(request.keys))
+    prepare.check_links(job, found)
+    attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
@@ -172,7 +173,7 @@ def to_come(resources: Resources) -> list[str]:
 
 def other_settings(job: Job) -> list[str]:
     """A note if the last attempt had other settings or weights: the results that it left stay as they are."""
-    found = differences(job)
+    found = attempts.differences(job)
     if not found:
         return []
     condition = f"settings_digest NOT LIKE '{job.settings.digest()[:12]}%' OR weights_digest NOT LIKE "
