@@ -96,6 +96,7 @@ def about(row: Row) -> dict[str, Any]:
         "Page": row["page"] if row["pages"] > 1 else None,
         "Faces restored": row["face_count"],
         "Software": f"InterLCM {row['software_version'] or 'unknown'}",
+        "Review": {"accept": "accepted by a curator"}.get(row["reviewed_as"]),
         "sha256 of the weights": row["weights_digest"],
         "sha256 of the source": row["sha256"],
         "sha256 of the restored file": row["restored_sha256"],
