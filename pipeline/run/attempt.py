@@ -121,8 +121,8 @@ def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[T
     resources = resources.with_detectors(job.settings.detector, cluster.cpus(), cluster.gpus(), cluster.joined())
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
-    book = ledger.ledger()
-    with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
+    book = ledger.book(resources.max_actors)
+    with termination.heeded(book.stop, job.output) as stopping:
         dataset = on_ray.dataset(chain(job, resources, sizes), pending, resources, sizes, book)
         yield iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")), stopping, partial(ledger.look, book)
 
