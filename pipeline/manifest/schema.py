@@ -9,6 +9,7 @@ unknown.
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
     4  landmark_error of a face
+    5  face_share of a face
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 from pipeline.index.schema import column
 from pipeline.photos.warning import KINDS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 STATUSES = ("restored", "no_face", "skipped", "failed")
 PENDING = "pending"  # of a photo whose file changed since: it has to be restored again
 # The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
@@ -48,6 +49,8 @@ FACE = pa.struct([
     column("eye_distance", pa.float32(), "distance of the eyes in the photo", "px"),
     column("landmark_error", pa.float32(), "misfit of the landmarks to those of a mean face; null before version 4",
            "eye distance"),
+    column("face_share", pa.float32(), "share of skin, eyes, brows, nose and mouth where a face has them, by the "
+           "parsing network, 0 to 1; null without weights and before version 5"),
     column("seed", pa.int64(), "seed of the noise of this face"),
     column("psnr", pa.float32(), "peak signal-to-noise ratio, restored against aligned input", "dB"),
     column("ssim", pa.float32(), "structural similarity, restored against aligned input, at most 1"),

@@ -33,9 +33,9 @@ def main(folder: Path, dtype: torch.dtype, made_up: bool = False) -> None:
     blurred = np.stack([cv2.GaussianBlur(face, (0, 0), 4) for face in faces])
     judge = FaceNetworks(listed(folder) if made_up else opened(folder), device)
     lq, restored = to_tensor(blurred, device), to_tensor(faces, device)
-    masks, exact = judge.judge(lq, restored, True).on_host()
+    masks, exact = judge.judge(lq, restored, True).sent().read()
     with torch.autocast(device.type, dtype):
-        other, half = judge.judge(lq, restored, True).on_host()
+        other, half = judge.judge(lq, restored, True).sent().read()
     if masks is not None and other is not None:
         print(f"mask pixels that change: {100 * (masks != other).mean():.3f} %")
     for name in exact[0]:
