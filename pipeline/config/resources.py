@@ -6,11 +6,18 @@ from dataclasses import dataclass, replace
 # For each detector: several share a GPU, since each mostly waits for its decoder. Not measured on a GPU.
 DETECT_GPUS = 0.25
 
+# When torch.compile pays for itself. It takes an actor COMPILE_SECONDS, counted generously for four networks that are
+# compiled in minutes, and saves SAVED_SECONDS a face: on an H200, by the count of operations and the memory traffic of
+# kernels, 46 faces/s become 61; slower GPUs save more. None of this was measured on a GPU; `make gpu-check` does.
+COMPILE_SECONDS = 600.0
+SAVED_SECONDS = 1 / 46 - 1 / 61
+FACES_PER_PHOTO = 1.0  # of photos that nobody has looked at yet; archives of photos have about this many
+
 
 @dataclass(frozen=True)
 class Resources:
-    """How much of the cluster a run uses. Only the number of threads on a CPU changes results: it can move a value by
-    one level (docs/limits.md).
+    """How much of the cluster a run uses. Results depend on two of these a little: the number of threads on a CPU can
+    move a value by one level, and compiled networks round otherwise than others (docs/limits.md).
 
     Attributes:
         min_actors, max_actors: number of restore actors, each with the whole model.
@@ -20,6 +27,7 @@ class Resources:
         find_batch: before it starts, each actor finds the largest micro-batch up to `batch_faces` that fits its GPU.
         threads: CPU threads of an actor that restores on the CPU.
         find_gpus: GPUs for each detect actor; 0 detects on the CPU.
+        compiled: actors on a GPU compile the model, and go on without if that fails.
     """
 
     min_actors: int = 1
@@ -29,6 +37,7 @@ class Resources:
     threads: int = 1
     find_batch: bool = False
     find_gpus: float = 0.0
+    compiled: bool = False
 
     @property
     def find_device(self) -> str:
@@ -46,3 +55,18 @@ class Resources:
         """A RetinaFace detector gets the GPUs that restore actors leave free; the other detectors use no GPU."""
         room = detector.startswith("retinaface") and self.spare_gpus(gpus) > 0
         return replace(self, find_gpus=DETECT_GPUS if room else 0.0)
+
+    def on_one_gpu(self, detector: str, gpus: float) -> "Resources":
+        """On a single GPU, one RetinaFace detector takes a share of it beside the restore actor, which gets the rest.
+
+        On several GPUs this might leave no GPU with enough room for a restore actor.
+        """
+        alone = gpus == self.max_actors == self.gpus_per_actor == 1
+        if not alone or not detector.startswith("retinaface"):
+            return self
+        return replace(self, gpus_per_actor=1 - DETECT_GPUS, find_gpus=DETECT_GPUS)
+
+    def with_compiler(self, photos: int) -> "Resources":
+        """Actors on GPUs compile the model if so many photos pay for it."""
+        saved = photos * FACES_PER_PHOTO / self.max_actors * SAVED_SECONDS
+        return replace(self, compiled=self.gpus_per_actor > 0 and saved > COMPILE_SECONDS)

@@ -81,7 +81,7 @@ def restore(
     yield progress
     if len(pending):
         compacted = 0
-        job = replace(job, number=next_number(job.output))
+        job, resources = replace(job, number=next_number(job.output)), resources.with_compiler(len(pending))
         work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
         with work as (tables, stopping):
             for done in tables:
@@ -106,7 +106,8 @@ def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[T
     from pipeline.run import ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors)
-    resources = resources.with_finders(job.settings.detector, cluster.gpus())
+    detector, gpus = job.settings.detector, cluster.gpus()
+    resources = resources.with_finders(detector, gpus).on_one_gpu(detector, gpus)
     record(job, resources)
     sizes = BatchSizes.of(pending, crop_size(job), resources)
     book = ledger.ledger()
@@ -120,6 +121,7 @@ def here(
     job: Job, resources: Resources, pending: Pending, mine: lease.Lease
 ) -> Iterator[tuple[Tables, threading.Event]]:
     """The chain in this process; with the event that SIGTERM sets."""
+    resources = resources.on_one_gpu(job.settings.detector, cluster.gpus())
     record(job, resources)
     sizes = BatchSizes.of(pending, crop_size(job), resources)
     if resources.batch_faces == 1:  # photos take seconds each and share no micro-batch, so commit each one at once

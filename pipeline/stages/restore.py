@@ -23,6 +23,7 @@ from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.networks.compiled import compile_model
 from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
 from pipeline.networks.micro_batch import largest_on_gpu
 from pipeline.networks.real_esrgan import Background
@@ -70,6 +71,8 @@ class RestoreFaces:
             # Without Ray, a detector in this process gets the memory that the actor leaves.
             share, keep = resources.gpus_per_actor, cluster.running()
             self.batch_faces = largest_on_gpu(self.fits, about, resources.batch_faces, share, keep)
+        if on_gpu and resources.compiled:
+            compile_model(self.model, self.tried)
 
     def fits(self, faces: int) -> bool:
         """Whether memory suffices for this many faces; tried with grey crops."""

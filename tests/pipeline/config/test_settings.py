@@ -74,3 +74,20 @@ def test_faces_are_found_on_gpus_that_restore_actors_leave(actors: int, each: fl
     assert (on_gpu.find_gpus, on_gpu.find_device) == ((DETECT_GPUS, "cuda") if spare else (0.0, "cpu"))
     for detector in ("haar", "none"):
         assert resources.with_finders(detector, gpus) == resources
+
+
+def test_on_one_gpu_retinaface_shares_it_with_the_restore_actor() -> None:
+    one = Resources(gpus_per_actor=1)
+    shared = one.on_one_gpu("retinaface_resnet50", 1)
+    assert shared.gpus_per_actor + shared.find_gpus == 1 and shared.find_device == "cuda"
+    assert one.on_one_gpu("yunet", 1) == one.on_one_gpu("retinaface_resnet50", 2) == one
+    for other in (Resources(), Resources(gpus_per_actor=0.5), Resources(max_actors=2, gpus_per_actor=1)):
+        assert other.on_one_gpu("retinaface_resnet50", 1) == other
+
+
+def test_a_run_is_compiled_if_its_faces_pay_for_it() -> None:
+    """46 faces/s become 61: 200,000 faces take 18 minutes less, and the compiler at most ten."""
+    one, four = Resources(gpus_per_actor=1), Resources(max_actors=4, gpus_per_actor=0.5)
+    assert one.with_compiler(200_000).compiled and not one.with_compiler(50_000).compiled
+    assert four.with_compiler(800_000).compiled and not four.with_compiler(200_000).compiled
+    assert not Resources().with_compiler(10**9).compiled  # on a CPU
