@@ -33,6 +33,7 @@ COMMANDS = {
         "Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.",
     ),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
+    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS."),
     "train": (
         "jobs.train",
         "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",

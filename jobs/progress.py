@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from jobs.counted import counted
 from jobs.lines import Lines
-from jobs.status import in_words
+from jobs.times import in_words
 
 if TYPE_CHECKING:
     from pipeline.run.attempt import Progress

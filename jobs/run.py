@@ -1,6 +1,7 @@
 """A run from sources to counts: what `interlcm restore` and `interlcm demo` do once their options are read."""
 
 import itertools
+from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from interlcm.weights_index import DEMO
+from jobs import credentials
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
 from jobs.options import Engine
-from jobs.plan import RAY_ARCHIVES, in_words_of, plan, ray_from
+from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
-from jobs.status import equation, failures, in_words
+from jobs.status import equation, failures
+from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
@@ -89,7 +92,8 @@ def run(request: Request) -> int:
     with lease.held(job.output) as mine:
         say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
         lines.say("actors", f"actors: {in_words_of(resources)}")
-        for words in [*weak_defaults(job.settings), *other_settings(job)]:
+        sent = credentials.notes() if cluster.joined() else []
+        for words in [*weak_defaults(job.settings), *other_settings(job), *sent]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
@@ -98,11 +102,13 @@ def run(request: Request) -> int:
             return 0
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
-        if not first.total:
+        if first.total:
+            reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
+            lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
+            show(itertools.chain([first], steps), lines)
+        else:
             lines.say("note", "nothing to do: every selected photo has a result")
-        reason = reason or f"{counted(first.total, 'file')}; Ray from {photos}"
-        lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
-        show(itertools.chain([first], steps), lines)
+            deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
     counts = attempt.audit(output, partial=where is not None)
     last = f"faces restored: {counts.faces}; next: interlcm status {output}"
     lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))

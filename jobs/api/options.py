@@ -13,7 +13,7 @@ from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
-from pipeline.config.settings import Review, Settings
+from pipeline.config.settings import FORMAT_NAMES, Review, Settings
 
 if TYPE_CHECKING:
     from pipeline.config.secrets import Signing
@@ -72,6 +72,8 @@ def prepared(weights: str, device: Device | None, options: Options, model: bool 
 def settings_of(weights: str, options: Options) -> Settings:
     """Raises ValueError for a name or a value that `interlcm restore` would refuse."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "format" in given:
+        given["format"] = FORMAT_NAMES.get(given["format"], given["format"])
     for name, value in given.items():
         check(name, value)
     faces_only = given.pop("faces_only", False)

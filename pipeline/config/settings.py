@@ -9,6 +9,8 @@ from interlcm.errors import InterLCMError
 from interlcm.weights_index import DEMO
 from pipeline.config.limits import Limits
 
+FORMAT_NAMES = {"jpg": "jpeg", "tif": "tiff"}  # what people also call a `format`
+
 
 class SettingsError(InterLCMError):
     """Settings that another version of this software wrote and this one cannot use."""

@@ -19,7 +19,7 @@ from pipeline.manifest import compaction
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
 from pipeline.run import lease, termination
-from pipeline.run.attempts import next_number, record
+from pipeline.run.attempts import last_number, record
 from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
@@ -81,7 +81,8 @@ def restore(
     yield progress
     if len(pending):
         compacted = 0
-        job, resources = replace(job, number=next_number(job.output)), resources.with_compiler(len(pending))
+        job = replace(job, number=last_number(job.output) + 1)
+        resources = resources.with_compiler(len(pending))
         work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
         with work as (tables, stopping):
             for done in tables:

@@ -21,7 +21,7 @@ from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
-from pipeline.faces.detectors import load_detector
+from pipeline.faces.detectors import detector_files, load_detector
 from pipeline.faces.face import Face
 from pipeline.faces.search import Found, search
 from pipeline.index.schema import page_id
@@ -69,7 +69,8 @@ class DetectFaces:
 
     def __init__(self, job: Job, device: str = "cpu") -> None:
         job.environment.use()
-        parts = checked_weights(job)
+        telemetry.label(job.output, job.number)
+        parts = checked_weights(job, detector_files(job.settings.detector))
         self.size = int(parts.index["image_size"])
         self.settings, self.limits = job.settings, job.settings.limits
         self.detector = None if job.settings.aligned else load_detector(job.settings.detector, parts, device)

@@ -38,6 +38,7 @@ def publish(table: pa.Table, job: Job) -> pa.Table:
     The order matters: the row is the commit. Work interrupted before the commit is repeated and overwrites itself.
     """
     job.environment.use()
+    telemetry.label(job.output, job.number)
     rows = [finished(current, job) for current in table.to_pylist()]
     manifest_write.write_part(rows, job.output, job.attempt)
     for done in rows:

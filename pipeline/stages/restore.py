@@ -50,6 +50,7 @@ class RestoreFaces:
         from interlcm.model import InterLCM  # late: the driver imports this module but never makes an actor
 
         job.environment.use()
+        telemetry.label(job.output, job.number)
         self.settings = settings = job.settings
         on_gpu = resources.gpus_per_actor > 0
         self.device = torch.device("cuda" if on_gpu else "cpu")

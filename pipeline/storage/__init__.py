@@ -11,7 +11,9 @@ from pipeline.storage.files import (
     put_file,
     read_bytes,
     remove,
+    remove_all,
     write_bytes,
+    write_pieces,
 )
 from pipeline.storage.listing import (
     describe,
@@ -48,6 +50,8 @@ __all__ = [
     "put_file",
     "read_bytes",
     "remove",
+    "remove_all",
     "version",
     "write_bytes",
+    "write_pieces",
 ]

@@ -12,13 +12,16 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.__main__ import main
-from jobs.status import equation, in_words
+from jobs.status import equation
+from jobs.times import in_words
 from pipeline import storage
 from pipeline.manifest.counts import Counts, counts
+from pipeline.manifest.pending import check_where, pending
 from pipeline.manifest.write import write_part
 from pipeline.run import lease
 from pipeline.run.status import read_status
@@ -180,6 +183,49 @@ def test_only_the_last_minutes_count(now: datetime, tmp_path: Path) -> None:
     fast = [result_row(f"{n}.jpg") | {"finished_at": now - timedelta(seconds=n - 50)} for n in range(50, 80)]
     write_part(slow + fast, output, "1")
     assert read_status(output).photos_per_minute == pytest.approx(30 / 5)
+
+
+def attempt_of(number: int, quality: int, weights: str) -> dict[str, Any]:
+    settings = {"weights": "demo", "quality": quality, "limits": {"seconds": 60}}
+    started = datetime(2026, 1, number, tzinfo=UTC).isoformat()
+    digests = {"settings_digest": f"{quality:02}" * 32, "weights_digest": weights * 64}
+    return {"number": number, "started_at": started, "settings": settings, **digests}
+
+
+def test_what_made_the_results_is_said_if_it_was_not_the_last_attempt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path)
+    write_index(output, [index_row(f"{n}.jpg") for n in range(6)])
+    attempts = [attempt_of(1, 90, "a"), attempt_of(2, 95, "a"), attempt_of(3, 95, "b")]
+    storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts[:1]}).encode())
+    made = [{"attempt": one["number"], **{key: one[key] for key in one if "digest" in key}} for one in attempts]
+    write_part([result_row(f"{n}.jpg", **made[0]) for n in range(3)], output, "1")
+    assert interlcm("status", output) == 0
+    assert "results of" not in capsys.readouterr().out
+
+    storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts}).encode())
+    again = {**made[1], "minute": 1}
+    write_part([result_row("0.jpg", **again), result_row("3.jpg", "no_face", **again)], output, "2")
+    lost = {"settings_digest": "c" * 64, "weights_digest": "d" * 64}
+    write_part([result_row("4.jpg", **lost), result_row("5.jpg", "pending", attempt=2)], output, "old")
+    assert interlcm("status", output) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("results of"))
+    folder = "the content of the weights folder"
+    last = "settings_digest <> '" + "95" * 32 + "' OR weights_digest <> '" + "b" * 64 + "'"
+    assert lines[start : start + 5] == [
+        "results of settings 959595959595, weights bbbbbbbbbbbb: 0 (as in the last attempt)",
+        f"results of settings 909090909090, weights aaaaaaaaaaaa: 2 (quality 90 -> 95, {folder})",
+        f"results of settings 959595959595, weights aaaaaaaaaaaa: 2 ({folder})",
+        "results of settings cccccccccccc, weights dddddddddddd: 1 (not in run.json)",
+        f'  to do the others again: interlcm restore SOURCE... --output {output} --where "{last}"',
+    ]
+    check_where(last)
+    assert len(pending(output, last)) == 5  # all that have a result
+    assert interlcm("status", output, "--json") == 0
+    by = json.loads(capsys.readouterr().out)["made_by"]
+    assert [one["results"] for one in by] == [0, 2, 2, 1] and [one["last"] for one in by] == [True] + [False] * 3
 
 
 def test_watch_ends_when_nothing_is_pending(output: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,11 @@ def test_defaults_are_those_of_the_command() -> None:
     assert found.limits == Limits()
 
 
+def test_jpg_and_tif_are_other_names() -> None:
+    given: list[Any] = [{"format": "jpg"}, {"format": "tif"}]
+    assert [settings_of("demo", options).format for options in given] == ["jpeg", "tiff"]
+
+
 def test_thresholds_replace_single_values() -> None:
     found = settings_of("demo", {"review": {"min_psnr": 20}, "limit": {"seconds": 120}, "upscale": 2, "steps": None})
     assert found == Settings(

@@ -107,6 +107,7 @@ def test_an_image_is_turned_upright_and_keeps_its_profile(restorer: Restorer) ->
     [
         (np.zeros((8, 8, 3)), ValueError, "float64: give (H, W)"),
         (np.zeros((8, 8, 2), np.uint8), ValueError, "(8, 8, 2)"),
+        (np.zeros((0, 8, 3), np.uint8), ValueError, "(0, 8, 3): it has no pixels"),
         (Image.new("CMYK", (8, 8)), ValueError, "mode CMYK: convert it"),
         (7, TypeError, "a int is no photo"),
         ("/nowhere/a.jpg", StorageError, "/nowhere/a.jpg"),

@@ -232,7 +232,7 @@ def test_started_again_it_does_nothing(done: Done) -> None:
     before = snapshot(done.output)
     again = done.start()
     assert snapshot(done.output) == before
-    assert "engine: this process (0 files; Ray from 1000)\nrestore: 0/0 files" in again.printed
+    assert "nothing to do: every selected photo has a result\nindexed = " in again.printed
     assert again.failed == 6
 
 

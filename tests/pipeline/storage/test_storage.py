@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -118,6 +119,14 @@ def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
         storage.read_bytes(str(tmp_path / "a.bin" / "b.bin"))
 
 
+@pytest.mark.parametrize(("uri", "client", "extra"), [("gs://b/a", "gcsfs", "gs"), ("abfs://b/a", "adlfs", "azure")])
+def test_a_client_that_is_not_installed_is_named_with_its_extra(uri: str, client: str, extra: str) -> None:
+    if find_spec(client):
+        pytest.skip(f"{client} is installed")
+    with pytest.raises(StorageError, match=rf"{uri}: .*{client}.*pip install 'interlcm\[{extra}\]', here and on every"):
+        storage_client.filesystem(uri)
+
+
 def test_the_environment_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("UNRELATED", "x")
@@ -139,6 +148,10 @@ def test_local_folder_copies_a_remote_folder_once(tmp_path: Path, monkeypatch: p
     assert (local_folder(uri) / "mark").exists()
     storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"newer")
     assert (local_folder(uri) / "lcm" / "unet.bin").read_bytes() == b"newer"
+    storage.write_bytes(storage.join(uri, "face/yunet.onnx"), b"yunet")
+    part = local_folder(uri, only=("face/yunet.onnx", "not/there.bin"))
+    assert [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()] == ["face/yunet.onnx"]
+    assert (local_folder(uri) / "lcm" / "unet.bin").exists()
     assert local_folder(str(tmp_path)) == tmp_path
 
 

@@ -1,0 +1,100 @@
+"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from interlcm.errors import printable
+from jobs.counted import counted
+from jobs.options import Run
+from pipeline.cluster import connect as cluster
+from pipeline.export import bag as export_bag
+from pipeline.export import premis as export_premis
+from pipeline.export.bag import Bagged
+from pipeline.storage.output import Output
+
+app = typer.Typer(
+    name="export",
+    help="Export a finished run for other systems.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+LOG_EVERY = 10.0  # seconds between progress lines
+FIXED = ("payload-oxum", "bag-software-agent")  # of bag-info.txt: not for a user to say
+
+To = Annotated[str, typer.Option(metavar="URI", help="Folder or URI to write to.")]
+
+
+@app.callback()
+def group() -> None:
+    """Export a finished run for other systems."""
+
+
+def element(text: str) -> tuple[str, str]:
+    """NAME=VALUE for a line of bag-info.txt."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value) or ":" in name or not text.isprintable():
+        raise typer.BadParameter(f"--info {text}: give NAME=VALUE, such as Source-Organization='National Library'")
+    if name.casefold() in FIXED:
+        raise typer.BadParameter(f"--info {name}: the export itself says this")
+    return name, value
+
+
+@app.command()
+def bag(
+    output: Run,
+    to: To,
+    info: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A line for bag-info.txt, such as Source-Organization='My Library'."),
+    ] = None,
+) -> None:
+    """Write a BagIt bag (RFC 8493): restored photos, manifest, index, decisions and PREMIS, with their checksums.
+
+    Every restored file is compared with the manifest on its way. Photos without a restored file, and those that a
+    curator rejected, are left out. A killed export continues when the same command is started again.
+
+    \b
+    Examples:
+      interlcm export bag restored --to scans-bag
+      interlcm export bag s3://archive/restored --to s3://deposit/scans --info Source-Organization="National Library"
+    """
+    elements = [element(one) for one in info or []]
+    begin(output)
+    last = time.monotonic()
+    done: Bagged | None = None
+    for done in export_bag.write_bag(output, to, elements):
+        if time.monotonic() - last >= LOG_EVERY:
+            print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
+            last = time.monotonic()
+    assert done is not None
+    if left_out := done.counts.words():
+        print(f"left out: {left_out}")
+    if done.percent_names:
+        words = "RFC 8493 spells it %25, which bagit-python 1.9 does not read: such a bag fails there, and in no other"
+        print(f"note: {counted(done.percent_names, 'name')} with a percent sign; {words}", file=sys.stderr)
+    size, files = done.payload
+    print(printable(f"bag: {to} ({counted(done.photos, 'photo')}, {counted(files, 'file')}, {size / 1e6:.1f} MB)"))
+
+
+@app.command()
+def premis(output: Run, to: To) -> None:
+    """Write what was done to each photo as PREMIS 3 events, in XML files of up to 500 photos.
+
+    \b
+    Examples:
+      interlcm export premis restored --to premis
+    """
+    begin(output)
+    sizes = list(export_premis.write_files(output, to))
+    print(printable(f"premis: {to} ({counted(sum(sizes), 'photo')} in {counted(len(sizes), 'file')})"))
+
+
+def begin(output: str) -> None:
+    """StorageError if there is no run; joins a cluster if this process belongs to one."""
+    Output(output).check_run()
+    if cluster.joined():
+        cluster.connect()
