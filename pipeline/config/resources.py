@@ -1,4 +1,4 @@
-"""How much of the cluster a run uses. Results do not depend on this."""
+"""How much of the cluster a run uses. Results hardly depend on this: `Resources` says where they do."""
 
 import math
 from dataclasses import dataclass, replace
