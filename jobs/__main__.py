@@ -35,7 +35,9 @@ COMMANDS = {
         "jobs.report",
         "Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.",
     ),
+    "decide": ("jobs.decide", "Make the output follow the decisions of curators: withdraw, restore again, mark."),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
+    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."),
     "train": (
         "jobs.train",
         "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",

@@ -52,8 +52,15 @@ def in_words_of(resources: Resources) -> str:
     return f"{low if low == high else f'{low} to {high}'}, {device}"
 
 
-# Number of photos from which a run on one machine uses Ray; docs/performance.md has the reason.
+def on_this_machine(photos: float) -> str:
+    """What decides about the engine on this machine: its cores, and the number of photos from which it uses Ray."""
+    cores = f"{cluster.cores()} cores"
+    return cores if math.isinf(photos) else f"{cores}; Ray from {photos:.0f}"
+
+
+# Number of photos from which a run on a machine with more than FEW_CORES uses Ray (docs/performance.md has the reason).
 RAY_PHOTOS = 1000
+FEW_CORES = 2  # on which Ray never pays back its start-up: both are busy without it
 RAY_ARCHIVES = 64  # number of archives from which Ray builds the index: listing a tar keeps one core busy
 
 
@@ -66,4 +73,6 @@ def ray_from(engine: str, resources: Resources) -> tuple[float, str]:
         return (0, "--engine ray") if engine == "ray" else (math.inf, "--engine here")
     if cluster.joined():
         return 0, "RAY_ADDRESS is set"
-    return (0, f"{resources.max_actors} actors") if several else (RAY_PHOTOS, "")
+    if several:
+        return 0, f"{resources.max_actors} actors"
+    return (math.inf if cluster.cores() <= FEW_CORES else RAY_PHOTOS), ""

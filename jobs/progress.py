@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from jobs.counted import counted
 from jobs.lines import Lines
-from jobs.status import in_words
+from jobs.times import in_words
 from pipeline.run.waiting import repeated
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """A run from sources to counts: what `interlcm restore` and `interlcm demo` do once their options are read."""
 
 import itertools
+from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from interlcm.weights_index import DEMO
+from jobs import credentials
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
 from jobs.options import Engine
-from jobs.plan import RAY_ARCHIVES, in_words_of, plan, ray_from
+from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
-from jobs.status import equation, failures, in_words
+from jobs.status import equation, failures
+from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import demand
@@ -28,9 +31,10 @@ from pipeline.index.build import IndexSummary
 from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
-from pipeline.run import attempt, lease, prepare
-from pipeline.run.attempts import differences
+from pipeline.run import attempt, attempts, lease, prepare
+from pipeline.run.decide import aside, remove_superseded
 from pipeline.run.rescan import scan
+from pipeline.run.verdicts import heeding
 from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
 
 if TYPE_CHECKING:
@@ -86,6 +90,8 @@ def run(request: Request) -> int:
             raise typer.BadParameter(f"--where: {error}") from error
     found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
     job = prepare.prepare(output, request.settings, signing_of(request.keys))
+    prepare.check_links(job, found)
+    attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
@@ -95,20 +101,31 @@ def run(request: Request) -> int:
     with lease.held(job.output) as mine:
         say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
         lines.say("actors", f"actors: {in_words_of(resources)}")
-        for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources)]:
+        sent = credentials.notes() if cluster.joined() else []
+        for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources), *sent]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
             found_cost = estimate_of(job, resources, where, lines)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
+        set_aside = []
+        if where is not None:
+            job, where, left_out = heeding(job, where)
+            if left_out:
+                words = "photos with decisions that would come out as they were judged, and are left out"
+                lines.say("note", f"note: {words}: {left_out}; choose other settings, or see interlcm decide")
+            set_aside = aside(job.output)
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
-        if not first.total:
+        if first.total:
+            reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
+            lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
+            show(itertools.chain([first], steps), lines)
+            remove_superseded(job.output, set_aside)
+        else:
             lines.say("note", "nothing to do: every selected photo has a result")
-        reason = reason or f"{counted(first.total, 'file')}; Ray from {photos}"
-        lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
-        show(itertools.chain([first], steps), lines)
+            deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
     counts = attempt.audit(output, partial=where is not None)
     last = f"faces restored: {counts.faces}; next: interlcm status {output}"
     lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))
@@ -156,7 +173,7 @@ def to_come(resources: Resources) -> list[str]:
 
 def other_settings(job: Job) -> list[str]:
     """A note if the last attempt had other settings or weights: the results that it left stay as they are."""
-    found = differences(job)
+    found = attempts.differences(job)
     if not found:
         return []
     condition = f"settings_digest NOT LIKE '{job.settings.digest()[:12]}%' OR weights_digest NOT LIKE "

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -13,11 +12,12 @@ import typer
 from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
+from jobs.times import in_words, moment
 from pipeline.manifest.counts import Counts
 from pipeline.manifest.why import why as why_of
-from pipeline.run.status import Status, read_status
+from pipeline.run.status import MadeBy, Status, read_status
 
-TERMS = ("restored", "no_face", "skipped", "failed", "pending")
+TERMS = ("restored", "no_face", "skipped", "failed", "withdrawn", "pending")
 
 
 def status(
@@ -100,6 +100,7 @@ def numbers(pace: Status) -> dict[str, Any]:
         "files_per_minute": pace.photos_per_minute,
         "faces_per_second": pace.faces_per_second,
         "seconds_left": None if left is None else left.total_seconds(),
+        "made_by": [asdict(one) for one in pace.made_by],
         "waiting": list(pace.holder.waiting) if pace.holder else [],
     }
 
@@ -136,6 +137,7 @@ def lines(output: str, pace: Status) -> list[str]:
         attempt = pace.attempt
         start = f"attempt {attempt.number}: started {moment(attempt.started_at)}"
         shown.append(f"{start}, weights {attempt.weights}, settings {attempt.settings_digest[:12]}")
+    shown += made_by(output, pace.made_by)
     if pace.photos_per_minute:
         at = "" if pace.moving else f", until {moment(pace.last)}" if pace.last else ""
         shown.append(f"rate: {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s{at}")
@@ -148,6 +150,29 @@ def lines(output: str, pace: Status) -> list[str]:
         shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
         shown.append(f"  which: interlcm query {output} --warnings")
     return [*shown, *next_step(output, pace)]
+
+
+def made_by(output: str, found: tuple[MadeBy, ...]) -> list[str]:
+    """Which settings and weights made the results, one line each, and how to do the others again.
+
+    Nothing if the last attempt made all of them.
+    """
+    others = [one for one in found if not one.last]
+    if not others:
+        return []
+    shown = []
+    for one in found:
+        made = f"results of settings {one.settings_digest[:12]}, weights {one.weights_digest[:12]}: {one.results}"
+        about = "as in the last attempt" if one.last else ", ".join(one.changed) or "not in run.json"
+        shown.append(f"{made} ({about})")
+    settings, weights = {one.settings_digest for one in found}, {one.weights_digest for one in found}
+    last = next((one for one in found if one.last), None)
+    if last is None:
+        return shown
+    differing = [f"settings_digest <> '{last.settings_digest}'"] * (len(settings) > 1)
+    differing += [f"weights_digest <> '{last.weights_digest}'"] * (len(weights) > 1)
+    again = f'interlcm restore SOURCE... --output {output} --where "{" OR ".join(differing)}"'
+    return [*shown, f"  to do the others again: {again}"]
 
 
 def failures(output: str, found: Counts) -> list[str]:
@@ -184,29 +209,14 @@ def progress_line(pace: Status) -> str:
     return f"{moment(pace.now)} {done}{rate}{left}"
 
 
-def moment(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def in_words(time: timedelta) -> str:
-    """5 s, 12 min, 3 h 20 min or 4 d 7 h."""
-    seconds = int(time.total_seconds())
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    hours = minutes // 60
-    if hours < 1:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
-
-
 def equation(found: Counts) -> str:
-    """Two lines: the names, and each number below its name."""
-    numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *TERMS)}
+    """Two lines: the names, and each number below its name; without withdrawn photos if there are none."""
+    terms = [name for name in TERMS if name != "withdrawn" or found.withdrawn]
+    numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *terms)}
     width = {name: len(number) for name, number in numbers.items()}
-    names = " + ".join(name.rjust(width[name]) for name in TERMS)
+    names = " + ".join(name.rjust(width[name]) for name in terms)
     sign = "=" if found.adds_up else "!="
     total = "indexed".rjust(width["indexed"])
     return f"{total} {'='.rjust(len(sign))} {names}\n{numbers['indexed']} {sign} " + " + ".join(
-        numbers[name] for name in TERMS
+        numbers[name] for name in terms
     )

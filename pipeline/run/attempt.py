@@ -16,11 +16,10 @@ from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.schema import root_id
 from pipeline.index.units import Pending
-from pipeline.manifest import compaction
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
-from pipeline.run import lease, termination, waiting
-from pipeline.run.attempts import next_number, record
+from pipeline.run import lease, merging, termination, waiting
+from pipeline.run.attempts import last_number, record
 from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
@@ -31,7 +30,6 @@ from pipeline.storage.output import Output
 
 Tables = Iterator[pa.Table]
 Look = Callable[[], Facts]
-COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
 
 
 @dataclass
@@ -84,22 +82,22 @@ def restore(
     earlier = pending.indexed - len(pending) if where is None else 0
     progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
     yield progress
-    if len(pending):
-        compacted = 0
-        job = replace(job, number=next_number(job.output))
-        work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
-        with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
-            for done in tables:
-                progress.add(done)
-                mine.check()
-                yield progress
-                if progress.done - compacted >= COMPACT_EVERY and not stopping.is_set():
-                    compacted = progress.done
-                    compaction.compact_if_many(job.output)
-        left = progress.total - progress.done
-        if stopping.is_set() and left:
-            raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
-    compaction.compact_if_many(job.output)
+    with merging.beside(job.output) as merge:
+        if len(pending):
+            job = replace(job, number=last_number(job.output) + 1)
+            resources = resources.with_compiler(len(pending))
+            work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
+            with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
+                for done in tables:
+                    progress.add(done)
+                    mine.check()
+                    yield progress
+                    if not stopping.is_set():
+                        merge.after(progress.done)
+            left = progress.total - progress.done
+            if stopping.is_set() and left:
+                raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
+        merge.finish(mine.check)
     if progress.done != progress.total:
         lost = progress.total - progress.done
         raise RunError(f"{job.output}: photos started but not finished: {lost}; start the same command again")
@@ -121,7 +119,8 @@ def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[T
     from pipeline.run import ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors)
-    resources = resources.with_detectors(job.settings.detector, cluster.cpus(), cluster.gpus(), cluster.joined())
+    detector, gpus = job.settings.detector, cluster.gpus()
+    resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
     book = ledger.book(resources.max_actors)
@@ -135,6 +134,7 @@ def here(
     job: Job, resources: Resources, pending: Pending, mine: lease.Lease
 ) -> Iterator[tuple[Tables, threading.Event, Look]]:
     """The chain in this process; with the event that SIGTERM sets."""
+    resources = resources.on_one_gpu(job.settings.detector, cluster.gpus())
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
     if resources.batch_faces == 1:  # photos take seconds each and share no micro-batch, so commit each one at once

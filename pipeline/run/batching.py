@@ -16,7 +16,10 @@ from pipeline.config.resources import Resources
 from pipeline.index.units import Pending
 from pipeline.networks.micro_batch import candidates
 
-BATCH_PHOTOS = 8  # photos in one manifest part, and the fewest in one call of a restore actor, if they fit
+BATCH_PHOTOS = 8  # fewest photos in one manifest part and in one call of a restore actor, if they fit
+# Most photos in a manifest part, and how many it has for each restore actor. 200 actors restore some 3,000 photos/s: in
+# parts of eight, these were more than one process can merge. A part is committed as a whole, which at a stop has 20 s.
+PART_PHOTOS, PART_SHARE = 32, 0.5
 # With one face per photo, the photos of one call of a restore actor fill this many micro-batches. On average half of
 # the last micro-batch is empty: one place in sixteen overall, or one in thirty-two with two faces per photo.
 CALL_MICRO_BATCHES = 8
@@ -93,9 +96,10 @@ def fitting(
         resources = replace(resources, batch_faces=full_micro_batch(max(1, int(most)), resources.batch_faces))
     each = photos / (CALLS * resources.max_actors)
     call = max(BATCH_PHOTOS, min(CALL_MICRO_BATCHES * resources.batch_faces, CALL_BYTES / max(1.0, mean), each))
+    part = max(BATCH_PHOTOS, min(PART_PHOTOS, PART_SHARE * resources.max_actors, each))
     sizes = BatchSizes(
         call_photos=max(1, int(min(call, room))),
-        part_photos=max(1, int(min(BATCH_PHOTOS, working / ROOM / photo))),
+        part_photos=max(1, int(min(part, working / ROOM / photo))),
         block_bytes=min(MAX_BLOCK_BYTES, working // ROOM),
     )
     return sizes, resources

@@ -27,6 +27,7 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     Raises StorageError if the archive or folder itself is gone, denies access, or was replaced while it was read.
     """
     job.environment.use()
+    telemetry.label(job.output, job.number)
     index_rows = unit.to_pylist()
     rows: list[Row] = []
     size, before = 0, traffic.read.size

@@ -32,15 +32,20 @@ FOUND_FACE = pa.struct(
         ("landmarks", pa.list_(pa.float32())),  # 5 x, y pairs
         ("matrix", pa.list_(pa.float64())),  # (2, 3) photo -> crop, row by row
         ("seed", pa.int64()),
+        ("one_tone", pa.bool_()),  # whether the face has one tone, which it keeps
+        ("strength", pa.float32()),  # share of the restored face in its pixels, 0 to 1
+        ("accepted", pa.bool_()),  # by a curator
         ("identity_similarity", pa.float32()),
         ("quality_before", pa.float32()),
         ("quality_after", pa.float32()),
+        ("face_share", pa.float32()),
     ]
 )
 
 WARNING = pa.struct([("kind", pa.string()), ("words", pa.string())])  # as photos.warning.PhotoWarning
 
-# `status` is null while a photo is in progress; a stage passes rows with a status on unchanged.
+# `status` is null while a photo is in progress; a stage passes rows with a status on unchanged. A photo without faces
+# stays in progress only if it goes into restored/ too (`Settings.every_photo`).
 SCHEMA = pa.schema(
     [
         ("photo_id", pa.string()),
@@ -67,6 +72,10 @@ SCHEMA = pa.schema(
         ("monochrome", pa.bool_()),
         ("detector", pa.string()),
         ("rotation", pa.int32()),
+        ("withdrawn", pa.bool_()),  # this and the next three by a verdict; null without one
+        ("reviewed_as", pa.string()),
+        ("reviewed_by", pa.string()),
+        ("reviewed_at", pa.timestamp("us", tz="UTC")),
         ("faces", pa.list_(FOUND_FACE)),
         ("crops", pa.large_binary()),  # (faces, S, S, 3) sRGB, aligned; uint16 where bit_depth > 8, else uint8
         ("restored_crops", pa.large_binary()),  # the same shape and type, restored
@@ -150,9 +159,21 @@ def to_table(rows: list[Row], stage: str = "") -> pa.Table:
 def crops_of(row: Row, column: str) -> Crops:
     """The crops of a row as (faces, S, S, 3), uint8 or uint16 by the photo's bit depth; read-only."""
     count = len(row["faces"])
+    if not count:
+        return np.zeros((0, 0, 0, 3), crop_type(row["bit_depth"]))
     flat = np.frombuffer(row[column], crop_type(row["bit_depth"]))
     side = round((flat.size / (3 * count)) ** 0.5)
     return flat.reshape(count, side, side, 3)
+
+
+def published_crops(row: Row) -> Crops:
+    """The faces as the restored photo shows them: each restored crop blended with its input by its strength."""
+    before, after = crops_of(row, "crops"), crops_of(row, "restored_crops")
+    share = np.array([one["strength"] for one in row["faces"]], np.float32)[:, None, None, None]
+    if (share == 1).all():
+        return after
+    blended: Crops = np.rint(before + share * (after.astype(np.float32) - before)).astype(after.dtype)
+    return blended
 
 
 def crop_type(bit_depth: int) -> type[np.uint8] | type[np.uint16]:

@@ -104,3 +104,9 @@ def test_calls_fit_the_nodes_that_work(
 def test_a_part_fits_every_node_that_works() -> None:
     sizes, _ = fitting(10**6, 20e6, 512, AUTO, 64 * GIB, 2 * GIB)
     assert sizes == BatchSizes(call_photos=26, part_photos=1, block_bytes=16 << 20)
+
+
+@pytest.mark.parametrize(("actors", "part"), [(1, 8), (16, 8), (32, 16), (200, 32)])
+def test_parts_grow_with_the_rate(actors: int, part: int) -> None:
+    fast = Resources(max_actors=actors, batch_faces=16)
+    assert fitting(10_000_000, 1e6, 256, fast, 32 << 30, 32 << 30)[0].part_photos == part
