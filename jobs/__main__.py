@@ -26,7 +26,10 @@ COMMANDS = {
         "jobs.restore",
         "Restore the faces in archives. Writes restored photos, and a manifest with one row for each member.",
     ),
-    "status": ("jobs.status", "Count the photos of a run by status; show its rate and when it will end."),
+    "status": (
+        "jobs.status",
+        "Count the photos of a run by status; show its rate, what it waits for, and when it will end.",
+    ),
     "query": ("jobs.query", "Query a run, in SQL or with a built-in query."),
     "report": (
         "jobs.report",

@@ -99,6 +99,14 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return changed + ["the content of the weights folder"] * other_weights
 
 
+def check_names(job: Job) -> None:
+    """Raises AttemptsError if the restored files of OUTPUT are named otherwise: names of both kinds could meet."""
+    before = {one["settings"].get("names", "unique") for one in attempts(job.output)} - {job.settings.names}
+    if before:
+        words = f"--names {job.settings.names}: its restored files have {before.pop()} names"
+        raise AttemptsError(f"{job.output}: {words}; continue with those, or name another OUTPUT")
+
+
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with those of review and limits beside the others."""
     nested = {name for name, value in settings.items() if isinstance(value, dict)}

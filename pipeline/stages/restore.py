@@ -111,12 +111,12 @@ class RestoreFaces:
         restored = self.restore(
             [crop for current in waiting for crop in crops_of(current, "crops")],
             [one["seed"] for current in waiting for one in current["faces"]],
-            [current["monochrome"] for current in waiting for one in current["faces"]],
+            [one["one_tone"] for current in waiting for one in current["faces"]],
             [one["strength"] for current in waiting for one in current["faces"]],
         )
         per_face = (time.perf_counter() - begun) / max(len(restored), 1)
         coming = iter(restored)
-        made = to_table([self.next_of(coming, current, per_face) for current in rows])
+        made = to_table([self.next_of(coming, current, per_face) for current in rows], "restore")
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
     def next_of(self, coming: Iterator[RestoredFace | None], current: Row, per_face: float) -> Row:
@@ -135,9 +135,9 @@ class RestoreFaces:
     ) -> list[RestoredFace | None]:
         """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type.
 
-        monochrome: whether a crop's whole photo has one tone. strengths: the measures are those of a face blended with
-        its input by this share, as it will be published; none: of the restored face alone. If memory does not suffice,
-        the actor halves its batch; None: memory does not suffice for a single face.
+        monochrome: whether a crop has one tone, which it keeps. strengths: the measures are those of a face blended
+        with its input by this share, as it will be published; none: of the restored face alone. If memory does not
+        suffice, the actor halves its batch; None: memory does not suffice for a single face.
         """
         restored: list[RestoredFace | None] = []
         while len(restored) < len(crops):
@@ -186,7 +186,7 @@ class RestoreFaces:
             steps=self.settings.steps,
             seeds=seeds,
             color_fix=self.settings.color_fix,
-            keep_monochrome=False,  # `attempt` keeps the tone if the whole photo is monochrome
+            keep_monochrome=False,  # `attempt` keeps the tone
         )
 
     def blended(self, lq: Tensor, made: Tensor, strengths: list[float]) -> Tensor:
@@ -221,7 +221,7 @@ class RestoreFaces:
         return {
             **current,
             "faces": [{**one, **face.measures} for one, face in zip(current["faces"], restored, strict=True)],
-            "restored_crops": np.stack([face.crop for face in restored]).tobytes(),
+            "restored_crops": b"".join(face.crop.tobytes() for face in restored),
             "masks": np.stack(masks).tobytes() if masks else None,
             "background": None if self.background is None else self.enlarged(current, self.background),
             "seconds_restore": seconds + time.perf_counter() - begun,
