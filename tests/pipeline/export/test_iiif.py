@@ -89,7 +89,7 @@ def test_faces_are_annotations_with_their_reason_for_review(export: Path) -> Non
 
 def test_a_photo_without_a_restored_face_is_its_source_alone() -> None:
     names = ("software_version", "reviewed_as", "weights_digest", "sha256", "restored_sha256")
-    row = result_row("a.jpg", "no_face", **dict.fromkeys(names), page=1, pages=1)
+    row = result_row("a.jpg", "no_face") | dict.fromkeys(names) | {"page": 1, "pages": 1}
     sizes = dict.fromkeys(("after", "before"), [(8, 6)] * 3)
     shown = iiif.manifest(row, BASE, sizes)
     body = shown["items"][0]["items"][0]["items"][0]["body"]
