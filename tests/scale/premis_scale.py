@@ -2,7 +2,7 @@
 
 python -m tests.scale.premis_scale FOLDER [PHOTOS]
 
-The run has no pictures, only index and manifest; it is made in FOLDER if it is not there. Memory grows up to what DuckDB
+The run has no pictures, only index and manifest; it is made in FOLDER if it is not there. Memory grows to what DuckDB
 may use for its sort, and not with the photos.
 """
 
