@@ -283,7 +283,7 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     elsewhere = replace(prepare.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
     with pytest.raises(Exception) as stopped:
         stages, one = chain(elsewhere, Resources(), ONE_BY_ONE), Resources()
-        list(on_ray.dataset(stages, pending(output), one, ONE_BY_ONE, ledger.ledger()).iter_batches(batch_size=None))
+        list(on_ray.dataset(stages, pending(output), one, ONE_BY_ONE, ledger.book()).iter_batches(batch_size=None))
     cause = getattr(stopped.value, "cause", None)
     assert isinstance(cause, storage.StorageError)
     assert cause.reason == "unreachable"

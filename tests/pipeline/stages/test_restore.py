@@ -105,6 +105,52 @@ def test_a_crop_is_what_the_model_makes_of_it(stage: Any, tiny_weights: str) -> 
     np.testing.assert_allclose(row.astype(int), pixels.astype(int), atol=1)
 
 
+def test_the_next_micro_batch_begins_before_the_last_one_is_taken(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: the same bytes; never more than two micro-batches begun; and the host finishes photos in between."""
+    expected = rows_of(stage(), ROWS)
+    actor, events = stage(), list[str]()
+    actor.overlaps = True
+
+    def noted(name: str, real: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            events.append(name)
+            return real(*args, **options)
+
+        return call
+
+    for name in ("launched", "landed", "finish"):
+        monkeypatch.setattr(actor, name, noted(name[:3], getattr(actor, name)))
+    found = rows_of(actor, ROWS)
+    assert same(restored(found), restored(expected))
+    assert [face for row in found if row["status"] is None for face in row["faces"]] == [
+        face for row in expected if row["status"] is None for face in row["faces"]
+    ]
+    assert " ".join(events) == ("lau lau lan lau lan fin lau lan fin lau lan lau lan lau lan lau lan lan fin")
+    assert all(row["seconds_restore"] > 0 for row in found if row["status"] is None)
+
+
+def test_memory_that_runs_out_later_halves_micro_batches_that_overlap(stage: Any) -> None:
+    expected, actor = rows_of(stage(), ROWS), stage()
+    actor.batch_faces, actor.overlaps = 4, True
+    real, sizes = actor.model.restore, list[int]()
+
+    def short(lq: torch.Tensor, **options: Any) -> torch.Tensor:
+        sizes.append(len(lq))
+        if len(sizes) in (2, 3):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(lq, **options)
+
+    actor.model.restore = short
+    found = rows_of(actor, ROWS)
+    assert sizes == [4, 4, 2, 1, 1, 1, 1]  # four faces are in flight when the next four do not fit
+    for mine, theirs in zip(restored(found), restored(expected), strict=True):
+        np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
+    actor.model.restore = real
+    short_of_memory(actor, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        rows_of(actor, ROWS)
+
+
 def test_the_seed_decides(stage: Any) -> None:
     row = waiting("a.jpg", 1)
     other = row | {"faces": [row["faces"][0] | {"seed": 5}]}
@@ -222,9 +268,11 @@ def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_we
     shown = to_tensor(published_crops(blended))  # a level apart, by rounding twice
     assert [blended["faces"][0]["identity_similarity"]] == pytest.approx(judge.identity(before, shown), abs=2e-3)
     assert blended["faces"][0]["identity_similarity"] > face["identity_similarity"]
+    assert 0 <= face["face_share"] <= 1
     assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
     (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
-    assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
+    unseen = without["faces"][0]
+    assert without["masks"] is unseen["identity_similarity"] is unseen["face_share"] is None
 
 
 def test_a_file_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_weights: str, tmp_path: Path) -> None:
