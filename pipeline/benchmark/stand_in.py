@@ -107,9 +107,11 @@ class TimedRestore(RestoreFaces):
         self.sheet.add.remote(Call(os.getpid(), begun, time.time()), whole=True)
         return made
 
-    def launched(self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]) -> InFlight:
+    def launched(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> InFlight:
         self.faces = len(crops)
-        return super().launched(crops, seeds, monochrome)
+        return super().launched(crops, seeds, monochrome, strengths)
 
     def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
         begun = time.time()

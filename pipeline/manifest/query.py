@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from interlcm.errors import InterLCMError, one_line
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
-from pipeline.manifest import dataset, decisions
+from pipeline.manifest import dataset, decisions, standing
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
-from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
+from pipeline.manifest.schema import DECISION_SCHEMA, EXPORTED_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
 from pipeline.storage.output import Output
 
 # The manifest is a log: the newest row of a photo counts. `settled` has rows of which it is known that they are. A
@@ -147,9 +147,9 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     """A connection with the tables of a run and nothing else: it cannot open files.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
-    `manifest` every row ever written, `decisions` what curators decided (not read if `decided` is false). They are
-    empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the
-    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
+    `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
+    are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
+    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
@@ -165,7 +165,7 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
         "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
         "settled": dataset.of(place.manifest, [(one.name, one.groups) for one in settled.values()], MANIFEST_SCHEMA),
         "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
-        "decisions": decisions.read(output) if decided else DECISION_SCHEMA.empty_table(),
+        "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = NEWEST if settled else NONE_SETTLED
     return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some)
@@ -174,7 +174,7 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
     log = dict.fromkeys(("manifest", "settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
-    others = {"index": INDEX_SCHEMA.empty_table(), "decisions": DECISION_SCHEMA.empty_table()}
+    others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
 
 
@@ -183,7 +183,7 @@ def _connected(tables: dict[str, Any], memory: str, newest: str) -> duckdb.DuckD
     for name, rows in tables.items():
         connection.register(name, rows)
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
-    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS)
+    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + standing.VIEW)
     lock(connection)
     return connection
 

@@ -94,7 +94,7 @@ class RestoreFaces:
     def tried(self) -> list[RestoredFace]:
         """A grey face, restored in a micro-batch like any other."""
         side = self.model.image_size
-        return self.launched([np.full((side, side, 3), 127, np.uint8)], [0], [True]).land()
+        return self.launched([np.full((side, side, 3), 127, np.uint8)], [0], [True], [1.0]).land()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         # The files pass through unchanged: copying them out of Arrow and back takes longer than a GPU needs for a face.
@@ -104,13 +104,14 @@ class RestoreFaces:
         coming = self.restore(
             [crop for current in waiting for crop in crops_of(current, "crops")],
             [one["seed"] for current in waiting for one in current["faces"]],
-            [current["monochrome"] for current in waiting for one in current["faces"]],
+            [one["one_tone"] for current in waiting for one in current["faces"]],
+            [one["strength"] for current in waiting for one in current["faces"]],
         )
         # A photo is finished when its last face is there; on a GPU, the device works on the next faces meanwhile.
         done = [self.next_of(coming, current) for current in rows]
         finishing = sum(current["seconds_restore"] for current in done if current["status"] is None)
         share = (time.perf_counter() - begun - finishing) / max(1, sum(len(current["faces"]) for current in waiting))
-        made = to_table([with_share(current, share) for current in done])
+        made = to_table([with_share(current, share) for current in done], "restore")
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
     def next_of(self, coming: Iterator[RestoredFace | None], current: Row) -> Row:
@@ -125,13 +126,15 @@ class RestoreFaces:
         return row.guarded(current, partial(self.finish, restored=whole))
 
     def restore(
-        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float] = ()
     ) -> Iterator[RestoredFace | None]:
         """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type, in order.
 
-        monochrome: whether a crop's whole photo has one tone. None: memory does not suffice for a single face.
+        monochrome: whether a crop has one tone, which it keeps. strengths: the measures are those of a face blended
+        with its input by this share, as it will be published; none: of the restored face alone. None comes where
+        memory does not suffice for a single face.
         """
-        flights, landed = self.flights(crops, seeds, monochrome), 0.0
+        flights, landed = self.flights(crops, seeds, monochrome, strengths or [1.0] * len(crops)), 0.0
         if self.overlaps:  # each micro-batch lands when the next one has been started
             flights = (flying for flying, _ in pairwise(chain(flights, [None])))
         for flying in flights:
@@ -144,24 +147,26 @@ class RestoreFaces:
             yield from faces
 
     def flights(
-        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
     ) -> Iterator[InFlight | None]:
         """The micro-batches, each started. If memory does not suffice, the actor halves its micro-batch; None: it does
         not suffice for a single face."""
         begun = 0
         while begun < len(crops):
             batch = slice(begun, begun + self.batch_faces)
-            flying = self.started(crops[batch], seeds[batch], monochrome[batch])
+            flying = self.started(crops[batch], seeds[batch], monochrome[batch], strengths[batch])
             if flying is None and self.batch_faces > 1:
                 self.batch_faces //= 2
                 continue
             begun = batch.stop
             yield flying
 
-    def started(self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]) -> InFlight | None:
+    def started(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> InFlight | None:
         """`launched`, or None if memory runs out."""
         try:
-            return self.launched(crops, seeds, monochrome)
+            return self.launched(crops, seeds, monochrome, strengths)
         except LOST_DEVICE:
             os._exit(1)  # no later call can succeed; a new worker takes these photos one by one
         except Exception as error:
@@ -177,7 +182,9 @@ class RestoreFaces:
         except LOST_DEVICE:
             os._exit(1)
 
-    def launched(self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]) -> InFlight:
+    def launched(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> InFlight:
         """Start to restore and judge at most `batch_faces` faces, padded to that number. A GPU works on after this."""
         begun = time.perf_counter()
         missing = self.batch_faces - len(crops)
@@ -189,8 +196,15 @@ class RestoreFaces:
             toned = upload(torch.tensor([*monochrome, *[monochrome[-1]] * missing]), self.device)
             made = torch.where(toned[:, None, None, None], keep_tone(made, lq), made)
         parsed = self.settings.mask == "parsenet" and not self.settings.aligned
-        opinions = self.judge.judge(lq, as_written(made, types), parsed)
+        shown = self.blended(lq, made, [*strengths, *[strengths[-1]] * missing])
+        opinions = self.judge.judge(lq, as_written(shown, types), parsed)
         return InFlight.of(made, types[: len(crops)], opinions, begun)
+
+    def blended(self, lq: Tensor, made: Tensor, strengths: list[float]) -> Tensor:
+        """The faces (N, 3, S, S) as the photo will show them."""
+        if all(share == 1 for share in strengths):
+            return made
+        return lq + upload(torch.tensor(strengths), self.device)[:, None, None, None] * (made - lq)
 
     def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
         """The model's result (N, 3, S, S) for crops (N, 3, S, S), both about [-1, 1]."""
@@ -199,7 +213,7 @@ class RestoreFaces:
             steps=self.settings.steps,
             seeds=seeds,
             color_fix=self.settings.color_fix,
-            keep_monochrome=False,  # `launched` keeps the tone if the whole photo is monochrome
+            keep_monochrome=False,  # `launched` keeps the tone
         )
 
     def finish(self, current: Row, restored: list[RestoredFace]) -> Row:
@@ -212,7 +226,7 @@ class RestoreFaces:
         return {
             **current,
             "faces": [{**one, **face.measures} for one, face in zip(current["faces"], restored, strict=True)],
-            "restored_crops": np.stack([face.crop for face in restored]).tobytes(),
+            "restored_crops": b"".join(face.crop.tobytes() for face in restored),
             "masks": np.stack(masks).tobytes() if masks else None,
             "background": None if self.background is None else self.enlarged(current, self.background),
             "seconds_restore": time.perf_counter() - begun,
