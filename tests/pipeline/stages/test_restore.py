@@ -379,6 +379,12 @@ def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> No
         with_dtype(float16, cpu)
 
 
+def test_nothing_is_compiled_on_a_cpu(tmp_path: Path, tiny_weights: str) -> None:
+    """Replaying a long run of a GPU here, for example."""
+    stage = RestoreFaces(job(tmp_path, tiny_weights), Resources(compiled=True, find_gpus=0.25))
+    assert [one._compiled_call_impl for one in stage.model.large_networks()] == [None] * 4 and not stage.overlaps
+
+
 def test_what_a_micro_batch_costs(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts, not seconds: 8 faces by threes are three calls of the model, each with one embedding of the crops, three
     evaluations, and one copy of all crops to the device."""
