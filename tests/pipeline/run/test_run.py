@@ -210,7 +210,7 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 
 
 def test_what_it_prints(done: Done) -> None:
-    lines = done.printed.splitlines()
+    lines = [line for line in done.printed.splitlines() if not line.startswith("waiting: ")]  # on a busy machine
     assert lines[0] == "checking sources, weights and settings"
     assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]
