@@ -21,7 +21,7 @@ from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages import restore
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row, crops_of
-from tests.support.networks import list_files, write_background_network, write_face_networks
+from tests.support.networks import FacexlibNetworks, link_files, list_files, write_background_network
 from tests.support.pictures import astronaut, decoded
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
@@ -177,10 +177,12 @@ def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
     assert job(tmp_path, weights, task=task, color_fix="adain").settings.color_fix == "adain"
 
 
-def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+def test_masks_and_measures_where_there_are_weights_for_them(
+    stage: Any, tiny_weights: str, tmp_path: Path, face_networks: tuple[Path, FacexlibNetworks]
+) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    link_files(face_networks[0], weights)
     list_files(weights)
     (row,) = rows_of(stage(str(weights)), [waiting("a.jpg", 1)])
     (face,) = row["faces"]
