@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 from selenium.webdriver.common.keys import Keys
 
+from pipeline.report.build import write_report
+from pipeline.report.data import Pictures
 from tests.support.browser import Page
 
 COLUMNS = [
@@ -128,6 +131,27 @@ def test_reviewers_who_differ_are_shown_until_someone_settles_it(page: Page, tmp
     page.driver.refresh()
     page.until("Gallery.count?.textContent.startsWith('0 of')")
     assert page.run("Decisions.sorted().length") == 3  # all are exported, the newest counts
+
+
+def test_decisions_of_the_run_are_there_when_the_report_opens(page: Page, tmp_path: Path) -> None:
+    run = tmp_path / "out"
+    shutil.copytree(page.folder.parent, run)
+    page.open()
+    photo_id = page.run("Photos.texts('ids')")[0]
+    (run / "decisions").mkdir()
+    text = f"photo_id,face_index,decision,comment,decided_at\r\n{photo_id},,accept,from Ben,2026-01-02T00:00:00Z\r\n"
+    (run / "decisions" / "ben.csv").write_text(text)
+    write_report(str(run), Pictures("none", 4096, {}))
+    there = Page(page.driver, run / "report", page.artefacts, page.downloads)
+    there.open("#/gallery?decision=open")
+    assert len(there.cards()) == 3
+    assert there.run("Decisions.sorted().map((one) => [one.decision, one.comment])") == [["accept", "from Ben"]]
+    there.run("document.querySelector('.card[tabindex=\"0\"]').focus()")
+    there.press("r", "z")
+    there.run("Gallery.deciding")
+    there.open("#/gallery?decision=open")
+    assert len(there.cards()) == 3
+    assert there.run("Decisions.all.size") == 2  # both kinds are there after a visit
 
 
 def test_a_decision_on_an_earlier_result_does_not_count(page: Page, tmp_path: Path) -> None:
