@@ -88,11 +88,11 @@ def photos(count: int, pixels: int, monochrome: bool) -> pa.Table:
     if monochrome:
         crops = np.repeat(crops[..., :1], 3, axis=3)
     found = {"score": 1.0, "box": [0, 0, 1, 1], "landmarks": [0.0] * 10, "matrix": [1, 0, 0, 0, 1, 0]}
+    found |= {"one_tone": monochrome, "strength": 1.0}
     rows = [
         {
             "photo_id": f"{start:020d}",
             "bit_depth": 8,
-            "monochrome": monochrome,
             "faces": [{**found, "seed": start + n} for n in range(len(crops[start : start + A_PHOTO]))],
             "crops": crops[start : start + A_PHOTO].tobytes(),
         }

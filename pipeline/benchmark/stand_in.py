@@ -105,9 +105,11 @@ class TimedRestore(RestoreFaces):
         self.sheet.add.remote(Call(os.getpid(), begun, time.time()), whole=True)
         return made
 
-    def attempt(self, crops: list[Crops], seeds: list[int], monochrome: list[bool]) -> list[RestoredFace] | None:
+    def attempt(
+        self, crops: list[Crops], seeds: list[int], monochrome: list[bool], strengths: list[float]
+    ) -> list[RestoredFace] | None:
         self.faces = len(crops)
-        return super().attempt(crops, seeds, monochrome)
+        return super().attempt(crops, seeds, monochrome, strengths)
 
     def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
         begun = time.time()

@@ -60,6 +60,7 @@ class RestoreFaces:
         from interlcm.model import InterLCM  # late: the driver imports this module but never makes an actor
 
         job.environment.use()
+        telemetry.label(job.output, job.number)
         self.settings = settings = job.settings
         on_gpu = resources.gpus_per_actor > 0
         self.device = torch.device("cuda" if on_gpu else "cpu")
@@ -97,7 +98,7 @@ class RestoreFaces:
         """Whether memory suffices for this many faces; tried with grey crops."""
         self.batch_faces = faces
         side = self.model.image_size
-        done = self.attempt([np.full((side, side, 3), 127, np.uint8)], [0], [True]) is not None
+        done = self.attempt([np.full((side, side, 3), 127, np.uint8)], [0], [True], [1.0]) is not None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return done
@@ -110,11 +111,12 @@ class RestoreFaces:
         restored = self.restore(
             [crop for current in waiting for crop in crops_of(current, "crops")],
             [one["seed"] for current in waiting for one in current["faces"]],
-            [current["monochrome"] for current in waiting for one in current["faces"]],
+            [one["one_tone"] for current in waiting for one in current["faces"]],
+            [one["strength"] for current in waiting for one in current["faces"]],
         )
         per_face = (time.perf_counter() - begun) / max(len(restored), 1)
         coming = iter(restored)
-        made = to_table([self.next_of(coming, current, per_face) for current in rows])
+        made = to_table([self.next_of(coming, current, per_face) for current in rows], "restore")
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
     def next_of(self, coming: Iterator[RestoredFace | None], current: Row, per_face: float) -> Row:
@@ -129,18 +131,22 @@ class RestoreFaces:
         return row.guarded(current, partial(self.finish, restored=whole, seconds=per_face * len(restored)))
 
     def restore(
-        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool]
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float] = ()
     ) -> list[RestoredFace | None]:
         """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type.
 
-        monochrome: whether a crop's whole photo has one tone. If memory does not suffice, the actor halves its batch;
-        None: memory does not suffice for a single face.
+        monochrome: whether a crop has one tone, which it keeps. strengths: the measures are those of a face blended
+        with its input by this share, as it will be published; none: of the restored face alone. If memory does not
+        suffice, the actor halves its batch; None: memory does not suffice for a single face.
         """
         restored: list[RestoredFace | None] = []
         while len(restored) < len(crops):
             batch = range(len(restored), min(len(restored) + self.batch_faces, len(crops)))
             begun = time.perf_counter()
-            result = self.attempt([crops[n] for n in batch], [seeds[n] for n in batch], [monochrome[n] for n in batch])
+            shares = [strengths[n] for n in batch] if strengths else [1.0] * len(batch)
+            result = self.attempt(
+                [crops[n] for n in batch], [seeds[n] for n in batch], [monochrome[n] for n in batch], shares
+            )
             if result is not None:
                 telemetry.micro_batch(len(batch), self.batch_faces, time.perf_counter() - begun)
                 restored += result
@@ -152,7 +158,9 @@ class RestoreFaces:
             self.batch_faces = max(1, self.batch_faces // 2)
         return restored
 
-    def attempt(self, crops: list[Crops], seeds: list[int], monochrome: list[bool]) -> list[RestoredFace] | None:
+    def attempt(
+        self, crops: list[Crops], seeds: list[int], monochrome: list[bool], strengths: list[float]
+    ) -> list[RestoredFace] | None:
         """Restore and judge at most `batch_faces` faces, padded to that number; None if memory runs out."""
         missing = self.batch_faces - len(crops)
         padded = crops + crops[-1:] * missing
@@ -162,7 +170,8 @@ class RestoreFaces:
             if TASKS[self.settings.task].keep_tone and any(monochrome):
                 toned = upload(torch.tensor(monochrome + monochrome[-1:] * missing), self.device)
                 made = torch.where(toned[:, None, None, None], keep_tone(made, lq), made)
-            return self.collected(lq, made, [crop.dtype for crop in padded])[: len(crops)]
+            shown = self.blended(lq, made, strengths + strengths[-1:] * missing)
+            return self.collected(lq, made, shown, [crop.dtype for crop in padded])[: len(crops)]
         except Exception as error:
             if isinstance(error, LOST_DEVICE):
                 os._exit(1)  # no later call can succeed; a new worker takes these photos one by one
@@ -177,13 +186,19 @@ class RestoreFaces:
             steps=self.settings.steps,
             seeds=seeds,
             color_fix=self.settings.color_fix,
-            keep_monochrome=False,  # `attempt` keeps the tone if the whole photo is monochrome
+            keep_monochrome=False,  # `attempt` keeps the tone
         )
 
-    def collected(self, lq: Tensor, made: Tensor, types: list[np.dtype]) -> list[RestoredFace]:
+    def blended(self, lq: Tensor, made: Tensor, strengths: list[float]) -> Tensor:
+        """The faces (N, 3, S, S) as the photo will show them."""
+        if all(share == 1 for share in strengths):
+            return made
+        return lq + upload(torch.tensor(strengths), self.device)[:, None, None, None] * (made - lq)
+
+    def collected(self, lq: Tensor, made: Tensor, shown: Tensor, types: list[np.dtype]) -> list[RestoredFace]:
         """The faces on the host. The judges are started first: the device works on while the host waits for crops."""
         parsed = self.settings.mask == "parsenet" and not self.settings.aligned
-        opinions = self.judge.judge(lq, self.rounded(made, types), parsed)
+        opinions = self.judge.judge(lq, self.rounded(shown, types), parsed)
         crops = crops_from(made, types)
         masks, measures = opinions.on_host()
         return [
@@ -206,7 +221,7 @@ class RestoreFaces:
         return {
             **current,
             "faces": [{**one, **face.measures} for one, face in zip(current["faces"], restored, strict=True)],
-            "restored_crops": np.stack([face.crop for face in restored]).tobytes(),
+            "restored_crops": b"".join(face.crop.tobytes() for face in restored),
             "masks": np.stack(masks).tobytes() if masks else None,
             "background": None if self.background is None else self.enlarged(current, self.background),
             "seconds_restore": seconds + time.perf_counter() - begun,

@@ -20,6 +20,7 @@ from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
 from pipeline.run.attempts import AttemptsError, attempt_with
+from pipeline.run.verdicts import shown
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.detect import DetectFaces
@@ -64,6 +65,7 @@ def replay(output: str, count: int, seed: int) -> Iterator[Replayed]:
         rows = list(group)
         try:
             job, resources = job_of(output, rows[0])
+            job = replace(job, verdicts={one["photo_id"]: shown(one) for one in rows})
             stages = DetectFaces(job, resources.find_device), RestoreFaces(job, resources)
         except (VerifyError, AttemptsError, WeightsError, storage.StorageError) as error:
             yield from (Replayed(one["restored_uri"], "not replayed", str(error)) for one in rows)

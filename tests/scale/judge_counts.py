@@ -78,8 +78,8 @@ def photo_of(faces: int) -> Row:
     generator = np.random.default_rng(0)
     crops = generator.integers(0, 256, (faces, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3)).astype(np.uint8)
     found = {"score": 1.0, "box": [0, 0, 1, 1], "landmarks": [0] * 10, "matrix": [1, 0, 0, 0, 1, 0]}
-    rows = [{**found, "seed": n} for n in range(faces)]
-    return photo_row("a.jpg", b"bytes", faces=rows, crops=crops.tobytes(), bit_depth=8, monochrome=False)
+    rows = [{**found, "seed": n, "one_tone": False, "strength": 1.0} for n in range(faces)]
+    return photo_row("a.jpg", b"bytes", faces=rows, crops=crops.tobytes(), bit_depth=8)
 
 
 def main(faces: int) -> None:

@@ -29,7 +29,7 @@ def start_browser(profile: Path, downloads: Path) -> WebDriver:
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.set_script_timeout(20)
+    driver.set_script_timeout(120)  # on a busy machine
     return driver
 
 

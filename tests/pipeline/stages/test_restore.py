@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,10 +20,11 @@ from pipeline.networks.facexlib import PARSER, RECOGNISER, FaceNetworks
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages import restore
+from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
-from pipeline.stages.row import Crops, Row, crops_of
+from pipeline.stages.row import Crops, Row, crops_of, published_crops
 from tests.support.networks import list_files, write_background_network, write_face_networks
-from tests.support.pictures import astronaut, decoded
+from tests.support.pictures import astronaut, coffee, decoded, hopper
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
 
@@ -36,7 +38,7 @@ def crops(faces: int, seed: int) -> Crops:
     return (colour + generator.integers(0, 40, (faces, *SHAPE))).astype(np.uint8)
 
 
-def waiting(member: str, faces: int, **columns: Any) -> Row:
+def waiting(member: str, faces: int, monochrome: bool = False, **columns: Any) -> Row:
     """The second stage's row for a photo with this many faces."""
     seed = sum(member.encode())
     found = [
@@ -46,10 +48,12 @@ def waiting(member: str, faces: int, **columns: Any) -> Row:
             "landmarks": [0] * 10,
             "matrix": [1, 0, 0, 0, 1, 0],
             "seed": seed + n,
+            "one_tone": monochrome,
+            "strength": 1.0,
         }
         for n in range(faces)
     ]
-    row = photo_row(member, b"bytes", faces=found, crops=crops(faces, seed).tobytes(), bit_depth=8, monochrome=False)
+    row = photo_row(member, b"bytes", faces=found, crops=crops(faces, seed).tobytes(), bit_depth=8)
     return row | columns
 
 
@@ -137,6 +141,28 @@ def test_a_photo_of_one_tone_keeps_it_and_others_stay_as_they_are(stage: Any) ->
     assert np.ptp(free.astype(int), axis=3).max() > 10
 
 
+def test_a_grey_print_on_a_coloured_page_stays_grey(stage: Any, tmp_path: Path, tiny_weights: str) -> None:
+    """From detection to the restored crop, with random weights, which make colours of everything."""
+    page = coffee(400)
+    page[:150, :128] = cv2.cvtColor(hopper(), cv2.COLOR_RGB2GRAY)[..., None]
+    finder = DetectFaces(job(tmp_path, tiny_weights))
+    (found,) = rows_of(finder, [photo_row("a.png", page, "PNG")])
+    assert not found["monochrome"]
+    stage = stage(color_fix="none")
+    (toned,) = restored(rows_of(stage, [found]))
+    assert np.ptp(toned.astype(int), axis=3).max() <= 1 and toned.std() > 1
+    (free,) = restored(rows_of(stage, [{**found, "faces": [{**one, "one_tone": False} for one in found["faces"]]}]))
+    assert np.ptp(free.astype(int), axis=3).max() > 10
+
+
+def test_a_photo_without_faces_passes_through_among_others(stage: Any) -> None:
+    rows = rows_of(stage(), [waiting("a.jpg", 1), waiting("none.jpg", 0), waiting("b.jpg", 2)])
+    assert [len(crops_of(row, "restored_crops")) for row in rows] == [1, 0, 2]
+    assert same(
+        [restored(rows)[n] for n in (0, 2)], restored(rows_of(stage(), [waiting("a.jpg", 1), waiting("b.jpg", 2)]))
+    )
+
+
 def with_variant(weights: str, folder: Path, task: str) -> str:
     """A copy of a weights folder whose only variant supports a different task."""
     shutil.copytree(weights, folder)
@@ -182,7 +208,9 @@ def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_we
     shutil.copytree(tiny_weights, weights)
     write_face_networks(weights)
     list_files(weights)
-    (row,) = rows_of(stage(str(weights)), [waiting("a.jpg", 1)])
+    weak = waiting("a.jpg", 1)
+    weak |= {"photo_id": "weak", "faces": [{**weak["faces"][0], "strength": 0.5}]}
+    row, blended = rows_of(stage(str(weights)), [waiting("a.jpg", 1), weak])
     (face,) = row["faces"]
     judge = FaceNetworks(opened(weights))
     before, after = (to_tensor(crops_of(row, column)) for column in ("crops", "restored_crops"))
@@ -190,6 +218,10 @@ def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_we
     assert [face["quality_before"], face["quality_after"]] == pytest.approx(
         judge.quality(torch.cat([before, after])), rel=1e-5
     )
+    assert blended["restored_crops"] == row["restored_crops"]
+    shown = to_tensor(published_crops(blended))  # a level apart, by rounding twice
+    assert [blended["faces"][0]["identity_similarity"]] == pytest.approx(judge.identity(before, shown), abs=2e-3)
+    assert blended["faces"][0]["identity_similarity"] > face["identity_similarity"]
     assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
     (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
     assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
@@ -199,7 +231,8 @@ def test_a_file_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_we
     """Even where the swap reached the index, too: the worker compares with what the driver read."""
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    (weights / RECOGNISER).parent.mkdir()
+    torch.save({"one": torch.zeros(1)}, weights / RECOGNISER)
     list_files(weights)
     prepared = job(tmp_path / "out", str(weights))
     torch.save({"another": torch.zeros(1)}, weights / RECOGNISER)

@@ -51,6 +51,7 @@ def test_the_columns_are_those_of_the_manifest() -> None:
         "eye_distance",
         "landmark_error",
         "seed",
+        "one_tone",
     }
 
 
