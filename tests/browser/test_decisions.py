@@ -7,8 +7,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from selenium.webdriver.common.keys import Keys
 
+from pipeline.manifest import decisions
 from pipeline.report.build import write_report
 from pipeline.report.data import Pictures
 from tests.support.browser import Page
@@ -19,7 +21,7 @@ COLUMNS = [
 ]
 
 
-def test_decisions_outlive_a_reload_and_travel(page: Page) -> None:
+def test_decisions_outlive_a_reload_and_travel(page: Page, tmp_path: Path) -> None:
     page.open_photo("hopper.jpg")
     page.press("c")
     page.press('He said "fine", twice')
@@ -61,7 +63,14 @@ def test_decisions_outlive_a_reload_and_travel(page: Page) -> None:
     told = {row["photo_id"]: row for row in json.loads(exported["JSON"].read_text(encoding="utf-8"))}
     assert told[ids[2]] == {**rows[1], "face_index": 0, "box": [137, 93, 333, 303], "strength": 0.6}
     assert told[ids[1]]["box"] is None
-    for file in exported.values():
+    for number, file in enumerate(exported.values()):
+        folder = tmp_path / str(number)
+        (folder / "decisions").mkdir(parents=True)
+        (folder / "decisions" / file.name).write_bytes(file.read_bytes())
+        read = {row["photo_id"]: row for row in decisions.read(str(folder)).to_pylist()}  # as the commands do
+        assert (read[ids[1]]["decision"], read[ids[1]]["comment"]) == ("accept", 'He said "fine", twice')
+        assert (read[ids[2]]["decision"], read[ids[2]]["box"]) == ("reject", [137, 93, 333, 303])
+        assert read[ids[2]]["strength"] == pytest.approx(0.6)
         page.forget()
         page.open("#/gallery")
         page.cards()

@@ -8,8 +8,10 @@
  *   face_index null: the whole photo. decision "": withdrawn, or there is only a comment or a strength.
  *   restored_sha256, box: what was judged, "" if that is not known. strength: 0 (as before) to 1.
  *   settles: made in this page in view of others that differ; not exported.
- * @typedef {{row: number, face: number|null, photo_id: string, restored_sha256: string|null, box: number[]|null}} Target
- *   what a decision is about
+ * @typedef {{row: number, face: number|null, photo_id: string, restored_sha256: string|null, versions: string,
+ *            box: number[]|null}} Target
+ *   what a decision is about. versions: the first digits of the photo's result, and of those that it was made of by
+ *   following decisions
  */
 
 const Decisions = {
@@ -56,7 +58,7 @@ const Decisions = {
   /** The decision on the result that the photo has now. @param {Photo|Target} photo @param {number|null} face */
   current(photo, face) {
     const found = this.of(photo.photo_id, face);
-    return found && isOn(found, photo.restored_sha256) ? found : undefined;
+    return found && isOn(found, photo.versions) ? found : undefined;
   },
 
   /** Decisions of reviewers who differ, until one is made in view of them. @param {string} photo_id @param {number|null} face */
@@ -126,7 +128,7 @@ const Decisions = {
   /** @param {Target[]} targets @param {Decision[]} rows */
   write(targets, rows) {
     for (const one of rows) this.add(one);
-    for (const { row, photo_id, restored_sha256 } of targets) Verdicts.refresh(row, photo_id, restored_sha256 ?? "");
+    for (const { row, photo_id, versions } of targets) Verdicts.refresh(row, photo_id, versions);
     document.dispatchEvent(new Event("decided"));
     return this.keep(rows);
   },
@@ -182,13 +184,13 @@ const Decisions = {
 
 /** @param {number} row @param {Photo} photo @param {number|null} face @returns {Target} */
 function targetOf(row, photo, face) {
-  const { photo_id, restored_sha256 } = photo;
-  return { row, face, photo_id, restored_sha256, box: face === null ? null : photo.faces[face].box };
+  const { photo_id, restored_sha256, versions } = photo;
+  return { row, face, photo_id, restored_sha256, versions, box: face === null ? null : photo.faces[face].box };
 }
 
-/** Whether a decision is about a result. @param {Decision} one @param {string|null} sha256 its digest, or its start */
-function isOn(one, sha256) {
-  return one.restored_sha256 === "" || one.restored_sha256.slice(0, 8) === (sha256 ?? "").slice(0, 8);
+/** Whether a decision is about one of these results. @param {Decision} one @param {string} versions */
+function isOn(one, versions) {
+  return one.restored_sha256 === "" || versions.split(" ").includes(one.restored_sha256.slice(0, 8));
 }
 
 /** @param {string} photo_id @param {number|null} face_index */
