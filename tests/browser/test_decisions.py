@@ -163,6 +163,16 @@ def test_decisions_of_the_run_are_there_when_the_report_opens(page: Page, tmp_pa
     assert there.run("Decisions.all.size") == 2  # both kinds are there after a visit
 
 
+def test_decisions_of_another_window_are_seen_when_this_one_is_used_again(page: Page) -> None:
+    page.open("#/gallery?decision=open")
+    page.cards()
+    row = {"photo_id": page.run("Photos.texts('ids')")[0], "face_index": None, "decision": "accept", "comment": ""}
+    row |= {"decided_at": "2026-01-02T00:00:00Z", "reviewer": "Ada"}
+    page.run("Store.put([arguments[0]])", row)
+    page.run("window.dispatchEvent(new Event('focus'))")
+    page.until("Gallery.rows.length === 3")
+
+
 def test_a_decision_on_an_earlier_result_does_not_count(page: Page, tmp_path: Path) -> None:
     page.open("#/gallery?decision=open")
     page.cards()

@@ -24,22 +24,34 @@ const Decisions = {
 
   /** Read the decisions that came with the report and those in this browser. */
   open() {
-    this.opening ??= this.read();
+    if (this.opening === null) {
+      this.opening = this.read();
+      window.addEventListener("focus", () => this.readAgain());
+    }
     return this.opening;
   },
 
   async read() {
     const { decision_files, decision_fields } = Report.summary;
     const [kept, ...given] = await Promise.all([
-      Store.open(),
+      Store.open().then(() => Store.all()),
       ...Array.from({ length: decision_files }, (_, place) => Report.load(`decisions-${place}`)),
     ]);
     this.all.clear();
-    for (const values of given.flat()) this.add(Exchange.checked(named(decision_fields, values), 1));
-    let damaged = 0;
-    for (const one of kept) {
+    this.take([...given.flat().map((/** @type {any[]} */ values) => named(decision_fields, values)), ...kept]);
+  },
+
+  /** Another window of this browser may have decided too. */
+  async readAgain() {
+    if (this.take(await Store.all())) await this.changed();
+  },
+
+  /** Add what can be read, and say how much cannot; returns how many were new. @param {any[]} rows */
+  take(rows) {
+    let [added, damaged] = [0, 0];
+    for (const one of rows) {
       try {
-        this.add({ ...Exchange.checked(one, 1), settles: one.settles === true });
+        added += Number(this.add({ ...Exchange.checked(one, 1), settles: one.settles === true }));
       } catch {
         damaged++;
       }
@@ -48,6 +60,13 @@ const Decisions = {
       const what = Numbers.counted(damaged, "decision", "decisions");
       trouble(`${what} kept in this browser cannot be read and left out; decide on them again, or import an export.`);
     }
+    return added;
+  },
+
+  /** After a change of any decisions. */
+  async changed() {
+    await Verdicts.build();
+    document.dispatchEvent(new Event("decided"));
   },
 
   /** @param {string} photo_id @param {number|null} face_index @returns {Decision|undefined} */
@@ -157,8 +176,7 @@ const Decisions = {
   async merge(others) {
     const added = others.filter((other) => this.add(other));
     await this.keep(added);
-    await Verdicts.build();
-    document.dispatchEvent(new Event("decided"));
+    await this.changed();
     return added.length;
   },
 
@@ -167,8 +185,7 @@ const Decisions = {
     await Store.clear();
     this.steps = [];
     await this.read();
-    await Verdicts.build();
-    document.dispatchEvent(new Event("decided"));
+    await this.changed();
   },
 
   /** The newest of each reviewer, in the order of photo, face and time. @returns {Decision[]} */

@@ -18,10 +18,12 @@ const Form = {
     };
     const oninput = (/** @type {any} */ event) => Decisions.note(target, { comment: event.target.value });
     const comment = element("textarea", { rows: 2, name: "comment", oninput }, kept?.comment ?? "");
+    const undo = element("button", { type: "button", class: "quiet", onclick: () => Judge.undo() }, "Undo");
+    undo.disabled = Decisions.steps.length === 0;
     return [
       element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`),
       ...this.others(photo, face),
-      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject")),
+      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject"), undo),
       ...(photo.pictures && photo.faces.length
         ? [this.strength(target, kept?.strength ?? null, madeWith(photo, face), compare)]
         : []),

@@ -197,7 +197,9 @@ const Review = {
       const own = Decisions.current(this.photo, tile.dataset.face === "" ? null : Number(tile.dataset.face));
       tile.dataset.decision = own?.decision ?? "";
     }
-    this.parts.position.textContent = `${Numbers.whole(this.place + 1)} of ${Numbers.whole(Gallery.rows.length)}`;
+    const all = Numbers.whole(Gallery.rows.length);
+    const left = Gallery.choice.decision === "open";
+    this.parts.position.textContent = left ? `${all} left` : `${Numbers.whole(this.place + 1)} of ${all}`;
   },
 
   leave() {
