@@ -5,6 +5,17 @@ from dataclasses import dataclass, replace
 
 # For each detector: several share a GPU, since each mostly waits for its decoder. Not measured on a GPU.
 DETECT_GPUS = 0.25
+# Most detectors for each restore actor of a cluster that may grow. A photo of 20 MB takes a detector most of a second,
+# and a restore actor on a fast GPU about 15 photos a second. Ray starts only as many as have work.
+DETECTORS_PER_ACTOR = 8
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices of an hour of one GPU, with its node, and of one CPU, in any currency."""
+
+    gpu: float = 0.0
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,8 @@ class Resources:
         find_batch: before it starts, each actor finds the largest micro-batch up to `batch_faces` that fits its GPU.
         threads: CPU threads of an actor that restores on the CPU.
         find_gpus: GPUs for each detect actor; 0 detects on the CPU.
+        detectors: most detect actors; Ray starts one, and others while photos wait for them.
+        detect_gpus: GPUs for all detect actors, by the user; None: those that restore actors leave free.
     """
 
     min_actors: int = 1
@@ -29,6 +42,8 @@ class Resources:
     threads: int = 1
     find_batch: bool = False
     find_gpus: float = 0.0
+    detectors: int = 1
+    detect_gpus: int | None = None
 
     @property
     def find_device(self) -> str:
@@ -42,7 +57,16 @@ class Resources:
         taken = math.ceil(self.max_actors * each) if each >= 1 else math.ceil(self.max_actors / int(1 / each))
         return max(0, int(gpus) - taken)
 
-    def with_finders(self, detector: str, gpus: float) -> "Resources":
-        """A RetinaFace detector gets the GPUs that restore actors leave free; the other detectors use no GPU."""
-        room = detector.startswith("retinaface") and self.spare_gpus(gpus) > 0
-        return replace(self, find_gpus=DETECT_GPUS if room else 0.0)
+    def with_detectors(self, detector: str, cpus: float, gpus: float, grows: bool) -> "Resources":
+        """With the pool of detectors: their device and largest number.
+
+        cpus, gpus: of the cluster as it is. grows: more nodes may come, for which the pool must not be too small.
+        RetinaFace detectors use GPUs, if there are some for them; the others use half a CPU each.
+        """
+        spare = self.spare_gpus(gpus) if self.detect_gpus is None else self.detect_gpus
+        if detector.startswith("retinaface") and spare:
+            return replace(self, find_gpus=DETECT_GPUS, detectors=int(spare / DETECT_GPUS))
+        most = max(1, int(cpus / 2))
+        if grows:
+            most = max(most, DETECTORS_PER_ACTOR * self.max_actors)
+        return replace(self, find_gpus=0.0, detectors=most)

@@ -8,7 +8,6 @@ from another one since the revision of 2017; a curator's decision is `appraisal`
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -17,7 +16,7 @@ from pipeline.cluster.spread import spread
 from pipeline.config.secrets import Environment
 from pipeline.export import photos
 from pipeline.export import premis_terms as terms
-from pipeline.export.photos import Chunk, Row, path_of
+from pipeline.export.photos import Chunk, Row, face_words, media_type, path_of, xywh
 from pipeline.manifest import query
 from pipeline.storage import client as storage_client
 
@@ -25,16 +24,11 @@ Element = ElementTree.Element
 
 NAMESPACE = "http://www.loc.gov/premis/v3"
 LOCATION = f"{NAMESPACE} https://www.loc.gov/standards/premis/v3/premis.xsd"
-MEDIA = {"jpg": "image/jpeg", "tif": "image/tiff"}  # where the type's name is not that of the extension
 DETAIL = (
     "Faces restored in a new file. A generative model (InterLCM) made each face anew from the photo, so it is no "
     "record of the person; the source is unchanged."
 )
 FAILED = "Restoration of faces was tried and failed; there is no new file."
-MEASURES = {
-    "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
-    "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
-}  # fmt: skip
 HOW = ("detector", "mask", "rotation", "settings_digest")  # columns that say how a photo was restored
 OUTCOMES = {"accept": "accepted", "reject": "rejected", None: "comment"}
 
@@ -107,8 +101,7 @@ def restored_object(root: Element, row: Row, output: str) -> None:
     one = terms.file_object(root, terms.RESTORED, row["photo_id"])
     known = terms.add(one, "objectCharacteristics")
     terms.fixity(known, row["restored_sha256"])
-    extension = posixpath.splitext(path)[1].lstrip(".").lower()
-    terms.media_format(known, MEDIA.get(extension, f"image/{extension}"))
+    terms.media_format(known, media_type(path))
     terms.add(one, "originalName", path)
     terms.stored(one, "path in the run", path)
     relationship = terms.add(one, "relationship")
@@ -135,7 +128,7 @@ def restoration(root: Element, row: Row) -> None:
     for warning in row["warnings"] or []:
         terms.note(known, f"{warning['kind']}: {warning['words']}")
     for face in faces:
-        terms.note(known, face_words(face))
+        terms.note(known, f"face {face['face_index']} at {xywh(face)} px; {face_words(face)}")
     agent = terms.identified(event, "linkingAgentIdentifier", terms.AGENT, agent_id(row))
     terms.term(agent, "linkingAgentRole", "eventRelatedAgentRole", "executing program")
     source = terms.identified(event, "linkingObjectIdentifier", terms.SOURCE, row["index_id"])
@@ -143,15 +136,6 @@ def restoration(root: Element, row: Row) -> None:
     if row["kept"]:
         restored = terms.identified(event, "linkingObjectIdentifier", terms.RESTORED, row["photo_id"])
         terms.term(restored, "linkingObjectRole", "eventRelatedObjectRole", "outcome")
-
-
-def face_words(face: Row) -> str:
-    """A face in one line: where it is, its measures, and why a person should look at it."""
-    x0, y0, x1, y1 = face["box"]
-    measures = [f"{words}: {face[name]:.4g}" for name, words in MEASURES.items() if face[name] is not None]
-    review = [f"needs review: {face['review_reason']}"] if face["needs_review"] else []
-    place = f"face {face['face_index']} at xywh={x0:.0f},{y0:.0f},{x1 - x0:.0f},{y1 - y0:.0f} px"
-    return "; ".join([place, *measures, *review])
 
 
 def decision(root: Element, row: Row, decided: Row) -> None:

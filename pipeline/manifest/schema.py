@@ -9,7 +9,8 @@ unknown.
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
     4  landmark_error of a face
-    5  strength and accepted of a face; reviewed_as, reviewed_by, reviewed_at; the status withdrawn
+    5  strength and accepted of a face; reviewed_as, reviewed_by, reviewed_at; the status withdrawn; stage, node,
+       traceback
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ MANIFEST_SCHEMA = pa.schema([
     column("status", pa.string(), f"one of {', '.join(STATUSES)}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),
+    column("stage", pa.string(), "where it failed: index, fetch, detect, restore or publish; null otherwise"),
+    column("node", pa.string(), "host name of the machine on which it failed; null otherwise"),
+    column("traceback", pa.string(), "end of the traceback of an unexpected error; null otherwise"),
     column("warnings", _list(WARNING), "what was lost of the photo, or is uncertain; null or empty if nothing"),
     column("restored_uri", pa.string(), "where the restored photo is, withdrawn or not; null if there is none"),
     column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),

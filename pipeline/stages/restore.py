@@ -116,7 +116,7 @@ class RestoreFaces:
         )
         per_face = (time.perf_counter() - begun) / max(len(restored), 1)
         coming = iter(restored)
-        made = to_table([self.next_of(coming, current, per_face) for current in rows])
+        made = to_table([self.next_of(coming, current, per_face) for current in rows], "restore")
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
     def next_of(self, coming: Iterator[RestoredFace | None], current: Row, per_face: float) -> Row:

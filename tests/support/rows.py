@@ -74,7 +74,7 @@ def pending_rows(output: str, where: str | None = None) -> pa.Table:
 
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
     """A manifest part as the first version wrote it, without a version number."""
-    later = {"page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation"}
+    later = {"page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation", "stage", "node", "traceback"}
     later |= {"reviewed_as", "reviewed_by", "reviewed_at"}
     face = pa.struct([column for column in FACE if column.name not in ("landmark_error", "strength", "accepted")])
     faces = pa.field("faces", pa.list_(pa.field("element", face)))

@@ -71,7 +71,29 @@ def test_a_node_with_other_weights_is_refused(tmp_path: Path, tiny_weights: str)
 def test_faces_are_found_on_gpus_that_restore_actors_leave(actors: int, each: float, gpus: int, spare: int) -> None:
     resources = Resources(max_actors=actors, gpus_per_actor=each)
     assert resources.spare_gpus(gpus) == spare
-    on_gpu = resources.with_finders("retinaface_resnet50", gpus)
+    on_gpu = resources.with_detectors("retinaface_resnet50", 8, gpus, grows=False)
     assert (on_gpu.find_gpus, on_gpu.find_device) == ((DETECT_GPUS, "cuda") if spare else (0.0, "cpu"))
+    assert on_gpu.detectors == (4 * spare or 4)
     for detector in ("haar", "none"):
-        assert resources.with_finders(detector, gpus) == resources
+        found = resources.with_detectors(detector, 8, gpus, grows=False)
+        assert (found.find_gpus, found.detectors) == (0.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("actors", "cpus", "gpus", "grows", "asked", "detectors", "find_gpus"),
+    [
+        (1, 4, 0, False, None, 2, 0.0),  # this machine: half a CPU each, and a quarter of all
+        (200, 1, 0, True, None, 1600, 0.0),  # an empty cluster, to which nodes will come
+        (200, 1, 0, True, 50, 200, DETECT_GPUS),  # with GPUs for detectors among them
+        (200, 4000, 0, True, None, 2000, 0.0),
+        (2, 4, 4, True, None, 8, DETECT_GPUS),  # GPUs that are there and free
+        (2, 4, 4, True, 0, 16, 0.0),
+        (2, 1, 0, False, 0, 1, 0.0),
+    ],
+)
+def test_the_pool_of_detectors_is_sized_for_the_cluster_that_comes(
+    actors: int, cpus: int, gpus: int, grows: bool, asked: int | None, detectors: int, find_gpus: float
+) -> None:
+    resources = Resources(max_actors=actors, gpus_per_actor=1, detect_gpus=asked)
+    found = resources.with_detectors("retinaface_resnet50", cpus, gpus, grows)
+    assert (found.detectors, found.find_gpus) == (detectors, find_gpus)

@@ -30,8 +30,8 @@ def test_each_stage_is_an_operator_of_its_own(
     operators = re.findall(r"(\w+)\[MapBatches\((\w+)\)\]", plan)
     assert operators == [
         ("TaskPoolMapOperator", "publish_open"),
-        ("ActorPoolMapOperator", "Isolated"),
-        ("ActorPoolMapOperator", "Isolated"),
+        ("ActorPoolMapOperator", "Restore"),
+        ("ActorPoolMapOperator", "Detect"),
         ("TaskPoolMapOperator", "fetch_open"),
     ]
     assert plan.count("Operator[") == len(operators) + 1  # the one that cuts the units apart

@@ -206,7 +206,8 @@ def test_a_file_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_we
     """Even where the swap reached the index, too: the worker compares with what the driver read."""
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    (weights / RECOGNISER).parent.mkdir()
+    torch.save({"one": torch.zeros(1)}, weights / RECOGNISER)
     list_files(weights)
     prepared = job(tmp_path / "out", str(weights))
     torch.save({"another": torch.zeros(1)}, weights / RECOGNISER)
