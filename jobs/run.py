@@ -125,6 +125,8 @@ def run(request: Request) -> int:
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
+            for words in compiling(resources, first.total):
+                lines.say("note", f"note: {words}")
             show(itertools.chain([first], steps), lines)
             remove_superseded(job.output, set_aside)
         else:
@@ -176,6 +178,13 @@ def to_come(resources: Resources) -> list[str]:
     if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
         return []
     return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
+
+
+def compiling(resources: Resources, files: int) -> list[str]:
+    """A note if the actors begin with minutes without a face."""
+    if not resources.with_compiler(files).compiled:
+        return []
+    return ["a long run: each node compiles the model first, which takes minutes; warnings are in worker-*.err"]
 
 
 def other_settings(job: Job) -> list[str]:
