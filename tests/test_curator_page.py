@@ -34,3 +34,6 @@ def test_the_story_goes_from_a_run_to_a_bag(
         said = capsys.readouterr()
         assert (masked(said.out), said.err) == (masked(shown), ""), command
     assert len(COMMANDS) == 9
+    record = Path("scans-bag", "data", "premis", "scans.tar-00001.xml").read_text()
+    assert record.count("<premis:agentName>Anna<") == 1 and record.count(">status: withdrawn<") == 1
+    assert record.count("<premis:eventDateTime>2026-01-01T00:0") == 5  # of the results, not of the rows that followed

@@ -38,6 +38,7 @@ FOUND_FACE = pa.struct(
         ("identity_similarity", pa.float32()),
         ("quality_before", pa.float32()),
         ("quality_after", pa.float32()),
+        ("face_share", pa.float32()),
     ]
 )
 

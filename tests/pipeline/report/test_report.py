@@ -125,7 +125,7 @@ def test_decisions_come_with_the_report(tmp_path: Path) -> None:
 def test_a_result_that_follows_decisions_is_the_one_that_was_judged(tmp_path: Path) -> None:
     output = write_decided_run(tmp_path, WHOLE)
     before = dict(zip(received_ids(output), received(f"{output}/report", "versions-0"), strict=True))
-    assert sum(map(len, settle(output, judged(output)))) == 3
+    assert sum(settle(output, judged(output))) == 3
     ids = received_ids(output)
     statuses = [STATUSES[int(code)] for code in column(f"{output}/report", "photo-status")]
     assert statuses.count("withdrawn") == 1
