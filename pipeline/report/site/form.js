@@ -21,9 +21,9 @@ const Form = {
     const undo = element("button", { type: "button", class: "quiet", onclick: () => Judge.undo() }, "Undo");
     undo.disabled = Decisions.steps.length === 0;
     return [
-      element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`),
+      element("div", { class: "form-head" }, element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`), undo),
       ...this.others(photo, face),
-      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject"), undo),
+      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject")),
       ...(photo.pictures && photo.faces.length
         ? [this.strength(target, kept?.strength ?? null, madeWith(photo, face), compare)]
         : []),
