@@ -17,12 +17,14 @@ help:  ## list the targets
 
 install: $(STAMP)  ## create .venv, with the versions of constraints.txt
 
+# iiif-prezi3, which the tests read IIIF manifests with, asks for a Pillow of last year and does without: --no-deps.
 # The last step checks OpenCV: its wheel needs the system's libGL, which a server often lacks. The headless wheel of the
 # same version has the same module without windows. It is installed on top, because facexlib requires opencv-python.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with make PYTHON=...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt --no-deps iiif-prezi3
 	$(BIN)/python -c 'import cv2' || \
 	  $(BIN)/python -m pip install --disable-pip-version-check --force-reinstall --no-deps \
 	  opencv-python-headless==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))')

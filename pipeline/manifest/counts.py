@@ -1,4 +1,4 @@
-"""The equation of a run: indexed = restored + no_face + skipped + failed + pending."""
+"""The equation of a run: indexed = restored + no_face + skipped + failed + withdrawn + pending."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import duckdb
 
 from pipeline.index.schema import ROOT_ID
 from pipeline.manifest import query
-from pipeline.manifest.schema import NEWEST_FIRST, STATUSES
+from pipeline.manifest.schema import STATUSES
 
 MEMORY = "800MB"  # of DuckDB while it compares an index and a manifest of 10^7 rows; the rest goes to disk
 # The photo_id of a manifest row's index row: the photo_id of a further page ends with its number.
@@ -17,13 +17,9 @@ ROOT = f"CASE WHEN page > 1 THEN {ROOT_ID} ELSE photo_id END"
 # broken archive that was repaired and indexed anew, but its index row is gone.
 RESULTS = f"""
 CREATE TEMP TABLE results AS
-    SELECT * FROM (
-        SELECT {ROOT} AS root, coalesce(page, 1) AS page, coalesce(pages, 1) AS pages,
-            status, error_type, face_count, attempt, finished_at,
-            list_distinct(list_transform(warnings, lambda one: one.kind)) AS kinds
-        FROM manifest
-        QUALIFY row_number() OVER (PARTITION BY photo_id ORDER BY {NEWEST_FIRST}) = 1)
-    SEMI JOIN (SELECT photo_id AS root FROM index) USING (root);
+    SELECT {ROOT} AS root, page, pages, status, error_type, face_count, attempt, finished_at,
+        list_distinct(list_transform(warnings, lambda one: one.kind)) AS kinds
+    FROM newest WHERE {ROOT} IN (SELECT photo_id FROM index);
 """
 # Members with several pages: their number by the newest row, and which of them have a row. An older row may belong to
 # a page beyond that number. It stays a result, but such pages do not count as missing, or a file that lost a page
@@ -60,13 +56,13 @@ class Counts:
     faces: int
     failures: dict[str, int]  # error_type -> failed photos, most frequent first
     lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has
+    withdrawn: int = 0
     warnings: dict[str, int] = field(default_factory=dict)  # kind -> photos with such a warning, most frequent first
 
     @property
     def adds_up(self) -> bool:
-        return (
-            not self.lost and self.indexed == self.restored + self.no_face + self.skipped + self.failed + self.pending
-        )
+        done = self.restored + self.no_face + self.skipped + self.failed + self.withdrawn
+        return not self.lost and self.indexed == done + self.pending
 
 
 FURTHER = "SELECT sum(pages + len(list_filter(present, lambda page: page > pages)) - 1) FROM members"
@@ -101,7 +97,7 @@ def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
         indexed=number("SELECT count(*) FROM index") + number(FURTHER),
         **{status: by_status.get(status, 0) for status in STATUSES},
         pending=number("SELECT count(*) FROM untouched") + number("SELECT count(*) FROM incomplete"),
-        faces=number("SELECT sum(face_count) FROM results"),
+        faces=number("SELECT sum(face_count) FROM results WHERE status = 'restored'"),
         failures=_pairs(connection, FAILURES),
         lost=_pairs(connection, LOST),
         warnings=_pairs(connection, WARNINGS),

@@ -16,14 +16,20 @@ _SMALL = 1 << 20  # bytes up to which a file is read whole for its footer
 
 
 def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
-    """The footer of a file, read in a single request if the file is small; None if it is gone.
+    """The footer of a file; None if it is gone. Raises StorageError as `opened` does."""
+    found = opened(folder, name, size)
+    return None if found is None else found[0]
+
+
+def opened(folder: str, name: str, size: int) -> tuple[pq.FileMetaData, bytes | None] | None:
+    """The footer of a file, and its bytes if it is small: then both come in a single request. None if it is gone.
 
     Raises StorageError for a file that is damaged or was written by a later version of this software.
     """
-    uri = storage.join(folder, name)
+    uri, data = storage.join(folder, name), None
     try:
         if size <= _SMALL:
-            found = pq.read_metadata(pa.BufferReader(storage.read_bytes(uri)))
+            found, data = _small(uri, size)
         else:
             filesystem, path = storage.arrow_filesystem(uri)
             found = pq.read_metadata(path, filesystem=filesystem)
@@ -38,7 +44,26 @@ def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
     if written > SCHEMA_VERSION:
         words = f"written by a later version of interlcm (schema_version {written}, known up to {SCHEMA_VERSION})"
         raise storage.StorageError(f"{uri}: {words}; install that version or a newer one to read this run")
-    return found
+    return found, data
+
+
+def _small(uri: str, size: int) -> tuple[pq.FileMetaData, bytes]:
+    data = storage.read_bytes(uri, 0, size)
+    try:
+        return pq.read_metadata(pa.BufferReader(data)), data
+    except pa.ArrowInvalid:
+        data = storage.read_bytes(uri)  # a task may have written it anew since it was listed, and longer
+        return pq.read_metadata(pa.BufferReader(data)), data
+
+
+def state(folder: str, name: str) -> str | None:
+    """The version of a file, to see whether it was replaced; None if it is gone."""
+    try:
+        return storage.version(storage.join(folder, name))
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise
+        return None
 
 
 def version(of: pq.FileMetaData) -> int:

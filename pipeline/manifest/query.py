@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset
 
 from interlcm.errors import InterLCMError, one_line
-from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
-from pipeline.manifest import decisions
+from pipeline.manifest import dataset, decisions, standing
 from pipeline.manifest import files as manifest_files
-from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
+from pipeline.manifest import settled as manifest_settled
+from pipeline.manifest.schema import DECISION_SCHEMA, EXPORTED_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
 from pipeline.storage.output import Output
 
-# The manifest is a log: the newest row of a photo counts. row_number gives one row even if two have the same time, such
-# as a row that is still in a small part and already in a merged one. A photo_id implies its source and member; they are
-# named too, because DuckDB pushes conditions on the columns of PARTITION BY, and on no others, below the window, into
-# the statistics of the files. Parts of the first version have no pages.
+# The manifest is a log: the newest row of a photo counts. `settled` has rows of which it is known that they are. A
+# photo that is in `unsettled`, too, is looked at again. row_number gives one row even if two have the same time, such
+# as a row that is still in a small part and already in a merged one. A photo_id implies its source and member; they
+# are named too, because DuckDB pushes conditions on the columns of PARTITION BY, and on no others, below the window,
+# into the statistics of the files.
 NEWEST = """
-CREATE VIEW newest AS {rows}
+CREATE VIEW newest AS
+    {settled} ANTI JOIN (SELECT photo_id FROM unsettled) USING (photo_id)
+    UNION ALL
+    SELECT * FROM (
+        {unsettled} UNION ALL {settled} SEMI JOIN (SELECT photo_id FROM unsettled) USING (photo_id))
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
 # For a query about all photos. The window above holds all that it reads, faces too; most photos have one row.
 NEWEST_OF_ALL = """
-CREATE TEMP TABLE repeated AS SELECT photo_id FROM manifest GROUP BY photo_id HAVING count(*) > 1;
+CREATE TEMP TABLE repeated AS
+    SELECT photo_id FROM unsettled GROUP BY photo_id HAVING count(*) > 1
+    UNION
+    SELECT photo_id FROM settled SEMI JOIN (SELECT photo_id FROM unsettled) USING (photo_id);
 CREATE VIEW newest AS
-    {rows} ANTI JOIN repeated USING (photo_id)
+    {settled} ANTI JOIN repeated USING (photo_id)
     UNION ALL
-    {rows} SEMI JOIN repeated USING (photo_id)
+    {unsettled} ANTI JOIN repeated USING (photo_id)
+    UNION ALL
+    SELECT * FROM (
+        {unsettled} SEMI JOIN repeated USING (photo_id) UNION ALL {settled} SEMI JOIN repeated USING (photo_id))
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
-ROWS = f"""
-SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM manifest
+ALL_SETTLED = "CREATE VIEW newest AS {settled};"
+NONE_SETTLED = """
+CREATE VIEW newest AS {unsettled}
+    QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
+# Parts of the first version have no pages.
+ROWS = f"""
+SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM """
 VIEWS = """
 CREATE VIEW photos AS SELECT * EXCLUDE (faces, index_id) FROM newest;
 CREATE VIEW faces AS
@@ -108,6 +123,19 @@ def reading(
             raise
 
 
+@contextlib.contextmanager
+def streaming(output: str, memory: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection (`connect`) for a query about all photos whose rows are read a few at a time.
+
+    What was done with the first rows cannot be undone, so nothing is repeated if a part disappears: QueryError.
+    """
+    try:
+        with connect(output, memory=memory, whole=True) as connection:
+            yield connection
+    except duckdb.Error as error:
+        raise QueryError(_words(error)) from error
+
+
 def _check_rows(output: str) -> None:
     """StorageError for a damaged file of the run: DuckDB does not say which one it is."""
     place = Output(output)
@@ -119,35 +147,43 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     """A connection with the tables of a run and nothing else: it cannot open files.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
-    `manifest` every row ever written, `decisions` what curators decided (not read if `decided` is false). They are
-    empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the
-    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
+    `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
+    are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
+    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
     """
     place = Output(output)
     place.check_run()
-    files = place.manifest_files()
-    manifest_files.check(place.manifest, files)
-    index = _parquet(place.index, place.index_files(), INDEX_SCHEMA)
-    manifest = _parquet(place.manifest, files, MANIFEST_SCHEMA)
-    decided_rows = decisions.read(output) if decided else DECISION_SCHEMA.empty_table()
-    return _connected(index, manifest, decided_rows, memory, whole)
+    sizes = dict(place.manifest_files())
+    settled = manifest_settled.read(output, sizes)
+    unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
+    manifest_files.check(place.manifest, unsettled)
+    tables = {
+        "index": dataset.of(place.index, [(name, None) for name, _ in place.index_files()], INDEX_SCHEMA),
+        "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
+        "settled": dataset.of(place.manifest, [(one.name, one.groups) for one in settled.values()], MANIFEST_SCHEMA),
+        "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
+        "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
+    }
+    some = NEWEST if settled else NONE_SETTLED
+    return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some)
 
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    index, manifest, decided = (table.empty_table() for table in (INDEX_SCHEMA, MANIFEST_SCHEMA, DECISION_SCHEMA))
-    return _connected(index, manifest, decided, memory="", whole=False)
+    log = dict.fromkeys(("manifest", "settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
+    others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
+    return _connected(log | others, memory="", newest=ALL_SETTLED)
 
 
-def _connected(index: Any, manifest: Any, decided: pa.Table, memory: str, whole: bool) -> duckdb.DuckDBPyConnection:
+def _connected(tables: dict[str, Any], memory: str, newest: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
-    connection.register("index", index)
-    connection.register("manifest", manifest)
-    connection.register("decisions", decided)
-    connection.execute((NEWEST_OF_ALL if whole else NEWEST).format(rows=ROWS, order=NEWEST_FIRST) + VIEWS)
+    for name, rows in tables.items():
+        connection.register(name, rows)
+    rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
+    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + standing.VIEW)
     lock(connection)
     return connection
 
@@ -156,43 +192,6 @@ def lock(connection: duckdb.DuckDBPyConnection) -> None:
     """Close a connection to everything but its tables. No statement that a user typed may meet one that is open."""
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
-
-
-def _parquet(folder: str, files: list[tuple[str, int]], schema: pa.Schema) -> pyarrow.dataset.Dataset | pa.Table:
-    if not files:
-        return schema.empty_table()
-    filesystem, path = storage.arrow_filesystem(folder)
-    parquet = pyarrow.dataset.ParquetFileFormat()
-    fragments = [parquet.make_fragment(f"{path}/{name}", filesystem) for name, _ in files]
-    return _Files(fragments, schema, parquet, filesystem)
-
-
-class _Files(pyarrow.dataset.FileSystemDataset):
-    """A dataset that DuckDB can scan twice at once, without a deadlock and without keeping every footer (170 KB).
-
-    A fragment that frees its footer at the end of a scan frees it for other scans as well (pyarrow 26 then reads freed
-    memory), so each scan has its own fragments.
-    """
-
-    def scanner(self, **options: Any) -> _Scan:
-        fragments = [self.format.make_fragment(path, self.filesystem) for path in self.files]
-        files = pyarrow.dataset.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
-        return _Scan(files.scanner(cache_metadata=False, **options))
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """The scanner that DuckDB requests from a dataset.
-
-    pyarrow's own `Scanner.to_reader` (26 and before) begins the scan while it holds the interpreter's lock. A thread
-    of Arrow may wait for that lock in our file system, which is Python, and hold what `to_reader` waits for.
-    `to_batches` releases the lock first.
-    """
-
-    scanner: pyarrow.dataset.Scanner
-
-    def to_reader(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self.scanner.projected_schema, self.scanner.to_batches())
 
 
 def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:

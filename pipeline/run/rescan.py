@@ -57,7 +57,8 @@ def published(output: str, file: Renewed) -> list[str]:
     place = Output(storage.canonical(output))
     rows = query.reading(output, found, decided=False).to_pylist()
     uris = [place.now(row["restored_uri"], names[row["photo_id"]]) for row in rows]
-    return [uri for uri in uris if uri.startswith(f"{place.restored}/")]  # never a file of another run
+    own = (f"{place.restored}/", f"{place.withdrawn}/")
+    return [uri for uri in uris if uri.startswith(own)]  # never a file of another run
 
 
 def mark(output: str, photos: Mapping[str, Changed], number: int) -> None:

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 
 from pipeline.storage.errors import StorageError
-from pipeline.storage.listing import exists, list_files
+from pipeline.storage.listing import entries, exists
 from pipeline.storage.places import canonical, join
 
 # The names of a run's own tables: of the index <archive>-<digest of its URI>, for a folder with more behind it.
 INDEX_NAME = re.compile(r".*-[0-9a-f]{16}(\.[0-9a-f]{8})?(\.\d+)?\.parquet")
 MANIFEST_NAME = re.compile(r"(part|merged)-.+\.parquet")
-FOLDERS = ("index", "manifest", "restored", "faces", "decisions", "report")
+FILES = ("run.json", "run.lock.json", "manifest.json")
+FOLDERS = ("index", "manifest", "restored", "withdrawn", "faces", "decisions", "report")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Output:
         return join(self.uri, "restored")
 
     @property
+    def withdrawn(self) -> str:
+        """Folder of restored photos that curators rejected, by the same paths."""
+        return join(self.uri, "withdrawn")
+
+    @property
     def faces(self) -> str:
         """Folder of the crops that --save-faces writes: <photo_id>/<n>.png."""
         return join(self.uri, "faces")
@@ -57,6 +63,14 @@ class Output:
         return join(self.uri, "run.json")
 
     @property
+    def settled(self) -> str:
+        """The list of merged files of the manifest of which it is known which rows are newest; compaction writes it.
+
+        It is not in their folder, which some tools read as one table only if nothing else is in it.
+        """
+        return join(self.uri, "manifest.json")
+
+    @property
     def lease(self) -> str:
         """The file that names the process working on this run."""
         return join(self.uri, "run.lock.json")
@@ -66,17 +80,25 @@ class Output:
 
         archive_name: of the photo's archive, as the index has it; None if that is unknown.
         """
-        if archive_name is None or uri.startswith(self.restored + "/"):
+        folders = (self.restored, self.withdrawn)
+        if archive_name is None or uri.startswith(tuple(f"{folder}/" for folder in folders)):
             return uri
-        _, found, path = uri.partition(f"/restored/{archive_name}/")
-        return join(self.restored, archive_name, path) if found else uri
+        for folder in folders:
+            _, found, path = uri.partition(f"/{folder.rpartition('/')[2]}/{archive_name}/")
+            if found:
+                return join(folder, archive_name, path)
+        return uri
 
     def index_files(self) -> list[tuple[str, int]]:
         """Name and bytes of each file of the index. Raises StorageError for a stray one."""
-        return _tables(self.index, INDEX_NAME)
+        return [(name, size) for name, size, _ in _tables(self.index, INDEX_NAME)]
 
     def manifest_files(self) -> list[tuple[str, int]]:
         """Name and bytes of each file of the manifest. Raises StorageError for a stray one."""
+        return [(name, size) for name, size, _ in _tables(self.manifest, MANIFEST_NAME)]
+
+    def manifest_listing(self) -> list[tuple[str, int, str]]:
+        """Name, bytes and version of each file of the manifest."""
         return _tables(self.manifest, MANIFEST_NAME)
 
     def check_run(self) -> None:
@@ -92,11 +114,16 @@ def is_run(uri: str) -> bool:
     return exists(place.run_json) and exists(place.index)
 
 
-def _tables(folder: str, own: re.Pattern[str]) -> list[tuple[str, int]]:
+def _tables(folder: str, own: re.Pattern[str]) -> list[tuple[str, int, str]]:
     """The Parquet files of a folder that only a run writes to: what others put there must not be taken for results."""
-    files = list_files(folder) if exists(folder) else []
-    tables = [(name, size) for name, size in files if name.endswith(".parquet")]
-    for name, _ in tables:
+    try:
+        files = sorted((name, size, version) for name, kind, size, version in entries(folder) if kind == "file")
+    except StorageError as error:
+        if error.reason != "missing":
+            raise
+        return []
+    tables = [file for file in files if file[0].endswith(".parquet")]
+    for name, *_ in tables:
         if not own.fullmatch(name):
             raise StorageError(f"{join(folder, name)}: not a file of this run; move it to another folder")
     return tables
@@ -107,6 +134,6 @@ def check_not_in_run(uri: str) -> None:
     parts = canonical(uri).split("/")
     for depth in range(1, len(parts)):
         place = Output("/".join(parts[:depth]))
-        kept = parts[depth] in FOLDERS or (depth == len(parts) - 1 and parts[depth] in ("run.json", "run.lock.json"))
+        kept = parts[depth] in FOLDERS or (depth == len(parts) - 1 and parts[depth] in FILES)
         if kept and exists(place.index):
             raise StorageError(f"{uri}: {place.uri} is a run, which keeps that place for itself; name another file")

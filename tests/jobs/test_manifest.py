@@ -26,7 +26,7 @@ def test_compact_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[
         write_part([result_row(f"{n}.jpg")], output, "1")
     before = counts(output)
     assert interlcm("manifest", "compact", output) == 0
-    (file,) = (tmp_path / "manifest").iterdir()
+    (file,) = (tmp_path / "manifest").glob("*.parquet")
     size = file.stat().st_size / 1e6
     assert capsys.readouterr().out == f"manifest: 9 files, now 1; 9 rows, {size:.1f} MB written\n"
     assert counts(output) == before

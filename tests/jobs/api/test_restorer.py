@@ -60,7 +60,7 @@ def test_a_face_has_box_landmarks_measures_and_crops(restorer: Restorer) -> None
         assert face.before.shape == face.after.shape == (32, 32, 3)
         assert (face.before != face.after).any()
         assert face.measures["psnr"] and face.measures["eye_distance"]
-        assert face.needs_review == bool(face.review_reason)
+        assert face.needs_review == bool(face.review_reason) and face.strength == 1
     left, right = sorted(restored.faces, key=lambda face: face.box[0])
     assert left.box[2] <= right.box[0] + 8
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.manifest.write import write_part
+from pipeline.storage.output import Output
 from tests.support.ceph import CephGateway
 from tests.support.rows import START, face, index_row, result_row, write_index, write_later_part, write_old_part
 
@@ -61,7 +63,7 @@ def log(output: str) -> list[tuple[str, Any]]:
 
 
 def names(output: str) -> list[str]:
-    return [name for name, _ in storage.list_files(storage.join(output, "manifest"))]
+    return [name for name, _ in Output(output).manifest_files()]
 
 
 def only_file(output: str) -> Path:
@@ -91,7 +93,9 @@ def test_rows_are_sorted_and_keep_schema_and_version(output: str) -> None:
     table = pq.read_table(only_file(output))
     assert table.schema.equals(MANIFEST_SCHEMA, check_metadata=True)
     keys = list(zip(table["member"].to_pylist(), table["finished_at"].to_pylist(), strict=True))
-    assert keys == sorted(keys)
+    assert keys == [*sorted(keys[:PHOTOS]), *sorted(keys[PHOTOS:])]  # the newest of each photo, then older ones
+    assert {key[0] for key in keys[:PHOTOS]} == {member(n) for n in range(PHOTOS)}
+    assert pq.read_metadata(only_file(output)).row_group(0).num_rows == PHOTOS
 
 
 def test_the_same_rows_make_the_same_file_whatever_their_parts(tmp_path: Path) -> None:
@@ -137,10 +141,29 @@ def test_a_large_file_is_not_written_again(output: str, monkeypatch: pytest.Monk
     large = only_file(output)
     monkeypatch.setattr(compaction, "FILE_ROWS", PHOTOS)
     for n in range(3):
-        write_part([result_row(member(n), minute=9)], output, "3")
+        write_part([result_row(member(n + PHOTOS))], output, "3")
     assert compact(output).rows == 3
     assert large.exists()
     assert len(names(output)) == 2
+
+
+def test_a_photo_of_a_large_file_that_is_done_again_moves_behind_the_newest(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(output)
+    compact(output)
+    large = only_file(output)
+    monkeypatch.setattr(compaction, "FILE_ROWS", PHOTOS)
+    for n in range(3):
+        write_part([result_row(member(n), minute=9)], output, "3")
+    found, rows = photos(output), log(output)
+    assert compact(output, whole=False).rows == 3  # during a run large files stay
+    assert large.exists() and photos(output) == found
+    assert compact(output).rows == PHOTOS + PHOTOS // 3
+    assert not large.exists() and len(names(output)) == 2
+    assert (photos(output), log(output)) == (found, rows)
+    listed = json.loads(Path(output, "manifest.json").read_text())["files"]
+    assert sorted((one["newest"], one["rows"]) for one in listed) == [(3, 3), (PHOTOS - 3, PHOTOS + PHOTOS // 3)]
 
 
 def test_parts_of_long_rows_make_smaller_files(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +197,9 @@ def test_a_part_written_anew_meanwhile_stays(output: str, monkeypatch: pytest.Mo
     write_index(output, [index_row("a.jpg"), index_row("b.jpg")])
     encoded = compaction._encoded
 
-    def and_meanwhile(table: pa.Table) -> pa.Buffer:
+    def and_meanwhile(newest: pa.Table, older: pa.Table) -> pa.Buffer:
         assert write_part([result_row("a.jpg", minute=1)], output, "1") == first
-        return encoded(table)
+        return encoded(newest, older)
 
     monkeypatch.setattr(compaction, "_encoded", and_meanwhile)
     compact(output)
@@ -197,6 +220,7 @@ def test_a_part_that_another_compaction_took_leaves_its_group_alone(
         return found
 
     monkeypatch.setattr(compaction, "_groups", and_meanwhile)
+    monkeypatch.setattr(compaction, "FILE_BYTES", 0)  # so that it reads the parts a second time
     assert compact(output).rows == 0
     assert (log(output), photos(output)) == (rows, before)
 

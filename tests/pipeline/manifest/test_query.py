@@ -132,7 +132,7 @@ def test_every_column_of_every_view_is_described(output: str) -> None:
         names = [row["column_name"] for row in rows(output, f"DESCRIBE {view}")]
         assert [row["column"] for row in found if row["view"] == view] == names
     assert all(row["type"] and row["meaning"] for row in found)
-    (box,) = [row for row in found if row["column"] == "box"]
+    (box,) = [row for row in found if (row["view"], row["column"]) == ("faces", "box")]
     assert (box["view"], box["type"], box["unit"]) == ("faces", "FLOAT[4]", "px")
     assert box["meaning"] == "x0, y0, x1, y1 in the upright photo"
 
