@@ -33,4 +33,4 @@ def test_the_story_goes_from_a_run_to_a_bag(
             assert done.returncode == 0
         said = capsys.readouterr()
         assert (masked(said.out), said.err) == (masked(shown), ""), command
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
