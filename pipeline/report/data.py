@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.manifest import query
-from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, PENDING, STATUSES
+from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, PENDING, REMOVED, STATUSES
 from pipeline.report.files import PAGE_ROWS, DataFiles, Parts, rounded
 from pipeline.report.pictures import CHOICES, NEWEST, ORDER, folder
 from pipeline.storage.output import Output
@@ -109,7 +109,7 @@ def _write_photos(
 def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.RecordBatch]:
     """The newest rows in archive order, in batches; the column `pictured` says whether `choice` includes the photo."""
     columns = f"*, {SECONDS} AS seconds, {CHOICES[choice]} AS pictured"
-    sql = f"SELECT {columns} FROM ({NEWEST}) WHERE status <> '{PENDING}' {ORDER}"
+    sql = f"SELECT {columns} FROM ({NEWEST}) WHERE status NOT IN ('{PENDING}', '{REMOVED}') {ORDER}"
     yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
 

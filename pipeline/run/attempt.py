@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -24,8 +23,6 @@ from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
-from pipeline.storage import local_disk
-from pipeline.storage.output import Output
 
 Tables = Iterator[pa.Table]
 COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
@@ -74,7 +71,7 @@ def restore(
     Raises RunError if rows are missing at the end or SIGTERM stopped the run, StorageError if storage fails for all
     photos, LeaseError if another run works on the same OUTPUT.
     """
-    remove_leftovers(job.output)
+    lease.remove_leftovers(job.output)
     pending = manifest_pending.pending(job.output, where)
     earlier = pending.indexed - len(pending) if where is None else 0
     progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
@@ -130,13 +127,6 @@ def here(
 
 def crop_size(job: Job) -> int:
     return int(job.weights_index["image_size"])
-
-
-def remove_leftovers(output: str) -> None:
-    """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
-    if Path(output).is_dir():  # object storage shows no half-written file
-        began = Path(Output(output).lease).stat().st_mtime
-        local_disk.remove_temporaries(output, before=began)
 
 
 def audit(output: str, partial: bool = False) -> manifest_counts.Counts:
