@@ -23,6 +23,7 @@ from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
+from pipeline.run.superseded import remove_superseded
 
 Tables = Iterator[pa.Table]
 COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
@@ -91,6 +92,8 @@ def restore(
         left = progress.total - progress.done
         if stopping.is_set() and left:
             raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
+        if where is not None:  # they may have had results; others are new, or `rescan` removed their files
+            remove_superseded(job.output, job.number)
     compaction.compact_if_many(job.output)
     if progress.done != progress.total:
         lost = progress.total - progress.done
