@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
+from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 
 RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
@@ -192,6 +194,13 @@ def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
         if storage.read_bytes(uri) != before:
             return False
     return True
+
+
+def remove_leftovers(output: str) -> None:
+    """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
+    if Path(output).is_dir():  # object storage shows no half-written file
+        began = Path(Output(output).lease).stat().st_mtime
+        local_disk.remove_temporaries(output, before=began)
 
 
 def working(output: str) -> Holder | None:
