@@ -23,7 +23,12 @@ from pipeline.stages import restore
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row, crops_of, published_crops
-from tests.support.networks import list_files, write_background_network, write_face_networks
+from tests.support.networks import (
+    FacexlibNetworks,
+    link_files,
+    list_files,
+    write_background_network,
+)
 from tests.support.pictures import astronaut, coffee, decoded, hopper
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
@@ -249,10 +254,12 @@ def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
     assert job(tmp_path, weights, task=task, color_fix="adain").settings.color_fix == "adain"
 
 
-def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+def test_masks_and_measures_where_there_are_weights_for_them(
+    stage: Any, tiny_weights: str, tmp_path: Path, face_networks: tuple[Path, FacexlibNetworks]
+) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    link_files(face_networks[0], weights)
     list_files(weights)
     weak = waiting("a.jpg", 1)
     weak |= {"photo_id": "weak", "faces": [{**weak["faces"][0], "strength": 0.5}]}
@@ -377,6 +384,12 @@ def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> No
     assert with_dtype(float16, gpu) == float16
     with pytest.raises(RunError, match="--dtype float16 needs a GPU"):
         with_dtype(float16, cpu)
+
+
+def test_nothing_is_compiled_on_a_cpu(tmp_path: Path, tiny_weights: str) -> None:
+    """Replaying a long run of a GPU here, for example."""
+    stage = RestoreFaces(job(tmp_path, tiny_weights), Resources(compiled=True, find_gpus=0.25))
+    assert [one._compiled_call_impl for one in stage.model.large_networks()] == [None] * 4 and not stage.overlaps
 
 
 def test_what_a_micro_batch_costs(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
