@@ -1,7 +1,6 @@
 """The index: one row for each member of each archive. Only what is in it is restored."""
 
 import hashlib
-import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from pipeline.config.limits import Limits
 from pipeline.index import code_pages
 from pipeline.index.bags import Checksums
 from pipeline.index.changed import Changed
+from pipeline.index.copies import FILE, Index, kept
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
@@ -61,14 +61,15 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
-    broken = _broken_files(output)
-    files = index_files(code_pages.settled(found, output, zip_names), output, broken)
+    before = Index.of(output)
+    broken = _broken_files(before)
+    files = index_files(code_pages.settled(found, before, zip_names), output, list(before.files), broken)
     tried = list(spread(_try_archive, ((*file, output, limits, environment, broken) for file in files)))
     failures = [result for result in tried if isinstance(result, storage.StorageError)]
     if failures:
         raise failures[0]
     changed = tuple(one for result in tried if isinstance(result, list) for one in result)
-    return replace(summary(output), changed=changed)
+    return replace(summary(kept(output)), changed=changed)
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
@@ -232,23 +233,21 @@ def _indexed_members(source: Source, output: str, broken: Set[str]) -> dict[str,
     return found
 
 
-def _broken_files(output: str) -> set[str]:
+def _broken_files(index: Index) -> set[str]:
     """The names of the index files that hold the error of an archive."""
-    rows = _dataset(output, parquet_files(output)).to_table(["__filename"], filter=pc.field("kind") == "archive")
-    return {posixpath.basename(file) for file in rows["__filename"].to_pylist()}
+    return {name for batch in index.batches([], pc.field("kind") == "archive") for name in batch[FILE].to_pylist()}
 
 
-def summary(output: str) -> IndexSummary:
-    """Count the content of OUTPUT/index."""
-    files = parquet_files(output)
+def summary(index: Index) -> IndexSummary:
+    """Count the content of an index."""
     members = photos = size = errors = 0
-    for batch in _dataset(output, files).to_batches(["kind", "bytes"]):
+    for batch in index.batches(["kind", "bytes"]):
         kinds = {item["values"]: item["counts"] for item in batch["kind"].value_counts().to_pylist()}
         errors += kinds.get("archive", 0)
         members += len(batch) - kinds.get("archive", 0)
         photos += kinds.get("file", 0)
         size += pc.sum(batch["bytes"]).as_py() or 0
-    return IndexSummary(len({Source.digest_in(file) for file in files}), members, photos, size, errors)
+    return IndexSummary(len({Source.digest_in(file) for file in index.files}), members, photos, size, errors)
 
 
 def _dataset(output: str, files: list[str]) -> ds.Dataset:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from interlcm.errors import InterLCMError, one_line
+from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
 from pipeline.manifest import dataset, decisions
 from pipeline.manifest import files as manifest_files
@@ -100,6 +101,7 @@ def reading(
     decided: bool = True,
     memory: str = "",
     whole: bool = False,
+    index: Index | None = None,
 ) -> Result:
     """The result of `work` on a connection to the run (`connect`), repeated if a part disappeared while it was read.
 
@@ -109,7 +111,7 @@ def reading(
     while True:
         attempts += 1
         try:
-            with connect(output, decided, memory, whole) as connection:
+            with connect(output, decided, memory, whole, index) as connection:
                 return work(connection)
         except (QueryError, duckdb.Error) as error:
             cause = error if isinstance(error, duckdb.Error) else error.__cause__
@@ -129,13 +131,16 @@ def _check_rows(output: str) -> None:
     manifest_files.check_rows(place.manifest, place.manifest_files())
 
 
-def connect(output: str, decided: bool = True, memory: str = "", whole: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    output: str, decided: bool = True, memory: str = "", whole: bool = False, index: Index | None = None
+) -> duckdb.DuckDBPyConnection:
     """A connection with the tables of a run and nothing else: it cannot open files.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
     `manifest` every row ever written, `decisions` what curators decided (not read if `decided` is false). They are
     empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the
-    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
+    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`. index: its files, if they
+    were listed already.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
@@ -147,7 +152,7 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
     manifest_files.check(place.manifest, unsettled)
     tables = {
-        "index": dataset.of(place.index, [(name, None) for name, _ in place.index_files()], INDEX_SCHEMA),
+        "index": dataset.of(output, [(name, None) for name in (index or Index.of(output)).pieces()], INDEX_SCHEMA),
         "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
         "settled": dataset.of(place.manifest, [(one.name, one.groups) for one in settled.values()], MANIFEST_SCHEMA),
         "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),

@@ -13,6 +13,7 @@ from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.index.copies import Index
 from pipeline.manifest import query
 from pipeline.storage.output import Output
 
@@ -99,7 +100,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 def next_number(output: str) -> int:
     """The number of a new attempt: above all numbers in run.json and the manifest, in case one of them was lost."""
-    with query.connect(output, decided=False) as connection:
+    with query.connect(output, decided=False, index=Index(output)) as connection:  # which is not asked
         (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
     return 1 + max(len(attempts(output)), newest)
 

@@ -60,7 +60,7 @@ def read_status(output: str) -> Status:
     Raises StorageError if there is no run at OUTPUT, AttemptsError for a damaged run.json.
     """
     attempt = last_attempt(output)
-    found = query.reading(output, lambda connection: _measured(connection, attempt), decided=False)
+    found = query.reading(output, lambda connection: _measured(connection, attempt), decided=False, whole=True)
     return replace(found, holder=working(output))
 
 
