@@ -61,7 +61,7 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
-    before = Index.of(output)
+    before = kept(output)
     broken = _broken_files(before)
     files = index_files(code_pages.settled(found, before, zip_names), output, list(before.files), broken)
     tried = list(spread(_try_archive, ((*file, output, limits, environment, broken) for file in files)))

@@ -53,6 +53,11 @@ class Index:
         return Index(output, files, _valid(output, files) if len(files) > FEW else {})
 
     @property
+    def listing(self) -> list[tuple[str, int, str]]:
+        """Name, bytes and version of each file."""
+        return [(name, *known) for name, known in self.files.items()]
+
+    @property
     def single(self) -> list[str]:
         """The files that are in no copy."""
         copied = {name for names in self.copies.values() for name in names}

@@ -13,7 +13,7 @@ from pipeline.storage.places import canonical, join
 INDEX_NAME = re.compile(r".*-[0-9a-f]{16}(\.[0-9a-f]{8})?(\.\d+)?\.parquet")
 MANIFEST_NAME = re.compile(r"(part|merged)-.+\.parquet")
 COPY_NAME = re.compile(r"copy-[0-9a-f]{20}\.parquet")
-FILES = ("run.json", "run.lock.json", "manifest.json", "index.json")
+FILES = ("run.json", "run.lock.json", "manifest.json", "index.json", "status.json")
 FOLDERS = ("index", "index.copies", "manifest", "restored", "faces", "decisions", "report")
 
 
@@ -75,6 +75,11 @@ class Output:
         It is not in their folder, which some tools read as one table only if nothing else is in it.
         """
         return join(self.uri, "manifest.json")
+
+    @property
+    def status_json(self) -> str:
+        """The last count of the whole run, and of which files."""
+        return join(self.uri, "status.json")
 
     @property
     def lease(self) -> str:
