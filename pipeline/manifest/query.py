@@ -160,7 +160,7 @@ def connect(
     tables = {
         "index": dataset.of(output, [(name, None) for name in (index or Index.of(output)).pieces()], INDEX_SCHEMA),
         "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
-        "settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
+        "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
         "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
         "decisions": decisions.read(output) if decided else DECISION_SCHEMA.empty_table(),
     }
@@ -175,7 +175,7 @@ def _plain(settled: Iterable[Settled]) -> list[Settled]:
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    log = dict.fromkeys(("manifest", "settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
+    log = dict.fromkeys(("manifest", "arrow_settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
     others = {"index": INDEX_SCHEMA.empty_table(), "decisions": DECISION_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
 
@@ -187,11 +187,10 @@ def _connected(
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
     for name, rows in tables.items():
         connection.register(name, rows)
-    settled = "settled"
-    if native:
-        settled = f"(FROM read_parquet({_listed(native)})"
-        settled += " UNION ALL FROM settled)" if isinstance(tables["settled"], pyarrow.dataset.Dataset) else ")"
-    rows = {"settled": f"{ROWS} {settled}", "unsettled": f"{ROWS} unsettled"}
+    arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
+    sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
+    connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
+    rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
     connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS)
     lock(connection, native)
     return connection
