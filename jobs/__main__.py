@@ -26,13 +26,18 @@ COMMANDS = {
         "jobs.restore",
         "Restore the faces in archives. Writes restored photos, and a manifest with one row for each member.",
     ),
-    "status": ("jobs.status", "Count the photos of a run by status; show its rate and when it will end."),
+    "status": (
+        "jobs.status",
+        "Count the photos of a run by status; show its rate, what it waits for, and when it will end.",
+    ),
     "query": ("jobs.query", "Query a run, in SQL or with a built-in query."),
     "report": (
         "jobs.report",
         "Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.",
     ),
+    "decide": ("jobs.decide", "Make the output follow the decisions of curators: withdraw, restore again, mark."),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
+    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."),
     "train": (
         "jobs.train",
         "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",

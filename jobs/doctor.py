@@ -13,7 +13,7 @@ from interlcm.errors import InterLCMError
 from interlcm.weights_index import DEMO, opened, parts_of
 from jobs.extras import BRINGS
 from jobs.options import Weights
-from jobs.plan import in_words_of, plan, ray_from
+from jobs.plan import in_words_of, on_this_machine, plan, ray_from
 from pipeline.cluster import connect as cluster
 from pipeline.storage.client import CREDENTIALS
 from pipeline.weights.local import weights_folder
@@ -128,5 +128,5 @@ def plan_in_words() -> str:
         return "nothing yet: restoring needs pip install 'interlcm[restore]'"
     resources = plan((0, 0), None, None)
     photos, reason = ray_from("auto", resources)
-    engine = f"Ray ({reason})" if reason else f"this process, Ray from {photos} photos on"
+    engine = f"Ray ({reason})" if photos == 0 else f"this process ({reason or on_this_machine(photos)})"
     return f"{engine}; actors: {in_words_of(resources)}"

@@ -10,11 +10,11 @@ MODULES = {
 }
 # Extra -> a module that it brings and no other one does.
 BRINGS = {
-    "pictures": "pyvips", "restore": "torch", "cluster": "ray", "metrics": "pytorch_fid", "train": "tensorboard",
-    "musiq": "pyiqa",
+    "pictures": "pyvips", "stages": "c2pa", "restore": "torch", "cluster": "ray", "metrics": "pytorch_fid",
+    "train": "tensorboard", "musiq": "pyiqa", "gs": "gcsfs", "azure": "adlfs",
 }  # fmt: skip
 # Command -> the extra that brings all it needs; the other commands that need one need the model.
-COMMANDS = {"report": "pictures", "submit": "cluster", "evaluate": "metrics", "train": "train"}
+COMMANDS = {"report": "pictures", "export": "pictures", "submit": "cluster", "evaluate": "metrics", "train": "train"}
 
 
 def missing(error: ModuleNotFoundError, command: str) -> str | None:

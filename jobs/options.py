@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from interlcm.errors import one_line
+from pipeline.config.settings import FORMAT_NAMES
 
 Thresholds = TypeVar("Thresholds")
 
@@ -94,8 +95,8 @@ FORMATS = ("source", "jpeg", "png", "tiff", "webp", "avif")
 
 
 def image_format(text: str) -> str:
-    """One of FORMATS. jpg and tif mean what they mean elsewhere."""
-    name = {"jpg": "jpeg", "tif": "tiff"}.get(text.lower(), text.lower())
+    """One of FORMATS; jpg and tif are other names of jpeg and tiff."""
+    name = FORMAT_NAMES.get(text.lower(), text.lower())
     if name not in FORMATS:
         raise typer.BadParameter(f"--format {text}: choose {', '.join(FORMATS)}")
     return name

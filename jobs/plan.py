@@ -28,7 +28,9 @@ def batch_of(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 
-def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> Resources:
+def plan(
+    actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None, detect_gpus: int | None = None
+) -> Resources:
     """By default one actor per GPU, or one actor on the CPU; actors on the CPU share the machine's cores."""
     gpus = cluster.gpus()
     each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
@@ -39,8 +41,9 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
     low, high = actors if actors != (0, 0) else (default, default)
     threads = max(1, cluster.cores() // high)
     if not each:
-        return Resources(low, high, each, 1, threads)
-    return Resources(low, high, each, batch_faces or micro_batch.MOST, threads, find_batch=batch_faces is None)
+        return Resources(low, high, each, 1, threads, detect_gpus=detect_gpus)
+    faces, find = batch_faces or micro_batch.MOST, batch_faces is None
+    return Resources(low, high, each, faces, threads, find_batch=find, detect_gpus=detect_gpus)
 
 
 def in_words_of(resources: Resources) -> str:
@@ -49,8 +52,15 @@ def in_words_of(resources: Resources) -> str:
     return f"{low if low == high else f'{low} to {high}'}, {device}"
 
 
-# Number of photos from which a run on one machine uses Ray; docs/performance.md has the reason.
+def on_this_machine(photos: float) -> str:
+    """What decides about the engine on this machine: its cores, and the number of photos from which it uses Ray."""
+    cores = f"{cluster.cores()} cores"
+    return cores if math.isinf(photos) else f"{cores}; Ray from {photos:.0f}"
+
+
+# Number of photos from which a run on a machine with more than FEW_CORES uses Ray (docs/performance.md has the reason).
 RAY_PHOTOS = 1000
+FEW_CORES = 2  # on which Ray never pays back its start-up: both are busy without it
 RAY_ARCHIVES = 64  # number of archives from which Ray builds the index: listing a tar keeps one core busy
 
 
@@ -63,4 +73,6 @@ def ray_from(engine: str, resources: Resources) -> tuple[float, str]:
         return (0, "--engine ray") if engine == "ray" else (math.inf, "--engine here")
     if cluster.joined():
         return 0, "RAY_ADDRESS is set"
-    return (0, f"{resources.max_actors} actors") if several else (RAY_PHOTOS, "")
+    if several:
+        return 0, f"{resources.max_actors} actors"
+    return (math.inf if cluster.cores() <= FEW_CORES else RAY_PHOTOS), ""

@@ -28,7 +28,8 @@ QUESTIONS = {
     "--worst": """
         SELECT member, face_index, round(identity_similarity::DOUBLE, 3) AS identity_similarity,
             round(psnr::DOUBLE, 2) AS psnr, round(delta_e::DOUBLE, 2) AS delta_e, review_reason, restored_uri
-        FROM faces ORDER BY faces.identity_similarity NULLS LAST, faces.psnr, photo_id, face_index LIMIT {worst}
+        FROM faces ANTI JOIN (SELECT photo_id FROM photos WHERE status = 'withdrawn') USING (photo_id)
+        ORDER BY faces.identity_similarity NULLS LAST, faces.psnr, photo_id, face_index LIMIT {worst}
     """,
     "--failures": """
         SELECT source, member, page, error_type, error FROM photos WHERE status = 'failed'
@@ -40,9 +41,14 @@ QUESTIONS = {
         ORDER BY warning.kind, source, member, page
     """,
     "--review": """
-        SELECT member, page, face_index, review_reason, decision, comment, restored_uri, photo_id
-        FROM faces LEFT JOIN decisions USING (photo_id, face_index) WHERE needs_review
-        ORDER BY source, member, page, face_index
+        SELECT member, page, face_index, review_reason, coalesce(own.decision, whole.decision) AS decision,
+            CASE WHEN own.decision IS NULL THEN coalesce(nullif(own.comment, ''), whole.comment) ELSE own.comment
+                END AS comment,
+            CASE WHEN own.decision IS NULL THEN whole.reviewer ELSE own.reviewer END AS reviewer, restored_uri, photo_id
+        FROM faces
+        LEFT JOIN (FROM decisions WHERE void IS NULL) AS own USING (photo_id, face_index)
+        LEFT JOIN (FROM decisions WHERE void IS NULL AND face_index IS NULL) AS whole USING (photo_id)
+        WHERE needs_review ORDER BY source, member, page, face_index
     """,
     "--summary": """
         SELECT status, count(*) AS photos, sum(face_count)::BIGINT AS faces, sum(bytes)::BIGINT AS bytes,

@@ -31,6 +31,12 @@ def restore(
             help="Timesteps; fewer is faster and closer to the input. Default: as the weights were trained.",
         ),
     ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the restored face in each face: 1 replaces it, 0 leaves the photo as it is."
+        ),
+    ] = 1.0,
     color_fix: ColorFix = "auto",
     aligned: Annotated[bool, typer.Option("--aligned", help="Photos are square face crops; skip detection.")] = False,
     faces_only: Annotated[
@@ -43,6 +49,12 @@ def restore(
         ),
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,
+    max_face: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX", min=8, help="Leave faces wider than this as they are, px: they need no restoration."
+        ),
+    ] = None,
     max_faces: Annotated[
         int, typer.Option(min=1, help="At most N faces of a photo, those with the highest score.")
     ] = 256,
@@ -55,6 +67,19 @@ def restore(
     ] = "none",
     format: ImageFormat = "source",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
+    every_photo: Annotated[
+        Literal["no", "copy", "link"],
+        typer.Option(
+            help="Photos without a face to restore go into restored/, too: as they are, or enlarged with --upscale. "
+            "link: files of local folders become hard links."
+        ),
+    ] = "no",
+    names: Annotated[
+        Literal["unique", "source"],
+        typer.Option(
+            help="Names of restored files: x.jpg.jpg (unique), or those of the source where no two can be the same."
+        ),
+    ] = "unique",
     raw: Annotated[
         Literal["no", "preview"],
         typer.Option(help="Of a camera's raw file restore nothing, or the full-size preview that is in it."),
@@ -88,6 +113,15 @@ def restore(
         float | None,
         typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
     ] = None,
+    detect_gpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="GPUs for RetinaFace detectors, four on each, if their nodes are still to come. Default: those that "
+            "restore actors leave free at the start.",
+        ),
+    ] = None,
     batch_faces: Annotated[
         str,
         typer.Option(metavar="N", help="Faces in a micro-batch on a GPU (on a CPU: one); auto: up to 32."),
@@ -107,6 +141,13 @@ def restore(
         bool,
         typer.Option("--dry-run", help="Write only the index and estimate the cost of a run from a few photos."),
     ] = False,
+    price_per_hour: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="With --dry-run: price of an hour of one GPU with its node, or one CPU, such as gpu=0.80 or cpu=0.05.",
+        ),
+    ] = None,
     config: Config = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON objects, one on a line, with the numbers of each message.")
@@ -127,11 +168,14 @@ def restore(
     """
     from jobs.plan import actor_range, batch_of  # late: what a run needs takes a second, and --help none of it
     from jobs.run import Request, run
+    from pipeline.config.resources import Prices
 
     if upscale not in (1, 2, 4):
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
     if background != "none" and upscale == 1:
         raise typer.BadParameter("--background realesrgan enlarges: give --upscale 2 or 4 with it")
+    if max_face is not None and max_face <= min_face:
+        raise typer.BadParameter(f"--max-face {max_face}: give more than --min-face, which is {min_face}")
     if task == "colorize" and not (aligned or faces_only):
         raise typer.BadParameter(
             "--task colorize colours only faces, and the rest of a photo stays grey: give --faces-only to confirm, or "
@@ -140,9 +184,10 @@ def restore(
     if (c2pa_key is None) != (c2pa_cert is None):
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
     settings = Settings(
-        weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, detector=detector,
-        min_face=min_face, max_faces=max_faces, center_face=center_face, upscale=upscale, background=background,
-        format=format, quality=quality, save_faces=save_faces, raw=raw, seed=seed, dtype=dtype,
+        weights=weights, task=task, steps=steps or 0, strength=strength, color_fix=color_fix, aligned=aligned,
+        detector=detector, min_face=min_face, max_face=max_face, max_faces=max_faces, center_face=center_face,
+        upscale=upscale, background=background, format=format, quality=quality, every_photo=every_photo, names=names,
+        save_faces=save_faces, raw=raw, seed=seed, dtype=dtype,
         review=thresholds("--review", Review(), review or []), limits=thresholds("--limit", Limits(), limit or []),
     )  # fmt: skip
     if sample:
@@ -150,10 +195,14 @@ def restore(
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
     faces = batch_of(batch_faces)
     bounds = actor_range(actors)
+    if price_per_hour and not dry_run:
+        raise typer.BadParameter("--price-per-hour is for --dry-run: give both")
+    prices = thresholds("--price-per-hour", Prices(), price_per_hour) if price_per_hour else None
     failed = run(
         Request(
-            sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names
+            sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names,
+            prices, detect_gpus,
         )
-    )
+    )  # fmt: skip
     if strict and failed:
         raise typer.Exit(3)

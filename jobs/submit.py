@@ -11,8 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from interlcm.errors import one_line
+from jobs import credentials
 from jobs.remote_command import checked
-from pipeline.cluster import sealed_settings
+from pipeline.storage import client as storage_client
 from pipeline.storage.addresses import VARIABLE
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ def job(
       interlcm submit job --address http://127.0.0.1:8265 -- status s3://archive/restored
     """
     words, config = checked(command, context.find_root().command)
-    sent, kept = sealed_settings.settings()
+    sent = storage_client.environment()
     if no_credentials:
         check_nothing_lost(sent)
-        sent, kept = {}, []
+        sent = {}
     jobs = connect(address)
     job_id = jobs.submit(words, sent, config)
-    say_what_was_sent(sent, kept)
+    if not no_credentials:
+        say_what_was_sent(sent)
     print(f"submitted: {job_id}", flush=True)
     if no_wait:
         print(f"follow it: interlcm submit logs {job_id} --follow; stop it: interlcm submit stop {job_id}")
@@ -163,14 +165,12 @@ def connect(address: str) -> "Jobs":
     return Jobs(address or [*named, DEFAULT_ADDRESS][0])
 
 
-def say_what_was_sent(sent: dict[str, str], kept: list[str]) -> None:
+def say_what_was_sent(sent: dict[str, str]) -> None:
     """Print the names of the storage settings, never their values."""
     if sent:
         print(f"storage settings sent, encrypted: {', '.join(sorted(sent))}")
-    if kept:
-        print(f"not sent because they concern this machine: {', '.join(kept)}")
-    if "AWS_SESSION_TOKEN" in sent:
-        print("AWS_SESSION_TOKEN expires in a few hours; for longer jobs give the nodes a role and --no-credentials")
+    for words in credentials.notes():
+        print(words)
 
 
 def wait(jobs: "Jobs", job_id: str) -> None:

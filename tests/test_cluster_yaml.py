@@ -167,6 +167,7 @@ CONTAINER = fields(
     resources=fields("requests limits", requests=QUANTITIES, limits=QUANTITIES),
     securityContext=fields(allowPrivilegeEscalation=FLAG, capabilities=fields(drop=items(TEXT))),
 )
+OF_CONTAINER = CONTAINER["properties"]["securityContext"]
 POD = fields(
     "containers",
     containers=items(CONTAINER),
@@ -174,7 +175,12 @@ POD = fields(
     automountServiceAccountToken=FLAG,
     serviceAccountName=NAME,
     restartPolicy={"enum": ["Always", "OnFailure", "Never"]},
-    securityContext=fields(runAsNonRoot=FLAG, runAsUser=COUNT, fsGroup=COUNT),
+    securityContext=fields(
+        runAsNonRoot=FLAG,
+        runAsUser=COUNT,
+        fsGroup=COUNT,
+        seccompProfile=fields("type", type={"enum": ["RuntimeDefault", "Localhost", "Unconfined"]}),
+    ),
     tolerations=items(
         fields(
             key=TEXT,
@@ -205,7 +211,7 @@ CLUSTER = fields(
     rayVersion=TEXT,
     authOptions=fields(mode={"enum": ["disabled", "token"]}),
     enableInTreeAutoscaling=FLAG,
-    autoscalerOptions=fields(version={"enum": ["v1", "v2"]}, idleTimeoutSeconds=COUNT),
+    autoscalerOptions=fields(version={"enum": ["v1", "v2"]}, idleTimeoutSeconds=COUNT, securityContext=OF_CONTAINER),
     headGroupSpec=HEAD,
     workerGroupSpecs=items(WORKERS),
 )
@@ -217,6 +223,7 @@ JOB = fields(
     activeDeadlineSeconds=COUNT,
     shutdownAfterJobFinishes=FLAG,
     ttlSecondsAfterFinished=COUNT,
+    submitterPodTemplate=TEMPLATE,
     rayClusterSpec=CLUSTER,
 )
 RAYJOB = fields(
@@ -268,11 +275,55 @@ def test_secrets_of_the_rayjob_come_from_a_secret_and_to_the_head_only(rayjob: A
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
     (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
-    assert head["envFrom"] == [{"secretRef": {"name": "interlcm-storage"}}]
+    assert head["envFrom"] == [{"secretRef": {"name": "interlcm-storage", "optional": True}}]
+    assert spec["headGroupSpec"]["template"]["spec"]["serviceAccountName"] == "interlcm"
     for group in spec["workerGroupSpecs"]:
         (worker,) = group["template"]["spec"]["containers"]
         assert not {"env", "envFrom"} & set(worker)
         assert group["template"]["spec"]["automountServiceAccountToken"] is False
+        assert group["template"]["spec"]["serviceAccountName"] == "interlcm"  # which the cloud's role is bound to
+
+
+def pods_of(rayjob: Any) -> dict[str, Any]:
+    """The pods of a RayJob by name."""
+    spec = rayjob["spec"]["rayClusterSpec"]
+    groups = {group["groupName"]: group["template"]["spec"] for group in spec["workerGroupSpecs"]}
+    head, submitter = spec["headGroupSpec"]["template"]["spec"], rayjob["spec"]["submitterPodTemplate"]["spec"]
+    return {"submitter": submitter, "head": head, **groups}
+
+
+def test_a_restricted_namespace_admits_every_pod(rayjob: Any) -> None:
+    """What kubernetes.io/docs/concepts/security/pod-security-standards asks for under "restricted"."""
+    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    pods = pods_of(rayjob)
+    assert set(pods) == {"submitter", "head", "cpu", "gpu"}
+    for pod in pods.values():
+        assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert [container["securityContext"] for container in pod["containers"]] == [confined]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert rayjob["spec"]["rayClusterSpec"]["autoscalerOptions"]["securityContext"] == confined
+
+
+# CPUs and GiB of the machines that the comments of rayjob.yaml name.
+MACHINES = {"head": (4, 16), "cpu": (16, 64), "gpu": (4, 16)}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_pod_leaves_room_on_its_machine(name: str, rayjob: Any) -> None:
+    """A kubelet keeps up to 0.1 CPU and 3 GiB, daemons of the cluster about as much again."""
+    cpus, memory = MACHINES[name]
+    requests = pods_of(rayjob)[name]["containers"][0]["resources"]["requests"]
+    assert cpus - 2 <= int(requests["cpu"]) < cpus
+    assert 0.7 <= int(requests["memory"].removesuffix("Gi")) / memory <= 0.85
+
+
+def test_the_quotas_that_the_page_asks_for_suffice(cluster: Any) -> None:
+    page = (ROOT / "docs/cluster.md").read_text()
+    asked = {code: int(count) for code, count in re.findall(r"(L-\w{8})=(\d+)", page)}
+    types = cluster["available_node_types"]
+    cpu, gpu = (types[name]["max_workers"] * types[name]["resources"]["CPU"] for name in ("cpu", "gpu"))
+    assert asked == {"L-1216C47A": cpu + 4, "L-3819A6DF": gpu}  # a head of 4 vCPUs is on demand like the CPU workers
 
 
 def test_the_entrypoint_of_the_rayjob_is_a_command_for_a_cluster(rayjob: Any) -> None:
@@ -281,18 +332,23 @@ def test_the_entrypoint_of_the_rayjob_is_a_command_for_a_cluster(rayjob: Any) ->
     assert checked(words, typer.main.get_command(app)) == (words, None)
 
 
-def test_one_image_and_one_version_of_ray(rayjob: Any, cluster: Any) -> None:
+def test_two_images_and_one_version_of_ray(rayjob: Any, cluster: Any) -> None:
     spec = rayjob["spec"]["rayClusterSpec"]
     assert spec["rayVersion"] == pinned("ray")
-    pods = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-    assert len({pod["template"]["spec"]["containers"][0]["image"] for pod in pods}) == 1
-    assert re.findall(r"^FROM (.*)$", dockerfile(), re.MULTILINE) == [cluster["docker"]["image"]]
+    images = {name: pod["containers"][0]["image"] for name, pod in pods_of(rayjob).items()}
+    tags = dict(re.findall(r"--target (\w+) -t (\S+)", dockerfile()))
+    assert images == {"submitter": tags["gpu"], "head": tags["gpu"], "cpu": tags["cpu"], "gpu": tags["gpu"]}
+    base, *stages = re.findall(r"^FROM (.*)$", dockerfile(), re.MULTILINE)
+    assert base == f"{cluster['docker']['image']} AS base"
+    assert stages == ["base AS cpu", "base AS gpu"]
 
 
 def test_the_dockerfile_copies_what_it_installs() -> None:
     copied = [words.split()[:-1] for words in re.findall(r"^COPY --chown=ray (.*)$", dockerfile(), re.MULTILINE)]
     names = {name for words in copied for name in words}
     assert all((ROOT / name).exists() for name in names)
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert kept == names
     assert {"constraints.txt", "pyproject.toml", "README.md", "LICENSE", "interlcm", "pipeline", "jobs"} == names
 
 

@@ -22,7 +22,7 @@ FLOORS = (
     {"manifest", "provenance", "training"},
     {"stages"},
     {"run"},
-    {"report", "verify", "evaluation", "benchmark"},
+    {"report", "verify", "export", "evaluation", "benchmark"},
     {"jobs"},
 )
 TOPS = {"jobs", "interlcm"}  # not folders of pipeline/

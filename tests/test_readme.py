@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.reference import ROOT
+from tests.support.console import blocks, masked, typed
 
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+README = ROOT / "README.md"
 # First line of each block that is not run -> why.
 NOT_RUN = {
     "make install": "sets up the environment that these tests run in",
@@ -25,20 +23,11 @@ NOT_RUN = {
 INTERLCM = Path(sys.executable).with_name("interlcm")
 
 
-def typed() -> Iterator[tuple[str, str]]:
-    """Each command in the README, and the output that it shows."""
-    for language, text in BLOCKS:
-        if language == "console":
-            for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-                line, _, shown = command.partition("\n")
-                yield line, shown
-
-
-COMMANDS = list(typed())
+COMMANDS = list(typed(README))
 
 
 def test_every_block_is_run_or_says_why_not() -> None:
-    others = [text for language, text in BLOCKS if language != "console"]
+    others = [text for language, text in blocks(README) if language != "console"]
     for text in others:
         assert any(text.startswith(start) for start in NOT_RUN), text
     for start in NOT_RUN:
@@ -67,17 +56,3 @@ def test_a_command_prints_what_the_readme_shows(command: str, shown: str, done: 
     assert command.startswith("interlcm ")
     assert (done[command].returncode, done[command].stderr) == (0, "")
     assert masked(done[command].stdout) == masked(shown)
-
-
-def masked(text: str) -> list[str]:
-    """The shape of an output: without paths, digests, figures, times, widths of columns, repeated lines of progress.
-
-    On a busy machine there are more lines of progress, some with one face, some with the time that is left.
-    """
-    text = re.sub(r", about .+ left$", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\b(face|photo)\b", r"\1s", text)
-    lines = [re.sub(r"(?<!\S)/\S+", "/path", line) for line in text.splitlines()]
-    lines = [re.sub(r"\b[0-9a-f]{12}\b", "digest", line) for line in lines]
-    lines = [re.sub(r"[\d.,:]*\d|NULL", "#", line) for line in lines]
-    lines = [re.sub(r"[─┬┴┼]+", "─", re.sub(r" +", " ", line)).strip() for line in lines]
-    return [line for line, _ in groupby(lines)]

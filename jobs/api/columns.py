@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.api.here import open_row
 from pipeline.index.schema import column, root_id
-from pipeline.manifest.schema import FACE, STATUSES, WARNING
+from pipeline.manifest.schema import FACE, OUTCOMES, WARNING
 from pipeline.stages.row import Row, ended
 
 Batch: TypeAlias = "pa.Table | dict[str, np.ndarray]"
@@ -31,7 +31,7 @@ COLUMNS = {
 RESTORED_SCHEMA = pa.schema(
     [
         column("restored", pa.large_binary(), "the restored file; null unless restored_status is restored"),
-        column("restored_status", pa.string(), f"one of {', '.join(STATUSES)}"),
+        column("restored_status", pa.string(), f"one of {', '.join(OUTCOMES)}"),
         column("restored_error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
         column("restored_error", pa.string(), "the failure in one line; null otherwise"),
         column("restored_warnings", pa.list_(WARNING), "what was lost of the photo, or is uncertain"),

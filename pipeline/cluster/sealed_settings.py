@@ -17,7 +17,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -27,22 +26,11 @@ from pipeline.storage import client as storage_client
 
 VARIABLE = "INTERLCM_SEALED_SETTINGS"  # of a submitted job's environment
 
-# Variables that name files, profiles and servers of the submitting machine: they mean nothing elsewhere.
-_LOCAL = re.compile(
-    r"PROFILE|_FILE$|_DIR$|_PATH$|CA_BUNDLE|CONFIG|CONTAINER|APPLICATION_CREDENTIALS|EXECUTION_ENV|EC2_METADATA"
-)
 _SALT = 16  # bytes; new for each job (RFC 7914, section 2, leaves the length to the application)
 
 
 class SealError(InterLCMError):
     """Settings cannot be sealed or opened: one line with the remedy."""
-
-
-def settings() -> tuple[dict[str, str], list[str]]:
-    """The storage settings of this process that are valid elsewhere, and the names of those that are not."""
-    found = storage_client.environment()
-    local = sorted(name for name in found if _LOCAL.search(name))
-    return {name: value for name, value in found.items() if name not in local}, local
 
 
 def token() -> str:

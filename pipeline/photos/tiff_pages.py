@@ -122,11 +122,11 @@ def extract(data: bytes, page: int) -> bytes:
     counts = fields[sizes].numbers() if sizes in fields else ()
     old = COMPRESSION in fields and OLD_JPEG in fields[COMPRESSION].numbers()
     if old or not starts or len(starts) != len(counts) or sum(counts) > len(data):
-        return _alone(source, offset)
+        return _linked_alone(source, offset)
     try:
         return _packed(data, source.order, fields, places, starts, counts)
     except struct.error:  # a number of a BigTIFF does not fit into a classic TIFF
-        return _alone(source, offset)
+        return _linked_alone(source, offset)
 
 
 def _packed(
@@ -143,8 +143,8 @@ def _packed(
     return mark + struct.pack(order + "I", 8 + len(body)) + body + written(fields, 8 + len(body), order)
 
 
-def _alone(source: Tiff, offset: int) -> bytes:
-    """The whole file with this directory as its only one, for data whose position is hard to determine."""
+def _linked_alone(source: Tiff, offset: int) -> bytes:
+    """The whole file, with this directory as the only one: right also where it is unclear which bytes a page has."""
     out = bytearray(source.data)
     word = source.order + ("Q" if source.big else "I")
     struct.pack_into(word, out, source.head, offset)

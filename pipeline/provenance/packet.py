@@ -51,7 +51,10 @@ def state(packet: Packet, record: Provenance, problem: str | None) -> None:
     before = {f"Source{own}": packet.take(name) for name, own in REPLACED.items()}
     for name in UNTRUE:
         packet.take(name)
-    packet.replace("Iptc4xmpExt:DigitalSourceType", DIGITAL_SOURCE_TYPE)
+    if record.composite:
+        packet.replace("Iptc4xmpExt:DigitalSourceType", DIGITAL_SOURCE_TYPE)
+    elif (kept := before.pop("SourceDigitalSourceType")) is not None:
+        packet.replace("Iptc4xmpExt:DigitalSourceType", kept)
     for name, text in (record.statement() | before | {"SourcePacket": problem}).items():
         if text is not None:
             packet.replace(f"interlcm:{name}", text)

@@ -24,6 +24,8 @@ class Provenance:
         member, page: the photo in the archive; pages count from 1.
         software_version, weights_digest, settings_digest, seed, task: what produced the restored photo.
         regions: x0, y0, x1, y1 of each restored face in the restored photo, px.
+        strengths: share of the restored face in its pixels, above 0, of each of these; none: 1 each.
+        composite: whether a model changed the picture; false if no face was restored.
         width, height: of the restored photo, px.
         scale: size of the restored photo relative to the source.
     """
@@ -38,6 +40,8 @@ class Provenance:
     seed: int
     task: str
     regions: Sequence[Box] = field(default_factory=tuple)
+    strengths: Sequence[float] = field(default_factory=tuple)
+    composite: bool = True
     width: int = 0
     height: int = 0
     scale: int = 1
@@ -54,9 +58,16 @@ class Provenance:
     @property
     def instance(self) -> str:
         """An id of the restored file: a UUID (version 5) of everything that it depends on, so a retry repeats it."""
-        names = (self.source_sha256, self.page, self.weights_digest, self.settings_digest, self.software_version)
+        names = [self.source_sha256, self.page, self.weights_digest, self.settings_digest, self.software_version]
+        if any(strength != 1 for strength in self.strengths) or not self.composite:
+            names.append(self.shares)
         digest = hashlib.sha256("\0".join(map(str, names)).encode()).hexdigest()
         return f"xmp.iid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}"
+
+    @property
+    def shares(self) -> str:
+        """The strength of each restored face, in the order of the regions."""
+        return ", ".join(f"{strength:.4g}" for strength in self.strengths or [1] * len(self.regions))
 
     def statement(self) -> dict[str, str | int]:
         """The properties in this project's XMP namespace; also its assertion in a C2PA manifest."""
@@ -71,4 +82,5 @@ class Provenance:
             "Seed": self.seed,
             "Task": self.task,
             "RestoredFaces": len(self.regions),
+            "FaceStrengths": self.shares,
         }

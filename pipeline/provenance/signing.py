@@ -115,7 +115,7 @@ def manifest(record: Provenance) -> dict[str, Any]:
     agent = {"name": "InterLCM", "version": record.software_version}
     edited = {
         "action": "c2pa.edited",
-        "digitalSourceType": DIGITAL_SOURCE_TYPE,
+        **({"digitalSourceType": DIGITAL_SOURCE_TYPE} if record.composite else {}),
         "softwareAgent": agent,
         "description": f"faces restored by a trained model: {len(record.regions)}",
     }

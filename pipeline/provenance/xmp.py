@@ -44,7 +44,7 @@ TAIL = '\n<?xpacket end="w"?>'
 EMPTY = f'<x:xmpmeta xmlns:x="{NAMESPACES["x"]}"><rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}"/></x:xmpmeta>'.encode()
 
 Element = minidom.Element
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
 class XmpError(Exception):
@@ -53,7 +53,7 @@ class XmpError(Exception):
 
 def escaped(value: object) -> str:
     """A value as XML text; characters that XML cannot hold (control characters in a file name) become U+FFFD."""
-    return escape(_NOT_XML.sub("\ufffd", str(value)), {'"': "&quot;", "\r": "&#13;"})
+    return escape(NOT_XML.sub("\ufffd", str(value)), {'"': "&quot;", "\r": "&#13;"})
 
 
 class Packet:

@@ -31,10 +31,11 @@ FROM newest AS p JOIN index AS i ON i.photo_id = p.index_id
 ORDER = 'ORDER BY source, "offset", member, page, photo_id'
 # --pictures NAME -> which photos get copies.
 CHOICES = {
-    "all": "status IN ('restored', 'no_face')",
+    "all": "status IN ('restored', 'no_face', 'withdrawn')",
     "review": "status = 'restored' AND len(list_filter(faces, lambda f: f.needs_review)) > 0",
     "none": "false",
 }
+COPIES = 2  # the version of what a folder of copies holds
 DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa.string())])
 
 
@@ -53,7 +54,7 @@ class Task:
 
 def folder(photo_id: str, version: str | None, max_side: int) -> str:
     """The folder of a photo's copies below report/. It differs for each result, so copies are never out of date."""
-    digest = hashlib.sha256(f"{version}/{max_side}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{version}/{max_side}/{COPIES}".encode()).hexdigest()[:8]
     return f"pictures/{photo_id[:2]}/{photo_id}-{digest}"
 
 
@@ -96,7 +97,7 @@ def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
         return result(row, error=f"{row['source']}: {row['member']}: changed since it was restored")
     try:
         uri = row["restored_uri"] and Output(task.output).now(row["restored_uri"], row["archive_name"])
-        after = storage.read_bytes(uri) if uri else None
+        after = storage.read_bytes(uri) if uri and row["faces"] else None  # without faces it is as before
         landmarks = [face["landmarks"] for face in row["faces"]]
         files = sandbox.run(
             display_copies, data, row["page"], after, landmarks, task.max_side, task.limits, limits=task.limits

@@ -14,7 +14,7 @@ from pipeline.config.settings import Review
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
 from pipeline.manifest.schema import STAGES
-from pipeline.report.data import Columns, Numbers
+from pipeline.report.columns import Columns, Numbers
 from pipeline.report.pictures import NEWEST
 from pipeline.run.attempts import attempts
 
@@ -38,7 +38,7 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
     tried = attempts(output)
     reasons, stage_seconds, finished = query.reading(output, asked, decided=False, whole=True)
     wall = wall_seconds(finished, tried)
-    done = found.restored + found.no_face + found.skipped + found.failed
+    done = found.restored + found.no_face + found.skipped + found.failed + found.withdrawn
     return {
         "counts": {**asdict(found), "adds_up": found.adds_up},
         "skipped": reasons,

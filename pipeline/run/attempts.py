@@ -72,11 +72,14 @@ def last_attempt(output: str) -> Attempt | None:
     return Attempt(len(listed), started, newest["settings"]["weights"], newest.get("settings_digest", ""))
 
 
-def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict[str, Any] | None:
-    """The newest attempt with these digests."""
+def attempt_with(
+    output: str, settings_digest: str, weights_digest: str, number: int | None = None
+) -> dict[str, Any] | None:
+    """The attempt with these digests and this number; the newest with the digests if none has the number."""
     wanted = {"settings_digest": settings_digest, "weights_digest": weights_digest}
     fitting = [one for one in attempts(output) if wanted.items() <= one.items()]
-    return fitting[-1] if fitting else None
+    found = [one for one in fitting if one.get("number") == number] or fitting
+    return found[-1] if found else None
 
 
 def differences(job: Job) -> list[str]:
@@ -84,10 +87,28 @@ def differences(job: Job) -> list[str]:
     listed = attempts(job.output)
     if not listed:
         return []
-    before, now = _flat(listed[-1]["settings"]), _flat(asdict(job.settings))
-    changed = [f"{name} {before[name]} -> {value}" for name, value in now.items() if before.get(name, value) != value]
-    other_weights = listed[-1].get("weights_digest", job.weights_digest) != job.weights_digest
-    return changed + ["the content of the weights folder"] * (other_weights and before.get("weights") == now["weights"])
+    before, now = listed[-1], {"settings": asdict(job.settings), "weights_digest": job.weights_digest}
+    return changes(before, now)
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The settings in which two attempts differ, such as "quality 95 -> 90".
+
+    before, now: as run.json has them. A setting that one of them does not have is left out.
+    """
+    old, new = _flat(before["settings"]), _flat(now["settings"])
+    changed = [f"{name} {old[name]} -> {value}" for name, value in new.items() if old.get(name, value) != value]
+    digest = now.get("weights_digest")
+    other_weights = before.get("weights_digest", digest) != digest and old.get("weights") == new["weights"]
+    return changed + ["the content of the weights folder"] * other_weights
+
+
+def check_names(job: Job) -> None:
+    """Raises AttemptsError if the restored files of OUTPUT are named otherwise: names of both kinds could meet."""
+    before = {one["settings"].get("names", "unique") for one in attempts(job.output)} - {job.settings.names}
+    if before:
+        words = f"--names {job.settings.names}: its restored files have {before.pop()} names"
+        raise AttemptsError(f"{job.output}: {words}; continue with those, or name another OUTPUT")
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -98,11 +119,12 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def next_number(output: str) -> int:
-    """The number of a new attempt: above all numbers in run.json and the manifest, in case one of them was lost."""
+def last_number(output: str) -> int:
+    """The number of the last attempt, 0 if there was none: the highest in run.json and the manifest, in case one of
+    them was lost."""
     with query.connect(output, decided=False, index=Index(output)) as connection:  # which is not asked
         (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
-    return 1 + max(len(attempts(output)), newest)
+    return max(len(attempts(output)), newest)
 
 
 def record(job: Job, resources: Resources) -> None:

@@ -6,7 +6,7 @@ Two engines drive it: `on_ray` on a cluster, `here` in this process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -40,11 +40,12 @@ def chain(job: Job, resources: Resources, sizes: BatchSizes) -> tuple[Stage, Sta
     from pipeline.stages.detect import DetectFaces
     from pipeline.stages.restore import RestoreFaces
 
+    plain = replace(job, verdicts={})  # which may be many, and are in the rows after detect
     return (
-        Stage("fetch", reader, (job,)),
+        Stage("fetch", reader, (plain,)),
         Stage("detect", DetectFaces, (job, resources.find_device), 1),
-        Stage("restore", RestoreFaces, (job, resources), sizes.call_photos),
-        Stage("publish", publisher, (job,), sizes.part_photos),
+        Stage("restore", RestoreFaces, (plain, resources), sizes.call_photos),
+        Stage("publish", publisher, (plain,), sizes.part_photos),
     )
 
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ class Holder:
 
     alone: photo_id, if the process works on this photo alone; then this photo is to blame if the process dies.
     namespace: of process numbers; a container with the same host name has its own.
+    waiting: lines that say what the run waits for; none while it moves.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Holder:
     since: str
     alone: str = ""
     namespace: str = ""
+    waiting: Sequence[str] = ()
 
     @staticmethod
     def here() -> Holder:
@@ -117,6 +119,11 @@ class Lease:
         with self._writing:
             self._holder = replace(self._holder, alone=photo)
             write(self._uri, self._holder)
+
+    def note(self, waiting: Sequence[str]) -> None:
+        """What the run waits for; written when the lease is renewed, at most RENEW_EVERY seconds later."""
+        with self._writing:
+            self._holder = replace(self._holder, waiting=list(waiting))
 
     def check(self) -> None:
         if self._lost is not None:

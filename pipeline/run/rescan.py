@@ -20,7 +20,7 @@ from pipeline.index.sources import Source
 from pipeline.manifest import query
 from pipeline.manifest.schema import PENDING
 from pipeline.manifest.write import write_part
-from pipeline.run.attempts import next_number
+from pipeline.run.attempts import last_number
 from pipeline.storage.output import Output
 
 _PART = 8192  # rows of a manifest part
@@ -35,7 +35,7 @@ def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = 
     """
     summary = build_index(found, output, limits, zip_names)
     if summary.changed:
-        number = next_number(output) - 1
+        number = last_number(output)
         for file in changed.renewed(output, summary.changed):
             mark(output, file.photos, number)
             for uri in published(output, file):
@@ -57,7 +57,8 @@ def published(output: str, file: Renewed) -> list[str]:
     place = Output(storage.canonical(output))
     rows = query.reading(output, found, decided=False).to_pylist()
     uris = [place.now(row["restored_uri"], names[row["photo_id"]]) for row in rows]
-    return [uri for uri in uris if uri.startswith(f"{place.restored}/")]  # never a file of another run
+    own = (f"{place.restored}/", f"{place.withdrawn}/")
+    return [uri for uri in uris if uri.startswith(own)]  # never a file of another run
 
 
 def mark(output: str, photos: Mapping[str, Changed], number: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import duckdb
 
@@ -15,11 +17,11 @@ from pipeline import storage
 from pipeline.index.copies import Index
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
-from pipeline.run.attempts import Attempt, last_attempt
+from pipeline.run.attempts import Attempt, attempts, changes, last_attempt
 from pipeline.run.lease import Holder, working
 from pipeline.storage.output import Output
 
-KEPT = ("counts", "last", "photos_per_minute", "faces_per_second")  # of a status, in status.json
+KEPT = ("counts", "last", "photos_per_minute", "faces_per_second", "made_by")  # of a status, in status.json
 
 WINDOW = timedelta(minutes=5)  # the rate is measured over this time; a run without results for this long has stalled
 
@@ -27,6 +29,30 @@ WINDOW = timedelta(minutes=5)  # the rate is measured over this time; a run with
 LATEST = """
 SELECT count(*) AS photos, sum(face_count)::BIGINT AS faces FROM results WHERE finished_at > TIMESTAMPTZ '{start}'
 """
+
+# Results by the attempt that made them; run.json has its digests. A digest in each row of `results` would need 1 GB for
+# 10^7 photos.
+BY_ATTEMPT = "SELECT attempt, count(*) AS results FROM results WHERE status <> 'pending' GROUP BY attempt"
+# Results whose attempt is not in run.json: of an earlier version of the manifest, or because run.json was moved away.
+OF_OTHERS = """
+SELECT settings_digest, weights_digest, count(*) AS results FROM newest SEMI JOIN index AS i ON i.photo_id = index_id
+WHERE status <> 'pending' AND (attempt IS NULL OR NOT list_contains([{known}]::INTEGER[], attempt)) GROUP BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """The results that one pair of settings and weights made: digests, and the number of photos.
+
+    last: whether these are those of the last attempt. changed: the settings in which they differ from the last
+    attempt's, such as "quality 95 -> 90"; empty also where run.json does not know them.
+    """
+
+    settings_digest: str
+    weights_digest: str
+    results: int
+    last: bool
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,7 @@ class Status:
         photos_per_minute, faces_per_second: over `WINDOW` before `last`, or since the attempt began; 0 without results.
         now: time of this status.
         holder: the process that works on the run, by its lease; None if there is none.
+        made_by: results by settings and weights, those of the last attempt first, then the most frequent.
     """
 
     counts: manifest_counts.Counts
@@ -49,6 +76,7 @@ class Status:
     faces_per_second: float
     now: datetime
     holder: Holder | None = None
+    made_by: tuple[MadeBy, ...] = ()
 
     @property
     def moving(self) -> bool:
@@ -103,7 +131,9 @@ def _kept(output: str, state: str, attempt: Attempt | None) -> Status | None:
             return None
         last = datetime.fromisoformat(known["last"]) if known["last"] else None
         counts = manifest_counts.Counts(**known["counts"])
-        return Status(**known | {"counts": counts, "last": last}, attempt=attempt, now=datetime.now(UTC))
+        made_by = tuple(MadeBy(**one | {"changed": tuple(one["changed"])}) for one in known["made_by"])
+        known |= {"counts": counts, "last": last, "made_by": made_by}
+        return Status(**known, attempt=attempt, now=datetime.now(UTC))
     except storage.StorageError as error:
         if error.reason != "missing":
             raise
@@ -113,11 +143,11 @@ def _kept(output: str, state: str, attempt: Attempt | None) -> Status | None:
 
 
 def _counted(output: str, index: Index, attempt: Attempt | None) -> Status:
-    work = partial(_measured, attempt=attempt)
+    work = partial(_measured, attempt=attempt, listed=attempts(output))
     return query.reading(output, work, decided=False, memory=manifest_counts.MEMORY, whole=True, index=index)
 
 
-def _measured(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None) -> Status:
+def _measured(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None, listed: list[dict[str, Any]]) -> Status:
     counts = manifest_counts.counted(connection)
     ends = query.run(connection, "SELECT min(finished_at), max(finished_at) FROM results")
     first, last = ends[0][0].as_py(), ends[1][0].as_py()
@@ -127,4 +157,31 @@ def _measured(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None) ->
         latest = query.run(connection, LATEST.format(start=start.isoformat())).to_pylist()[0]
         photos, faces, seconds = latest["photos"], latest["faces"] or 0, (last - start).total_seconds()
     rate = (photos * 60 / seconds, faces / seconds) if seconds > 0 else (0.0, 0.0)
-    return Status(counts, attempt, last, *rate, now=datetime.now(UTC))
+    return Status(counts, attempt, last, *rate, now=datetime.now(UTC), made_by=_made_by(connection, listed))
+
+
+def _made_by(connection: duckdb.DuckDBPyConnection, listed: list[dict[str, Any]]) -> tuple[MadeBy, ...]:
+    numbered = {one.get("number", place): one for place, one in enumerate(listed, 1)}
+    by_attempt = query.run(connection, BY_ATTEMPT).to_pylist()
+    rows = [{**row, **numbered[row["attempt"]]} for row in by_attempt if row["attempt"] in numbered]
+    if len(rows) < len(by_attempt):
+        rows += query.run(connection, OF_OTHERS.format(known=", ".join(map(str, numbered)))).to_pylist()
+    if listed:
+        rows.append({**listed[-1], "results": 0})  # it may have just begun
+    results: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        results[_digests(row)] += row["results"]
+    attempt_of = {_digests(one): one for one in listed}
+    made = [
+        MadeBy(*pair, count, pair == _digests(listed[-1]), tuple(changes(attempt_of[pair], listed[-1])))
+        if pair in attempt_of
+        else MadeBy(*pair, count, False)
+        for pair, count in results.items()
+        if all(pair)
+    ]
+    return tuple(sorted(made, key=lambda one: (not one.last, -one.results, one.settings_digest, one.weights_digest)))
+
+
+def _digests(row: dict[str, Any]) -> tuple[str, str]:
+    """Of settings and weights; empty where they are unknown."""
+    return row.get("settings_digest") or "", row.get("weights_digest") or ""

@@ -27,6 +27,7 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     Raises StorageError if the archive or folder itself is gone, denies access, or was replaced while it was read.
     """
     job.environment.use()
+    telemetry.label(job.output, job.number)
     index_rows = unit.to_pylist()
     rows: list[Row] = []
     size, before = 0, traffic.read.size
@@ -45,7 +46,7 @@ def checked(rows: list[Row], index_row: Row) -> pa.Table:
     """The rows as a table. Raises StorageError if the archive is no longer the one that was indexed."""
     with source_trouble(index_row["source"]):
         check_unchanged(index_row["source"], index_row["source_version"])
-    return to_table(rows)
+    return to_table(rows, "fetch")
 
 
 def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
@@ -67,7 +68,7 @@ def started(index_row: Row) -> Row:
     row |= {"page": 1, "pages": 1}
     kind = index_row["kind"]
     if index_row["error_type"] is not None:
-        return ended(row, "failed", index_row["error_type"], index_row["error"])
+        return ended(row, "failed", index_row["error_type"], index_row["error"]) | {"stage": "index"}
     if kind != "file":
         return ended(row, "skipped", "not_a_file", f"a {kind}, not a file")
     # In a bucket "/a.jpg" is the key "scans//a.jpg": slashes in a row are left out of the restored photo's path.

@@ -31,7 +31,8 @@ class PasteRequest:
     """The inputs of one restored file.
 
     data: the source file, with one page. matrices: (2, 3) photo to crop, of each face. aligned, restored:
-    (faces, S, S, 3) sRGB. masks: (faces, S, S) uint8 or None. square: replace the whole square of each crop.
+    (faces, S, S, 3) sRGB. strengths: share of each restored face in its pixels, 0 to 1. masks: (faces, S, S) uint8 or
+    None. square: replace the whole square of each crop.
     background: the enlarged photo as a PNG, or None. format: a key of photo.EXTENSIONS, or "source".
     """
 
@@ -39,6 +40,7 @@ class PasteRequest:
     matrices: list[npt.NDArray[np.float64]]
     aligned: Crops
     restored: Crops
+    strengths: list[float]
     masks: npt.NDArray[np.uint8] | None
     square: bool
     colorize: bool
@@ -73,7 +75,7 @@ def paste_faces(order: PasteRequest) -> PastedFile:
     for n, crop in enumerate(changed):
         matrix = alignment.scaled(order.matrices[n], order.upscale)
         mask = SQUARE if order.square else None if order.masks is None else order.masks[n]
-        pasting.paste(colours, crop, matrix, mask)
+        pasting.paste(colours, crop, matrix, mask, order.strengths[n])
     format = photos_encode.output_format(decoded, order.format)
     record = order.record.at(native.shape[1], native.shape[0], order.upscale)
     *parts, problem = packets(decoded, record, format)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,10 +16,11 @@ from pipeline.storage.errors import storage_errors
 from pipeline.storage.listing import VERSIONS
 
 
-def local_folder(uri: str) -> Path:
+def local_folder(uri: str, only: Collection[str] | None = None) -> Path:
     """A folder on this machine with the content of `uri`: itself if local, else a copy made once per node.
 
-    The copy is ~/.cache/interlcm/<digest of the listing>: a changed folder is copied anew. It appears whole.
+    The copy is ~/.cache/interlcm/<digest of the listing>: a changed folder is copied anew. It appears whole. only: the
+    paths in the folder that this copy is to have, which makes it another one; None: all.
     """
     fs, path = storage_client.filesystem(uri)
     if storage.describe(uri)[0] != "folder":
@@ -27,6 +29,8 @@ def local_folder(uri: str) -> Path:
         return Path(path)
     found = storage_client.retried(uri, lambda: fs.find(path, detail=True))
     listing = {name[len(path) :].strip("/"): info for name, info in found.items()}
+    if only is not None:
+        listing = {name: info for name, info in listing.items() if name in only}
     copy = Path.home() / ".cache" / "interlcm" / _listing_digest(listing)
     copy.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{copy}.lock"):

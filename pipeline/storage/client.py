@@ -5,6 +5,8 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,13 +15,20 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from interlcm.errors import one_line
-from pipeline.storage import addresses
+from pipeline.storage import addresses, traffic
 from pipeline.storage.errors import StorageError, storage_errors
 
 # A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # FSSPEC_: settings of the clients, such as FSSPEC_S3_ANON and FSSPEC_S3_REQUESTER_PAYS.
 CREDENTIALS = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
+# Those that name files, profiles and servers of this machine: they mean nothing on another one.
+_LOCAL = re.compile(
+    r"PROFILE|_FILE$|_DIR$|_PATH$|CA_BUNDLE|CONFIG|CONTAINER|APPLICATION_CREDENTIALS|EXECUTION_ENV|EC2_METADATA"
+)
+# The end of temporary AWS credentials, as `aws configure export-credentials` and aws-vault name it.
+_SESSION_ENDS = ("AWS_CREDENTIAL_EXPIRATION", "AWS_SESSION_EXPIRATION")
+_EXTRAS = {"gs": "gs", "gcs": "gs", "abfs": "azure", "abfss": "azure", "az": "azure"}  # protocol -> extra that reads it
 # Two layers of retries. The client repeats a request that was refused or reset, with exponential backoff and full
 # jitter (botocore's "standard" mode). `retried` does the same after answers that the client accepts although their
 # body broke off or is short.
@@ -43,7 +52,9 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     except ValueError as error:
         raise StorageError(f"{uri}: unknown protocol {protocol}://; use a path, s3:// or gs://") from error
     except ImportError as error:
-        raise StorageError(f"{uri}: {one_line(error)}") from error
+        extra = _EXTRAS.get(protocol)
+        remedy = f"; pip install 'interlcm[{extra}]', here and on every node" if extra else ""
+        raise StorageError(f"{uri}: {one_line(error)}{remedy}") from error
     if issubclass(kind, LocalFileSystem):
         return kind(), os.path.abspath(os.path.expanduser(uri[match.end() :] if match else uri))
     options = {"config_kwargs": {"retries": _retries_of_s3()}} if "s3" in kind.protocol else {}
@@ -77,6 +88,7 @@ def retried(uri: str, work: Callable[[], Result], writing: bool = False) -> Resu
                 raise
             last = error
         if attempt < _ATTEMPTS - 1:
+            traffic.retries.add(str(last))
             time.sleep(random.uniform(0, min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)))
     if _answers(uri):
         raise StorageError(f"{last} (its other files can be reached)") from last.__cause__
@@ -102,12 +114,33 @@ def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | Non
 
 
 def environment() -> dict[str, str]:
-    """What a worker needs: the AWS_*, GOOGLE_* and AZURE_* variables, and the query strings of http(s) sources.
+    """What a worker on another machine needs: the AWS_*, GOOGLE_*, AZURE_* and FSSPEC_* variables that mean something
+    there, and the query strings of http(s) sources.
 
     Secrets: never log them.
     """
-    variables = {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
+    variables = {name: value for name, value in _variables().items() if not _LOCAL.search(name)}
     return variables | addresses.settings()
+
+
+def local_variables() -> list[str]:
+    """The names of the storage variables that `environment` leaves out, because they concern this machine."""
+    return sorted(filter(_LOCAL.search, _variables()))
+
+
+def session_end() -> datetime | None:
+    """When this process's temporary AWS credentials end; None if they do not, or if no variable says when."""
+    if "AWS_SESSION_TOKEN" not in os.environ:
+        return None
+    for name in _SESSION_ENDS:
+        with suppress(ValueError):
+            end = datetime.fromisoformat(os.environ.get(name, ""))
+            return end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
+    return None
+
+
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
 
 
 def configure(environment: dict[str, str]) -> None:

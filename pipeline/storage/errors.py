@@ -70,7 +70,7 @@ def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
     """Turn a client's exception into a StorageError. It catches all of Exception: each client has its own classes."""
     try:
         yield
-    except StorageError:
+    except InterLCMError:
         raise
     except Exception as error:
         reason, words = _reason(uri, error, writing)

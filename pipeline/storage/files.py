@@ -9,7 +9,8 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,17 @@ def write_bytes(uri: str, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def is_local(uri: str) -> bool:
+    """Whether a URI names a place on a disk of this machine."""
+    return isinstance(filesystem(uri)[0], LocalFileSystem)
+
+
+def link_file(uri: str, source: str) -> None:
+    """Write a local file as a link to another local file: a hard link, or a symbolic one on another disk."""
+    with storage_errors(uri, writing=True):
+        local_disk.link(Path(filesystem(uri)[1]), Path(filesystem(source)[1]))
+
+
 def put_file(uri: str, source: Path) -> None:
     """Copy a local file, which may be larger than memory; whole or not at all."""
     fs, path = filesystem(uri)
@@ -144,6 +156,24 @@ def put_file(uri: str, source: Path) -> None:
         return
     with storage_errors(uri, writing=True), local_disk.appearing(Path(path)) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def write_pieces(uri: str, pieces: Iterable[bytes]) -> None:
+    """Write or overwrite a file that may be larger than memory; if `pieces` raises, nothing is written."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with storage_errors(uri, writing=True), local_disk.appearing(Path(path)) as temporary:
+            _collect(temporary, pieces)
+        return
+    with tempfile.TemporaryDirectory(prefix="interlcm-") as folder:
+        collected = Path(folder, "file")
+        _collect(collected, pieces)
+        put_file(uri, collected)
+
+
+def _collect(path: Path, pieces: Iterable[bytes]) -> None:
+    with open(path, "wb") as file:
+        file.writelines(pieces)
 
 
 def create_bytes(uri: str, data: bytes, say: Callable[[str], None] = print) -> bool:
@@ -168,6 +198,30 @@ def create_bytes(uri: str, data: bytes, say: Callable[[str], None] = print) -> b
         write_bytes(uri, data)
         say(f"{uri}: the server has no conditional writes; start no second run on this OUTPUT while one works")
     return read_bytes(uri) == data
+
+
+def move(uri: str, to: str) -> bool:
+    """Give a file another name in the same file system; false if it is not there.
+
+    On object storage a copy, then a delete: who is killed between the two leaves both, and moves again.
+    """
+    fs, path = filesystem(uri)
+    _, target = filesystem(to)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            with storage_errors(to, writing=True):
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+            with storage_errors(uri):
+                os.replace(path, target)
+        else:
+            retried(uri, lambda: fs.cp_file(path, target), writing=True)
+    except StorageError as error:
+        if error.reason != "missing" or exists(uri):
+            raise
+        return False
+    if not isinstance(fs, LocalFileSystem):
+        remove(uri)
+    return True
 
 
 def remove(uri: str) -> None:

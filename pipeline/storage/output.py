@@ -14,7 +14,7 @@ INDEX_NAME = re.compile(r".*-[0-9a-f]{16}(\.[0-9a-f]{8})?(\.\d+)?\.parquet")
 MANIFEST_NAME = re.compile(r"(part|merged)-.+\.parquet")
 COPY_NAME = re.compile(r"copy-[0-9a-f]{20}\.parquet")
 FILES = ("run.json", "run.lock.json", "manifest.json", "index.json", "status.json")
-FOLDERS = ("index", "index.copies", "manifest", "restored", "faces", "decisions", "report")
+FOLDERS = ("index", "index.copies", "manifest", "restored", "withdrawn", "faces", "decisions", "report")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Output:
     def restored(self) -> str:
         """Folder of the restored photos: <archive name>/<member path>.<ext>."""
         return join(self.uri, "restored")
+
+    @property
+    def withdrawn(self) -> str:
+        """Folder of restored photos that curators rejected, by the same paths."""
+        return join(self.uri, "withdrawn")
 
     @property
     def faces(self) -> str:
@@ -91,10 +96,14 @@ class Output:
 
         archive_name: of the photo's archive, as the index has it; None if that is unknown.
         """
-        if archive_name is None or uri.startswith(self.restored + "/"):
+        folders = (self.restored, self.withdrawn)
+        if archive_name is None or uri.startswith(tuple(f"{folder}/" for folder in folders)):
             return uri
-        _, found, path = uri.partition(f"/restored/{archive_name}/")
-        return join(self.restored, archive_name, path) if found else uri
+        for folder in folders:
+            _, found, path = uri.partition(f"/{folder.rpartition('/')[2]}/{archive_name}/")
+            if found:
+                return join(folder, archive_name, path)
+        return uri
 
     def index_files(self) -> list[tuple[str, int]]:
         """Name and bytes of each file of the index. Raises StorageError for a stray one."""

@@ -22,7 +22,7 @@ def test_one_screen_says_what_is_there(interlcm: Interlcm, monkeypatch: pytest.M
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert interlcm("doctor") == 0
     assert len(interlcm.out.splitlines()) < 24
-    assert "pictures, restore, cluster" in line(interlcm.out, "extras")
+    assert "pictures, stages, restore, cluster" in line(interlcm.out, "extras")
     assert "3step: task restore, steps 2, 3, 4" in line(interlcm.out, "  3step")
     assert "AWS_SECRET_ACCESS_KEY" in line(interlcm.out, "storage settings")
     assert "hidden" not in interlcm.out

@@ -18,8 +18,8 @@ from ray.job_submission import JobDetails, JobStatus, JobType
 from jobs import submit
 from jobs.__main__ import app
 from jobs.remote_command import checked
-from pipeline.cluster import sealed_settings
 from pipeline.storage import addresses
+from pipeline.storage import client as storage_client
 from tests.support.ceph import free_port
 from tests.support.command import Interlcm
 
@@ -218,7 +218,7 @@ def test_a_query_string_stands_in_no_command_and_goes_along_sealed(monkeypatch: 
     words = ["restore", "https://host/a.tar?jwt=SECRET", "--output", "s3://b/out", "--weights=https://host/w?k=SECRET2"]
     found, _ = checked(words, typer.main.get_command(app))
     assert found == ["restore", "https://host/a.tar", "--output", "s3://b/out", "--weights=https://host/w"]
-    sent, _ = sealed_settings.settings()
+    sent = storage_client.environment()
     assert "SECRET2" in sent[addresses.VARIABLE]
     with pytest.raises(typer.BadParameter, match="leave the option out, or copy the source"):
         submit.check_nothing_lost(sent)

@@ -27,7 +27,7 @@ from pipeline.index.sources import Source
 from pipeline.manifest.compaction import compact
 from pipeline.manifest.pending import pending
 from pipeline.manifest.write import write_part
-from pipeline.run.attempts import next_number
+from pipeline.run.attempts import last_number
 from pipeline.run.status import read_status
 from pipeline.storage import client as storage_client
 from tests.support.ceph import CephGateway
@@ -100,7 +100,7 @@ def main(parts: int = 500, archives: int = 500, milliseconds: int = 30) -> None:
         )
         resume = {
             "index of a run": lambda: build.build_index([], output, Limits()).members,
-            "number of the attempt": lambda: next_number(output),
+            "number of the attempt": lambda: last_number(output),
             "what is left": lambda: len(pending(output)),
             "status": lambda: read_status(output).counts.pending,
         }

@@ -21,5 +21,5 @@ RECORD = Provenance(
 OWN = {
     "SourceSHA256": "ab" * 32, "SourceArchive": "scans.tar", "SourceMember": "box 1/Zoë <&> \ufffd.tif",
     "SourcePage": 2, "SoftwareVersion": "1.2.3", "WeightsDigest": "cd" * 32, "SettingsDigest": "ef" * 32, "Seed": 7,
-    "Task": "restore", "RestoredFaces": 2,
+    "Task": "restore", "RestoredFaces": 2, "FaceStrengths": "1, 1",
 }  # fmt: skip

@@ -18,13 +18,18 @@ const Overview = {
   /** indexed = restored + no face + skipped + failed + pending, each a link to its photos. */
   equation() {
     const { counts } = Report.summary;
-    const terms = [...STATUSES, "pending"].flatMap((name, place) => [
+    const names = STATUSES.filter((name) => name !== "withdrawn" || counts.withdrawn > 0);
+    const terms = [...names, "pending"].flatMap((name, place) => [
       element("span", { class: "sign", "aria-hidden": "true" }, place ? "+" : counts.adds_up ? "=" : "≠"),
       this.term(name, counts[name]),
     ]);
     const warning = counts.adds_up
       ? null
-      : element("p", { class: "trouble" }, "The counts do not add up: index and manifest do not belong to the same run.");
+      : element(
+          "p",
+          { class: "trouble" },
+          "The counts do not add up: index and manifest do not belong to the same run.",
+        );
     return element(
       "section",
       { "aria-labelledby": "equation-title" },

@@ -1,7 +1,7 @@
 "use strict";
 // The photos: pages of rows to show, and columns of all photos for sorting and filtering.
 
-const STATUSES = ["restored", "no_face", "skipped", "failed"];
+const STATUSES = ["restored", "no_face", "skipped", "failed", "withdrawn"];
 const MOST_PAGES = 40; // kept in memory, about 0.5 MB each
 
 const Photos = {

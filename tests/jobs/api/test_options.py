@@ -21,6 +21,7 @@ HINTS = get_type_hints(restore, include_extras=True)
 # Options of the command that say where it works, on what, and what it does besides restoring.
 OF_A_RUN = {
     *("sources", "output", "actors", "engine", "gpus_per_actor", "batch_faces", "where", "sample", "dry_run"),
+    *("price_per_hour", "detect_gpus", "every_photo", "names"),
     *("config", "strict", "as_json", "save_faces", "zip_names", "weights"),
 }
 
@@ -38,7 +39,7 @@ def test_values_are_those_of_the_command(name: str) -> None:
     listed = list(FORMATS) if name == "format" else []  # the command also takes jpg and tif
     assert choices(name) == (list(get_args(kind)) if get_origin(kind) is Literal else listed)
     low, high = BOUNDS.get(name, (None, None))
-    assert (about.min, about.max or math.inf if about.min else None) == (low, high)
+    assert (about.min, about.max or math.inf if about.min is not None else None) == (low, high)
 
 
 def test_defaults_are_those_of_the_command() -> None:
@@ -47,6 +48,11 @@ def test_defaults_are_those_of_the_command() -> None:
     found = settings_of("demo", {})
     assert {name: getattr(found, name) for name in typed} == typed | {"steps": 0, "review": Review()}
     assert found.limits == Limits()
+
+
+def test_jpg_and_tif_are_other_names() -> None:
+    given: list[Any] = [{"format": "jpg"}, {"format": "tif"}]
+    assert [settings_of("demo", options).format for options in given] == ["jpeg", "tiff"]
 
 
 def test_thresholds_replace_single_values() -> None:

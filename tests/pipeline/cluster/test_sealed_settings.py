@@ -33,7 +33,8 @@ def test_settings_about_this_machine_are_not_sent(monkeypatch: pytest.MonkeyPatc
             "AWS_SESSION_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_SAS_TOKEN"]  # fmt: skip
     for name in [*local, *sent]:
         monkeypatch.setenv(name, "value")
-    assert sealed_settings.settings() == (dict.fromkeys(sent, "value"), local)
+    assert storage_client.environment() == dict.fromkeys(sent, "value")
+    assert storage_client.local_variables() == local
 
 
 def test_the_token_is_looked_for_where_ray_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

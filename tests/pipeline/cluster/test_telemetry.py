@@ -28,6 +28,7 @@ with socket.socket() as free:
     port = free.getsockname()[1]
 ray.init("local", num_cpus=1, include_dashboard=False, _metrics_export_port=port, log_to_driver=False,
          _system_config={"metrics_report_interval_ms": 500})
+telemetry.label("s3://b/out", 2)
 seconds = {"seconds_fetch": 0.25, "seconds_restore": 2.0}
 telemetry.photo_finished(result_row("a.jpg", face_count=3, bytes=1000, error_type=None, **seconds))
 telemetry.photo_finished(result_row("b.jpg", face_count=1, bytes=24, error_type=None, **seconds))
@@ -37,6 +38,8 @@ telemetry.decoded("detect")
 telemetry.decoded("compose")
 telemetry.micro_batch(3, 8, 0.4)
 telemetry.micro_batch(8, 8, 0.4)
+telemetry.storage_retried(2)
+telemetry.progress(90, 12.5, {"GPU": 1.0})
 text, end = "", time.monotonic() + 600
 while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monotonic() < end:
     time.sleep(0.2)
@@ -48,7 +51,7 @@ print("totals", telemetry.totals())
 
 def exported(kind: str) -> str:
     """The names of a metric's samples in Prometheus."""
-    return {"Counter": "_total", "Histogram": "_bucket"}[kind]
+    return {"Counter": "_total", "Gauge": "", "Histogram": "_bucket"}[kind]
 
 
 def test_without_ray_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +67,8 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     samples: dict[str, float] = {}
     for name, tags, value in re.findall(r"^ray_(interlcm_\w+)\{(.*)\} (\S+)$", done.stdout, re.MULTILINE):
-        own = re.findall(r'(?:status|stage|error_type|le)="[^"]*"', tags)
+        assert 'run="s3://b/out"' in tags and 'attempt="2"' in tags
+        own = re.findall(r'(?:status|stage|error_type|resource|le)="[^"]*"', tags)
         samples[" ".join([name, *own])] = float(value)
     assert samples['interlcm_photos_total status="restored"'] == 2
     assert samples['interlcm_photos_total status="failed"'] == 1
@@ -78,6 +82,9 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
     assert samples["interlcm_micro_batch_faces_total"] == 11
     assert samples["interlcm_micro_batch_places_total"] == 16
     assert samples["interlcm_micro_batch_seconds_count"] == 2
+    assert samples["interlcm_storage_retries_total"] == 2
+    assert (samples["interlcm_pending_photos"], samples["interlcm_seconds_since_photo"]) == (90, 12.5)
+    assert samples['interlcm_waiting_demand resource="GPU"'] == 1
     totals = ast.literal_eval(done.stdout.rpartition("totals ")[2])
     assert totals["interlcm_photos"] == 3 and totals["interlcm_read_bytes"] == 1030 and totals["interlcm_decodes"] == 2
     names = {re.sub("_(total|bucket|sum|count)$", "", sample.partition(" ")[0]) for sample in samples}
@@ -96,8 +103,9 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
 def test_the_dashboard_groups_by_tags_that_there_are() -> None:
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel["targets"]:
-            (name, *_) = re.findall(r"\bray_(\w+?)_(?:total|bucket)", target["expr"])
-            tags = {*telemetry.METRICS[name][2], "le"}
+            (name, *_) = re.findall(r"\bray_(\w+?)(?:_total|_bucket)?\{", target["expr"])
+            assert target["expr"].count('{run=~"$run"}') == target["expr"].count("ray_interlcm_")
+            tags = {*telemetry.METRICS[name][2], *telemetry.LABELS, "le"}
             grouped = {tag.strip() for group in re.findall(r"by \((.*?)\)", target["expr"]) for tag in group.split(",")}
             assert grouped <= tags, target["expr"]
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouped

@@ -71,6 +71,18 @@ def test_exiftool_reads_what_was_done(tmp_path: Path) -> None:
     assert tags(tmp_path / "packet.xmp", "-validate")["ExifTool:Validate"] == "0 0 0"
 
 
+def test_a_photo_without_a_restored_face_is_what_its_source_is(tmp_path: Path) -> None:
+    untouched = replace(RECORD, regions=(), composite=False)
+    assert "XMP-iptcExt:DigitalSourceType" not in read(xmp_packet(None, untouched), tmp_path)
+    found = read(xmp_packet(SOURCE, untouched), tmp_path)
+    assert found["XMP-iptcExt:DigitalSourceType"].endswith("/negativeFilm")
+    assert own(found)["RestoredFaces"] == 0 and "SourceDigitalSourceType" not in own(found)
+    half = replace(RECORD, strengths=(1, 0.4))
+    found = read(xmp_packet(None, half), tmp_path)
+    assert own(found)["FaceStrengths"] == "1, 0.4"
+    assert len({record.instance for record in (RECORD, half, untouched)}) == 3
+
+
 def test_regions_are_parts_of_the_picture(tmp_path: Path) -> None:
     found = read(xmp_packet(None, RECORD), tmp_path)
     boxes = [region["RegionBoundary"] for region in found["XMP-iptcExt:ImageRegion"]]

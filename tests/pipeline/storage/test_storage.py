@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -46,6 +47,16 @@ def test_list_files_is_sorted_and_sees_new_files(folder: str) -> None:
     if not folder.startswith("memory"):  # that file system spells a time in two ways
         assert [match[3] for match in matches] == [storage.version(uri) for uri in found]
     assert storage.glob(storage.join(folder, "?")) == [(f"{canonical}/b", "folder", 0, "")]
+
+
+def test_a_file_moves_whole_and_only_once(folder: str) -> None:
+    old, new = storage.join(folder, "a", "x.bin"), storage.join(folder, "b", "c", "x.bin")
+    storage.write_bytes(old, b"words")
+    storage.write_bytes(new, b"of an earlier try")
+    assert storage.move(old, new)
+    assert storage.read_bytes(new) == b"words" and not storage.exists(old)
+    assert not storage.move(old, new)
+    assert storage.read_bytes(new) == b"words"
 
 
 def test_missing_is_one_line_with_the_name(folder: str) -> None:
@@ -118,6 +129,14 @@ def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
         storage.read_bytes(str(tmp_path / "a.bin" / "b.bin"))
 
 
+@pytest.mark.parametrize(("uri", "client", "extra"), [("gs://b/a", "gcsfs", "gs"), ("abfs://b/a", "adlfs", "azure")])
+def test_a_client_that_is_not_installed_is_named_with_its_extra(uri: str, client: str, extra: str) -> None:
+    if find_spec(client):
+        pytest.skip(f"{client} is installed")
+    with pytest.raises(StorageError, match=rf"{uri}: .*{client}.*pip install 'interlcm\[{extra}\]', here and on every"):
+        storage_client.filesystem(uri)
+
+
 def test_the_environment_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("UNRELATED", "x")
@@ -139,6 +158,10 @@ def test_local_folder_copies_a_remote_folder_once(tmp_path: Path, monkeypatch: p
     assert (local_folder(uri) / "mark").exists()
     storage.write_bytes(storage.join(uri, "lcm/unet.bin"), b"newer")
     assert (local_folder(uri) / "lcm" / "unet.bin").read_bytes() == b"newer"
+    storage.write_bytes(storage.join(uri, "face/yunet.onnx"), b"yunet")
+    part = local_folder(uri, only=("face/yunet.onnx", "not/there.bin"))
+    assert [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()] == ["face/yunet.onnx"]
+    assert (local_folder(uri) / "lcm" / "unet.bin").exists()
     assert local_folder(str(tmp_path)) == tmp_path
 
 

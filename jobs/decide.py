@@ -1,0 +1,141 @@
+"""`interlcm decide`: the output follows the decisions of curators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from interlcm.errors import printable
+from jobs.counted import counted
+from jobs.options import Engine, Run
+from jobs.status import equation
+from pipeline import storage
+from pipeline.manifest.counts import counts
+from pipeline.run import lease
+from pipeline.run.decide import settle
+from pipeline.run.lease import Lease
+from pipeline.run.verdicts import Judged, Shown, judged
+from pipeline.storage.output import Output
+
+
+def decide(
+    output: Run,
+    faces: Annotated[
+        Literal["all", "accepted"],
+        typer.Option(help="Faces that the output shows: all but the rejected ones, or only the accepted ones."),
+    ] = "all",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
+    c2pa_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Private key of a signed run, for photos restored again.")
+    ] = None,
+    c2pa_cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")
+    ] = None,
+    actors: Annotated[
+        str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
+    ] = "",
+    engine: Annotated[
+        Engine, typer.Option(help="Restore again in this process (here) or on Ray; auto: as interlcm restore.")
+    ] = "auto",
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(min=0, help="GPUs for each actor. Default: 1 if there are GPUs.")
+    ] = None,
+) -> None:
+    """Make the output follow the decisions in OUTPUT/decisions/.
+
+    A rejected photo is set aside: its restored file goes to OUTPUT/withdrawn/, its status is withdrawn. A photo with a
+    rejected face, or with a strength that a reviewer chose, is restored again with the settings and weights of its
+    run; a rejected face has strength 0, which leaves the photo's own pixels. Rows say which decision they follow.
+    Withdraw a decision, and the next call undoes what it did. A second call finds nothing to do.
+
+    Exit code 1 if a photo could not be restored again.
+
+    \b
+    Examples:
+      interlcm decide restored --dry-run
+      interlcm decide restored
+      interlcm decide s3://archive/restored --faces accepted --actors 4
+    """
+    from jobs.plan import actor_range  # late: --help needs none of what a run needs
+
+    if (c2pa_key is None) != (c2pa_cert is None):
+        raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
+    keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
+    bounds, place = actor_range(actors), storage.canonical(output)
+    Output(place).check_run()
+    if dry_run:
+        tell(judged(place, faces), output)
+        return
+    with lease.held(place) as mine:
+        todo = judged(place, faces)
+        tell(todo, output)
+        for _ in settle(place, todo):
+            mine.check()
+        if any(one.changes or one.moves for one in todo):
+            restore_again(place, faces, mine, keys, bounds, engine, gpus_per_actor)
+    print(equation(counts(place)))
+
+
+def open_to(one: Judged) -> bool:
+    """Whether the output does not follow the decisions on this photo yet."""
+    return one.moves or one.changes or not one.marked
+
+
+def tell(found: Sequence[Judged], output: str) -> None:
+    """Print what is to be done, a line for each photo."""
+    todo = [one for one in found if open_to(one)]
+    for one in todo:
+        page = f", page {one.row['page']}" if one.row["pages"] > 1 else ""
+        print(printable(f"{one.row['member']}{page}: {words_of(one)}"))
+    if not todo:
+        print(f"{output}: nothing to do; {counted(len(found), 'photo')} with decisions")
+
+
+def words_of(one: Judged) -> str:
+    """What is to be done with a photo."""
+    steps = []
+    if one.moves:
+        steps.append("withdraw" if one.verdict.withdrawn else "bring back")
+    if one.changes:
+        strengths = ", ".join(f"{face.strength:.2g}" for face in one.verdict.faces)
+        steps.append(f"restore again, strength {strengths}")
+    if not steps:
+        steps.append(f"mark as {one.verdict.reviewed_as or 'reviewed'}")
+    return " and ".join(steps) + (f" ({one.verdict.reviewed_by})" if one.verdict.reviewed_by else "")
+
+
+def restore_again(
+    output: str,
+    faces: Shown,
+    mine: Lease,
+    keys: tuple[Path, Path] | None,
+    actors: tuple[int, int],
+    engine: Engine,
+    gpus_per_actor: float | None,
+) -> None:
+    """Restore photos whose faces change, and those whose set-aside file is gone. Raises RunError if one fails."""
+    from jobs.lines import Lines
+    from jobs.plan import plan, ray_from
+    from jobs.progress import show
+    from jobs.run import signing_of
+    from pipeline.run import attempt
+    from pipeline.run.decide import jobs, remove_superseded
+    from pipeline.run.prepare import RunError, with_dtype
+
+    found = judged(output, faces)
+    again = [one for one in found if one.changes or one.moves]
+    if not again:
+        return
+    resources = plan(actors, gpus_per_actor, None)
+    photos, _ = ray_from(engine, resources)
+    for job, where in jobs(output, found, again, signing_of(keys)):
+        show(attempt.restore(with_dtype(job, resources), resources, mine, where, photos), Lines())
+    ids = [one.row["photo_id"] for one in again]
+    remove_superseded(output, ids)
+    left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not open_to(one)}
+    if left:
+        words = f"interlcm query {output} --failures says why; restore them with --where \"status = 'failed'\""
+        raise RunError(f"{output}: not restored again: {counted(len(left), 'photo')}; {words}")
