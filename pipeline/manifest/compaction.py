@@ -61,10 +61,10 @@ class Work:
 
 
 def compact_if_many(output: str, whole: bool = True) -> None:
-    """Compact the manifest of a run that has more than FEW parts, or merged files beside parts."""
+    """Compact the manifest of a run that has more than FEW parts; a whole compaction is for merged files, too."""
     names = [name for name, _ in Output(output).manifest_files()]
     parts = sum(name.startswith("part-") for name in names)
-    if parts > FEW or (whole and 0 < parts < len(names)):
+    if parts > FEW or (whole and parts < len(names)):
         compact(output, whole)
 
 
