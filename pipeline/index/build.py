@@ -23,6 +23,7 @@ from pipeline.config.limits import Limits
 from pipeline.index import code_pages
 from pipeline.index.bags import Checksums
 from pipeline.index.changed import Changed
+from pipeline.index.copies import FILE, Index, kept
 from pipeline.index.files import index_files, parquet_files
 from pipeline.index.removed import KIND, NONE, Removed, removed
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
@@ -62,15 +63,16 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
-    broken, gone = _broken_files(output), removed(output)
-    files = index_files(code_pages.settled(found, output, zip_names), output, broken)
+    before = kept(output)
+    broken, gone = _broken_files(before), removed(before)
+    files = index_files(code_pages.settled(found, before, zip_names), output, list(before.files), broken)
     tasks = ((*file, output, limits, environment, broken, gone.get(file[0].uri, NONE)) for file in files)
     tried = list(spread(_try_archive, tasks))
     failures = [result for result in tried if isinstance(result, storage.StorageError)]
     if failures:
         raise failures[0]
     changed = tuple(one for result in tried if isinstance(result, list) for one in result)
-    return replace(summary(output), changed=changed)
+    return replace(summary(kept(output)), changed=changed)
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
@@ -258,23 +260,21 @@ def _indexed_members(source: Source, output: str, broken: Set[str]) -> dict[str,
     return found
 
 
-def _broken_files(output: str) -> set[str]:
+def _broken_files(index: Index) -> set[str]:
     """The names of the index files that hold the error of an archive."""
-    rows = _dataset(output, parquet_files(output)).to_table(["__filename"], filter=pc.field("kind") == "archive")
-    return {posixpath.basename(file) for file in rows["__filename"].to_pylist()}
+    return {name for batch in index.batches([], pc.field("kind") == "archive") for name in batch[FILE].to_pylist()}
 
 
-def summary(output: str) -> IndexSummary:
-    """Count the content of OUTPUT/index."""
-    files = parquet_files(output)
+def summary(index: Index) -> IndexSummary:
+    """Count the content of an index."""
     members = photos = size = errors = 0
-    for batch in _dataset(output, files).to_batches(["kind", "bytes"]):
+    for batch in index.batches(["kind", "bytes"]):
         kinds = {item["values"]: item["counts"] for item in batch["kind"].value_counts().to_pylist()}
         errors += kinds.get("archive", 0)
         members += len(batch) - kinds.get("archive", 0) - kinds.get(KIND, 0)
         photos += kinds.get("file", 0)
         size += pc.sum(batch["bytes"]).as_py() or 0
-    return IndexSummary(len({Source.digest_in(file) for file in files}), members, photos, size, errors)
+    return IndexSummary(len({Source.digest_in(file) for file in index.files}), members, photos, size, errors)
 
 
 def _dataset(output: str, files: list[str]) -> ds.Dataset:

@@ -3,17 +3,16 @@ the photo back. What stays is its photo_id, which a listing computes again, and 
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.index.copies import FILE, Index
 from pipeline.index.files import parquet_files
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.storage.output import Output
@@ -40,16 +39,13 @@ class Removed:
 NONE = Removed()
 
 
-def removed(output: str) -> dict[str, Removed]:
+def removed(index: Index) -> dict[str, Removed]:
     """The removed photos of each source that has any."""
-    fs, folder = storage.arrow_filesystem(Output(output).index)
-    paths = [f"{folder}/{file}" for file in parquet_files(output)]
-    index = ds.dataset(paths, schema=INDEX_SCHEMA, filesystem=fs, format="parquet")
-    rows = index.to_table([*INDEX_SCHEMA.names, "__filename"], filter=pc.field("kind") == KIND).to_pylist()
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for row in rows:
-        file = posixpath.basename(row.pop("__filename"))
-        found.setdefault(row["source"], {}).setdefault(file, []).append(row)
+    for batch in index.batches(INDEX_SCHEMA.names, filter=pc.field("kind") == KIND):
+        for row in batch.to_pylist():
+            file = row.pop(FILE)
+            found.setdefault(row["source"], {}).setdefault(file, []).append(row)
     return {
         source: Removed(frozenset(row["photo_id"] for own in files.values() for row in own), files)
         for source, files in found.items()
@@ -57,7 +53,10 @@ def removed(output: str) -> dict[str, Removed]:
 
 
 def erase(output: str, photo_ids: Iterable[str]) -> None:
-    """Take the names of these photos, and all that is known of them, out of the index, file by file."""
+    """Take the names of these photos, and all that is known of them, out of the index: first its copies, which the next
+    start makes again, then file by file."""
+    place = Output(output)
+    storage.remove_all(place.index_copies, [name for name, *_ in place.index_copies_listing()])
     ids = pa.array(sorted(photo_ids), pa.string())
     fs, folder = storage.arrow_filesystem(Output(output).index)
     for name in parquet_files(output):

@@ -85,7 +85,7 @@ def counts(output: str) -> Counts:
 
     Raises `StorageError` if there is no run at OUTPUT.
     """
-    return query.reading(output, counted, decided=False, memory=MEMORY)
+    return query.reading(output, counted, decided=False, memory=MEMORY, whole=True)
 
 
 def counted(connection: duckdb.DuckDBPyConnection) -> Counts:

@@ -17,7 +17,7 @@ from pipeline.index.schema import root_id
 from pipeline.index.units import Pending
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
-from pipeline.run import lease, merging, termination, waiting
+from pipeline.run import lease, merging, status, termination, waiting
 from pipeline.run.attempts import last_number, record
 from pipeline.run.batching import batches
 from pipeline.run.chain import chain
@@ -149,7 +149,7 @@ def audit(output: str, partial: bool = False) -> manifest_counts.Counts:
 
     partial: only some photos were selected, so others may be pending.
     """
-    counts = manifest_counts.counts(output)
+    counts = status.counted(output).counts
     if counts.pending and not partial:
         raise RunError(f"{output}: photos still pending: {counts.pending}; start the same command again")
     if not counts.adds_up:
