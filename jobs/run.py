@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -99,14 +100,17 @@ def run(request: Request) -> int:
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
-        say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
+        with meanwhile(lines, "indexing"):
+            indexed = scan(found, job.output, request.settings.limits, request.zip_names)
+        say_index(lines, indexed)
         lines.say("actors", f"actors: {in_words_of(resources)}")
         sent = credentials.notes() if cluster.joined() else []
         for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources), *sent]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
-            found_cost = estimate_of(job, resources, where, lines)
+            with meanwhile(lines, "restoring a sample"):
+                found_cost = estimate_of(job, resources, where)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
         set_aside = []
@@ -139,9 +143,14 @@ def say_index(lines: Lines, found: IndexSummary) -> None:
     lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed))
 
 
-def estimate_of(job: Job, resources: Resources, where: str | None, lines: Lines) -> "Estimate":
-    """The estimate; says every ten seconds what it waits for, such as a node with a GPU."""
+def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":
     from pipeline.run.estimate import estimate  # brings torch
+
+    return estimate(job, resources, where)
+
+
+def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
+    """Inside this block, a line every ten seconds about what the cluster lacks. what: what is done in the block."""
 
     def say(found: Waiting | None) -> None:
         if found and found.lines:
@@ -151,8 +160,7 @@ def estimate_of(job: Job, resources: Resources, where: str | None, lines: Lines)
         joined = cluster.running()
         return Facts(demand=demand.look() if joined else None, on_ray=joined)
 
-    with repeated(Watch(lambda: 0, look, say), LOOK_EVERY):
-        return estimate(job, resources, where)
+    return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 
 
 def weak_defaults(settings: Settings) -> list[str]:
@@ -167,8 +175,7 @@ def weak_defaults(settings: Settings) -> list[str]:
 
 def to_come(resources: Resources) -> list[str]:
     """A note if the cluster cannot yet do what was asked."""
-    gpus = cluster.gpus()
-    if resources.gpus_per_actor <= gpus:
+    if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
         return []
     return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
 

@@ -27,7 +27,7 @@ MEASURES = {
     "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
     "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
 }  # fmt: skip
-MEMORY = "2GB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
+MEMORY = "800MB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
 
 # What an export knows of a photo: its row, the decisions that count on it, whether its restored file goes out (`kept`:
 # there is one, and nobody rejected the photo), and when that file was made, because a row that only follows a decision

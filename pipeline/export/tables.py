@@ -86,7 +86,9 @@ class Photo:
 
     def description(self) -> str:
         """The honest sentence that a reader of the catalogue needs."""
-        faces = self.row["face_count"] or 0
+        faces = self.row["face_count"]
+        if not faces:
+            return "A copy of the photo, in which no face was restored."
         count = f"{faces} face{'' if faces == 1 else 's'}"
         return f"{count} in this copy restored by a generative model; the restored faces are no record of the people."
 

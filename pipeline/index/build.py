@@ -5,7 +5,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from pipeline.index import code_pages
 from pipeline.index.bags import Checksums
 from pipeline.index.changed import Changed
 from pipeline.index.files import index_files, parquet_files
+from pipeline.index.removed import KIND, NONE, Removed, removed
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
 from pipeline.storage import client as storage_client
@@ -61,9 +62,10 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     """
     output = storage.canonical(output)
     environment = storage_client.environment()
-    broken = _broken_files(output)
+    broken, gone = _broken_files(output), removed(output)
     files = index_files(code_pages.settled(found, output, zip_names), output, broken)
-    tried = list(spread(_try_archive, ((*file, output, limits, environment, broken) for file in files)))
+    tasks = ((*file, output, limits, environment, broken, gone.get(file[0].uri, NONE)) for file in files)
+    tried = list(spread(_try_archive, tasks))
     failures = [result for result in tried if isinstance(result, storage.StorageError)]
     if failures:
         raise failures[0]
@@ -77,38 +79,54 @@ def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
     Files below `output` are left out. Raises StorageError if a source is missing, or storage fails.
     """
     found = expand(list(sources), output)
-    rows = [_batches(_rows(source, source.name, output, {}, limits, [])) for source in found]
+    rows = [_batches(_rows(source, source.name, output, {}, limits, [], NONE)) for source in found]
     return pa.Table.from_batches([batch for batches in rows for batch in batches], INDEX_SCHEMA)
 
 
 def _try_archive(
-    source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str], broken: Set[str]
+    source: Source,
+    name: str,
+    target: str,
+    output: str,
+    limits: Limits,
+    environment: dict[str, str],
+    broken: Set[str],
+    gone: Removed,
 ) -> list[Changed] | storage.StorageError:
     """`write_archive`; returns a StorageError instead of raising it, so that other archives are indexed."""
     storage_client.configure(environment)
     try:
-        return write_archive(source, name, target, output, limits, broken)
+        return write_archive(source, name, target, output, limits, broken, gone)
     except storage.StorageError as error:
         return error
 
 
 def write_archive(
-    source: Source, name: str, target: str, output: str, limits: Limits, broken: Set[str] = frozenset()
+    source: Source,
+    name: str,
+    target: str,
+    output: str,
+    limits: Limits,
+    broken: Set[str] = frozenset(),
+    gone: Removed = NONE,
 ) -> list[Changed]:
     """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once.
 
-    broken: the index files that are written anew. Returns the files of a folder that changed since they were indexed.
+    broken: the index files that are written anew. gone: photos that were removed; their rows stay. Returns the files of
+    a folder that changed since they were indexed.
     """
     sink = pa.BufferOutputStream()
     indexed = _indexed_members(source, output, broken)
     changed: list[Changed] = []
     rows, last = 0, None
+    stay = gone.rows.get(posixpath.basename(target), [])
+    found = chain(stay, _rows(source, name, output, indexed, limits, changed, gone))
     with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
-        for batches in _grouped(_batches(_rows(source, name, output, indexed, limits, changed)), _GROUP // _CHUNK):
+        for batches in _grouped(_batches(found), _GROUP // _CHUNK):
             writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
             rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
-    nothing_new = indexed and not rows
-    nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # the earlier list is better
+    nothing_new = (indexed or gone.ids) and not rows
+    nothing_left = (rows, last) == (len(stay) + 1, "archive") and storage.exists(target)  # the earlier list is better
     if not nothing_new and not nothing_left:
         storage.write_bytes(target, sink.getvalue().to_pybytes())
     return changed
@@ -125,7 +143,13 @@ def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.R
 
 
 def _rows(
-    source: Source, name: str, output: str, indexed: Mapping[str, int], limits: Limits, changed: list[Changed]
+    source: Source,
+    name: str,
+    output: str,
+    indexed: Mapping[str, int],
+    limits: Limits,
+    changed: list[Changed],
+    gone: Removed,
 ) -> Iterator[dict[str, Any]]:
     """Rows of an archive, then one with an empty member if the archive, or its rest, cannot be read.
 
@@ -143,6 +167,8 @@ def _rows(
                     changed.append(Changed(source.uri, member.path, member.bytes, member.version, member.checksum))
                 continue
             where = _place_id(member.path)
+            if gone.has(source.uri, member.path, seen[where]):
+                continue
             row = _row(source.uri, name, format, member, seen[where])
             yield row | {"source_version": version, "zip_names": source.code_page or None}
             seen[where] += 1
@@ -245,7 +271,7 @@ def summary(output: str) -> IndexSummary:
     for batch in _dataset(output, files).to_batches(["kind", "bytes"]):
         kinds = {item["values"]: item["counts"] for item in batch["kind"].value_counts().to_pylist()}
         errors += kinds.get("archive", 0)
-        members += len(batch) - kinds.get("archive", 0)
+        members += len(batch) - kinds.get("archive", 0) - kinds.get(KIND, 0)
         photos += kinds.get("file", 0)
         size += pc.sum(batch["bytes"]).as_py() or 0
     return IndexSummary(len({Source.digest_in(file) for file in files}), members, photos, size, errors)

@@ -13,6 +13,7 @@ from tests.support.browser import Page
 
 def review(page: Page, photos: int) -> None:
     """Open all views, then decide in the gallery and on photos, one by one and all together."""
+    page.size(1280, 800)
     for name, (address, shown) in VIEWS.items():
         files, size = loaded(page, address, shown)
         assert 3 < files < 100 and size < 12e6, name

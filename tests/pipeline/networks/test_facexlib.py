@@ -29,7 +29,7 @@ from pipeline.networks.facexlib import (
     five_point_crops,
     has_parser,
 )
-from tests.support.networks import FacexlibNetworks, write_face_networks
+from tests.support.networks import FacexlibNetworks
 from tests.support.parts import listed
 from tests.support.pictures import astronaut, hopper, resized
 
@@ -38,13 +38,13 @@ MASK_COLORMAP = [0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("face")
+def folder(face_networks: tuple[Path, FacexlibNetworks]) -> Path:
+    return face_networks[0]
 
 
 @pytest.fixture(scope="module")
-def networks(folder: Path) -> FacexlibNetworks:
-    return write_face_networks(folder)
+def networks(face_networks: tuple[Path, FacexlibNetworks]) -> FacexlibNetworks:
+    return face_networks[1]
 
 
 @pytest.fixture(scope="module")

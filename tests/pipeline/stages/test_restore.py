@@ -23,7 +23,12 @@ from pipeline.stages import restore
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row, crops_of, published_crops
-from tests.support.networks import list_files, write_background_network, write_face_networks
+from tests.support.networks import (
+    FacexlibNetworks,
+    link_files,
+    list_files,
+    write_background_network,
+)
 from tests.support.pictures import astronaut, coffee, decoded, hopper
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
@@ -249,10 +254,12 @@ def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
     assert job(tmp_path, weights, task=task, color_fix="adain").settings.color_fix == "adain"
 
 
-def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+def test_masks_and_measures_where_there_are_weights_for_them(
+    stage: Any, tiny_weights: str, tmp_path: Path, face_networks: tuple[Path, FacexlibNetworks]
+) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    link_files(face_networks[0], weights)
     list_files(weights)
     weak = waiting("a.jpg", 1)
     weak |= {"photo_id": "weak", "faces": [{**weak["faces"][0], "strength": 0.5}]}

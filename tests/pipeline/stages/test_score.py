@@ -53,6 +53,8 @@ def test_the_columns_are_those_of_the_manifest() -> None:
         "landmark_error",
         "seed",
         "one_tone",
+        "strength",
+        "accepted",
     }
 
 
