@@ -15,7 +15,7 @@ from tests.support.ceph import ACCESS_KEY, SECRET_KEY, CephGateway, missing_prog
 
 if TYPE_CHECKING:
     from tests.support.networks import FacexlibNetworks
-    from tests.support.schedule import ByCluster
+    from tests.support.schedule import ByWhatIsShared
 
 
 # Python looks through all objects when their number has grown by a quarter. Here, with every library in one process,
@@ -24,13 +24,13 @@ gc.set_threshold(50_000, 10, 20)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCluster | None:
-    """With --dist loadfile: each process takes whole files, and one process takes all that need a cluster."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatIsShared | None:
+    """With --dist loadfile: each process takes whole files, and files that share a cluster or a browser together."""
     if config.getoption("dist") != "loadfile":
         return None
-    from tests.support.schedule import ByCluster
+    from tests.support.schedule import ByWhatIsShared
 
-    return ByCluster(config, log)
+    return ByWhatIsShared(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
