@@ -36,12 +36,13 @@ demo: install  ## restore a small sample archive with the built-in demo weights,
 
 # Two test processes: tests often wait for a cluster or a server to start. If a process dies, the tests end, because xdist
 # would wait for the dead process's share. The tests run in the order of the files: xdist's own order leaves long tests
-# for the end, when the other process has nothing to do.
+# for the end, when the other process has nothing to do. mypy works beside them, while they wait, and is shown last.
 test: install  ## run ruff, mypy and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	@types=$$(mktemp); $(BIN)/mypy >$$types 2>&1 & mypy=$$!; \
+	set -x; $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0; tests=$$?; \
+	{ set +x; } 2>/dev/null; wait $$mypy; mypy=$$?; echo mypy; cat $$types; rm $$types; exit $$((tests || mypy))
 
 slow-test: install  ## run the tests marked slow
 	$(BIN)/pytest -m slow --timeout 3600

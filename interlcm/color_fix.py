@@ -62,7 +62,7 @@ def channel_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def is_grey(lq: Tensor) -> Tensor:
     """(N,) bool: whether the channels of each crop (N, 3, H, W) in [-1, 1] differ by at most a constant tint.
 
-    The rule of the published scripts, for a single crop. A run checks whether the whole photo has one tone instead
+    The rule of the published scripts. A run has a rule of its own, which knows noise and uneven tones
     (pipeline/photos/monochrome.py), and calls the model with keep_monochrome=False.
     """
     r, g, b = ((lq.float() + 1) * 127.5).unbind(1)  # 8-bit steps, (N, H, W) each

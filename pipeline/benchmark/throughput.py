@@ -118,7 +118,9 @@ def stand_in_run(output: str, resources: Resources, size: int, seconds: float) -
     fetch, detect, restore, publish = chain(job, resources, sizes)
     detect = replace(detect, make=PlacedFaces, arguments=(job, size))
     restore = replace(restore, make=TimedRestore, arguments=(job, resources, seconds, sheet))
-    return on_ray.dataset((fetch, detect, restore, publish), pending, resources, sizes, ledger.ledger()), sheet
+    return on_ray.dataset(
+        (fetch, detect, restore, publish), pending, resources, sizes, ledger.book(resources.max_actors)
+    ), sheet
 
 
 def counted(before: dict[str, float], photos: int) -> dict[str, float]:

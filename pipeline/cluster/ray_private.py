@@ -51,8 +51,8 @@ def cluster_status(seconds: float) -> tuple[Any, dict[str, Any]]:
     without an autoscaler. Raises an error of Ray if the head does not answer within this time.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-    from ray._raylet import GcsClient
-    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
 
     head = GcsClient(address=ray.get_runtime_context().gcs_address)
     reply = GetClusterStatusReply.FromString(head.get_cluster_status(timeout_s=seconds))

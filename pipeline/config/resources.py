@@ -1,4 +1,4 @@
-"""How much of the cluster a run uses. Results do not depend on this."""
+"""How much of the cluster a run uses. Results hardly depend on this: `Resources` says where they do."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,10 +18,18 @@ class Prices:
     cpu: float = 0.0
 
 
+# When torch.compile pays for itself. It takes an actor COMPILE_SECONDS, counted generously for four networks that are
+# compiled in minutes, and saves SAVED_SECONDS a face: on an H200, by the count of operations and the memory traffic of
+# kernels, 46 faces/s become 61; slower GPUs save more. None of this was measured on a GPU; `make gpu-check` does.
+COMPILE_SECONDS = 600.0
+SAVED_SECONDS = 1 / 46 - 1 / 61
+FACES_PER_PHOTO = 1.0  # of photos that nobody has looked at yet; archives of photos have about this many
+
+
 @dataclass(frozen=True)
 class Resources:
-    """How much of the cluster a run uses. Only the number of threads on a CPU changes results: it can move a value by
-    one level (docs/limits.md).
+    """How much of the cluster a run uses. Results depend on two of these a little: the number of threads on a CPU can
+    move a value by one level, and compiled networks round otherwise than others (docs/limits.md).
 
     Attributes:
         min_actors, max_actors: number of restore actors, each with the whole model.
@@ -33,6 +41,7 @@ class Resources:
         find_gpus: GPUs for each detect actor; 0 detects on the CPU.
         detectors: most detect actors; Ray starts one, and others while photos wait for them.
         detect_gpus: GPUs for all detect actors, by the user; None: those that restore actors leave free.
+        compiled: actors on a GPU compile the model, and go on without if that fails.
     """
 
     min_actors: int = 1
@@ -44,6 +53,7 @@ class Resources:
     find_gpus: float = 0.0
     detectors: int = 1
     detect_gpus: int | None = None
+    compiled: bool = False
 
     @property
     def find_device(self) -> str:
@@ -70,3 +80,19 @@ class Resources:
         if grows:
             most = max(most, DETECTORS_PER_ACTOR * self.max_actors)
         return replace(self, find_gpus=0.0, detectors=most)
+
+    def on_one_gpu(self, detector: str, gpus: float) -> "Resources":
+        """On a single GPU, one RetinaFace detector takes a share of it beside the restore actor, which gets the rest.
+
+        On several GPUs this might leave no GPU with enough room for a restore actor. A user's number of GPUs for
+        detectors overrides it.
+        """
+        alone = gpus == self.max_actors == self.gpus_per_actor == 1 and self.detect_gpus is None
+        if not alone or not detector.startswith("retinaface"):
+            return self
+        return replace(self, gpus_per_actor=1 - DETECT_GPUS, find_gpus=DETECT_GPUS, detectors=1)
+
+    def with_compiler(self, photos: int) -> "Resources":
+        """Actors on GPUs compile the model if so many photos pay for it."""
+        saved = photos * FACES_PER_PHOTO / self.max_actors * SAVED_SECONDS
+        return replace(self, compiled=self.gpus_per_actor > 0 and saved > COMPILE_SECONDS)

@@ -16,6 +16,9 @@ class SettingsError(InterLCMError):
     """Settings that another version of this software wrote and this one cannot use."""
 
 
+LATER = ("strength", "max_face", "every_photo", "names")  # settings that the first digests did not have
+
+
 @dataclass(frozen=True)
 class Review:
     """Thresholds for review by a person. A measure beyond its threshold is a review_reason.
@@ -31,6 +34,9 @@ class Review:
             Haar's is 0.5 at its threshold and 0.77 for a clear face.
         max_landmark_error: eye distances. Found faces have 0.03 to 0.11, in profile up to 0.26; a larger misfit is a
             doubt whether it is a face at all.
+        min_face_share: 0 to 1. In drawn masks, a whole face has 1, with hair down to the brows 0.91, with the mouth
+            covered 0.68, and half a face 0.5; with less it is doubtful whether it is a face. Not measured with the
+            published network.
         min_sharpness: variance of the Laplacian of the restored face; a blank or smeared face has less.
     """
 
@@ -41,6 +47,7 @@ class Review:
     min_score: float = 0.75
     min_sharpness: float = 5.0
     max_landmark_error: float = 0.3
+    min_face_share: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Settings:
         aligned: every photo is already a face crop, so no detector runs.
         detector: a name of `faces.detectors.DETECTORS`, or "auto".
         min_face: skip faces narrower than this, px.
+        max_face: faces wider than this are left as they are, px; None: none is too wide.
         max_faces: most faces to restore in one photo, best score first.
         center_face: restore only the face nearest to the middle of the photo.
         mask: parsenet (if its weights are there) or ellipse, or "auto".
@@ -65,6 +73,9 @@ class Settings:
         background: how the photo around the faces is enlarged: none (Lanczos) or realesrgan.
         format: of the restored photos: source, jpeg, png, tiff, webp or avif.
         quality: of lossy formats, 1 to 100.
+        every_photo: of photos without faces to restore: no (nothing), copy or link (they go into restored/ as they are,
+            or enlarged).
+        names: of restored files, the same in all attempts: unique, or source (the source's where no two can meet).
         save_faces: write the crops before and after to OUTPUT/faces/.
         raw: what is restored of a camera's raw file: no (nothing), or the full-size preview in it.
         signed: restored photos carry a C2PA manifest.
@@ -83,6 +94,7 @@ class Settings:
     aligned: bool = False
     detector: str = "auto"
     min_face: int = 24
+    max_face: int | None = None
     max_faces: int = 256
     center_face: bool = False
     mask: str = "auto"
@@ -90,6 +102,8 @@ class Settings:
     background: str = "none"
     format: str = "source"
     quality: int = 95
+    every_photo: str = "no"
+    names: str = "unique"
     save_faces: bool = False
     raw: str = "no"
     signed: bool = False
@@ -115,8 +129,10 @@ class Settings:
     def digest(self) -> str:
         """sha256 of the settings, without those that the weights' own digest already covers.
 
-        Full strength does not count: results of versions without this setting are the same, and keep their digest.
+        Later settings do not count while they have their default: results of versions without them are the same, and
+        keep their digest.
         """
-        covered = {"weights", "trained_steps"} | ({"strength"} if self.strength == 1 else set())
-        counted = {key: value for key, value in asdict(self).items() if key not in covered}
+        values = asdict(self)
+        covered = {"weights", "trained_steps"} | {name for name in LATER if values[name] == getattr(Settings, name)}
+        counted = {key: value for key, value in values.items() if key not in covered}
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

@@ -16,8 +16,8 @@ from pipeline.evaluation.schema import to_table
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix
 from pipeline.photos import bit_depth
-from pipeline.photos import monochrome as photos_monochrome
 from pipeline.photos.errors import PhotoError
+from pipeline.photos.monochrome import is_monochrome_face
 from pipeline.photos.view import View, view_of
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
@@ -76,18 +76,18 @@ class CutFaces:
         """One row for each face, with its crops and its seed."""
         found = seen.get("hq") or seen["lq"]
         assert found.srgb is not None
-        _, aligned, _ = self.find.located(found.srgb)
+        _, aligned, *_ = self.find.located(found.srgb)
         rows = []
         for n, (crop, matrix) in enumerate(aligned):
             seed = face_seed(digest(current), 1, n, self.job.settings.seed)
             hq = bit_depth.eight_bit(crop) if "hq" in seen else None
             if hq is None:
-                lq, monochrome = bit_depth.eight_bit(crop), found.monochrome
+                lq = bit_depth.eight_bit(crop)
             elif "lq" in seen:
-                lq, monochrome = self.same_face(seen["lq"], found, matrix), seen["lq"].monochrome
+                lq = self.same_face(seen["lq"], found, matrix)
             else:
                 lq = degraded(hq, self.job.settings.task, self.degradations, seed)
-                monochrome = photos_monochrome.is_monochrome(lq)
+            monochrome = is_monochrome_face(lq, "lq" in seen and seen["lq"].monochrome)
             crops = {"lq_crop": lq.tobytes(), "hq_crop": None if hq is None else hq.tobytes()}
             rows.append(
                 {**current, "lq": None, "hq": None, "face_index": n, "seed": seed, "monochrome": monochrome, **crops}

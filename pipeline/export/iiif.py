@@ -1,7 +1,8 @@
 """IIIF Presentation API 3.0: a manifest for each photo, and collections of them, as JSON objects.
 
 A photo is one canvas of the size of its source. Two pictures are painted on it, of which a viewer shows one: restored
-first, then the source (a Choice). Each restored face is an annotation on its box.
+first, then the source (a Choice). Each restored face is an annotation on its box. A photo without a restored face has
+its source alone.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ def manifest(row: Row, base: str, sizes: dict[str, list[Size]]) -> dict[str, Any
     address = f"{base}/{folder_of(row['photo_id'])}"
     width, height = sizes["before"][0]
     canvas = f"{address}/canvas"
-    pictures = [picture(f"{address}/{name}", LABELS[name], sizes[name]) for name in ("after", "before")]
-    painting = annotation(f"{canvas}/painting", "painting", {"type": "Choice", "items": pictures}, canvas)
+    pictures = [picture(f"{address}/{name}", LABELS[name], sizes[name]) for name in LABELS]
+    body = {"type": "Choice", "items": pictures} if row["face_count"] else pictures[1]
+    painting = annotation(f"{canvas}/painting", "painting", body, canvas)
     faces = [
         annotation(f"{canvas}/face/{face['face_index']}", "commenting", text(face), f"{canvas}#{xywh(face)}")
         for face in row["faces"] or []
@@ -42,13 +44,14 @@ def manifest(row: Row, base: str, sizes: dict[str, list[Size]]) -> dict[str, Any
         "items": [page(f"{canvas}/pictures", [painting])],
         "annotations": [page(f"{canvas}/faces", faces)],
     }
+    notice = {"requiredStatement": {"label": english("Notice"), "value": english(NOTICE)}} if row["face_count"] else {}
     return {
         "@context": CONTEXT,
         "id": f"{address}/manifest.json",
         "type": "Manifest",
         "label": label(row),
         "metadata": [{"label": english(name), "value": {"none": [str(value)]}} for name, value in about(row).items()],
-        "requiredStatement": {"label": english("Notice"), "value": english(NOTICE)},
+        **notice,
         "thumbnail": [thumbnail(f"{address}/after", sizes["after"])],
         "items": [painted],
     }
@@ -96,6 +99,7 @@ def about(row: Row) -> dict[str, Any]:
         "Page": row["page"] if row["pages"] > 1 else None,
         "Faces restored": row["face_count"],
         "Software": f"InterLCM {row['software_version'] or 'unknown'}",
+        "Review": {"accept": "accepted by a curator"}.get(row["reviewed_as"]),
         "sha256 of the weights": row["weights_digest"],
         "sha256 of the source": row["sha256"],
         "sha256 of the restored file": row["restored_sha256"],

@@ -27,12 +27,14 @@ MEASURES = {
     "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
     "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
 }  # fmt: skip
-MEMORY = "2GB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
+MEMORY = "800MB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
 
-# What an export knows of a photo: its row, the decisions that count on it, and whether its restored file goes out
-# (`kept`): there is one, and nobody rejected the photo.
+# What an export knows of a photo: its row, the decisions that count on it, whether its restored file goes out (`kept`:
+# there is one, and nobody rejected the photo), and when that file was made, because a row that only follows a decision
+# has a later time.
 PHOTOS = f"""
-SELECT p.*, i.archive_name, d.decided, coalesce(d.against, false) AS rejected,
+SELECT p.*, i.archive_name, coalesce(m.made_at, p.finished_at) AS made_at,
+    d.decided, coalesce(d.against, false) AS rejected,
     NOT rejected AND p.restored_uri IS NOT NULL AND p.status <> 'withdrawn' AS kept
 FROM newest AS p
 LEFT JOIN index AS i ON i.photo_id = p.index_id
@@ -42,11 +44,16 @@ LEFT JOIN (
             reviewer: reviewer}} ORDER BY face_index NULLS FIRST) AS decided
     FROM decisions WHERE void IS NULL AND (decision IS NOT NULL OR comment <> '') GROUP BY photo_id
 ) AS d ON d.photo_id = p.photo_id
+LEFT JOIN (
+    SELECT photo_id, restored_sha256, min(finished_at) AS made_at FROM manifest
+    WHERE photo_id IN (SELECT photo_id FROM decisions) GROUP BY photo_id, restored_sha256
+) AS m ON m.photo_id = p.photo_id AND m.restored_sha256 = p.restored_sha256
 WHERE p.status NOT IN ('skipped', '{PENDING}') AND p.member <> ''
 """
-COUNTS = (
-    f"SELECT CASE WHEN rejected THEN 'rejected' ELSE status END AS why, kept, count(*) FROM ({PHOTOS}) GROUP BY ALL"
-)
+COUNTS = f"""
+SELECT CASE WHEN rejected AND status = 'restored' THEN 'rejected' ELSE status END AS why, kept, count(*) AS n
+FROM ({PHOTOS}) GROUP BY ALL
+"""
 
 
 class ExportError(InterLCMError):
@@ -55,7 +62,8 @@ class ExportError(InterLCMError):
 
 @dataclass(frozen=True)
 class Counts:
-    """How many photos an export has, and how many it leaves out, by reason: a status, or `rejected`."""
+    """How many photos an export has, and how many it leaves out, by reason: a status, or `rejected` where the output
+    does not follow that decision yet."""
 
     kept: int
     left_out: dict[str, int]
@@ -143,4 +151,6 @@ def xywh(face: Row) -> str:
 def face_words(face: Row) -> str:
     """A face in one line: its measures, and why a person should look at it."""
     measures = [f"{words}: {face[name]:.4g}" for name, words in MEASURES.items() if face[name] is not None]
-    return "; ".join([*measures, *([f"needs review: {face['review_reason']}"] if face["needs_review"] else [])])
+    strength = [f"strength: {face['strength']:.2g}"] if face["strength"] not in (None, 1) else []
+    review = [f"needs review: {face['review_reason']}"] if face["needs_review"] else []
+    return "; ".join([*measures, *strength, *review])

@@ -3,7 +3,8 @@
 For each photo two objects (the source, and the restored file if the export has it), the event of its restoration, and
 an event for each decision of a curator; software and weights are an agent. Terms come from the vocabularies of the
 Library of Congress (https://id.loc.gov/vocabulary/preservation). The event is `modification`, which makes a new file
-from another one since the revision of 2017; a curator's decision is `appraisal`, whose outcome is accepted or rejected.
+from another one since the revision of 2017; a photo without a face that goes along unchanged is a `replication`; a
+curator's decision is an `appraisal`, whose outcome is accepted or rejected.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ DETAIL = (
     "record of the person; the source is unchanged."
 )
 FAILED = "Restoration of faces was tried and failed; there is no new file."
+COPIED = "No face to restore: the photo was copied as it is."
+ENLARGED = "No face to restore: the photo was written anew."
 HOW = ("detector", "mask", "rotation", "settings_digest")  # columns that say how a photo was restored
 OUTCOMES = {"accept": "accepted", "reject": "rejected", None: "comment"}
 
@@ -115,9 +118,10 @@ def restored_object(root: Element, row: Row, output: str) -> None:
 
 
 def restoration(root: Element, row: Row) -> None:
-    event = terms.event_of(root, event_id(row), "modification", row["finished_at"])
+    kind, detail = what_happened(row)
+    event = terms.event_of(root, event_id(row), kind, row["made_at"])
     how = [f"{name}: {row[name]}" for name in HOW if row[name] is not None]
-    terms.detail(event, f"{FAILED if row['status'] == 'failed' else DETAIL} {'; '.join(how)}".rstrip())
+    terms.detail(event, f"{detail} {'; '.join(how)}".rstrip())
     faces = row["faces"] or []
     doubtful = any(face["needs_review"] for face in faces) or bool(row["warnings"])
     outcome = "fail" if row["status"] == "failed" else "warning" if doubtful else "success"
@@ -136,6 +140,14 @@ def restoration(root: Element, row: Row) -> None:
     if row["kept"]:
         restored = terms.identified(event, "linkingObjectIdentifier", terms.RESTORED, row["photo_id"])
         terms.term(restored, "linkingObjectRole", "eventRelatedObjectRole", "outcome")
+
+
+def what_happened(row: Row) -> tuple[str, str]:
+    """The type of event, and a sentence on it."""
+    if row["status"] == "no_face":
+        same = row["restored_sha256"] == row["sha256"]
+        return ("replication", COPIED) if same else ("modification", ENLARGED)
+    return "modification", FAILED if row["status"] == "failed" else DETAIL
 
 
 def decision(root: Element, row: Row, decided: Row) -> None:

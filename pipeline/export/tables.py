@@ -86,14 +86,16 @@ class Photo:
 
     def description(self) -> str:
         """The honest sentence that a reader of the catalogue needs."""
-        faces = self.row["face_count"] or 0
+        faces = self.row["face_count"]
+        if not faces:
+            return "A copy of the photo, in which no face was restored."
         count = f"{faces} face{'' if faces == 1 else 's'}"
         return f"{count} in this copy restored by a generative model; the restored faces are no record of the people."
 
     def provenance(self) -> str:
         software = f"InterLCM {self.row['software_version'] or 'of an unknown version'}"
         weights = f", weights sha256 {self.row['weights_digest']}" if self.row["weights_digest"] else ""
-        return f"Restored on {self.row['finished_at']:%Y-%m-%d} by {software}{weights}"
+        return f"Restored on {self.row['made_at']:%Y-%m-%d} by {software}{weights}"
 
     def decision(self) -> str:
         said = [one["decision"] for one in self.row["decided"] or [] if one["face_index"] is None]

@@ -31,6 +31,10 @@ class Face:
     score: float
 
     @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
     def eye_distance(self) -> float:
         """Distance between the two eye landmarks (px)."""
         return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))

@@ -9,8 +9,8 @@ unknown.
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
     4  landmark_error of a face
-    5  strength and accepted of a face; reviewed_as, reviewed_by, reviewed_at; the status withdrawn; stage, node,
-       traceback
+    5  one_tone, face_share, strength and accepted of a face; reviewed_as, reviewed_by, reviewed_at; the status
+       withdrawn; stage, node, traceback
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ FACE = pa.struct([
     column("eye_distance", pa.float32(), "distance of the eyes in the photo", "px"),
     column("landmark_error", pa.float32(), "misfit of the landmarks to those of a mean face; null before version 4",
            "eye distance"),
+    column("face_share", pa.float32(), "share of skin, eyes, brows, nose and mouth where a face has them, by the "
+           "parsing network, 0 to 1; null without weights and before version 5"),
     column("seed", pa.int64(), "seed of the noise of this face"),
+    column("one_tone", pa.bool_(), "whether the face has one tone, which it keeps; null before version 5"),
     column("strength", pa.float32(), "share of the restored face in its pixels, 0 to 1; null before version 5: 1"),
     column("accepted", pa.bool_(), "whether a curator accepted this face, or rejected it; null if nobody decided"),
     column("psnr", pa.float32(), "peak signal-to-noise ratio, restored against aligned input", "dB"),
@@ -83,7 +86,7 @@ MANIFEST_SCHEMA = pa.schema([
     column("width", pa.int32(), "width of the upright photo", "px"),
     column("height", pa.int32(), "height of the upright photo", "px"),
     column("bit_depth", pa.int32(), "bits per channel of the source", "bit"),
-    column("monochrome", pa.bool_(), "whether the photo has one tone (grey, sepia); restored faces then keep it"),
+    column("monochrome", pa.bool_(), "whether the photo as a whole has one tone (grey, sepia)"),
     column("status", pa.string(), f"one of {', '.join(STATUSES)}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line; null otherwise"),

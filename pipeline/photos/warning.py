@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 # Each kind and its meaning.
 KINDS = {
+    "large_face": "a face is wider than --max-face and was left as it is; it has no row in faces",
     "rows_lost": "a JPEG's data are damaged: the decoder filled in rows of the picture; its faces need review",
     "no_end_marker": "a JPEG lacks its end marker; all of its rows are there",
     "not_carried": "the file has metadata that the restored file cannot hold",

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.manifest import query
-from pipeline.manifest.schema import PENDING
+from pipeline.manifest.schema import NEWEST_FIRST, PENDING
 from pipeline.report.columns import FACE_METRICS, Columns, Numbers, counts, joined, numbers_of, write_columns
 from pipeline.report.doubt import doubt
 from pipeline.report.files import PAGE_ROWS, DataFiles, Parts, rounded
@@ -26,6 +26,16 @@ from pipeline.storage.output import Output
 BATCH_ROWS = 10_000
 NAME_ROWS = 20_000  # in one file of names
 VERSION_DIGITS = 8  # of restored_sha256: enough to see that a photo has another result now
+# The results that `interlcm decide` made one of another: a decision on one of them is about the photo as it is now.
+RESULTS = f"""
+WITH log AS (
+    SELECT photo_id, restored_sha256, reviewed_at,
+        row_number() OVER (PARTITION BY photo_id ORDER BY {NEWEST_FIRST}) AS age
+    FROM manifest SEMI JOIN (SELECT photo_id FROM newest WHERE reviewed_at IS NOT NULL) USING (photo_id)
+), made AS (SELECT photo_id, min(age) AS age FROM log WHERE reviewed_at IS NULL GROUP BY photo_id)
+SELECT photo_id, string_agg(DISTINCT restored_sha256[:{VERSION_DIGITS}], ' ')
+FROM log JOIN made USING (photo_id) WHERE log.age <= made.age AND restored_sha256 IS NOT NULL GROUP BY photo_id
+"""
 # Columns of a photo, besides its faces; `seconds` is the time of all stages.
 SHOWN = (
     *("photo_id", "member", "page", "pages", "format", "width", "height", "bit_depth", "bytes", "monochrome"),
@@ -62,14 +72,16 @@ def _write_photos(
     texts = {name: Parts(files, name, NAME_ROWS) for name in ("names", "ids", "versions", "sources")}
     sources: dict[str, int] = {}
     digest = hashlib.sha256()
+    decided = dict(connection.sql(RESULTS).fetchall())
     collected: list[dict[str, Numbers]] = []
     for batch in batches(connection, pictures.choice):
-        for row in page_rows(batch, sources, output, pictures):
-            pages.add(row)
-        texts["names"].extend(batch["member"].to_pylist())
         ids, results = batch["photo_id"].to_pylist(), [sha or "" for sha in batch["restored_sha256"].to_pylist()]
+        versions = [decided.get(one, sha[:VERSION_DIGITS]) for one, sha in zip(ids, results, strict=True)]
+        for row, version in zip(page_rows(batch, sources, output, pictures), versions, strict=True):
+            pages.add([version, *row])
+        texts["names"].extend(batch["member"].to_pylist())
         texts["ids"].extend(ids)
-        texts["versions"].extend(result[:VERSION_DIGITS] for result in results)
+        texts["versions"].extend(versions)
         digest.update("".join(f"{one} {result}\n" for one, result in zip(ids, results, strict=True)).encode())
         collected.append(numbers_of(batch, sources))
     texts["sources"].extend(list(sources))
@@ -83,8 +95,8 @@ def _write_photos(
         "digest": digest.hexdigest(),
         "pages": pages.starts,
         "texts": {name: len(parts.starts) for name, parts in texts.items()},
-        "photo_fields": ["source", *SHOWN, "restored", "pictures", "picture_error", "faces"],
-        "face_fields": ["face_index", "box", *FACE_METRICS, "needs_review", "review_reason"],
+        "photo_fields": ["versions", "source", *SHOWN, "restored", "pictures", "picture_error", "faces"],
+        "face_fields": ["face_index", "box", *FACE_METRICS, "needs_review", "review_reason", "strength"],
         **write_columns(columns, files),
     }
     return about, columns
@@ -98,7 +110,7 @@ def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.R
 
 
 def page_rows(batch: pa.RecordBatch, sources: dict[str, int], output: str, pictures: Pictures) -> Iterator[list[Any]]:
-    """One list per photo, in the order of photo_fields."""
+    """One list per photo, in the order of photo_fields after `versions`."""
     codes = [sources.setdefault(source, len(sources)) for source in batch["source"].to_pylist()]
     shown = [cells(batch[name]) for name in SHOWN]
     run = Output(storage.canonical(output))
@@ -134,6 +146,7 @@ def face_rows(faces: pa.Array) -> list[list[list[Any]]]:
         *(cells(pc.struct_field(flat, name)) for name in FACE_METRICS),
         pc.struct_field(flat, "needs_review").to_pylist(),
         pc.struct_field(flat, "review_reason").to_pylist(),
+        cells(pc.struct_field(flat, "strength")),
     ]
     rows = [list(row) for row in zip(*columns, strict=True)]
     ends = np.cumsum(counts(faces)).tolist()

@@ -14,10 +14,15 @@ FIELDS = (
 
 
 def write_decisions(output: str, files: DataFiles) -> dict[str, Any]:
-    """Write the decisions; returns what the page needs to know about these files. Raises DecisionError."""
+    """Write the newest decision of each reviewer, since the page shows where they differ. Raises DecisionError.
+
+    Returns what the page needs to know about these files.
+    """
     parts = Parts(files, "decisions", PAGE_ROWS)
-    for row in decisions.read(output).to_pylist():
+    rows = decisions.read(output).to_pylist()
+    newest = {(row["photo_id"], row["face_index"], row["reviewer"]): row for row in rows}
+    for row in newest.values():
         row["decided_at"] = row["decided_at"].isoformat()
-        parts.add([row.get(name) for name in FIELDS])
+        parts.add([row[name] for name in FIELDS])
     parts.close()
     return {"decision_fields": FIELDS, "decision_files": len(parts.starts)}

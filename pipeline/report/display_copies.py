@@ -40,7 +40,7 @@ def display_copies(
         return {"thumbnail.jpg": thumbnail(before, page, limits)}
     source = eight_bit_srgb(photo_pages.page_file(before, page, limits), limits)
     restored = eight_bit_srgb(after, limits)
-    files = {}
+    files: dict[str, bytes] = {}
     tiles = []
     for n, points in enumerate(landmarks):
         pair = face_crops(source, restored, np.array(points))
@@ -71,7 +71,8 @@ def face_crops(source: Pixels, restored: Pixels, points: npt.NDArray[np.float64]
     scale = restored.shape[1] / source.shape[1]
     larger = (points + 0.5) * scale - 0.5  # pixel centres
     side = crop_side(larger)
-    return alignment.align(source, points, side)[0], alignment.align(restored, larger, side)[0]
+    before, after = alignment.align(source, points, side)[0], alignment.align(restored, larger, side)[0]
+    return eight_bit(before), eight_bit(after)  # they are already, which their type does not say
 
 
 def sheet(tiles: list[list[npt.NDArray[Any]]]) -> Pixels:

@@ -97,7 +97,7 @@ def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
         return result(row, error=f"{row['source']}: {row['member']}: changed since it was restored")
     try:
         uri = row["restored_uri"] and Output(task.output).now(row["restored_uri"], row["archive_name"])
-        after = storage.read_bytes(uri) if uri else None
+        after = storage.read_bytes(uri) if uri and row["faces"] else None  # without faces it is as before
         landmarks = [face["landmarks"] for face in row["faces"]]
         files = sandbox.run(
             display_copies, data, row["page"], after, landmarks, task.max_side, task.limits, limits=task.limits

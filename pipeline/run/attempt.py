@@ -85,6 +85,7 @@ def restore(
     with merging.beside(job.output) as merge:
         if len(pending):
             job = replace(job, number=last_number(job.output) + 1)
+            resources = resources.with_compiler(len(pending))
             work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
             with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
                 for done in tables:
@@ -118,11 +119,12 @@ def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[T
     from pipeline.run import ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors)
-    resources = resources.with_detectors(job.settings.detector, cluster.cpus(), cluster.gpus(), cluster.joined())
+    detector, gpus = job.settings.detector, cluster.gpus()
+    resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
-    book = ledger.ledger()
-    with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
+    book = ledger.book(resources.max_actors)
+    with termination.heeded(book.stop, job.output) as stopping:
         dataset = on_ray.dataset(chain(job, resources, sizes), pending, resources, sizes, book)
         yield iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")), stopping, partial(ledger.look, book)
 
@@ -132,6 +134,7 @@ def here(
     job: Job, resources: Resources, pending: Pending, mine: lease.Lease
 ) -> Iterator[tuple[Tables, threading.Event, Look]]:
     """The chain in this process; with the event that SIGTERM sets."""
+    resources = resources.on_one_gpu(job.settings.detector, cluster.gpus())
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
     if resources.batch_faces == 1:  # photos take seconds each and share no micro-batch, so commit each one at once

@@ -71,11 +71,14 @@ def last_attempt(output: str) -> Attempt | None:
     return Attempt(len(listed), started, newest["settings"]["weights"], newest.get("settings_digest", ""))
 
 
-def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict[str, Any] | None:
-    """The newest attempt with these digests."""
+def attempt_with(
+    output: str, settings_digest: str, weights_digest: str, number: int | None = None
+) -> dict[str, Any] | None:
+    """The attempt with these digests and this number; the newest with the digests if none has the number."""
     wanted = {"settings_digest": settings_digest, "weights_digest": weights_digest}
     fitting = [one for one in attempts(output) if wanted.items() <= one.items()]
-    return fitting[-1] if fitting else None
+    found = [one for one in fitting if one.get("number") == number] or fitting
+    return found[-1] if found else None
 
 
 def differences(job: Job) -> list[str]:
@@ -97,6 +100,14 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     digest = now.get("weights_digest")
     other_weights = before.get("weights_digest", digest) != digest and old.get("weights") == new["weights"]
     return changed + ["the content of the weights folder"] * other_weights
+
+
+def check_names(job: Job) -> None:
+    """Raises AttemptsError if the restored files of OUTPUT are named otherwise: names of both kinds could meet."""
+    before = {one["settings"].get("names", "unique") for one in attempts(job.output)} - {job.settings.names}
+    if before:
+        words = f"--names {job.settings.names}: its restored files have {before.pop()} names"
+        raise AttemptsError(f"{job.output}: {words}; continue with those, or name another OUTPUT")
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

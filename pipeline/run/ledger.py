@@ -1,7 +1,7 @@
 """The ledger of photos in progress: it finds, isolates and records a photo that kills its worker.
 
 Ray restarts a dead worker and gives it the same photos, again and again. So each stage tells one small actor which
-block of photos it begins and ends: two calls a block, not a photo, since one process answers for the whole cluster.
+block of photos it begins and ends: two calls a block, not a photo, since few processes answer for the whole cluster.
 When a worker dies, its block has begun but not ended. The next worker takes each photo of it alone, with two calls for
 each, and after a second death the photo fails with `worker_died`. Photos are not blamed for a node that disappears.
 
@@ -10,11 +10,14 @@ each, and after a second death the photo fails with `worker_died`. Photos are no
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +31,7 @@ from pipeline.stages.row import WORKER_DIED, ended, to_table
 from pipeline.storage import traffic
 
 DEATHS = 2  # of workers with a photo in progress, the last one with the photo alone; then the photo fails
+ACTORS = 64  # most restore actors for one ledger, which can follow about 15 photos a second for each
 TOLD = 1.0  # seconds for which a process remembers that the run goes on
 
 
@@ -92,31 +96,55 @@ def host_of(node: str) -> str:
     return next((one["NodeManagerHostname"] for one in ray.nodes() if one["NodeID"] == node and one["Alive"]), "")
 
 
-def ledger() -> Any:
-    """A new Ledger, for one attempt. Ray ends it with the last reference."""
+@dataclass(frozen=True)
+class Book:
+    """The ledgers of an attempt. The first photo of a block decides which one has it: Ray repeats a block as it was."""
+
+    ledgers: tuple[Any, ...]
+
+    def of(self, photo: str) -> Any:
+        return self.ledgers[crc32(photo.encode()) % len(self.ledgers)]
+
+    def stop(self) -> None:
+        for one in self.ledgers:
+            one.stop.remote()
+
+
+def book(actors: int = 1) -> Book:
+    """The ledgers for this many restore actors."""
+    return Book(new(-(-actors // ACTORS)))
+
+
+def new(count: int) -> tuple[Any, ...]:
+    """New ledgers beside the driver. Ray ends them with the last reference."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-    return ray.remote(num_cpus=0)(Ledger).options(**options).remote()
+    kind = ray.remote(num_cpus=0)(Ledger).options(**options)
+    return tuple(kind.remote() for _ in range(count))
 
 
-_told: dict[Any, float] = {}  # ledger -> when this process last heard that its run goes on
-
-
-def look(book: Any) -> Facts:
+def look(book: Book) -> Facts:
     """What the workers are at, and what the cluster is asked for; little if its head is gone."""
     seen = demand.look()
     try:
-        found: Facts = ray.get(book.facts.remote(), timeout=demand.SECONDS)
+        found = ray.get([one.facts.remote() for one in book.ledgers], timeout=demand.SECONDS)
     except ray.exceptions.RayError:  # includes GetTimeoutError
         return Facts(demand=seen, on_ray=True)
-    return replace(found, demand=seen)
+    counts: Counter[str] = Counter()
+    for one in found:
+        counts.update(one.in_progress)
+    last = min(found, key=lambda one: math.inf if one.retried_ago is None else one.retried_ago)
+    return replace(last, in_progress=dict(counts), retries=sum(one.retries for one in found), demand=seen)
 
 
-def stopping(book: Any) -> bool:
+_told: dict[Book, float] = {}  # when this process last heard that its run goes on
+
+
+def stopping(book: Book) -> bool:
     """Whether the run should stop; a process asks at most once in TOLD seconds."""
     if time.monotonic() - _told.get(book, -TOLD) < TOLD:
         return False
-    if ray.get(book.stopping.remote()):
+    if ray.get(book.of(str(os.getpid())).stopping.remote()):
         return True
     _told.clear()  # a process works for one run at a time
     _told[book] = time.monotonic()
@@ -126,13 +154,13 @@ def stopping(book: Any) -> bool:
 class Retries:
     """Tells a ledger of this process's retries of storage, once in TOLD seconds."""
 
-    def __init__(self, book: Any) -> None:
-        self.book, self.waiting, self.told = book, 0, 0.0
+    def __init__(self, book: Book) -> None:
+        self.ledger, self.waiting, self.told = book.of(str(os.getpid())), 0, 0.0
 
     def __call__(self, words: str) -> None:
         self.waiting += 1
         if time.monotonic() - self.told >= TOLD:
-            self.book.retried.remote(self.waiting, words)
+            self.ledger.retried.remote(self.waiting, words)
             self.waiting, self.told = 0, time.monotonic()
 
 
@@ -143,7 +171,7 @@ class Isolated:
     error in an actor's constructor in a traceback.
     """
 
-    def __init__(self, stage: Stage, book: Any) -> None:
+    def __init__(self, stage: Stage, book: Book) -> None:
         self.name, self.book = stage.name, book
         traffic.retries.tell = Retries(book)
         self.error: Exception | None = None
@@ -158,7 +186,7 @@ class Isolated:
         yield from isolated(table, self.work, self.name, self.book)
 
 
-def isolated(table: pa.Table, work: Work, stage: str, book: Any, last: bool = False) -> Iterator[pa.Table]:
+def isolated(table: pa.Table, work: Work, stage: str, book: Book, last: bool = False) -> Iterator[pa.Table]:
     """Apply `work` to a table of photos; a photo that killed its workers passes through as a failed row.
 
     Photos with a status only pass through, so they are not noted. After a stop only the last stage returns rows; the
@@ -166,29 +194,30 @@ def isolated(table: pa.Table, work: Work, stage: str, book: Any, last: bool = Fa
     """
     log, node = worker_log.log(), ray.get_runtime_context().get_node_id()
     photos = table["photo_id"].filter(pc.is_null(table["status"])).to_pylist()
-    verdict = ray.get(book.begin.remote(stage, photos, node, last)) if photos else "go"
+    ledger = book.of(photos[0] if photos else "")
+    verdict = ray.get(ledger.begin.remote(stage, photos, node, last)) if photos else "go"
     if photos and verdict != "stop":
         log.info("%s begins %s%s", stage, " ".join(photos), ", one by one" if verdict == "alone" else "")
     if verdict == "go":
         yield from _outputs(work(table))
         if photos:
-            book.end.remote(stage, photos)
+            ledger.end.remote(stage, photos)
     elif verdict == "alone":
         for place in range(table.num_rows):
-            yield from _one(table.slice(place, 1), work, stage, book, node)
+            yield from _one(table.slice(place, 1), work, stage, ledger, node)
 
 
-def _one(table: pa.Table, work: Work, stage: str, book: Any, node: str) -> Iterator[pa.Table]:
+def _one(table: pa.Table, work: Work, stage: str, ledger: Any, node: str) -> Iterator[pa.Table]:
     (row,) = table.select(["photo_id", "status"]).to_pylist()
     if row["status"] is not None:
         yield from _outputs(work(table))
-    elif host := ray.get(book.begin_alone.remote(stage, row["photo_id"], node)):
+    elif host := ray.get(ledger.begin_alone.remote(stage, row["photo_id"], node)):
         words = f"its worker died {DEATHS} times in {stage}, finally with this photo alone: a crash, or out of memory"
         died = ended(table.to_pylist()[0], "failed", WORKER_DIED, words) | {"stage": stage, "node": host}
         yield from _outputs(work(to_table([died])))
     else:
         yield from _outputs(work(table))
-        book.end.remote(stage, [row["photo_id"]])
+        ledger.end.remote(stage, [row["photo_id"]])
 
 
 def _outputs(made: pa.Table | Iterator[pa.Table]) -> Iterator[pa.Table]:

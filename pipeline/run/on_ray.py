@@ -14,7 +14,7 @@ from pipeline.config.resources import Resources
 from pipeline.index.units import Pending
 from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import Stage
-from pipeline.run.ledger import Isolated, Retries, isolated, stopping
+from pipeline.run.ledger import Book, Isolated, Retries, isolated, stopping
 from pipeline.storage import traffic
 
 
@@ -27,11 +27,11 @@ class Restore(Isolated):
 
 
 def dataset(
-    stages: Sequence[Stage], pending: Pending, resources: Resources, sizes: BatchSizes, book: Any
+    stages: Sequence[Stage], pending: Pending, resources: Resources, sizes: BatchSizes, book: Book
 ) -> ray.data.Dataset:
     """The lazy Ray dataset of a run; its rows are the last stage's output.
 
-    stages: the four of `chain.chain`. book: a `ledger.ledger`, in which the stages note the photos in progress.
+    stages: the four of `chain.chain`. book: of `ledger.book`, in which the stages note the photos in progress.
     """
     fetch, detect, restore, publish = stages
     ray_data.quiet().target_max_block_size = sizes.block_bytes
@@ -71,7 +71,7 @@ def dataset(
     )
 
 
-def fetch_open(units: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
+def fetch_open(units: pa.Table, stage: Stage, book: Book) -> Iterator[pa.Table]:
     """The first stage, until the run should stop."""
     worker_log.log()
     traffic.retries.tell = Retries(book)
@@ -82,7 +82,7 @@ def fetch_open(units: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
         yield table
 
 
-def publish_open(table: pa.Table, stage: Stage, book: Any) -> Iterator[pa.Table]:
+def publish_open(table: pa.Table, stage: Stage, book: Book) -> Iterator[pa.Table]:
     """The last stage, with the ledger; after a stop it still publishes restored photos."""
     traffic.retries.tell = Retries(book)
     return isolated(table, stage.make(*stage.arguments), stage.name, book, last=True)

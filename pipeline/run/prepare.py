@@ -2,6 +2,7 @@
 
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.config.resources import Resources
 from pipeline.config.secrets import Environment, Signing
 from pipeline.config.settings import Settings
 from pipeline.faces.detectors import load_detector
+from pipeline.index.sources import Source
 from pipeline.storage import client as storage_client
 from pipeline.weights.local import weights_folder
 
@@ -74,6 +76,15 @@ def settled(settings: Settings, parts: weights_index.Parts, signed: bool) -> Set
         color_fix=color_fix,
         signed=signed,
     )
+
+
+def check_links(job: Job, sources: Sequence[Source]) -> None:
+    """Raises RunError if --every-photo link is asked for where files cannot be links."""
+    if job.settings.every_photo != "link":
+        return
+    for uri in [job.output, *(source.uri for source in sources if source.kind == "folder")]:
+        if not storage.is_local(uri):
+            raise RunError(f"--every-photo link: {uri} is not on a disk of this machine; give --every-photo copy")
 
 
 def with_dtype(job: Job, resources: Resources) -> Job:

@@ -12,6 +12,7 @@ from pipeline.cluster.demand import Demand
 
 LOOK_EVERY = 10.0  # seconds
 LAST = 1.0  # seconds for the work in progress at the end of a block
+PHOTO = "no photo"
 RECENT = 60.0  # seconds for which a retry counts as trouble with storage
 LONG = 300.0  # seconds without a photo, after which a run says what to check
 
@@ -39,10 +40,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run in which nothing moves. seconds: since the last photo, or since the start. facts: of this moment."""
+    """A run in which nothing moves. seconds: since the last photo, or since the start. facts: of this moment.
+
+    what: "no photo", or what it does before there can be any.
+    """
 
     seconds: float
     facts: Facts
+    what: str = PHOTO
 
     @property
     def lines(self) -> list[str]:
@@ -53,7 +58,7 @@ class Waiting:
         """
         if not self.facts.on_ray and not self.facts.retrying and self.seconds < LONG:
             return []
-        said = [f"waiting: no photo for {self.seconds:.0f} s; " + "; ".join(self.things)]
+        said = [f"waiting: {self.what} for {self.seconds:.0f} s; " + "; ".join(self.things)]
         demand = self.facts.demand
         if demand and demand.impossible:
             said.append(f"waiting in vain: no node has {' or '.join(demand.impossible)}, and none is on its way")
@@ -70,9 +75,9 @@ class Waiting:
                 "photos in work: " + ", ".join(f"{stage} {n}" for stage, n in sorted(facts.in_progress.items()))
             )
         if facts.retrying:
-            retries = f"{facts.retries} retries, the last one {facts.retried_ago:.0f} s ago"
-            told.append(f"storage: {retries}: {facts.last_retry}")
-        return told or ["photos are being worked on"]
+            retries = f"storage retried, times: {facts.retries}, the last {facts.retried_ago:.0f} s ago"
+            told.append(f"{retries}: {facts.last_retry}")
+        return told or ["work goes on"]
 
     @property
     def checks(self) -> list[str]:
@@ -96,9 +101,9 @@ class Waiting:
             found.append("whether each node reaches the weights: worker-*.err on it, or the dashboard's page of actors")
         if self.facts.in_progress:
             found.append('the photos in work: the newest line "begins" of worker-*.err, and ray stack on that node')
-        return found or [
-            "ray status and the dashboard" if self.facts.on_ray else "a stack of the process: py-spy dump --pid"
-        ]
+        if found or self.what != PHOTO:
+            return found
+        return ["ray status and the dashboard" if self.facts.on_ray else "a stack of the process: py-spy dump --pid"]
 
 
 def _of_demand(demand: Demand) -> list[str]:
@@ -129,14 +134,18 @@ class Watch:
     """
 
     def __init__(
-        self, done: Callable[[], int], look: Callable[[], Facts], tell: Callable[[Waiting | None], None]
+        self,
+        done: Callable[[], int],
+        look: Callable[[], Facts],
+        tell: Callable[[Waiting | None], None],
+        what: str = PHOTO,
     ) -> None:
-        self.done, self.look, self.tell = done, look, tell
+        self.done, self.look, self.tell, self.what = done, look, tell, what
         self.seen, self.moved = done(), time.monotonic()
 
     def __call__(self) -> None:
         if self.done() == self.seen:
-            self.tell(Waiting(time.monotonic() - self.moved, self.look()))
+            self.tell(Waiting(time.monotonic() - self.moved, self.look(), self.what))
             return
         self.seen, self.moved = self.done(), time.monotonic()
         self.tell(None)

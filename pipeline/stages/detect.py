@@ -31,18 +31,17 @@ from pipeline.photos import raw_preview
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.diagnosis import APPLE_DOUBLE
 from pipeline.photos.errors import PhotoError
+from pipeline.photos.monochrome import is_monochrome_face
+from pipeline.photos.suffixes import IMAGE_SUFFIXES
 from pipeline.photos.view import View, view_of
+from pipeline.photos.warning import PhotoWarning
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
 from pipeline.stages.row import Row
 from pipeline.weights.local import checked_weights
 
-# A member with such a name should be a photo. If its content is not an image, it is damaged.
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k",
-    ".jpf", ".jpx", ".jxl", ".jxr", ".heic", ".heif", ".hif", ".avif", ".mpo", ".psd", ".dng", ".nef",
-    ".cr2", ".cr3", ".arw",
-)  # fmt: skip
+# Faces, the crop and (2, 3) matrix of each, rotation in degrees, warnings.
+Located = tuple[list[Face], list[tuple[Pixels, Matrix]], int, list[PhotoWarning]]
 
 
 @dataclass
@@ -129,10 +128,11 @@ class DetectFaces:
             spent.seconds += time.perf_counter() - begun
 
     def find(self, current: Row, seen: View, begun: float) -> Row:
-        """Adds format, size, faces and crops; a photo without faces ends here with status `no_face`."""
+        """Adds format, size, faces and crops. A photo without faces to restore ends here with status `no_face`, unless
+        it goes into restored/ too."""
         assert seen.srgb is not None
-        found, aligned, rotation = self.located(seen.srgb)
-        current = row.warned(current, seen.warnings) | {
+        found, aligned, rotation, large = self.located(seen.srgb)
+        current = row.warned(current, (*seen.warnings, *large)) | {
             "format": seen.format,
             "width": seen.width,
             "height": seen.height,
@@ -141,31 +141,34 @@ class DetectFaces:
             "detector": self.detector.name if self.detector else None,
             "rotation": rotation if found and self.detector else None,
             **self.reviewed(current["photo_id"]),
-            "faces": [self.describe(current, n, one, aligned[n][1]) for n, one in enumerate(found)],
+            "faces": [self.describe(current, n, one, *aligned[n], seen.monochrome) for n, one in enumerate(found)],
             "seconds_detect": time.perf_counter() - begun,
         }
         if not found:
-            return row.ended(current, "no_face")
+            return row.ended(current, "no_face") if self.settings.every_photo == "no" else current
         return {**current, "crops": np.stack([crop for crop, _ in aligned]).tobytes()}
 
-    def located(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
-        """The faces, the crop and matrix of each, and the photo's rotation (degrees clockwise) that makes them upright.
+    def located(self, pixels: Pixels) -> Located:
+        """The faces, the crop and matrix of each, the photo's rotation (degrees clockwise) that makes them upright, and
+        a warning for those that are too large.
 
         An aligned photo is one face as a whole.
         """
-        return (*self.whole(pixels), 0) if self.detector is None else self.detected(pixels)
+        return (*self.whole(pixels), 0, []) if self.detector is None else self.detected(pixels)
 
     def seen(self, pixels: Pixels) -> Found:
         """All faces that the detector finds."""
         assert self.detector is not None
         return search(self.detector, eight_bit(pixels), self.settings.min_face, self.limits.detect_pixels)
 
-    def detected(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]], int]:
-        """The best faces that can be cut out, at most `max_faces`."""
+    def detected(self, pixels: Pixels) -> Located:
+        """The best faces that can be cut out, at most `max_faces`; none that is wider than `max_face`."""
         found: list[Face] = []
         aligned: list[tuple[Pixels, Matrix]] = []
         seen = self.seen(pixels)
-        for one in chosen(seen.faces, pixels, self.settings.center_face):
+        faces = chosen(seen.faces, pixels, self.settings.center_face)
+        most = self.settings.max_face or math.inf
+        for one in [one for one in faces if one.width <= most]:
             if len(found) == self.settings.max_faces:
                 break
             try:
@@ -173,7 +176,12 @@ class DetectFaces:
             except ValueError:  # landmarks in one spot or on a line: this face cannot be restored
                 continue
             found.append(one)
-        return found, aligned, seen.rotation
+        return found, aligned, seen.rotation, self.left_alone([one for one in faces if one.width > most])
+
+    def left_alone(self, large: list[Face]) -> list[PhotoWarning]:
+        widths = ", ".join(str(round(width)) for width in sorted((one.width for one in large), reverse=True))
+        words = f"wider than {self.settings.max_face} px (--max-face), left as it is: a face of {widths} px"
+        return [PhotoWarning("large_face", words)] if large else []
 
     def whole(self, pixels: Pixels) -> tuple[list[Face], list[tuple[Pixels, Matrix]]]:
         """A photo that is already an aligned face."""
@@ -185,13 +193,14 @@ class DetectFaces:
         points = (alignment.TEMPLATE * (width / alignment.TEMPLATE_SIZE)).astype(np.float32)
         return [Face((0, 0, width, height), points, 1.0)], [(crop.astype(pixels.dtype), matrix)]
 
-    def describe(self, current: Row, index: int, one: Face, matrix: Matrix) -> Row:
+    def describe(self, current: Row, index: int, one: Face, crop: Pixels, matrix: Matrix, in_monochrome: bool) -> Row:
         return {
             "score": one.score,
             "box": list(one.box),
             "landmarks": one.landmarks.ravel().tolist(),
             "matrix": matrix.ravel().tolist(),
             "seed": face_seed(current["sha256"], current["page"], index, self.settings.seed),
+            "one_tone": is_monochrome_face(crop, in_monochrome),
             **self.judged(current["photo_id"], one),
         }
 

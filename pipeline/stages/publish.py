@@ -5,13 +5,14 @@ import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.archives.names import MARK, fitting, normal_path
+from pipeline.archives.names import unescape_name
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.settings import Review
@@ -19,16 +20,15 @@ from pipeline.faces.alignment import landmark_error
 from pipeline.manifest import write as manifest_write
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.photos import bit_depth
-from pipeline.photos import encode as photos_encode
 from pipeline.provenance.record import Provenance
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
+from pipeline.stages.names import restored_path
 from pipeline.stages.paste import PastedFile, PasteRequest, paste_faces
 from pipeline.stages.row import Row, crops_of, published_crops
 from pipeline.stages.score import score_face
 from pipeline.storage.output import Output
 
-ENDINGS = tuple(f".{extension}" for extension in photos_encode.EXTENSIONS.values())  # of restored files
 DONE = pa.schema([("photo_id", pa.string()), ("status", pa.string()), ("face_count", pa.int32())])
 
 
@@ -65,21 +65,40 @@ def finished(current: Row, job: Job) -> Row:
 
 
 def publish_photo(current: Row, job: Job) -> Row:
-    """Paste, score, encode and write one photo."""
+    """Paste, score, encode and write one photo; one without faces as it is, or enlarged."""
     begun = time.perf_counter()
-    built = composed(current, job)
-    place, aside = Output(job.output), bool(current.get("withdrawn"))
-    uri = storage.join(place.withdrawn if aside else place.restored, restored_path(current, built.format))
-    storage.write_bytes(uri, built.data)
-    if job.settings.save_faces:
-        save_faces(current, job)
-    return row.warned(row.ended(current, "withdrawn" if aside else "restored"), built.warnings) | {
-        "faces": measured(current, job),
-        "mask": "square" if job.settings.aligned else job.settings.mask,
+    as_it_is = not current["faces"] and job.settings.upscale == 1
+    built = PastedFile(current["data"], current["format"]) if as_it_is else composed(current, job)
+    place, aside = Output(job.output), bool(current.get("withdrawn")) and bool(current["faces"])
+    path = restored_path(current, built.format, job.settings.names)
+    uri = storage.join(place.withdrawn if aside else place.restored, path)
+    own = own_file(current) if as_it_is and job.settings.every_photo == "link" else None
+    if own is None:
+        storage.write_bytes(uri, built.data)
+    else:
+        storage.link_file(uri, own)
+    found = {}
+    if current["faces"]:
+        if job.settings.save_faces:
+            save_faces(current, job)
+        mask = "square" if job.settings.aligned else job.settings.mask
+        found = {"faces": measured(current, job), "mask": mask}
+    status = "withdrawn" if aside else "restored" if current["faces"] else "no_face"
+    return row.warned(row.ended(current, status), built.warnings) | {
+        **found,
         "restored_uri": uri,
         "restored_sha256": hashlib.sha256(built.data).hexdigest(),
         "seconds_compose": time.perf_counter() - begun,
     }
+
+
+def own_file(current: Row) -> str | None:
+    """The file that a photo in a local folder is; None for a member of an archive, a page, and the preview in a raw
+    file."""
+    whole = hashlib.sha256(current["data"]).hexdigest() == current["sha256"]
+    if not whole or not storage.is_local(current["source"]) or not Path(current["source"]).is_dir():
+        return None
+    return storage.below(current["source"], unescape_name(current["member"]))
 
 
 def measured(current: Row, job: Job) -> list[Row]:
@@ -120,7 +139,7 @@ def order(current: Row, job: Job) -> PasteRequest:
         strengths=[one["strength"] for one in current["faces"]],
         masks=None if masks is None else np.frombuffer(masks, np.uint8).reshape(aligned.shape[:3]),
         square=settings.aligned,
-        colorize=settings.task == "colorize",
+        colorize=settings.task == "colorize" and bool(current["faces"]),
         upscale=settings.upscale,
         background=current.get("background"),
         format=settings.format,
@@ -150,19 +169,6 @@ def provenance(current: Row, job: Job) -> Provenance:
     )
 
 
-def restored_path(current: Row, format: str) -> str:
-    """The path below restored/: the member's whole path, then the extension of the output. No two photos share a file.
-
-    A repeated member or a further page also gets its photo_id, after a mark that no member's name can contain.
-    So does a folder that is named like a restored file: `x.jpg` and the folder `x.jpg.jpg` would need the same name.
-    """
-    *folders, name = normal_path(current["member"]).split("/")
-    folders = [f"{one}{MARK}" if one.casefold().rstrip(". ").endswith(ENDINGS) else one for one in folders]
-    again = f".{MARK}{current['photo_id']}" if current["occurrence"] or current["page"] > 1 else ""
-    path = fitting("/".join((*folders, name)), f"{again}.{photos_encode.EXTENSIONS[format]}")
-    return f"{fitting(current['archive_name'], '')}/{path}"
-
-
 def save_faces(current: Row, job: Job) -> None:
     """OUTPUT/faces/<photo_id>/<n>.png is the face as it is published, <n>_lq.png the aligned input."""
     for crops, suffix in ((published_crops(current), ""), (crops_of(current, "crops"), "_lq")):
@@ -186,6 +192,7 @@ def describe(index: int, found: Row, aligned: row.Crops, restored: row.Crops, jo
         "landmarks": points.tolist(),
         **geometry,
         "seed": found["seed"],
+        "one_tone": found["one_tone"],
         "strength": found["strength"],
         "accepted": found.get("accepted"),
         **score_face(aligned, restored, {**found, **geometry}, review_of(job)),

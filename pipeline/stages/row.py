@@ -32,17 +32,20 @@ FOUND_FACE = pa.struct(
         ("landmarks", pa.list_(pa.float32())),  # 5 x, y pairs
         ("matrix", pa.list_(pa.float64())),  # (2, 3) photo -> crop, row by row
         ("seed", pa.int64()),
+        ("one_tone", pa.bool_()),  # whether the face has one tone, which it keeps
         ("strength", pa.float32()),  # share of the restored face in its pixels, 0 to 1
         ("accepted", pa.bool_()),  # by a curator
         ("identity_similarity", pa.float32()),
         ("quality_before", pa.float32()),
         ("quality_after", pa.float32()),
+        ("face_share", pa.float32()),
     ]
 )
 
 WARNING = pa.struct([("kind", pa.string()), ("words", pa.string())])  # as photos.warning.PhotoWarning
 
-# `status` is null while a photo is in progress; a stage passes rows with a status on unchanged.
+# `status` is null while a photo is in progress; a stage passes rows with a status on unchanged. A photo without faces
+# stays in progress only if it goes into restored/ too (`Settings.every_photo`).
 SCHEMA = pa.schema(
     [
         ("photo_id", pa.string()),
@@ -156,6 +159,8 @@ def to_table(rows: list[Row], stage: str = "") -> pa.Table:
 def crops_of(row: Row, column: str) -> Crops:
     """The crops of a row as (faces, S, S, 3), uint8 or uint16 by the photo's bit depth; read-only."""
     count = len(row["faces"])
+    if not count:
+        return np.zeros((0, 0, 0, 3), crop_type(row["bit_depth"]))
     flat = np.frombuffer(row[column], crop_type(row["bit_depth"]))
     side = round((flat.size / (3 * count)) ** 0.5)
     return flat.reshape(count, side, side, 3)

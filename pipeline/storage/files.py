@@ -137,6 +137,17 @@ def write_bytes(uri: str, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def is_local(uri: str) -> bool:
+    """Whether a URI names a place on a disk of this machine."""
+    return isinstance(filesystem(uri)[0], LocalFileSystem)
+
+
+def link_file(uri: str, source: str) -> None:
+    """Write a local file as a link to another local file: a hard link, or a symbolic one on another disk."""
+    with storage_errors(uri, writing=True):
+        local_disk.link(Path(filesystem(uri)[1]), Path(filesystem(source)[1]))
+
+
 def put_file(uri: str, source: Path) -> None:
     """Copy a local file, which may be larger than memory; whole or not at all."""
     fs, path = filesystem(uri)

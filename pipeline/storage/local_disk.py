@@ -1,6 +1,7 @@
 """Files on a local disk: atomic writes, a walk that follows no links, and removal of what a killed writer left."""
 
 import contextlib
+import errno
 import os
 import re
 import uuid
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from pipeline.storage.errors import StorageError, storage_errors
 
+_NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
@@ -38,6 +40,22 @@ def create(path: Path, data: bytes) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def link(path: Path, source: Path) -> None:
+    """Make `path` a hard link to a file; a symbolic one where that is impossible, as on another disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            os.symlink(source, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # os.replace leaves it where both are links to one file
 
 
 def remove_temporaries(folder: str, before: float) -> int:

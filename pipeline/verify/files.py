@@ -24,7 +24,7 @@ SHOWN = 20  # photo_ids in one line
 RESTORED = """
 SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name
 FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
-WHERE p.status = 'restored' ORDER BY p.restored_uri, p.photo_id
+WHERE p.status IN ('restored', 'no_face') AND p.restored_uri IS NOT NULL ORDER BY p.restored_uri, p.photo_id
 """
 
 
@@ -54,7 +54,7 @@ class Problem:
 class Verified:
     """The progress of the check and its findings, in the order of the files.
 
-    unlisted: files below restored/ that no newest row of a restored photo names. They are no error: a worker that was
+    unlisted: files below restored/ that no newest row names. They are no error: a worker that was
     killed between file and row leaves one, and so does a photo that was restored again in a different format.
     """
 
@@ -72,7 +72,7 @@ class Verified:
             return
         ids = sorted({root_id(problem.listed.photo_id) for problem in self.problems})
         which = f" AND photo_id IN ({', '.join(map(repr, ids))})" if len(ids) <= SHOWN else ""
-        again = f"interlcm restore SOURCE... --output {output} --where \"status = 'restored'{which}\""
+        again = f'interlcm restore SOURCE... --output {output} --where "restored_uri IS NOT NULL{which}"'
         wrong = f"{output}: {len(self.problems)} of {self.total} restored files do not match the manifest"
         raise VerifyError(f"{wrong}; bring them back from a copy, or restore these photos again: {again}")
 

@@ -58,3 +58,46 @@ def test_a_finger_moves_the_line(page: Page) -> None:
     page.command("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": left + width / 4, "y": y}]})
     page.command("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.until("Math.abs(Review.compare.range.value - 25) <= 2")
+
+
+FRAME = "Review.compare.frame.getBoundingClientRect()"
+
+
+def test_each_view_shows_both_sides(page: Page) -> None:
+    page.open_photo("hopper.jpg")
+    page.until("Review.compare.after.naturalWidth === 512")
+    page.press_button("Side by side")
+    page.shot("side-by-side")
+    box = "(({left, width}) => [left, width])(Review.compare.{name}.getBoundingClientRect())"
+    (left, width), (right, same) = (page.run(box.replace("{name}", name)) for name in ("other", "frame"))
+    assert left + width <= right and width == same > 300
+    page.press("v")
+    assert page.run("getComputedStyle(Review.compare.after).mixBlendMode") == "difference"
+    page.shot("difference")
+    page.press_button("Flicker")
+    shown = "getComputedStyle(Review.compare.after).visibility"
+    page.until(f"{shown} === 'hidden'")
+    page.until(f"{shown} === 'visible'")
+    page.press_button("Slider")
+    assert page.run("Review.compare.after.style.clipPath").endswith("50%)")
+
+
+def test_the_wheel_enlarges_at_the_pointer_and_full_size_never_shrinks(page: Page) -> None:
+    page.open_photo("pair.png")
+    page.press("j")
+    page.until("Review.compare.after.src.endsWith('/0_after.jpg') && Review.compare.after.naturalWidth > 0")
+    fitted, natural = page.run("[Review.compare.frame.clientWidth, Review.compare.after.naturalWidth]")
+    assert fitted > natural  # a small face is enlarged to fit
+    page.press("f")
+    assert page.run("Review.compare.frame.clientWidth") == natural * -(-fitted // natural) >= fitted
+    page.press("f")
+    left, top, width = page.run(f"(({{left, top, width}}) => [left, top, width])({FRAME})")
+    x, y = left + width / 4, top + width / 4
+    wheel = {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": -400}
+    page.command("Input.dispatchMouseEvent", wheel)
+    page.until(f"Review.compare.frame.clientWidth > {fitted} * 1.5")
+    now = page.run(f"(({{left, top, width}}) => [left, top, width])({FRAME})")
+    assert abs((x - now[0]) / now[2] - 0.25) < 0.01 and abs((y - now[1]) / now[2] - 0.25) < 0.01
+    page.shot("zoomed")
+    page.command("Input.dispatchMouseEvent", wheel | {"deltaY": 2000})
+    page.until(f"Review.compare.frame.clientWidth === {fitted}")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
+import pytest
 from selenium.webdriver.common.keys import Keys
 
+from pipeline.manifest import decisions
+from pipeline.report.build import write_report
+from pipeline.report.data import Pictures
 from tests.support.browser import Page
 
 COLUMNS = [
@@ -16,7 +21,7 @@ COLUMNS = [
 ]
 
 
-def test_decisions_outlive_a_reload_and_travel(page: Page) -> None:
+def test_decisions_outlive_a_reload_and_travel(page: Page, tmp_path: Path) -> None:
     page.open_photo("hopper.jpg")
     page.press("c")
     page.press('He said "fine", twice')
@@ -58,7 +63,14 @@ def test_decisions_outlive_a_reload_and_travel(page: Page) -> None:
     told = {row["photo_id"]: row for row in json.loads(exported["JSON"].read_text(encoding="utf-8"))}
     assert told[ids[2]] == {**rows[1], "face_index": 0, "box": [137, 93, 333, 303], "strength": 0.6}
     assert told[ids[1]]["box"] is None
-    for file in exported.values():
+    for number, file in enumerate(exported.values()):
+        folder = tmp_path / str(number)
+        (folder / "decisions").mkdir(parents=True)
+        (folder / "decisions" / file.name).write_bytes(file.read_bytes())
+        read = {row["photo_id"]: row for row in decisions.read(str(folder)).to_pylist()}  # as the commands do
+        assert (read[ids[1]]["decision"], read[ids[1]]["comment"]) == ("accept", 'He said "fine", twice')
+        assert (read[ids[2]]["decision"], read[ids[2]]["box"]) == ("reject", [137, 93, 333, 303])
+        assert read[ids[2]]["strength"] == pytest.approx(0.6)
         page.forget()
         page.open("#/gallery")
         page.cards()
@@ -128,6 +140,37 @@ def test_reviewers_who_differ_are_shown_until_someone_settles_it(page: Page, tmp
     page.driver.refresh()
     page.until("Gallery.count?.textContent.startsWith('0 of')")
     assert page.run("Decisions.sorted().length") == 3  # all are exported, the newest counts
+
+
+def test_decisions_of_the_run_are_there_when_the_report_opens(page: Page, tmp_path: Path) -> None:
+    run = tmp_path / "out"
+    shutil.copytree(page.folder.parent, run)
+    page.open()
+    photo_id = page.run("Photos.texts('ids')")[0]
+    (run / "decisions").mkdir()
+    text = f"photo_id,face_index,decision,comment,decided_at\r\n{photo_id},,accept,from Ben,2026-01-02T00:00:00Z\r\n"
+    (run / "decisions" / "ben.csv").write_text(text)
+    write_report(str(run), Pictures("none", 4096, {}))
+    there = Page(page.driver, run / "report", page.artefacts, page.downloads)
+    there.open("#/gallery?decision=open")
+    assert len(there.cards()) == 3
+    assert there.run("Decisions.sorted().map((one) => [one.decision, one.comment])") == [["accept", "from Ben"]]
+    there.run("document.querySelector('.card[tabindex=\"0\"]').focus()")
+    there.press("r", "z")
+    there.run("Gallery.deciding")
+    there.open("#/gallery?decision=open")
+    assert len(there.cards()) == 3
+    assert there.run("Decisions.all.size") == 2  # both kinds are there after a visit
+
+
+def test_decisions_of_another_window_are_seen_when_this_one_is_used_again(page: Page) -> None:
+    page.open("#/gallery?decision=open")
+    page.cards()
+    row = {"photo_id": page.run("Photos.texts('ids')")[0], "face_index": None, "decision": "accept", "comment": ""}
+    row |= {"decided_at": "2026-01-02T00:00:00Z", "reviewer": "Ada"}
+    page.run("Store.put([arguments[0]])", row)
+    page.run("window.dispatchEvent(new Event('focus'))")
+    page.until("Gallery.rows.length === 3")
 
 
 def test_a_decision_on_an_earlier_result_does_not_count(page: Page, tmp_path: Path) -> None:

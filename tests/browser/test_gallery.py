@@ -73,3 +73,12 @@ def test_names_of_members_are_text(page: Page) -> None:
 def test_an_address_of_no_photo_shows_one(page: Page, place: str) -> None:
     page.open(f"#/photo/{place}?status=any")
     page.until("document.getElementById('review').open && Review.photo !== undefined")
+
+
+def test_the_search_knows_no_case_and_no_decomposition(page: Page) -> None:
+    page.open()
+    names = ["Mu\u0308nster/A.tif", "M\u00dcNSTER/b.tif", *"cdefg"]
+    page.run("Photos.columns.set('names', Promise.resolve(arguments[0]))", names)
+    for typed in ("m\u00fcnster", "MU\u0308NSTER"):
+        found = page.run("chosen({...Choices.standard(), status: 'any', search: arguments[0]})", typed)
+        assert found["rows"] == [0, 1]

@@ -201,7 +201,9 @@ def test_what_made_the_results_is_said_if_it_was_not_the_last_attempt(
     write_index(output, [index_row(f"{n}.jpg") for n in range(6)])
     attempts = [attempt_of(1, 90, "a"), attempt_of(2, 95, "a"), attempt_of(3, 95, "b")]
     storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts[:1]}).encode())
-    made = [{"attempt": one["number"], **{key: one[key] for key in one if "digest" in key}} for one in attempts]
+    made: list[dict[str, Any]] = [
+        {"attempt": one["number"], **{key: one[key] for key in one if "digest" in key}} for one in attempts
+    ]
     write_part([result_row(f"{n}.jpg", **made[0]) for n in range(3)], output, "1")
     assert interlcm("status", output) == 0
     assert "results of" not in capsys.readouterr().out
@@ -209,7 +211,7 @@ def test_what_made_the_results_is_said_if_it_was_not_the_last_attempt(
     storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts}).encode())
     again = {**made[1], "minute": 1}
     write_part([result_row("0.jpg", **again), result_row("3.jpg", "no_face", **again)], output, "2")
-    lost = {"settings_digest": "c" * 64, "weights_digest": "d" * 64}
+    lost: dict[str, Any] = {"settings_digest": "c" * 64, "weights_digest": "d" * 64}
     write_part([result_row("4.jpg", **lost), result_row("5.jpg", "pending", attempt=2)], output, "old")
     assert interlcm("status", output) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -35,7 +35,7 @@ class Measured(ledger.Ledger):
         return os.getpid()
 
 
-def worked(book: Any, photos: int, seconds: float, caller: int) -> int:
+def worked(book: ledger.Book, photos: int, seconds: float, caller: int) -> int:
     """Blocks that one worker began and ended."""
     rows = to_table([{"photo_id": f"{caller:08x}{n:012x}", "status": None, "faces": []} for n in range(photos)])
     blocks, end = 0, time.monotonic() + seconds
@@ -50,8 +50,8 @@ def _through(table: pa.Table) -> pa.Table:
 
 
 def cost(photos: int) -> dict[str, Any]:
-    book: Any = ray.remote(num_cpus=0)(Measured).remote()
-    process = psutil.Process(ray.get(book.process.remote()))
+    counted: Any = ray.remote(num_cpus=0)(Measured).remote()
+    process, book = psutil.Process(ray.get(counted.process.remote())), ledger.Book((counted,))
     call = ray.remote(num_cpus=0.5)(worked)
     ray.get([call.remote(book, photos, 1.0, n) for n in range(CALLERS)])  # the processes are there
     before, begun = sum(process.cpu_times()[:2]), time.monotonic()

@@ -76,7 +76,8 @@ def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
     """A manifest part as the first version wrote it, without a version number."""
     later = {"page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation", "stage", "node", "traceback"}
     later |= {"reviewed_as", "reviewed_by", "reviewed_at"}
-    face = pa.struct([column for column in FACE if column.name not in ("landmark_error", "strength", "accepted")])
+    new = ("landmark_error", "one_tone", "face_share", "strength", "accepted")
+    face = pa.struct([column for column in FACE if column.name not in new])
     faces = pa.field("faces", pa.list_(pa.field("element", face)))
     kept = [column for column in MANIFEST_SCHEMA if column.name not in later]
     schema = pa.schema([faces if column.name == "faces" else column for column in kept])

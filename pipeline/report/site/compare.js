@@ -19,7 +19,6 @@ class Compare {
   /** @param {(face: number) => void} openFace  when the box of a face is clicked */
   constructor(openFace) {
     this.openFace = openFace;
-    this.strength = 1;
     /** @type {keyof VIEWS} */
     this.look = "slider";
     this.before = element("img", { alt: "", draggable: "false" });
@@ -133,10 +132,12 @@ class Compare {
     announce(`View: ${VIEWS[this.look]}`);
   }
 
-  /** Show the restored picture over the one before, 0 (not at all) to 1. @param {number} strength */
-  blend(strength) {
-    this.strength = strength;
-    this.after.style.opacity = String(strength);
+  /**
+   * Show a result as it would be with another strength, 0 (as before) to 1. More than it was made with cannot be shown.
+   * @param {number} strength @param {number} made  the strength that it was made with
+   */
+  blend(strength, made) {
+    this.after.style.opacity = String(made > 0 ? Math.min(1, strength / made) : 0);
   }
 
   /** Put the line at a percentage of the width: the restored photo is to its right. @param {number} percent */

@@ -8,8 +8,10 @@
  *   face_index null: the whole photo. decision "": withdrawn, or there is only a comment or a strength.
  *   restored_sha256, box: what was judged, "" if that is not known. strength: 0 (as before) to 1.
  *   settles: made in this page in view of others that differ; not exported.
- * @typedef {{row: number, face: number|null, photo_id: string, restored_sha256: string|null, box: number[]|null}} Target
- *   what a decision is about
+ * @typedef {{row: number, face: number|null, photo_id: string, restored_sha256: string|null, versions: string,
+ *            box: number[]|null}} Target
+ *   what a decision is about. versions: the first digits of the photo's result, and of those that it was made of by
+ *   following decisions
  */
 
 const Decisions = {
@@ -22,22 +24,34 @@ const Decisions = {
 
   /** Read the decisions that came with the report and those in this browser. */
   open() {
-    this.opening ??= this.read();
+    if (this.opening === null) {
+      this.opening = this.read();
+      window.addEventListener("focus", () => this.readAgain());
+    }
     return this.opening;
   },
 
   async read() {
     const { decision_files, decision_fields } = Report.summary;
     const [kept, ...given] = await Promise.all([
-      Store.open(),
+      Store.open().then(() => Store.all()),
       ...Array.from({ length: decision_files }, (_, place) => Report.load(`decisions-${place}`)),
     ]);
     this.all.clear();
-    for (const values of given.flat()) this.add(Exchange.checked(named(decision_fields, values), 1));
-    let damaged = 0;
-    for (const one of kept) {
+    this.take([...given.flat().map((/** @type {any[]} */ values) => named(decision_fields, values)), ...kept]);
+  },
+
+  /** Another window of this browser may have decided too. */
+  async readAgain() {
+    if (this.take(await Store.all())) await this.changed();
+  },
+
+  /** Add what can be read, and say how much cannot; returns how many were new. @param {any[]} rows */
+  take(rows) {
+    let [added, damaged] = [0, 0];
+    for (const one of rows) {
       try {
-        this.add({ ...Exchange.checked(one, 1), settles: one.settles === true });
+        added += Number(this.add({ ...Exchange.checked(one, 1), settles: one.settles === true }));
       } catch {
         damaged++;
       }
@@ -46,6 +60,13 @@ const Decisions = {
       const what = Numbers.counted(damaged, "decision", "decisions");
       trouble(`${what} kept in this browser cannot be read and left out; decide on them again, or import an export.`);
     }
+    return added;
+  },
+
+  /** After a change of any decisions. */
+  async changed() {
+    await Verdicts.build();
+    document.dispatchEvent(new Event("decided"));
   },
 
   /** @param {string} photo_id @param {number|null} face_index @returns {Decision|undefined} */
@@ -56,7 +77,7 @@ const Decisions = {
   /** The decision on the result that the photo has now. @param {Photo|Target} photo @param {number|null} face */
   current(photo, face) {
     const found = this.of(photo.photo_id, face);
-    return found && isOn(found, photo.restored_sha256) ? found : undefined;
+    return found && isOn(found, photo.versions) ? found : undefined;
   },
 
   /** Decisions of reviewers who differ, until one is made in view of them. @param {string} photo_id @param {number|null} face */
@@ -126,7 +147,7 @@ const Decisions = {
   /** @param {Target[]} targets @param {Decision[]} rows */
   write(targets, rows) {
     for (const one of rows) this.add(one);
-    for (const { row, photo_id, restored_sha256 } of targets) Verdicts.refresh(row, photo_id, restored_sha256 ?? "");
+    for (const { row, photo_id, versions } of targets) Verdicts.refresh(row, photo_id, versions);
     document.dispatchEvent(new Event("decided"));
     return this.keep(rows);
   },
@@ -155,8 +176,7 @@ const Decisions = {
   async merge(others) {
     const added = others.filter((other) => this.add(other));
     await this.keep(added);
-    await Verdicts.build();
-    document.dispatchEvent(new Event("decided"));
+    await this.changed();
     return added.length;
   },
 
@@ -165,8 +185,7 @@ const Decisions = {
     await Store.clear();
     this.steps = [];
     await this.read();
-    await Verdicts.build();
-    document.dispatchEvent(new Event("decided"));
+    await this.changed();
   },
 
   /** The newest of each reviewer, in the order of photo, face and time. @returns {Decision[]} */
@@ -182,13 +201,13 @@ const Decisions = {
 
 /** @param {number} row @param {Photo} photo @param {number|null} face @returns {Target} */
 function targetOf(row, photo, face) {
-  const { photo_id, restored_sha256 } = photo;
-  return { row, face, photo_id, restored_sha256, box: face === null ? null : photo.faces[face].box };
+  const { photo_id, restored_sha256, versions } = photo;
+  return { row, face, photo_id, restored_sha256, versions, box: face === null ? null : photo.faces[face].box };
 }
 
-/** Whether a decision is about a result. @param {Decision} one @param {string|null} sha256 its digest, or its start */
-function isOn(one, sha256) {
-  return one.restored_sha256 === "" || one.restored_sha256.slice(0, 8) === (sha256 ?? "").slice(0, 8);
+/** Whether a decision is about one of these results. @param {Decision} one @param {string} versions */
+function isOn(one, versions) {
+  return one.restored_sha256 === "" || versions.split(" ").includes(one.restored_sha256.slice(0, 8));
 }
 
 /** @param {string} photo_id @param {number|null} face_index */

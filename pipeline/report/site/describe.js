@@ -8,7 +8,7 @@ const Describe = {
       photo.picture_error ??
       photo.error ??
       (photo.status === "no_face"
-        ? "No face was found in this photo, so it was not changed."
+        ? "No face of this photo was restored."
         : "This report has no pictures of this photo.");
     const picture = photo.pictures
       ? [element("img", { src: `${photo.pictures}/thumbnail.jpg`, alt: "The photo, small" })]

@@ -38,6 +38,7 @@ const Gallery = {
   async build(place) {
     this.grid = new Grid(this, "Photos");
     this.list = this.grid.list;
+    this.list.setAttribute("aria-busy", "true"); // until the first cards are there
     document.addEventListener("keydown", (event) => this.pressed(event, place));
     await Filters.build(place, (choice) => {
       history.replaceState(null, "", `#/gallery?${Choices.write(choice)}`);
@@ -114,9 +115,10 @@ const Gallery = {
     event.preventDefault();
   },
 
-  /** @param {number} place */
-  pick(place) {
-    Picks.toggle(place);
+  /** @param {MouseEvent} event @param {number} place */
+  pick(event, place) {
+    if (event.shiftKey) Picks.range(place);
+    else Picks.toggle(place);
   },
 
   /** Keys count in the list, and letters also where nothing else wants them. @param {KeyboardEvent} event @param {HTMLElement} place */

@@ -6,7 +6,7 @@
  *   between cards, and the height: ratio x width + text
  * @typedef {{key: (place: number) => string, href: (place: number) => string, marked: (place: number) => boolean,
  *            fill: (link: HTMLElement, place: number) => void, click: (event: MouseEvent, place: number) => void,
- *            pick: (place: number) => void}} Owner
+ *            pick: (event: MouseEvent, place: number) => void}} Owner
  *   key: the same for as long as a card shows the same. marked: whether it is selected.
  */
 
@@ -110,6 +110,7 @@ class Grid {
   made() {
     const card = element("li", {});
     const place = () => Number(card.dataset.at);
+    const pick = (/** @type {MouseEvent} */ event) => this.owner.pick(event, place());
     card.append(
       element("a", {
         class: "card",
@@ -117,7 +118,7 @@ class Grid {
         onclick: (/** @type {MouseEvent} */ event) => this.owner.click(event, place()),
       }),
       // For mouse and finger alone: a keyboard selects with the space bar.
-      element("button", { type: "button", class: "pick", tabindex: -1, onclick: () => this.owner.pick(place()) }),
+      element("button", { type: "button", class: "pick", tabindex: -1, onclick: pick }),
     );
     return card;
   }

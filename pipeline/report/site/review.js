@@ -107,7 +107,7 @@ const Review = {
   /** @param {number} row */
   async preload(row) {
     const next = await Photos.at(row);
-    if (next.pictures && next.status === "restored")
+    if (next.pictures && next.faces.length)
       for (const side of ["before", "after"]) new Image().src = `${next.pictures}/${side}.jpg`;
   },
 
@@ -115,12 +115,13 @@ const Review = {
   select(face) {
     this.face = face;
     const { photo } = this;
-    const restored = photo.pictures !== null && photo.status === "restored";
+    const restored = photo.pictures !== null && photo.faces.length > 0;
     this.compare.node.hidden = !restored;
     this.parts.nothing.hidden = restored;
     if (restored) {
       this.compare.show(this.pair(face));
-      this.compare.blend((face === null ? null : Decisions.current(photo, face)?.strength) ?? 1);
+      const made = madeWith(photo, face);
+      this.compare.blend(Decisions.current(photo, face)?.strength ?? made, made);
     } else this.parts.nothing.replaceChildren(...Describe.instead(photo));
     for (const button of this.parts.strip.querySelectorAll("button")) {
       const current = button.dataset.face === String(face ?? "");
@@ -196,7 +197,9 @@ const Review = {
       const own = Decisions.current(this.photo, tile.dataset.face === "" ? null : Number(tile.dataset.face));
       tile.dataset.decision = own?.decision ?? "";
     }
-    this.parts.position.textContent = `${Numbers.whole(this.place + 1)} of ${Numbers.whole(Gallery.rows.length)}`;
+    const all = Numbers.whole(Gallery.rows.length);
+    const left = Gallery.choice.decision === "open";
+    this.parts.position.textContent = left ? `${all} left` : `${Numbers.whole(this.place + 1)} of ${all}`;
   },
 
   leave() {

@@ -5,17 +5,21 @@ const Store = {
   /** @type {IDBDatabase|null} null: this browser keeps nothing */
   base: null,
 
-  /** All kept decisions of this run; none if the browser refuses. @returns {Promise<any[]>} */
+  /** Open it, if the browser lets us. */
   async open() {
     try {
       const asking = indexedDB.open("interlcm", 1);
       asking.onupgradeneeded = () => asking.result.createObjectStore("decisions");
       this.base = await answer(asking);
-      this.base.onversionchange = () => this.base?.close();
-      return [...(await answer(this.rows("readonly").getAll(this.range()))), ...this.earlier()];
     } catch {
-      return this.earlier();
+      this.base = null;
     }
+  },
+
+  /** All kept decisions of this run. @returns {Promise<any[]>} */
+  async all() {
+    const kept = this.base && (await answer(this.rows("readonly").getAll(this.range())));
+    return [...(kept ?? []), ...this.earlier()];
   },
 
   /**

@@ -34,13 +34,13 @@ const Verdicts = {
     });
   },
 
-  /** @param {number} row @param {string} photo_id @param {string} version  its restored_sha256, or its start */
-  refresh(row, photo_id, version) {
+  /** @param {number} row @param {string} photo_id @param {string} versions */
+  refresh(row, photo_id, versions) {
     if (!this.photos.length) return; // not needed yet
     let notes = 0;
     const code = (/** @type {number|null} */ face) => {
       const found = Decisions.of(photo_id, face);
-      if (!found || !isOn(found, version)) return 0;
+      if (!found || !isOn(found, versions)) return 0;
       if (found.comment !== "") notes |= 1;
       if (Decisions.conflict(photo_id, face).length) notes |= 2;
       return VERDICTS.indexOf(found.decision);

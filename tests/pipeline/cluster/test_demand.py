@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply, NodeStatus
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply, NodeStatus  # type: ignore[attr-defined]
 
 from pipeline.cluster.demand import Demand, demand, look
 

@@ -15,11 +15,12 @@ from PIL import Image
 
 from jobs.__main__ import main
 from pipeline import storage
-from pipeline.export import iiif_files
+from pipeline.export import iiif, iiif_files
 from pipeline.export.iiif_files import write_iiif
 from pipeline.export.tiles import pyramid
 from tests.support.pictures import hopper
 from tests.support.review_run import FLAGGED
+from tests.support.rows import result_row
 
 BASE = "https://images.example.org/iiif"
 
@@ -84,6 +85,15 @@ def test_faces_are_annotations_with_their_reason_for_review(export: Path) -> Non
         f"{canvas['id']}#xywh=137,93,196,210", f"{canvas['id']}#xywh=659,91,235,252",
     ]  # fmt: skip
     assert [FLAGGED in face["body"]["value"] for face in faces] == [False, True]
+
+
+def test_a_photo_without_a_restored_face_is_its_source_alone() -> None:
+    names = ("software_version", "reviewed_as", "weights_digest", "sha256", "restored_sha256")
+    row = result_row("a.jpg", "no_face") | dict.fromkeys(names) | {"page": 1, "pages": 1}
+    sizes = dict.fromkeys(("after", "before"), [(8, 6)] * 3)
+    shown = iiif.manifest(row, BASE, sizes)
+    body = shown["items"][0]["items"][0]["items"][0]["body"]
+    assert body["id"].endswith("/before/full/max/0/default.jpg") and "requiredStatement" not in shown
 
 
 def test_an_upper_level_covers_the_picture_too(export: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.archives.names import unescape_name
 from pipeline.archives.reader import read_rows
 from pipeline.config.limits import Limits
 from pipeline.stages.fetch import started
-from pipeline.stages.publish import restored_path
+from pipeline.stages.names import restored_path
 from tests.support.archives import index_rows, index_sources
 
 KEYS = (
@@ -54,5 +54,5 @@ def test_each_key_is_one_row_that_reads_it(named: str, keys: str, tmp_path: Path
         ((_, data),) = read_rows([row], Limits())
         assert data == storage.below(row["source"], unescape_name(row["member"])).removeprefix(f"{keys}/").encode()
         assert started(row)["status"] is None
-    restored = {restored_path({**row, "page": 1}, "jpeg").casefold() for row in rows}
+    restored = {restored_path({**row, "page": 1, "pages": 1}, "jpeg").casefold() for row in rows}
     assert len(restored) == len(rows)

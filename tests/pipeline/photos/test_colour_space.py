@@ -11,7 +11,7 @@ from interlcm import color_fix
 from interlcm.pixels import to_pixels, to_tensor
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.photos.colour_space import Space
-from pipeline.photos.monochrome import is_monochrome
+from pipeline.photos.monochrome import is_monochrome, is_monochrome_face
 from tests.support import icc
 
 Pixels = npt.NDArray[Any]
@@ -179,6 +179,20 @@ def test_a_photo_of_one_tone_is_told_from_one_in_colour(name: str) -> None:
     for tone in (grey, sepia, unevenly_faded):
         for one in (tone(colour), as_jpeg(tone(colour)), noisy(tone(colour)), deep(tone(colour))):
             assert is_monochrome(one), tone
+
+
+def test_the_noise_of_a_small_face_costs_a_photo_no_tone() -> None:
+    """A crop of 128 px, enlarged to 512 px, keeps the noise that a small copy of its photo averages out."""
+    colour = skimage.data.astronaut()[60:188, 160:288]
+
+    def crop(pixels: Pixels) -> Pixels:
+        return np.asarray(Image.fromarray(noisy(pixels)).resize((512, 512), Image.Resampling.BILINEAR))
+
+    assert is_monochrome(noisy(grey(skimage.data.astronaut()))) and not is_monochrome(crop(grey(colour)))
+    assert is_monochrome_face(crop(grey(colour)), in_monochrome=True)
+    assert not is_monochrome_face(crop(colour), in_monochrome=True)
+    assert is_monochrome_face(grey(colour), in_monochrome=False)
+    assert not is_monochrome_face(colour, in_monochrome=False)
 
 
 def test_tiny_and_flat_pictures_have_a_tone_too() -> None:

@@ -19,6 +19,7 @@ from pipeline.index.build import write_archive
 from pipeline.index.sources import Source
 from pipeline.manifest import query
 from pipeline.manifest.compaction import compact
+from pipeline.manifest.schema import STATUSES
 from pipeline.manifest.write import write_part
 from pipeline.photos.decode import decode
 from pipeline.report import files as report_files
@@ -28,11 +29,14 @@ from pipeline.report.data import Pictures
 from pipeline.report.display_copies import TILE, crop_side, display_copies, sheet
 from pipeline.report.files import DataFiles, Parts
 from pipeline.report.summary import Price, histogram, wall_seconds
+from pipeline.run.decide import settle
+from pipeline.run.verdicts import judged
 from pipeline.storage import client as storage_client
 from tests.support import many_photos
 from tests.support import pictures as support_pictures
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
+from tests.support.decided_run import WHOLE, write_decided_run
 from tests.support.review_run import HOSTILE, WARNED, encoded, write_run
 from tests.support.rows import index_row, result_row, write_index
 
@@ -116,6 +120,19 @@ def test_decisions_come_with_the_report(tmp_path: Path) -> None:
         (0, None, ""),
     ]
     assert found[0]["decided_at"] == "2026-01-02T00:00:00+00:00"
+
+
+def test_a_result_that_follows_decisions_is_the_one_that_was_judged(tmp_path: Path) -> None:
+    output = write_decided_run(tmp_path, WHOLE)
+    before = dict(zip(received_ids(output), received(f"{output}/report", "versions-0"), strict=True))
+    assert sum(settle(output, judged(output))) == 3
+    ids = received_ids(output)
+    statuses = [STATUSES[int(code)] for code in column(f"{output}/report", "photo-status")]
+    assert statuses.count("withdrawn") == 1
+    assert dict(zip(ids, received(f"{output}/report", "versions-0"), strict=True)) == before
+    about = received(f"{output}/report", "summary")
+    rows = [dict(zip(about["photo_fields"], row, strict=True)) for row in received(f"{output}/report", "photos-0")]
+    assert [row["versions"] for row in rows] == [before[row["photo_id"]] for row in rows]
 
 
 def received_ids(output: str) -> list[str]:

@@ -146,7 +146,8 @@ def test_an_output_that_was_moved_and_one_of_an_earlier_version(output: str, tmp
     decide(moved, (A, None, "reject", "2026-02-01T10:00:00Z"))
     assert follow(moved) == [] and Path(moved, "withdrawn/scans.tar/box1/astronaut.jpg.png").exists()
     (row,) = asked(moved, f"SELECT * FROM newest WHERE member = '{HOPPER}'")
-    uri, known = f"{moved}/restored/scans.tar/{HOPPER}.png", {"faces": [face(0)], "restored_sha256": "c" * 64}
+    uri = f"{moved}/restored/scans.tar/{HOPPER}.png"
+    known: dict[str, Any] = {"faces": [face(0)], "restored_sha256": "c" * 64}
     old = result_row(HOPPER, minute=9, restored_uri=uri, photo_id=row["photo_id"], source=row["source"], **known)
     write_old_part(moved, [old])
     decide(moved, (HOPPER, None, "accept", "2026-02-01T10:00:00Z"), name="b")

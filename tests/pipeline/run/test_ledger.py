@@ -40,7 +40,7 @@ def rows(*names: str) -> pa.Table:
 
 
 def through(stage: Any, arguments: tuple[Any, ...], names: list[str], batch: int) -> list[Row]:
-    book = ledger.ledger()
+    book = ledger.book()
     chain = ray.data.from_arrow([rows(*names)]).map_batches(
         Isolated,
         batch_size=batch,
@@ -137,6 +137,16 @@ def test_a_node_that_went_away_is_no_photos_fault(book: Ledger) -> None:
         assert book.begin_alone("detect", "a", "gone") == ""
     book.end("detect", ["a"])
     assert book.begin("detect", ["a"], HERE) == "go"
+
+
+@pytest.mark.parametrize(("actors", "ledgers"), [(1, 1), (64, 1), (65, 2), (200, 4)])
+def test_a_large_run_has_several_ledgers(actors: int, ledgers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the same block always the same one."""
+    monkeypatch.setattr(ledger, "new", lambda count: tuple(range(count)))
+    book = ledger.book(actors)
+    assert book == ledger.Book(tuple(range(ledgers)))
+    assert {book.of(f"{n:020x}") for n in range(100)} == set(range(ledgers))
+    assert all(book.of(f"{n:020x}") == ledger.book(actors).of(f"{n:020x}") for n in range(100))
 
 
 def test_told_to_stop_only_the_last_stage_goes_on(book: Ledger) -> None:

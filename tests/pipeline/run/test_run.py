@@ -186,6 +186,14 @@ def test_restored_photos_are_whole(done: Done) -> None:
     assert {face["restored_uri"] for face in faces} == {row["restored_uri"] for row in rows}
 
 
+def test_the_bytes_are_those_of_a_run_in_this_process(done: Done, tmp_path: Path) -> None:
+    settings = Settings(weights=f"{done.bucket}/weights")
+    assert run(Request(done.sources, str(tmp_path), settings, engine="here")) == done.failed
+    there = {name: storage.read_bytes(f"{done.output}/restored/{name}") for name in done.files("restored")}
+    here = {name: Path(tmp_path, "restored", name).read_bytes() for name in there}
+    assert len(there) == 8 and here == there
+
+
 def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str) -> None:
     """Sources and weights are unchanged; OUTPUT has only the files of a run."""
     assert {name.split("/")[0] for name in done.files("")} == {"run.json", "index", "manifest", "restored"}
@@ -210,7 +218,7 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 
 
 def test_what_it_prints(done: Done) -> None:
-    lines = done.printed.splitlines()
+    lines = [line for line in done.printed.splitlines() if not line.startswith("waiting: ")]  # on a busy machine
     assert lines[0] == "checking sources, weights and settings"
     assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]
@@ -283,7 +291,7 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     elsewhere = replace(prepare.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
     with pytest.raises(Exception) as stopped:
         stages, one = chain(elsewhere, Resources(), ONE_BY_ONE), Resources()
-        list(on_ray.dataset(stages, pending(output), one, ONE_BY_ONE, ledger.ledger()).iter_batches(batch_size=None))
+        list(on_ray.dataset(stages, pending(output), one, ONE_BY_ONE, ledger.book()).iter_batches(batch_size=None))
     cause = getattr(stopped.value, "cause", None)
     assert isinstance(cause, storage.StorageError)
     assert cause.reason == "unreachable"

@@ -51,7 +51,7 @@ OUTAGE = Facts(
         (
             OUTAGE,
             "nodes: 1 up with 4 CPU; photos in work: publish 8; "
-            "storage: 12 retries, the last one 3 s ago: s3://b/x: unreachable",
+            "storage retried, times: 12, the last 3 s ago: s3://b/x: unreachable",
             "",
             "the storage: its address",
         ),
@@ -68,9 +68,10 @@ def test_what_it_waits_for(facts: Facts, line: str, vain: str, check: str) -> No
 def test_a_run_without_a_cluster_is_quiet_unless_storage_makes_trouble() -> None:
     assert Waiting(LONG - 1, Facts()).lines == []
     waits, check = Waiting(LONG, Facts()).lines
-    assert waits.endswith("; photos are being worked on") and check.startswith("check: a stack of the process")
+    assert waits.endswith("; work goes on") and check.startswith("check: a stack of the process")
+    assert Waiting(LONG, Facts(), "indexing").lines == ["waiting: indexing for 300 s; work goes on"]
     trouble = Facts(retries=3, last_retry="s3://b/x: unreachable", retried_ago=1.0)
-    assert "3 retries" in Waiting(20, trouble).lines[0]
+    assert "times: 3" in Waiting(20, trouble).lines[0]
 
 
 def test_it_speaks_only_while_nothing_moves() -> None:

@@ -6,7 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from interlcm.weights_index import WeightsError
@@ -249,8 +251,6 @@ def test_the_limits_of_a_member_hold_for_its_pages_together(tmp_path: Path, tiny
 
 
 def test_a_photo_of_16_bits_keeps_them_in_its_crops(finder: DetectFaces) -> None:
-    import cv2
-
     deep = hopper().astype(np.uint16) * 257
     (row,) = rows_of(finder, [photo_row("a.png", cv2.imencode(".png", deep[..., ::-1])[1].tobytes())])
     (eight,) = rows_of(finder, [photo_row("b.png", hopper(), "PNG")])
@@ -267,6 +267,38 @@ def test_small_faces_are_left_alone(finder: DetectFaces, tmp_path: Path, tiny_we
     strict = DetectFaces(job(tmp_path, tiny_weights, min_face=int(large) - 4))
     (row,) = rows_of(strict, [photo_row("both.png", BOTH, "PNG")])
     assert [face["box"][2] - face["box"][0] >= large - 4 for face in row["faces"]] == [True]
+
+
+def test_large_faces_are_left_as_they_are_and_the_row_says_so(
+    finder: DetectFaces, tmp_path: Path, tiny_weights: str
+) -> None:
+    (both,) = rows_of(finder, [photo_row("both.png", BOTH, "PNG")])
+    small, large = sorted(face["box"][2] - face["box"][0] for face in both["faces"])
+    easy = DetectFaces(job(tmp_path, tiny_weights, max_face=int(large) - 4))
+    (row,) = rows_of(easy, [photo_row("both.png", BOTH, "PNG")])
+    assert (row["status"], [face["box"][2] - face["box"][0] for face in row["faces"]]) == (None, [small])
+    words = f"wider than {int(large) - 4} px (--max-face), left as it is: a face of {round(large)} px"
+    assert row["warnings"] == [{"kind": "large_face", "words": words}]
+    none = DetectFaces(job(tmp_path, tiny_weights, max_face=int(small) - 4))
+    (row,) = rows_of(none, [photo_row("both.png", BOTH, "PNG")])
+    (warning,) = row["warnings"]
+    assert row["status"] == "no_face" and f"a face of {round(large)}, {round(small)} px" in warning["words"]
+
+
+def test_the_tone_of_a_face_is_its_own(finder: DetectFaces) -> None:
+    """A grey print on a coloured page, and a coloured one on a grey page."""
+    grey = np.repeat(cv2.cvtColor(hopper(), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8)
+    pages = [on_page(grey, coffee(400)), on_page(hopper(), np.full((300, 1200, 3), 180, np.uint8))]
+    rows = rows_of(finder, [photo_row(f"{n}.png", page, "PNG") for n, page in enumerate(pages)])
+    found = [(row["monochrome"], [face["one_tone"] for face in row["faces"]]) for row in rows]
+    assert found == [(False, [True]), (True, [False])]
+
+
+def on_page(print_: npt.NDArray[np.uint8], page: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture in the corner of a larger one."""
+    made = page.copy()
+    made[: len(print_), : print_.shape[1]] = print_
+    return made
 
 
 def test_seeds_come_from_content_place_and_run(finder: DetectFaces) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,16 @@ import pytest
 
 from pipeline import storage
 from pipeline.config.job import Job
-from pipeline.index.schema import photo_id
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.stages import row
 from pipeline.stages.detect import DetectFaces
-from pipeline.stages.publish import DONE, publish, restored_path
+from pipeline.stages.publish import DONE, publish
 from pipeline.stages.row import Row
 from pipeline.storage.errors import storage_errors
 from tests.support.archives import put
 from tests.support.metadata_files import IPTC, photoshop, with_segment
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
-from tests.support.stages import ended_row, indexed, job, photo_row, rows_of
+from tests.support.stages import ended_row, job, photo_row, rows_of
 
 BOTH = side_by_side(astronaut(), hopper(160))
 
@@ -214,75 +212,6 @@ def test_a_retry_overwrites_itself(this_job: Job, found: Callable[..., Row]) -> 
     assert len(manifest(this_job)) == 2
 
 
-def test_restored_names_never_meet(tmp_path: Path) -> None:
-    names = [
-        "a.jpg",
-        "a.png",
-        "a",
-        "a.jpg.jpg",
-        "box/a.jpg",
-        "box/a",
-        "box.jpg/a",
-        "./a.jpg",
-        "box//a.jpg",
-        "ä.jpg",
-    ]
-    names += ["a.jpg", "box/./a.jpg"]
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name in names:
-            tar.addfile(tarfile.TarInfo(name))
-    table = indexed(tmp_path / "a.tar", tmp_path / "out")
-    assert table["member"].to_pylist() == names
-    paths = [restored_path({**made, "page": 1}, "jpeg") for made in table.to_pylist()]
-    assert len(set(paths)) == len(paths)
-    assert all("//" not in path and "/./" not in path and path.startswith("a.tar/") for path in paths)
-    assert paths[:3] == ["a.tar/a.jpg.jpg", "a.tar/a.png.jpg", "a.tar/a.jpg"]
-    assert paths[6] == "a.tar/box.jpg\u201b-/a.jpg"  # a member `box` would become box.jpg
-
-
-def test_a_page_has_a_file_of_its_own() -> None:
-    page: Row = {
-        "archive_name": "a.tar",
-        "member": "box/a.tif",
-        "occurrence": 0,
-        "page": 1,
-        "photo_id": photo_id("a.tar", "a", 0),
-    }
-    assert restored_path(page, "tiff") == "a.tar/box/a.tif.tif"
-    second = {**page, "page": 2, "photo_id": page["photo_id"] + "-p2"}
-    assert restored_path(second, "tiff") == f"a.tar/box/a.tif.\u201b-{page['photo_id']}-p2.tif"
-
-
-@pytest.mark.parametrize("ending", ["", "-p2"])
-def test_no_member_can_be_named_like_a_repetition_or_a_page(tmp_path: Path, ending: str) -> None:
-    again = photo_id(str(tmp_path / "a.tar"), "a.jpg", 1) + ending
-    names = ["a.jpg", "a.jpg", f"a.jpg.{again}", f"a.jpg.\u201b-{again}", f"a.jpg.\u201b{again}"]
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name in names:
-            tar.addfile(tarfile.TarInfo(name))
-    table = indexed(tmp_path / "a.tar", tmp_path / "out").to_pylist()
-    rows = [{**made, "page": 1} for made in table]
-    rows.append({**table[1], "page": 2, "photo_id": again})
-    paths = [restored_path(made, "jpeg") for made in rows]
-    assert len(set(paths)) == len(paths) - (ending == "")  # without it the last row is the second again
-
-
-@pytest.mark.parametrize(
-    "member",
-    ["\u3042" * 83 + ".jpg", "\u3042" * 90, "x" * 255 + "/" + "y" * 250 + ".jpg", "/".join(["\u3042" * 60] * 9)],
-)
-def test_a_long_name_fits_a_disk_and_an_object_store(member: str, tmp_path: Path) -> None:
-    """Names that Windows and zips allow: there a kana character counts as one, on Linux as three bytes."""
-    made: Row = {"archive_name": "a.tar", "member": member, "occurrence": 1, "page": 1, "photo_id": "0" * 20}
-    paths = {restored_path({**made, "member": name}, "jpeg") for name in (member, member + "z")}
-    assert len(paths) == 2
-    for path in paths:
-        assert len(path.encode()) < 900 and all(len(part.encode()) <= 255 for part in path.split("/"))
-        put(str(tmp_path), path, b"x")
-    short = "\u3042" * 70
-    assert restored_path({**made, "member": short}, "jpeg") == f"a.tar/{short}.\u201b-{'0' * 20}.jpg"
-
-
 @pytest.mark.parametrize(
     ("error", "writing", "stops"),
     [
@@ -310,17 +239,3 @@ def test_storage_in_trouble_stops_the_run_where_every_photo_would_meet_it(
             row.guarded({"status": None}, work)
     else:
         assert row.guarded({"status": None}, work)["status"] == "failed"
-
-
-@pytest.mark.parametrize("folder", ["x.jpg.jpg", "X.JPG.JPG", "x.jpg.jpg/y.png.png", "x.jpg.jpg."])
-def test_no_folder_needs_the_name_of_a_restored_file(folder: str, tmp_path: Path) -> None:
-    """On a disk, where one name is a file or a folder; the case of letters may not count there."""
-    members = ["x.jpg", f"{folder}/a.jpg", "x.jpg.jpg/y.png"]
-    rows = [photo_row(member, b"") | {"archive_name": "in"} for member in dict.fromkeys(members)]
-    paths = [restored_path(row, "png" if row["member"].endswith("png") else "jpeg") for row in rows]
-    files = {path.casefold() for path in paths}
-    above = {str(place).casefold() for path in paths for place in Path(path).parents}
-    assert len(files) == len(rows) and not files & above
-    for path in paths:
-        storage.write_bytes(str(tmp_path / path), b"restored")
-    assert restored_path(photo_row("1927.05/a.jpg", b""), "jpeg") == "a.tar/1927.05/a.jpg.jpg"

@@ -88,7 +88,7 @@ def test_every_kind_of_change_is_found_in_the_order_of_the_files(output: str) ->
     with pytest.raises(VerifyError, match="4 of 69 restored files do not match the manifest") as stopped:
         found.check(output)
     ids = "'id-box/03.jpg', 'id-box/39.jpg', 'id-box/40.jpg', 'id-box/68.jpg'"
-    assert str(stopped.value).endswith(f"--where \"status = 'restored' AND photo_id IN ({ids})\"")
+    assert str(stopped.value).endswith(f'--where "restored_uri IS NOT NULL AND photo_id IN ({ids})"')
 
 
 def test_the_remedy_stays_short_when_much_is_lost(output: str) -> None:
@@ -97,7 +97,7 @@ def test_the_remedy_stays_short_when_much_is_lost(output: str) -> None:
     assert found.count("missing") == 69
     with pytest.raises(VerifyError, match="69 of 69") as stopped:
         found.check(output)
-    assert str(stopped.value).endswith("--where \"status = 'restored'\"")
+    assert str(stopped.value).endswith('--where "restored_uri IS NOT NULL"')
 
 
 def test_files_that_no_row_names_are_a_note(output: str) -> None:
