@@ -17,12 +17,14 @@ help:  ## list the targets
 
 install: $(STAMP)  ## create .venv, with the versions of constraints.txt
 
+# iiif-prezi3, which the tests read IIIF manifests with, asks for a Pillow of last year and does without: --no-deps.
 # The last step checks OpenCV: its wheel needs the system's libGL, which a server often lacks. The headless wheel of the
 # same version has the same module without windows. It is installed on top, because facexlib requires opencv-python.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with make PYTHON=...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt --no-deps iiif-prezi3
 	$(BIN)/python -c 'import cv2' || \
 	  $(BIN)/python -m pip install --disable-pip-version-check --force-reinstall --no-deps \
 	  opencv-python-headless==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))')
@@ -34,12 +36,13 @@ demo: install  ## restore a small sample archive with the built-in demo weights,
 
 # Two test processes: tests often wait for a cluster or a server to start. If a process dies, the tests end, because xdist
 # would wait for the dead process's share. The tests run in the order of the files: xdist's own order leaves long tests
-# for the end, when the other process has nothing to do.
+# for the end, when the other process has nothing to do. mypy works beside them, while they wait, and is shown last.
 test: install  ## run ruff, mypy and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	@types=$$(mktemp); $(BIN)/mypy >$$types 2>&1 & mypy=$$!; \
+	set -x; $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0; tests=$$?; \
+	{ set +x; } 2>/dev/null; wait $$mypy; mypy=$$?; echo mypy; cat $$types; rm $$types; exit $$((tests || mypy))
 
 slow-test: install  ## run the tests marked slow
 	$(BIN)/pytest -m slow --timeout 3600

@@ -110,8 +110,16 @@ class InterLCM(nn.Module):
 
         options: of torch.compile, such as a backend.
         """
-        for network in (self.unet, self.spatial_encoder, self.vae.encoder, self.vae.decoder):
+        for network in self.large_networks():
             network.compile(dynamic=False, **options)
+
+    def run_eagerly(self) -> None:
+        """Undo `compile_networks`."""
+        for network in self.large_networks():
+            network._compiled_call_impl = None  # which `nn.Module.compile` sets
+
+    def large_networks(self) -> tuple[nn.Module, ...]:
+        return self.unet, self.spatial_encoder, self.vae.encoder, self.vae.decoder
 
     @property
     def device(self) -> torch.device:

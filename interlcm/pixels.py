@@ -23,7 +23,10 @@ def to_tensor(pixels: npt.NDArray[Any], device: torch.device | str = "cpu") -> T
 
 def to_pixels(pictures: Tensor, kind: np.dtype = UINT8) -> npt.NDArray[Any]:
     """(..., 3, H, W), clamped to [-1, 1], to (..., H, W, 3) uint8 or uint16, rounded."""
+    return np.asarray(to_levels(pictures, kind).cpu().numpy().astype(kind, copy=False))
+
+
+def to_levels(pictures: Tensor, kind: np.dtype = UINT8) -> Tensor:
+    """`to_pixels` on the pictures' device: as uint8, or for uint16, of which PyTorch has few operations, as int32."""
     levels = ((pictures.clamp(-1, 1) + 1) * (np.iinfo(kind).max / 2)).round()
-    # PyTorch has few operations on uint16.
-    whole = levels.to(torch.uint8 if kind == np.uint8 else torch.int32)
-    return np.asarray(whole.movedim(-3, -1).contiguous().cpu().numpy().astype(kind, copy=False))
+    return levels.to(torch.uint8 if kind == np.uint8 else torch.int32).movedim(-3, -1).contiguous()

@@ -26,7 +26,10 @@ COMMANDS = {
         "jobs.restore",
         "Restore the faces in archives. Writes restored photos, and a manifest with one row for each member.",
     ),
-    "status": ("jobs.status", "Count the photos of a run by status; show its rate and when it will end."),
+    "status": (
+        "jobs.status",
+        "Count the photos of a run by status; show its rate, what it waits for, and when it will end.",
+    ),
     "query": ("jobs.query", "Query a run, in SQL or with a built-in query."),
     "report": (
         "jobs.report",
@@ -38,7 +41,7 @@ COMMANDS = {
         "Take photos out of a run for good: restored files, crops, pictures, decisions, names and measures.",
     ),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
-    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS."),
+    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."),
     "train": (
         "jobs.train",
         "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",

@@ -1,18 +1,23 @@
-"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS."""
+"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
 
+import re
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
+from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.export import bag as export_bag
+from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
+from pipeline.export import tables as export_tables
 from pipeline.export.bag import Bagged
+from pipeline.export.photos import Counts
 from pipeline.storage.output import Output
 
 app = typer.Typer(
@@ -51,6 +56,9 @@ def bag(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A line for bag-info.txt, such as Source-Organization='My Library'."),
     ] = None,
+    archivematica: Annotated[
+        bool, typer.Option("--archivematica", help="Add data/metadata/metadata.csv, which Archivematica reads.")
+    ] = False,
 ) -> None:
     """Write a BagIt bag (RFC 8493): restored photos, manifest, index, decisions and PREMIS, with their checksums.
 
@@ -66,13 +74,12 @@ def bag(
     begin(output)
     last = time.monotonic()
     done: Bagged | None = None
-    for done in export_bag.write_bag(output, to, elements):
+    for done in export_bag.write_bag(output, to, elements, archivematica):
         if time.monotonic() - last >= LOG_EVERY:
             print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
             last = time.monotonic()
     assert done is not None
-    if left_out := done.counts.words():
-        print(f"left out: {left_out}")
+    tell(done.counts, output)
     if done.percent_names:
         words = "RFC 8493 spells it %25, which bagit-python 1.9 does not read: such a bag fails there, and in no other"
         print(f"note: {counted(done.percent_names, 'name')} with a percent sign; {words}", file=sys.stderr)
@@ -91,6 +98,85 @@ def premis(output: Run, to: To) -> None:
     begin(output)
     sizes = list(export_premis.write_files(output, to))
     print(printable(f"premis: {to} ({counted(sum(sizes), 'photo')} in {counted(len(sizes), 'file')})"))
+
+
+def web_address(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s?#]+", url):
+        raise typer.BadParameter(f"--base-url {url}: give the address of the folder, such as https://example.org/iiif")
+    return url
+
+
+@app.command()
+def iiif(
+    output: Run,
+    to: To,
+    base_url: Annotated[
+        str, typer.Option(metavar="URL", parser=web_address, help="Address at which a web server gives out the folder.")
+    ],
+) -> None:
+    """Write static IIIF files: a manifest for each photo, restored and source as a choice, tiles, and collections.
+
+    The folder needs a web server and no image server. The sources are read again. Tiles that are there are kept.
+
+    \b
+    Examples:
+      interlcm export iiif restored --to iiif --base-url https://images.example.org/iiif
+    """
+    begin(output)
+    shown, last = None, time.monotonic()
+    for shown in export_iiif.write_iiif(output, to, base_url):
+        if time.monotonic() - last >= LOG_EVERY:
+            print(f"iiif: {shown.done}/{counted(shown.counts.kept, 'photo')}", flush=True)
+            last = time.monotonic()
+    assert shown is not None
+    tell(shown.counts, output)
+    if shown.failed:
+        print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))
+    print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
+
+
+@app.command()
+def csv(
+    output: Run,
+    to: To,
+    system: Annotated[
+        Literal["islandora", "archivematica", "omeka"], typer.Option("--for", help="The system that reads the table.")
+    ],
+    files_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="What stands before the paths of the files: a folder or a URL. Default: nothing for Islandora, "
+            "objects for Archivematica; Omeka needs a URL.",
+        ),
+    ] = None,
+) -> None:
+    """Write a table for ingest, one row for each restored photo: for Islandora Workbench, Archivematica or Omeka S.
+
+    \b
+    Examples:
+      interlcm export csv restored --for islandora --to restored
+      interlcm export csv restored --for archivematica --to transfer/metadata
+      interlcm export csv restored --for omeka --to tables --files-at https://images.example.org/restored
+    """
+    if system == "omeka" and not re.match(r"https?://", files_at or ""):
+        raise typer.BadParameter("--files-at: Omeka fetches the files; give the URL at which it finds OUTPUT")
+    base = {"archivematica": "objects"}.get(system, "") if files_at is None else files_at.rstrip("/")
+    begin(output)
+    for counts in export_tables.write_table(output, to, system, f"{base}/" if base else ""):
+        tell(counts, output)
+        where = storage.join(to, export_tables.FILES[system])
+        print(printable(f"csv: {where} ({counted(counts.kept, 'photo')})"))
+
+
+def tell(counts: Counts, output: str) -> None:
+    """Say what is left out, and which decisions the output does not follow yet."""
+    if left_out := counts.words():
+        print(f"left out: {left_out}")
+    if waiting := counts.left_out.get("rejected"):
+        print(
+            f"note: {counted(waiting, 'rejected photo')} still in restored/: interlcm decide {output}", file=sys.stderr
+        )
 
 
 def begin(output: str) -> None:

@@ -14,7 +14,7 @@ BRINGS = {
     "train": "tensorboard", "musiq": "pyiqa", "gs": "gcsfs", "azure": "adlfs",
 }  # fmt: skip
 # Command -> the extra that brings all it needs; the other commands that need one need the model.
-COMMANDS = {"report": "pictures", "submit": "cluster", "evaluate": "metrics", "train": "train"}
+COMMANDS = {"report": "pictures", "export": "pictures", "submit": "cluster", "evaluate": "metrics", "train": "train"}
 
 
 def missing(error: ModuleNotFoundError, command: str) -> str | None:

@@ -28,7 +28,9 @@ def batch_of(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 
-def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None) -> Resources:
+def plan(
+    actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None, detect_gpus: int | None = None
+) -> Resources:
     """By default one actor per GPU, or one actor on the CPU; actors on the CPU share the machine's cores."""
     gpus = cluster.gpus()
     each = (1.0 if gpus else 0.0) if gpus_per_actor is None else gpus_per_actor
@@ -39,8 +41,9 @@ def plan(actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int
     low, high = actors if actors != (0, 0) else (default, default)
     threads = max(1, cluster.cores() // high)
     if not each:
-        return Resources(low, high, each, 1, threads)
-    return Resources(low, high, each, batch_faces or micro_batch.MOST, threads, find_batch=batch_faces is None)
+        return Resources(low, high, each, 1, threads, detect_gpus=detect_gpus)
+    faces, find = batch_faces or micro_batch.MOST, batch_faces is None
+    return Resources(low, high, each, faces, threads, find_batch=find, detect_gpus=detect_gpus)
 
 
 def in_words_of(resources: Resources) -> str:

@@ -1,10 +1,9 @@
 """Progress of a run: a bar on a terminal, lines elsewhere."""
 
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from rich.progress import Progress as Bar
 from jobs.counted import counted
 from jobs.lines import Lines
 from jobs.times import in_words
+from pipeline.run.waiting import repeated
 
 if TYPE_CHECKING:
     from pipeline.run.attempt import Progress
@@ -32,6 +32,8 @@ def show(steps: "Iterator[Progress]", lines: Lines) -> None:
 
     def say() -> None:
         lines.say("progress", progress_line(progress), **numbers(progress))
+        if (waiting := progress.waiting) and waiting.lines:
+            lines.say("waiting", "\n".join(waiting.lines), **asdict(waiting))
 
     progress = next(steps)
     say()
@@ -43,7 +45,7 @@ def show(steps: "Iterator[Progress]", lines: Lines) -> None:
 
 def show_bar(steps: "Iterator[Progress]") -> None:
     """The progress line, a bar and the remaining time; at the end the elapsed time."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=16))
     with Bar(*columns, TimeRemainingColumn(elapsed_when_finished=True)) as bar:
         task = bar.add_task("restore: starting", total=None)
 
@@ -52,7 +54,7 @@ def show_bar(steps: "Iterator[Progress]") -> None:
                 task,
                 total=total(progress),
                 completed=progress.earlier + progress.done,
-                description=progress_line(progress),
+                description="\n".join([progress_line(progress), *(progress.waiting.lines if progress.waiting else [])]),
             )
 
         progress = next(steps)
@@ -60,24 +62,6 @@ def show_bar(steps: "Iterator[Progress]") -> None:
         with repeated(update, BAR_EVERY):
             for _ in steps:
                 update()
-
-
-@contextmanager
-def repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Inside this block, a thread runs `work` every `seconds` seconds."""
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.wait(seconds):
-            work()
-
-    thread = threading.Thread(target=repeat, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def numbers(progress: "Progress") -> dict[str, Any]:

@@ -42,8 +42,9 @@ QUESTIONS = {
     """,
     "--review": """
         SELECT member, page, face_index, review_reason, coalesce(own.decision, whole.decision) AS decision,
-            coalesce(nullif(own.comment, ''), whole.comment) AS comment,
-            coalesce(own.reviewer, whole.reviewer) AS reviewer, restored_uri, photo_id
+            CASE WHEN own.decision IS NULL THEN coalesce(nullif(own.comment, ''), whole.comment) ELSE own.comment
+                END AS comment,
+            CASE WHEN own.decision IS NULL THEN whole.reviewer ELSE own.reviewer END AS reviewer, restored_uri, photo_id
         FROM faces
         LEFT JOIN (FROM decisions WHERE void IS NULL) AS own USING (photo_id, face_index)
         LEFT JOIN (FROM decisions WHERE void IS NULL AND face_index IS NULL) AS whole USING (photo_id)

@@ -113,6 +113,15 @@ def restore(
         float | None,
         typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
     ] = None,
+    detect_gpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="GPUs for RetinaFace detectors, four on each, if their nodes are still to come. Default: those that "
+            "restore actors leave free at the start.",
+        ),
+    ] = None,
     batch_faces: Annotated[
         str,
         typer.Option(metavar="N", help="Faces in a micro-batch on a GPU (on a CPU: one); auto: up to 32."),
@@ -132,6 +141,13 @@ def restore(
         bool,
         typer.Option("--dry-run", help="Write only the index and estimate the cost of a run from a few photos."),
     ] = False,
+    price_per_hour: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="With --dry-run: price of an hour of one GPU with its node, or one CPU, such as gpu=0.80 or cpu=0.05.",
+        ),
+    ] = None,
     config: Config = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON objects, one on a line, with the numbers of each message.")
@@ -152,6 +168,7 @@ def restore(
     """
     from jobs.plan import actor_range, batch_of  # late: what a run needs takes a second, and --help none of it
     from jobs.run import Request, run
+    from pipeline.config.resources import Prices
 
     if upscale not in (1, 2, 4):
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
@@ -178,10 +195,14 @@ def restore(
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
     faces = batch_of(batch_faces)
     bounds = actor_range(actors)
+    if price_per_hour and not dry_run:
+        raise typer.BadParameter("--price-per-hour is for --dry-run: give both")
+    prices = thresholds("--price-per-hour", Prices(), price_per_hour) if price_per_hour else None
     failed = run(
         Request(
-            sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names
+            sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names,
+            prices, detect_gpus,
         )
-    )
+    )  # fmt: skip
     if strict and failed:
         raise typer.Exit(3)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,8 +23,9 @@ from jobs.status import equation, failures
 from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
+from pipeline.cluster import demand
 from pipeline.config.job import Job
-from pipeline.config.resources import Resources
+from pipeline.config.resources import Prices, Resources
 from pipeline.config.secrets import Signing
 from pipeline.config.settings import Settings
 from pipeline.index.build import IndexSummary
@@ -34,6 +36,7 @@ from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.decide import aside, remove_superseded
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
+from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -53,6 +56,8 @@ class Request:
         dry_run: index, estimate, restore nothing.
         engine: where the stages run; auto: on Ray for a cluster, several actors or many photos.
         as_json: print objects instead of lines.
+        prices: of an hour of a GPU and of a CPU, for a dry run.
+        detect_gpus: GPUs for RetinaFace detectors; None: those that restore actors leave free.
         zip_names: code page of names in zips that do not say theirs; empty: UTF-8 or code page 437.
     """
 
@@ -68,6 +73,8 @@ class Request:
     engine: Engine = "auto"
     as_json: bool = False
     zip_names: str = ""
+    prices: Prices | None = None
+    detect_gpus: int | None = None
 
 
 def run(request: Request) -> int:
@@ -89,19 +96,22 @@ def run(request: Request) -> int:
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
-    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces)
+    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces, request.detect_gpus)
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
-        say_index(lines, scan(found, job.output, request.settings.limits, request.zip_names))
+        with meanwhile(lines, "indexing"):
+            indexed = scan(found, job.output, request.settings.limits, request.zip_names)
+        say_index(lines, indexed)
         lines.say("actors", f"actors: {in_words_of(resources)}")
         sent = credentials.notes() if cluster.joined() else []
-        for words in [*weak_defaults(job.settings), *other_settings(job), *sent]:
+        for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources), *sent]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
-            found_cost = estimate_of(job, resources, where)
-            lines.say("estimate", expected(found_cost, resources), **asdict(found_cost))
+            with meanwhile(lines, "restoring a sample"):
+                found_cost = estimate_of(job, resources, where)
+            lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
         set_aside = []
         if where is not None:
@@ -115,6 +125,8 @@ def run(request: Request) -> int:
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
+            for words in compiling(resources, first.total):
+                lines.say("note", f"note: {words}")
             show(itertools.chain([first], steps), lines)
             remove_superseded(job.output, set_aside)
         else:
@@ -139,6 +151,20 @@ def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate"
     return estimate(job, resources, where)
 
 
+def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
+    """Inside this block, a line every ten seconds about what the cluster lacks. what: what is done in the block."""
+
+    def say(found: Waiting | None) -> None:
+        if found and found.lines:
+            lines.say("waiting", "\n".join(found.lines), **asdict(found))
+
+    def look() -> Facts:
+        joined = cluster.running()
+        return Facts(demand=demand.look() if joined else None, on_ray=joined)
+
+    return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
+
+
 def weak_defaults(settings: Settings) -> list[str]:
     """Notes on defaults for which there is a better choice, one line each."""
     notes = []
@@ -147,6 +173,20 @@ def weak_defaults(settings: Settings) -> list[str]:
     if settings.detector == "haar":
         notes.append("Haar cascades miss turned and small faces; for YuNet: interlcm weights pull weights")
     return notes
+
+
+def to_come(resources: Resources) -> list[str]:
+    """A note if the cluster cannot yet do what was asked."""
+    if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
+        return []
+    return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
+
+
+def compiling(resources: Resources, files: int) -> list[str]:
+    """A note if the actors begin with minutes without a face."""
+    if not resources.with_compiler(files).compiled:
+        return []
+    return ["a long run: each node compiles the model first, which takes minutes; warnings are in worker-*.err"]
 
 
 def other_settings(job: Job) -> list[str]:
@@ -171,18 +211,24 @@ def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:
     return load_signing(*keys)
 
 
-def expected(found: "Estimate", resources: Resources) -> str:
+def expected(found: "Estimate", resources: Resources, prices: Prices | None = None) -> str:
     """The estimated cost of a run, and the sample behind it."""
     sample, each = found.sample, resources.gpus_per_actor
     hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
     hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
-    per_photo, per_face = sample.faces / max(1, sample.photos), sample.restore_seconds / max(1, sample.restored)
-    return "\n".join(
-        [
-            f"dry run: {counted(found.photos, 'file')} to restore, {found.bytes / 1e6:.1f} MB",
-            f"sample: {counted(sample.photos, 'file')}, {counted(sample.faces, 'face')} ({per_photo:.2f} per file), "
-            "restored but not written",
-            f"restore: about {counted(round(found.faces), 'face')}, {per_face:.2f} s each: {hours}",
-            f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
-        ]
-    )
+    if sample.batch_faces > 1:
+        hours += f" (micro-batches of {sample.batch_faces}, {found.fill:.0%} full)"
+    said = [
+        f"dry run: {counted(found.photos, 'file')} to restore, {found.bytes / 1e6:.1f} MB",
+        f"sample: {counted(sample.photos, 'file')}, {counted(sample.faces, 'face')} "
+        f"({sample.faces_per_photo:.2f} per file), restored but not written",
+        f"restore: about {counted(round(found.faces), 'face')}, {found.seconds_per_face:.2f} s each: {hours}",
+        f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
+    ]
+    for actors in sorted({resources.min_actors, resources.max_actors}):
+        time = in_words(timedelta(hours=found.hours(actors)))
+        said.append(f"with {counted(actors, 'actor')}: about {time}, and {found.cpus(actors):.1f} CPUs for the rest")
+    if prices is not None:
+        gpu, cpu = found.cost(resources, prices)
+        said.append(f"cost: about {gpu + cpu:,.2f} (GPUs {gpu:,.2f}, CPUs {cpu:,.2f}), if no machine is idle")
+    return "\n".join(said)

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
 from jobs.times import in_words, moment
 from pipeline.manifest.counts import Counts
+from pipeline.manifest.why import why as why_of
 from pipeline.run.status import MadeBy, Status, read_status
 
 TERMS = ("restored", "no_face", "skipped", "failed", "withdrawn", "removed", "pending")
@@ -24,9 +26,12 @@ def status(
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between updates of --watch.")
     ] = 10.0,
+    why: Annotated[
+        str, typer.Option(metavar="PHOTO", help="Say what became of one photo: its photo_id, or its member's name.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
 ) -> None:
-    """Count the photos of a run by status; show its rate and when it will end.
+    """Count the photos of a run by status; show its rate, what it waits for, and when it will end.
 
     The command reads only OUTPUT, so it works on any machine, during a run and after it. With --watch the numbers
     change in place on a terminal; elsewhere each update is one line. Ctrl-C ends the command.
@@ -37,7 +42,10 @@ def status(
     Examples:
       interlcm status restored
       interlcm status s3://archive/restored --watch --every 30
+      interlcm status restored --why box7/0042.jpg
     """
+    if why:
+        return say_why(output, why, as_json)
     pace = watched(output, every) if watch else read_status(output)
     if as_json:
         print(json.dumps(numbers(pace)))
@@ -46,6 +54,41 @@ def status(
     if not pace.counts.adds_up:
         print(f"{output}: the numbers do not add up; index and manifest belong to different runs", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def say_why(output: str, photo: str, as_json: bool) -> None:
+    """Print what became of the photos that `photo` means."""
+    found = why_of(output, photo)
+    if not found:
+        raise typer.BadParameter(f"--why {photo}: no such photo in the index; give a photo_id or a member's name")
+    for member, rows in found:
+        if as_json:
+            print(json.dumps({**member, "rows": rows}, default=str, ensure_ascii=False))
+        else:
+            print(*story(output, member, rows), sep="\n")
+
+
+def story(output: str, member: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """A photo's newest row, as far as it says why, and a line for each older one."""
+    said = [f"{member['photo_id']}  {member['source']}  {member['member']}"]
+    if not rows:
+        return [*said, "  pending: it has no result yet"]
+    shown = set()
+    for row in rows:
+        page = f"page {row['page']}: " if (row["pages"] or 1) > 1 else ""
+        reason = f": {row['error_type']}: {row['error']}" if row["error_type"] else ""
+        place = "".join(f", {name} {row[name]}" for name in ("stage", "node", "attempt") if row[name] is not None)
+        newest = row["photo_id"] not in shown
+        shown.add(row["photo_id"])
+        said.append(f"  {page}{'' if newest else 'before: '}{row['status']}{reason}")
+        said.append(f"    {moment(row['finished_at'])}{place}")
+        if newest and row["traceback"]:
+            said += [f"    | {line}" for line in row["traceback"].splitlines()]
+        if newest and row["restored_uri"]:
+            said.append(f"    {row['restored_uri']}")
+        if newest and row["status"] == "failed" and row["node"]:
+            said.append(f"    log: the lines with {row['photo_id']} in worker-*.err on {row['node']}, if it ran on Ray")
+    return [*said, f"  again: interlcm restore ... --output {output} --where \"photo_id = '{member['photo_id']}'\""]
 
 
 def numbers(pace: Status) -> dict[str, Any]:
@@ -58,6 +101,7 @@ def numbers(pace: Status) -> dict[str, Any]:
         "faces_per_second": pace.faces_per_second,
         "seconds_left": None if left is None else left.total_seconds(),
         "made_by": [asdict(one) for one in pace.made_by],
+        "waiting": list(pace.holder.waiting) if pace.holder else [],
     }
 
 
@@ -142,11 +186,17 @@ def failures(output: str, found: Counts) -> list[str]:
 def next_step(output: str, pace: Status) -> list[str]:
     if pace.counts.pending:
         if pace.remaining is not None:
-            return [f"pending: about {in_words(pace.remaining)} left, until {moment(pace.now + pace.remaining)}"]
+            end = moment(pace.now + pace.remaining)
+            return [f"pending: about {in_words(pace.remaining)} left, until {end}", *waiting(pace)]
         if pace.holder is not None:
-            return [f"pending: {pace.holder} works on it"]
+            return [f"pending: {pace.holder} works on it", *waiting(pace)]
         return ["pending: start the same interlcm restore again to continue"]
     return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
+
+
+def waiting(pace: Status) -> list[str]:
+    """What the run says that it waits for."""
+    return [f"  {printable(line)}" for line in pace.holder.waiting] if pace.holder else []
 
 
 def progress_line(pace: Status) -> str:

@@ -47,9 +47,10 @@ def model(
     """Measure what the model's defaults should be here: micro-batch, dtype, memory layout, torch.compile.
 
     Speed: a plain float32 loop, then one more optimisation in each row. Sweep: each dtype and micro-batch, with the
-    milliseconds of each part for one face. Actor: the actor of a run, with the networks that judge its faces. Each row
-    is printed, and written to --to, as soon as it is measured. The weights are random numbers, the same each time; the
-    architecture is the published one, at --size. PSNR compares with float32, on pictures in [-1, 1].
+    milliseconds of each part for one face. Actor: the actor of a run, with the networks that judge its faces; overlap:
+    the next micro-batch is begun before the host takes the last one. Each row is printed, and written to --to, as soon
+    as it is measured. The weights are random numbers, the same each time; the architecture is the published one, at
+    --size. PSNR compares with float32, on pictures in [-1, 1].
 
     \b
     Examples:
@@ -88,7 +89,7 @@ def model(
         if row["layout"] == "channels last" and (row["faces/s"] or 0) > fastest:
             best, fastest = (row["dtype"], row["micro-batch"]), row["faces/s"]
     with TemporaryDirectory(prefix="interlcm-benchmark-") as folder:
-        for row in actor(Path(folder), chosen, on, *best, actor_faces or count, judges):
+        for row in actor(Path(folder), chosen, on, *best, actor_faces or count, judges, compile):
             live.add("Actor", row)
     live.finish()
 

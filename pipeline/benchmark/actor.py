@@ -19,6 +19,7 @@ from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.config.secrets import Environment
 from pipeline.config.settings import Settings
+from pipeline.networks.compiled import compile_model
 from pipeline.networks.facexlib import FaceNetworks, has_parser
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import to_table
@@ -28,10 +29,18 @@ A_PHOTO = 4  # faces in a photo of the benchmark
 
 
 def actor(
-    folder: Path, size: Size, device: torch.device, dtype: str, batch: int, count: int, face_folder: Path | None
+    folder: Path,
+    size: Size,
+    device: torch.device,
+    dtype: str,
+    batch: int,
+    count: int,
+    face_folder: Path | None,
+    compile: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the actor restoring `count` faces: without judges; with those of `face_folder`, if given; and the same
-    for monochrome photos, whose faces keep their tone.
+    """Rows of the actor restoring `count` faces: without judges, and with those of `face_folder`, if given; each with
+    micro-batches that overlap and with others. Then monochrome photos, whose faces keep their tone, and last, for
+    `compile`, a compiled model.
 
     folder: empty; gets the weights (6 GB at full size), which the actor loads and checks as in a run.
     """
@@ -40,19 +49,29 @@ def actor(
     gpus = 1.0 if device.type == "cuda" else 0.0
     stage = RestoreFaces(job, Resources(gpus_per_actor=gpus, batch_faces=batch, threads=torch.get_num_threads()))
     judge, none = stage.judge, FaceNetworks(None, device)
-    ways = [("no judge", none, False)]
+    judges, compiled = ("no judge", none), "no"
+    ways = [(*judges, False, True, False), (*judges, False, False, False)]
     if face_folder is not None:
-        ways += [(judge.names, judge, False), (f"{judge.names}; one tone", judge, True)]
-    for judges, stage.judge, monochrome in ways:
+        judges = (judge.names, judge)
+        ways += [(*judges, False, True, False), (*judges, False, False, False)]
+        ways += [(f"{judge.names}; one tone", judge, True, True, False)]
+    if compile:
+        ways += [(*judges, False, True, True)]
+    for name, stage.judge, monochrome, stage.overlaps, wanted in ways:
+        begun = time.perf_counter()
+        if wanted:
+            compiled = "yes" if compile_model(stage.model, stage.tried) else "failed"
         stage(photos(min(count, stage.batch_faces), size.pixels, monochrome))  # warms up
+        first = time.perf_counter() - begun
         restart_peak(device)
         begun = time.perf_counter()
         made = stage(photos(count, size.pixels, monochrome))
         seconds = time.perf_counter() - begun
         failed = sum(status is not None for status in made["status"].to_pylist())
         yield {
-            "judged by": judges, "dtype": dtype, "micro-batch": stage.batch_faces, "faces": count,
-            "s/face": seconds / count, "faces/s": count / seconds,
+            "judged by": name, "overlap": "yes" if stage.overlaps else "no", "compiled": compiled,
+            "dtype": dtype, "micro-batch": stage.batch_faces, "faces": count,
+            "s/face": seconds / count, "faces/s": count / seconds, "first call s": first,
             "peak GB": peak(device), "reserved GB": reserved(device), "failed photos": failed,
         }  # fmt: skip
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.manifest import compaction, query
 from pipeline.manifest import pending as manifest_pending
-from pipeline.manifest import query
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
+from pipeline.run.status import read_status
 
 PER_FILE = 100_000  # rows; a compacted manifest and an index of large archives have such files
 DONE = 0.9  # share of the index that has a manifest row
@@ -40,8 +41,11 @@ def measure(folder: str, photos: int, questions: Mapping[str, str]) -> tuple[dic
     Each is measured in a new process, so that its memory is counted alone.
     """
     write_run(folder, photos)
+    merging, _, files = alone(_compact, folder)
     seconds, memory, left = alone(_pending, folder)
-    resume = {"index rows": photos, "left": left, "resume s": seconds, "memory MB": memory}
+    status = alone(_status, folder)
+    resume = {"index rows": photos, "left": left, "resume s": seconds, "memory MB": memory, "status s": status[0]}
+    resume |= {"compaction s": merging, "manifest files": files}
     rows = []
     for name, sql in questions.items():
         ours, plain = alone(_ask, folder, sql), alone(_ask_plain, folder, sql)
@@ -64,6 +68,14 @@ def _timed(work: Any, *arguments: str) -> tuple[float, int, int]:
 
 def _pending(folder: str) -> int:
     return len(manifest_pending.pending(folder))
+
+
+def _compact(folder: str) -> int:
+    return compaction.compact(folder).parts_after
+
+
+def _status(folder: str) -> int:
+    return read_status(folder).counts.pending
 
 
 def _ask(folder: str, sql: str) -> int:

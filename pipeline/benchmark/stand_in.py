@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,7 +26,8 @@ from pipeline.faces.face import Face
 from pipeline.faces.search import Found
 from pipeline.networks.facexlib import FaceNetworks
 from pipeline.stages.detect import DetectFaces
-from pipeline.stages.restore import RestoredFace, RestoreFaces
+from pipeline.stages.in_flight import InFlight
+from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops
 
 FACES = (2, 3)  # of a photo
@@ -96,7 +98,7 @@ class TimedRestore(RestoreFaces):
         torch.set_num_threads(1)
         self.settings, self.batch_faces = job.settings, resources.batch_faces
         self.device, self.background = torch.device("cpu"), None
-        self.judge = FaceNetworks(None)
+        self.judge, self.overlaps = FaceNetworks(None), False
         self.seconds, self.sheet = seconds, sheet
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -105,11 +107,11 @@ class TimedRestore(RestoreFaces):
         self.sheet.add.remote(Call(os.getpid(), begun, time.time()), whole=True)
         return made
 
-    def attempt(
-        self, crops: list[Crops], seeds: list[int], monochrome: list[bool], strengths: list[float]
-    ) -> list[RestoredFace] | None:
+    def launched(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> InFlight:
         self.faces = len(crops)
-        return super().attempt(crops, seeds, monochrome, strengths)
+        return super().launched(crops, seeds, monochrome, strengths)
 
     def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
         begun = time.time()

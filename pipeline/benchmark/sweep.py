@@ -65,12 +65,14 @@ def exact(size: Size, device: torch.device) -> Tensor:
 def measured(model: InterLCM, device: torch.device, batch: int, count: int) -> dict[str, Any]:
     """Seconds and memory of a micro-batch, and milliseconds of its parts; empty columns if memory does not suffice."""
     lq, seeds, times = faces(batch, model.image_size), list(range(batch)), max(1, math.ceil(count / batch))
-    columns = ("s/face", "faces/s", "PSNR dB", "peak GB", "reserved GB", *(f"{part} ms" for part in PARTS))
-    empty: dict[str, Any] = {**dict.fromkeys(columns), "note": "out of memory"}
+    columns = ("s/face", "faces/s", "PSNR dB", "first call s", "peak GB", "reserved GB")
+    empty = dict[str, Any].fromkeys((*columns, *(f"{part} ms" for part in PARTS))) | {"note": "out of memory"}
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # as in a run: compiled code depends on it
             work = lambda: model.restore(lq.to(device), STEPS, seeds).cpu()  # noqa: E731
+            begun = time.perf_counter()
             work()  # warms up: kernels are chosen, networks compiled
+            first = time.perf_counter() - begun
             restart_peak(device)
             begun = time.perf_counter()
             for _ in range(times):
@@ -83,8 +85,8 @@ def measured(model: InterLCM, device: torch.device, batch: int, count: int) -> d
             torch.cuda.empty_cache()
         return empty
     each = {f"{part} ms": 1000 * taken / batch for part, taken in parts.items()}
-    known = {"s/face": seconds, "faces/s": 1 / seconds, "peak GB": most, "reserved GB": kept, **each, "note": ""}
-    return {**empty, **known}
+    known = {"s/face": seconds, "faces/s": 1 / seconds, "first call s": first, "peak GB": most, "reserved GB": kept}
+    return {**empty, **known, **each, "note": ""}
 
 
 def parts_of(model: InterLCM, lq: Tensor, seeds: Sequence[int]) -> dict[str, float]:
@@ -121,7 +123,7 @@ def compared(row: dict[str, Any], model: InterLCM, device: torch.device, referen
     batch, count = row["micro-batch"], len(reference)
     lq = faces(count, model.image_size)
     places = list(range(count)) + [count - 1] * (-count % batch)  # padded, as in a run
-    with torch.inference_mode():
+    with torch.no_grad():
         made = [
             model.restore(lq[places[n : n + batch]].to(device), STEPS, places[n : n + batch]).cpu()
             for n in range(0, len(places), batch)

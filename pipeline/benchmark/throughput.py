@@ -14,6 +14,7 @@ import ray
 from interlcm import weights_index
 from pipeline import storage
 from pipeline.benchmark.stand_in import Call, PlacedFaces, TimedRestore, Timesheet
+from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
@@ -23,7 +24,7 @@ from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest import query
 from pipeline.manifest.schema import STAGES
 from pipeline.run import ledger, on_ray
-from pipeline.run.batching import BatchSizes
+from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.storage import client as storage_client
 
@@ -112,11 +113,14 @@ def stand_in_run(output: str, resources: Resources, size: int, seconds: float) -
     """The lazy dataset of a run over the index of OUTPUT with stand-ins, and the Timesheet that they keep."""
     job, sheet = stand_in_job(output), ray.remote(num_cpus=0)(Timesheet).remote()
     pending = manifest_pending.pending(job.output)
-    sizes = BatchSizes.of(pending, size, resources)
+    resources = resources.with_detectors(job.settings.detector, cluster.cpus(), cluster.gpus(), cluster.joined())
+    sizes, resources = batches(pending, size, resources)
     fetch, detect, restore, publish = chain(job, resources, sizes)
     detect = replace(detect, make=PlacedFaces, arguments=(job, size))
     restore = replace(restore, make=TimedRestore, arguments=(job, resources, seconds, sheet))
-    return on_ray.dataset((fetch, detect, restore, publish), pending, resources, sizes, ledger.ledger()), sheet
+    return on_ray.dataset(
+        (fetch, detect, restore, publish), pending, resources, sizes, ledger.book(resources.max_actors)
+    ), sheet
 
 
 def counted(before: dict[str, float], photos: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,35 @@ def object_store() -> tuple[int, int]:
     state = get_state_from_address(ray.get_runtime_context().gcs_address)
     found = get_memory_info_reply(state).store_stats
     return found.object_store_bytes_used, found.spilled_bytes_total
+
+
+def cluster_status(seconds: float) -> tuple[Any, dict[str, Any]]:
+    """What the cluster's head knows about demand and nodes, and the last report of an autoscaler of the first version.
+
+    The former is a GetClusterStatusReply, in which an autoscaler of the second version reports too. The latter is empty
+    without an autoscaler. Raises an error of Ray if the head does not answer within this time.
+    """
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
+
+    head = GcsClient(address=ray.get_runtime_context().gcs_address)
+    reply = GetClusterStatusReply.FromString(head.get_cluster_status(timeout_s=seconds))
+    report = head.internal_kv_get(DEBUG_AUTOSCALING_STATUS.encode(), None, timeout=seconds)
+    return reply, (json.loads(report).get("autoscaler_report") or {}) if report else {}
+
+
+def actors() -> list[tuple[str, str]]:
+    """Class and state of each actor of this job that is not dead. Ray Data's are MapWorker(MapBatches(CLASS)).
+
+    The head also remembers the dead ones, of which a long run has many, so it is asked for each other state.
+    """
+    from ray._private.state import state
+
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    states = ("ALIVE", "PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING")
+    found = [(state.actor_table(None, job, one), one) for one in states]
+    return [(actor["ActorClassName"], one) for actors, one in found for actor in actors.values()]
 
 
 def quiet_job_client() -> None:

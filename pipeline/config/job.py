@@ -23,3 +23,8 @@ class Job:
     signing: Signing | None = None
     number: int = 0  # of the attempt, from 1; 0 before it begins
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # photo_id -> how it is to be shown, for detect
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops of faces, px."""
+        return int(self.weights_index["image_size"])

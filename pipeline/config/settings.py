@@ -34,6 +34,9 @@ class Review:
             Haar's is 0.5 at its threshold and 0.77 for a clear face.
         max_landmark_error: eye distances. Found faces have 0.03 to 0.11, in profile up to 0.26; a larger misfit is a
             doubt whether it is a face at all.
+        min_face_share: 0 to 1. In drawn masks, a whole face has 1, with hair down to the brows 0.91, with the mouth
+            covered 0.68, and half a face 0.5; with less it is doubtful whether it is a face. Not measured with the
+            published network.
         min_sharpness: variance of the Laplacian of the restored face; a blank or smeared face has less.
     """
 
@@ -44,6 +47,7 @@ class Review:
     min_score: float = 0.75
     min_sharpness: float = 5.0
     max_landmark_error: float = 0.3
+    min_face_share: float = 0.4
 
 
 @dataclass(frozen=True)

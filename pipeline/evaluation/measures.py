@@ -20,7 +20,8 @@ from pipeline.evaluation.pixels import COLUMNS, crop_of, crops_of
 from pipeline.evaluation.schema import to_table
 from pipeline.networks.facexlib import FaceNetworks
 from pipeline.stages import row
-from pipeline.stages.restore import RestoredFace, RestoreFaces
+from pipeline.stages.in_flight import RestoredFace
+from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row
 from pipeline.weights.local import weights_folder
 
@@ -55,12 +56,10 @@ class MeasureFaces:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
         waiting = [current for current in rows if current["status"] is None]
-        restored = iter(
-            self.restorer.restore(
-                [crop_of(current, "lq") for current in waiting],
-                [current["seed"] for current in waiting],
-                [current["monochrome"] for current in waiting],
-            )
+        restored = self.restorer.restore(
+            [crop_of(current, "lq") for current in waiting],
+            [current["seed"] for current in waiting],
+            [current["monochrome"] for current in waiting],
         )
         return to_table(
             current if current["status"] else row.guarded(current, partial(self.measured, restored=next(restored)))

@@ -1,13 +1,14 @@
 """A BagIt bag (RFC 8493) of a finished run: restored files, manifest, index, decisions and PREMIS below data/.
 
 data/ is an OUTPUT of its own, which `interlcm query` and `verify` read. The payload manifest is written last, so a bag
-that was not finished is not valid. A chunk of photos that is in the bag leaves a small file in `unfinished/`, named
-after its checksums: the same command, started again, copies the other chunks.
+that was not finished is not valid. A chunk of photos that is in the bag leaves a mark, an empty file in `unfinished/`
+named after its checksums: the same command, started again, copies the other chunks.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,14 +17,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from interlcm.errors import one_line
 from pipeline import storage
+from pipeline.archives.names import fitting
 from pipeline.cluster.spread import spread
 from pipeline.config.secrets import Environment
-from pipeline.export import photos, premis
+from pipeline.export import photos, premis, tables
 from pipeline.export.photos import Chunk, Counts, ExportError
 from pipeline.manifest import query
 from pipeline.run.attempts import attempts
@@ -77,11 +80,12 @@ class Bagged:
         self.paths.append(np.array([path_key(line.path) for line in lines], np.uint64))
 
 
-def write_bag(output: str, bag: str, info: list[tuple[str, str]]) -> Iterator[Bagged]:
+def write_bag(output: str, bag: str, info: list[tuple[str, str]], archivematica: bool = False) -> Iterator[Bagged]:
     """Write a bag, or finish one; yields the same `Bagged` as it fills.
 
-    info: elements of bag-info.txt in addition to this software's own. Raises ExportError if the bag is complete already
-    or the place holds something else, or if a restored file is not what the manifest has; StorageError; QueryError.
+    info: elements of bag-info.txt in addition to this software's own. archivematica: add data/metadata/metadata.csv,
+    which it reads. Raises ExportError if the bag is complete already or the place holds something else, or if a
+    restored file is not what the manifest has; StorageError; QueryError.
     """
     output, bag = storage.canonical(output), storage.canonical(bag)
     check_place(bag)
@@ -96,6 +100,8 @@ def write_bag(output: str, bag: str, info: list[tuple[str, str]]) -> Iterator[Ba
                 bagged.add(lines, file)
                 yield bagged
             bagged.add(copy_tables(task), file)
+            if archivematica:
+                bagged.add([add_metadata(rows, task)], file)
         bagged.payload = settle(bag, np.sort(np.concatenate(bagged.paths)))
         seal(task, bagged, info, listed)
     yield bagged
@@ -122,13 +128,24 @@ def copy_chunk(chunk: Chunk, task: Task) -> list[Line]:
     kept = {photos.path_of(row, task.output): row["restored_sha256"] for row in rows if row["kept"]}
     record = Line(f"data/premis/{chunk.name}.xml", hashlib.sha256(document).hexdigest())
     lines = [*(Line(f"data/{path}", sha256) for path, sha256 in kept.items()), record]
-    done = storage.join(task.bag, UNFINISHED, hashlib.sha256("".join(map(Line.text, lines)).encode()).hexdigest())
-    if not storage.exists(done):
+    marks = storage.join(task.bag, UNFINISHED, fitting(chunk.archive, ""))
+    digest = hashlib.sha256("".join(map(Line.text, lines)).encode()).hexdigest()
+    mark = storage.join(marks, f"{chunk.number:05d}.{digest}")
+    if not storage.exists(mark):
+        drop_old_marks(marks, chunk.number)
         for path, sha256 in kept.items():
             copy(storage.join(task.output, path), storage.join(task.bag, "data", path), sha256)
         storage.write_bytes(storage.join(task.bag, record.path), document)
-        storage.write_bytes(done, b"")
+        storage.write_bytes(mark, b"")
     return lines
+
+
+def drop_old_marks(folder: str, number: int) -> None:
+    """If an earlier start copied other photos as this chunk, its archive has changed: none of its marks counts."""
+    marks = [name for name, _ in storage.list_files(folder)] if storage.exists(folder) else []
+    if any(name.startswith(f"{number:05d}.") for name in marks):
+        for name in marks:
+            storage.remove(storage.join(folder, name))
 
 
 def copy(source: str, target: str, expected: str | None = None) -> str:
@@ -158,6 +175,19 @@ def copy_tables(task: Task) -> list[Line]:
     sources = [storage.join(task.output, path) for path in paths]
     sums = spread(copy, zip(sources, targets, strict=True), cpus=0.5)
     return [Line(f"data/{path}", sha256) for path, sha256 in zip(paths, sums, strict=True)]
+
+
+def add_metadata(rows: duckdb.DuckDBPyConnection, task: Task) -> Line:
+    """Write the table that Archivematica reads in a bag."""
+    sha256, path = hashlib.sha256(), "data/metadata/metadata.csv"
+
+    def pieces() -> Iterator[bytes]:
+        for piece in tables.lines(rows, task.output, "archivematica", "data/"):
+            sha256.update(piece)
+            yield piece
+
+    storage.write_pieces(storage.join(task.bag, path), pieces())
+    return Line(path, sha256.hexdigest())
 
 
 def path_key(path: str) -> int:
@@ -199,10 +229,11 @@ def seal(task: Task, bagged: Bagged, info: list[tuple[str, str]], manifest: Path
 
 def remove_marks(bag: str) -> None:
     folder = storage.join(bag, UNFINISHED)
+    if Path(folder).is_dir():
+        shutil.rmtree(folder)
+        return
     for name, _ in storage.list_files(folder) if storage.exists(folder) else []:
         storage.remove(storage.join(folder, name))
-    if Path(folder).is_dir():
-        Path(folder).rmdir()
 
 
 def own_info(output: str, bagged: Bagged) -> list[tuple[str, str]]:

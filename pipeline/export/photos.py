@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +22,19 @@ Row = dict[str, Any]
 
 CHUNK = 500  # photos: their PREMIS file has some 2 MB, which every editor opens
 BATCH_ROWS = 2_000
-MEMORY = "2GB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
+MEDIA = {"jpg": "image/jpeg", "tif": "image/tiff"}  # where the type's name is not that of the extension
+MEASURES = {
+    "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
+    "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
+}  # fmt: skip
+MEMORY = "800MB"  # of DuckDB, which sorts all rows; what does not fit goes to the disk
 
-# What an export knows of a photo: its row, the decisions that count on it, and whether its restored file goes out
-# (`kept`): there is one, and nobody rejected the photo.
+# What an export knows of a photo: its row, the decisions that count on it, whether its restored file goes out (`kept`:
+# there is one, and nobody rejected the photo), and when that file was made, because a row that only follows a decision
+# has a later time.
 PHOTOS = f"""
-SELECT p.*, i.archive_name, d.decided, coalesce(d.against, false) AS rejected,
+SELECT p.*, i.archive_name, coalesce(m.made_at, p.finished_at) AS made_at,
+    d.decided, coalesce(d.against, false) AS rejected,
     NOT rejected AND p.restored_uri IS NOT NULL AND p.status <> 'withdrawn' AS kept
 FROM newest AS p
 LEFT JOIN index AS i ON i.photo_id = p.index_id
@@ -34,11 +44,16 @@ LEFT JOIN (
             reviewer: reviewer}} ORDER BY face_index NULLS FIRST) AS decided
     FROM decisions WHERE void IS NULL AND (decision IS NOT NULL OR comment <> '') GROUP BY photo_id
 ) AS d ON d.photo_id = p.photo_id
+LEFT JOIN (
+    SELECT photo_id, restored_sha256, min(finished_at) AS made_at FROM manifest
+    WHERE photo_id IN (SELECT photo_id FROM decisions) GROUP BY photo_id, restored_sha256
+) AS m ON m.photo_id = p.photo_id AND m.restored_sha256 = p.restored_sha256
 WHERE p.status NOT IN ('skipped', '{PENDING}') AND p.member <> ''
 """
-COUNTS = (
-    f"SELECT CASE WHEN rejected THEN 'rejected' ELSE status END AS why, kept, count(*) FROM ({PHOTOS}) GROUP BY ALL"
-)
+COUNTS = f"""
+SELECT CASE WHEN rejected AND status = 'restored' THEN 'rejected' ELSE status END AS why, kept, count(*) AS n
+FROM ({PHOTOS}) GROUP BY ALL
+"""
 
 
 class ExportError(InterLCMError):
@@ -47,7 +62,8 @@ class ExportError(InterLCMError):
 
 @dataclass(frozen=True)
 class Counts:
-    """How many photos an export has, and how many it leaves out, by reason: a status, or `rejected`."""
+    """How many photos an export has, and how many it leaves out, by reason: a status, or `rejected` where the output
+    does not follow that decision yet."""
 
     kept: int
     left_out: dict[str, int]
@@ -59,10 +75,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive photos of one source. name: of its files, `<archive name>-<number from 1>`."""
+    """Consecutive photos of one source. number: from 1 on, in its archive."""
 
-    name: str
+    archive: str
+    number: int
     rows: pa.Table
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return fitting(self.archive, f"-{self.number:05d}")
 
 
 def counts(connection: duckdb.DuckDBPyConnection) -> Counts:
@@ -71,35 +93,38 @@ def counts(connection: duckdb.DuckDBPyConnection) -> Counts:
     return Counts(kept, {why: count for why, is_kept, count in found if not is_kept})
 
 
+def ordered(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    return connection.sql(f"{PHOTOS} ORDER BY p.source, p.member, p.page, p.photo_id")
+
+
 def chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[Chunk]:
     """All photos, in the order of their sources and members."""
-    ordered = connection.sql(f"{PHOTOS} ORDER BY p.source, p.member, p.page, p.photo_id")
-    number, source = 0, None
-    for table in cut(ordered.to_arrow_reader(BATCH_ROWS)):
-        first = {name: table[name][0].as_py() for name in ("source", "archive_name")}
-        number = number + 1 if first["source"] == source else 1
-        source = first["source"]
-        ending = f"-{number:05d}"
-        yield Chunk(fitting((first["archive_name"] or "photos").replace("/", "_"), ending), table)
+    written: Counter[str] = Counter()
+    for table in cut(ordered(connection).to_arrow_reader(BATCH_ROWS), CHUNK):
+        archive = (table["archive_name"][0].as_py() or "photos").replace("/", "_")
+        written[archive] += 1
+        yield Chunk(archive, written[archive], table)
 
 
-def cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in tables of at most CHUNK rows, each of one source."""
+def cut(batches: Iterable[pa.RecordBatch], most: int, whole: str = "") -> Iterator[pa.Table]:
+    """The same rows in tables of at most `most` rows, each of one source.
+
+    whole: a column that is true in rows of a source that is not to be cut.
+    """
     waiting: pa.Table | None = None
     for batch in batches:
         table = pa.Table.from_batches([batch])
         waiting = table if waiting is None else pa.concat_tables([waiting, table])
-        while (end := _same_source(waiting)) < waiting.num_rows or end == CHUNK:
+        while waiting.num_rows:
+            limit = sys.maxsize if whole and waiting[whole][0].as_py() else most
+            sources = waiting["source"].slice(0, limit).to_numpy()
+            end = int(np.argmax(sources != sources[0])) or len(sources)
+            if end == waiting.num_rows and end < limit:
+                break  # more of this source may follow
             yield waiting.slice(0, end)
             waiting = waiting.slice(end)
     if waiting is not None and waiting.num_rows:
         yield waiting
-
-
-def _same_source(table: pa.Table) -> int:
-    """How many of the first rows have the source of the first one; at most CHUNK."""
-    sources = table["source"].slice(0, CHUNK).to_numpy()
-    return (int(np.argmax(sources != sources[0])) or len(sources)) if len(sources) else 0
 
 
 def path_of(row: Row, output: str) -> str:
@@ -109,3 +134,23 @@ def path_of(row: Row, output: str) -> str:
     if not uri.startswith(f"{place.uri}/"):
         raise ExportError(f"{uri}: not in {place.uri}; copy it to where it was when the run wrote it")
     return uri.removeprefix(f"{place.uri}/")
+
+
+def media_type(path: str) -> str:
+    """The media type of a restored file, by its extension."""
+    extension = posixpath.splitext(path)[1].lstrip(".").lower()
+    return MEDIA.get(extension, f"image/{extension}")
+
+
+def xywh(face: Row) -> str:
+    """The box of a face in the upright photo as a media fragment: xywh=<left>,<top>,<width>,<height>, px."""
+    x0, y0, x1, y1 = face["box"]
+    return f"xywh={x0:.0f},{y0:.0f},{x1 - x0:.0f},{y1 - y0:.0f}"
+
+
+def face_words(face: Row) -> str:
+    """A face in one line: its measures, and why a person should look at it."""
+    measures = [f"{words}: {face[name]:.4g}" for name, words in MEASURES.items() if face[name] is not None]
+    strength = [f"strength: {face['strength']:.2g}"] if face["strength"] not in (None, 1) else []
+    review = [f"needs review: {face['review_reason']}"] if face["needs_review"] else []
+    return "; ".join([*measures, *strength, *review])

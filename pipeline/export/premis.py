@@ -3,12 +3,12 @@
 For each photo two objects (the source, and the restored file if the export has it), the event of its restoration, and
 an event for each decision of a curator; software and weights are an agent. Terms come from the vocabularies of the
 Library of Congress (https://id.loc.gov/vocabulary/preservation). The event is `modification`, which makes a new file
-from another one since the revision of 2017; a curator's decision is `appraisal`, whose outcome is accepted or rejected.
+from another one since the revision of 2017; a photo without a face that goes along unchanged is a `replication`; a
+curator's decision is an `appraisal`, whose outcome is accepted or rejected.
 """
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -17,7 +17,7 @@ from pipeline.cluster.spread import spread
 from pipeline.config.secrets import Environment
 from pipeline.export import photos
 from pipeline.export import premis_terms as terms
-from pipeline.export.photos import Chunk, Row, path_of
+from pipeline.export.photos import Chunk, Row, face_words, media_type, path_of, xywh
 from pipeline.manifest import query
 from pipeline.storage import client as storage_client
 
@@ -25,16 +25,13 @@ Element = ElementTree.Element
 
 NAMESPACE = "http://www.loc.gov/premis/v3"
 LOCATION = f"{NAMESPACE} https://www.loc.gov/standards/premis/v3/premis.xsd"
-MEDIA = {"jpg": "image/jpeg", "tif": "image/tiff"}  # where the type's name is not that of the extension
 DETAIL = (
     "Faces restored in a new file. A generative model (InterLCM) made each face anew from the photo, so it is no "
     "record of the person; the source is unchanged."
 )
 FAILED = "Restoration of faces was tried and failed; there is no new file."
-MEASURES = {
-    "score": "detector score", "psnr": "PSNR in dB", "ssim": "SSIM", "delta_e": "colour difference CIEDE2000",
-    "identity_similarity": "identity similarity", "eye_distance": "eye distance in px",
-}  # fmt: skip
+COPIED = "No face to restore: the photo was copied as it is."
+ENLARGED = "No face to restore: the photo was written anew."
 HOW = ("detector", "mask", "rotation", "settings_digest")  # columns that say how a photo was restored
 OUTCOMES = {"accept": "accepted", "reject": "rejected", None: "comment"}
 
@@ -107,8 +104,7 @@ def restored_object(root: Element, row: Row, output: str) -> None:
     one = terms.file_object(root, terms.RESTORED, row["photo_id"])
     known = terms.add(one, "objectCharacteristics")
     terms.fixity(known, row["restored_sha256"])
-    extension = posixpath.splitext(path)[1].lstrip(".").lower()
-    terms.media_format(known, MEDIA.get(extension, f"image/{extension}"))
+    terms.media_format(known, media_type(path))
     terms.add(one, "originalName", path)
     terms.stored(one, "path in the run", path)
     relationship = terms.add(one, "relationship")
@@ -122,9 +118,10 @@ def restored_object(root: Element, row: Row, output: str) -> None:
 
 
 def restoration(root: Element, row: Row) -> None:
-    event = terms.event_of(root, event_id(row), "modification", row["finished_at"])
+    kind, detail = what_happened(row)
+    event = terms.event_of(root, event_id(row), kind, row["made_at"])
     how = [f"{name}: {row[name]}" for name in HOW if row[name] is not None]
-    terms.detail(event, f"{FAILED if row['status'] == 'failed' else DETAIL} {'; '.join(how)}".rstrip())
+    terms.detail(event, f"{detail} {'; '.join(how)}".rstrip())
     faces = row["faces"] or []
     doubtful = any(face["needs_review"] for face in faces) or bool(row["warnings"])
     outcome = "fail" if row["status"] == "failed" else "warning" if doubtful else "success"
@@ -135,7 +132,7 @@ def restoration(root: Element, row: Row) -> None:
     for warning in row["warnings"] or []:
         terms.note(known, f"{warning['kind']}: {warning['words']}")
     for face in faces:
-        terms.note(known, face_words(face))
+        terms.note(known, f"face {face['face_index']} at {xywh(face)} px; {face_words(face)}")
     agent = terms.identified(event, "linkingAgentIdentifier", terms.AGENT, agent_id(row))
     terms.term(agent, "linkingAgentRole", "eventRelatedAgentRole", "executing program")
     source = terms.identified(event, "linkingObjectIdentifier", terms.SOURCE, row["index_id"])
@@ -145,13 +142,12 @@ def restoration(root: Element, row: Row) -> None:
         terms.term(restored, "linkingObjectRole", "eventRelatedObjectRole", "outcome")
 
 
-def face_words(face: Row) -> str:
-    """A face in one line: where it is, its measures, and why a person should look at it."""
-    x0, y0, x1, y1 = face["box"]
-    measures = [f"{words}: {face[name]:.4g}" for name, words in MEASURES.items() if face[name] is not None]
-    review = [f"needs review: {face['review_reason']}"] if face["needs_review"] else []
-    place = f"face {face['face_index']} at xywh={x0:.0f},{y0:.0f},{x1 - x0:.0f},{y1 - y0:.0f} px"
-    return "; ".join([place, *measures, *review])
+def what_happened(row: Row) -> tuple[str, str]:
+    """The type of event, and a sentence on it."""
+    if row["status"] == "no_face":
+        same = row["restored_sha256"] == row["sha256"]
+        return ("replication", COPIED) if same else ("modification", ENLARGED)
+    return "modification", FAILED if row["status"] == "failed" else DETAIL
 
 
 def decision(root: Element, row: Row, decided: Row) -> None:

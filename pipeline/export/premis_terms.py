@@ -13,7 +13,7 @@ Element = ElementTree.Element
 VOCABULARIES = "http://id.loc.gov/vocabulary/preservation"
 # Vocabulary -> term -> its code there.
 CODES = {
-    "eventType": {"modification": "mod", "appraisal": "app"},
+    "eventType": {"modification": "mod", "replication": "rep", "appraisal": "app"},
     "eventOutcome": {"success": "suc", "warning": "war", "fail": "fai"},
     "eventRelatedAgentRole": {"executing program": "exe", "implementer": "imp"},
     "eventRelatedObjectRole": {"source": "sou", "outcome": "out"},

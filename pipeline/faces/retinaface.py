@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import sys
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -64,17 +66,29 @@ class RetinaFaceDetector:
     def __init__(self, name: str, network: str, parts: Parts, path: str, device: str = "cpu") -> None:
         """device: torch's name for it. The caller chooses: Ray shows all GPUs even to an actor that asked for none."""
         self.name = name
-        self._device = torch.device(device)
-        self._network = RetinaFace(network_name=network, half=False, device=self._device)
+        self._network = RetinaFace(network_name=network, half=False, device=torch.device("cpu"))
         _load(self._network, name, parts, path)
-        self._network.eval().to(self._device)
+        self._network.eval()
+        self._on(torch.device(device))
+
+    def _on(self, device: torch.device) -> None:
+        """Work on this device; on a GPU beside the queue of kernels of a model in the same process."""
+        network = self._network.to(device)
+        network.device, network.mean_tensor = device, network.mean_tensor.to(device)
+        self._stream = torch.cuda.Stream() if device.type == "cuda" else None
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream())  # for the weights
 
     def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
         """Faces at least min_face px wide, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
         image = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        with torch.inference_mode():
-            # (N, 15): box, score, landmarks
-            rows = self._network.detect_faces(image, conf_threshold=self.CONFIDENCE)
+        try:
+            rows = self._rows(image)
+        except torch.OutOfMemoryError:
+            words = "the GPU has too little memory for RetinaFace, which goes on on the CPU"
+            print(f"warning: {words}", file=sys.stderr, flush=True)
+            self._on(torch.device("cpu"))
+            rows = self._rows(image)
         faces = [
             Face(
                 box=(float(row[0]), float(row[1]), float(row[2]), float(row[3])),
@@ -84,6 +98,11 @@ class RetinaFaceDetector:
             for row, score in zip(rows, rows[:, 4], strict=True)
         ]
         return suppress(face for face in faces if face.box[2] - face.box[0] >= min_face)
+
+    def _rows(self, image: Any) -> Any:
+        """(N, 15): box, score, landmarks of each face in a picture (H, W, 3) uint8 BGR."""
+        with torch.inference_mode(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            return self._network.detect_faces(image, conf_threshold=self.CONFIDENCE)
 
 
 def _load(network: torch.nn.Module, name: str, parts: Parts, path: str) -> None:

@@ -9,7 +9,8 @@ unknown.
     2  page, pages (1 in version 1), monochrome, mask
     3  warnings, attempt, rotation
     4  landmark_error of a face
-    5  one_tone, strength and accepted of a face; reviewed_as, reviewed_by, reviewed_at; the status withdrawn
+    5  one_tone, face_share, strength and accepted of a face; reviewed_as, reviewed_by, reviewed_at; the status
+       withdrawn; stage, node, traceback
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ FACE = pa.struct([
     column("eye_distance", pa.float32(), "distance of the eyes in the photo", "px"),
     column("landmark_error", pa.float32(), "misfit of the landmarks to those of a mean face; null before version 4",
            "eye distance"),
+    column("face_share", pa.float32(), "share of skin, eyes, brows, nose and mouth where a face has them, by the "
+           "parsing network, 0 to 1; null without weights and before version 5"),
     column("seed", pa.int64(), "seed of the noise of this face"),
     column("one_tone", pa.bool_(), "whether the face has one tone, which it keeps; null before version 5"),
     column("strength", pa.float32(), "share of the restored face in its pixels, 0 to 1; null before version 5: 1"),
@@ -89,6 +92,9 @@ MANIFEST_SCHEMA = pa.schema([
     column("status", pa.string(), f"one of {', '.join(STATUSES)}, {REMOVED}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
     column("error", pa.string(), "the failure in one line, or why the photo was removed; else null"),
+    column("stage", pa.string(), "where it failed: index, fetch, detect, restore or publish; null otherwise"),
+    column("node", pa.string(), "host name of the machine on which it failed; null otherwise"),
+    column("traceback", pa.string(), "end of the traceback of an unexpected error; null otherwise"),
     column("warnings", _list(WARNING), "what was lost of the photo, or is uncertain; null or empty if nothing"),
     column("restored_uri", pa.string(), "where the restored photo is, withdrawn or not; null if there is none"),
     column("restored_sha256", pa.string(), "digest of the restored photo's bytes"),

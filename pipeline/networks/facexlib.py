@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from interlcm.device import Download
 from interlcm.weights_index import Parts, WeightsError
 from pipeline.faces.alignment import TEMPLATE, TEMPLATE_SIZE, Matrix, compose, invert
 
@@ -28,6 +29,12 @@ PARSER, RECOGNISER, ASSESSOR = (
 # paste_faces_to_input_image).
 PARSE_SIZE, PARSE_CLASSES = 512, 19
 NOT_FACE = (0, 14, 16, 17, 18)
+# Skin (with a beard), nose, glasses, eyes, brows, mouth and lips.
+FEATURES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12)
+# An ellipse that these fill in a crop of a frontal face: middle and half axes, as fractions of the side. It is centred
+# between eyes and mouth (0.47 and 0.73 of the height). The template's eyes are 0.246 apart; a face is about 2.1 of this
+# wide, and its chin is 1.8 below the eyes, so the ellipse (2 wide, 0.32 to 0.88 of the height) ends within the face.
+INNER_MIDDLE, INNER_AXES = (0.5, 0.6), (0.246, 0.28)
 
 # Where ArcFace expects eyes, nose and mouth corners in its 112 x 112 crop (insightface, utils/face_align.py).
 ARCFACE_SIZE = 112
@@ -103,7 +110,11 @@ class FaceNetworks:
         if self._assessor is not None:
             quality = self._qualities(self._assessor, both)
             numbers["quality_before"], numbers["quality_after"] = quality[:count], quality[count:]
-        return Opinions(self._masks(self._parser, restored) if parse and self._parser is not None else None, numbers)
+        masks = None
+        if parse and self._parser is not None:
+            classes = self._classes(self._parser, restored)
+            masks, numbers["face_share"] = masks_of(classes, restored.shape[-1]), face_share(classes)
+        return Opinions(masks, numbers)
 
     @torch.inference_mode()
     def masks(self, restored: Tensor) -> npt.NDArray[np.uint8] | None:
@@ -111,15 +122,14 @@ class FaceNetworks:
 
         As in facexlib: the restored crop at 512 x 512, bilinear, [-1, 1]; the most likely class of each pixel.
         """
-        return None if self._parser is None else self._masks(self._parser, restored.to(self.device)).cpu().numpy()
+        if self._parser is None:
+            return None
+        return masks_of(self._classes(self._parser, restored.to(self.device)), restored.shape[-1]).cpu().numpy()
 
-    def _masks(self, parser: nn.Module, crops: Tensor) -> Tensor:
-        logits, _ = parser(F.interpolate(crops.clamp(-1, 1), PARSE_SIZE, mode="bilinear"))
-        classes = logits.argmax(1, keepdim=True)
-        face = torch.ones_like(classes, dtype=torch.float32)
-        for outside in NOT_FACE:
-            face = face.masked_fill(classes == outside, 0)
-        return (F.interpolate(face, crops.shape[-1], mode="area") * 255).round().byte()[:, 0]
+    def _classes(self, parser: nn.Module, crops: Tensor) -> Tensor:
+        """(N, 1, 512, 512) the most likely class of each pixel."""
+        logits: Tensor = parser(F.interpolate(crops.clamp(-1, 1), PARSE_SIZE, mode="bilinear"))[0]
+        return logits.argmax(1, keepdim=True)
 
     @torch.inference_mode()
     def identity(self, aligned: Tensor, restored: Tensor) -> list[float] | None:
@@ -157,24 +167,44 @@ class Opinions:
 
     Attributes:
         masks: (N, S, S) uint8, or None.
-        numbers: identity_similarity, quality_before and quality_after, (N,) each, of the networks that are there.
+        numbers: identity_similarity, quality_before, quality_after and, with masks, face_share; (N,) each, of the
+            networks that are there.
     """
 
     masks: Tensor | None
     numbers: dict[str, Tensor]
 
-    def on_host(self) -> tuple[npt.NDArray[np.uint8] | None, list[dict[str, float]]]:
-        """The masks, and the numbers of each face; everything in one copy."""
+    def sent(self) -> Packed:
+        """On their way to the host, everything in one copy."""
         columns = [one.float()[:, None].contiguous().view(torch.uint8) for one in self.numbers.values()]
         if self.masks is not None:
             columns.append(self.masks.flatten(1))
-        if not columns:
+        packed = Download(torch.cat(columns, 1)) if columns else None
+        return Packed(packed, tuple(self.numbers), None if self.masks is None else self.masks.shape)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Opinions on their way to the host.
+
+    Attributes:
+        data: bytes (N, B): the float32 numbers of each face, then its mask; None if no network says anything.
+        names: of the numbers.
+        shape: of all masks, (N, S, S), or None.
+    """
+
+    data: Download | None
+    names: tuple[str, ...]
+    shape: tuple[int, ...] | None
+
+    def read(self) -> tuple[npt.NDArray[np.uint8] | None, list[dict[str, float]]]:
+        """The masks, and the numbers of each face, once they are there."""
+        if self.data is None:
             return None, []
-        packed = torch.cat(columns, 1).cpu().numpy()
-        split = 4 * len(self.numbers)  # bytes of float32
-        values = np.ascontiguousarray(packed[:, :split]).view(np.float32).tolist()
-        masks = None if self.masks is None else packed[:, split:].reshape(self.masks.shape)
-        return masks, [dict(zip(self.numbers, face, strict=True)) for face in values]
+        data, split = self.data.numpy(), 4 * len(self.names)
+        values = np.ascontiguousarray(data[:, :split]).view(np.float32).tolist()
+        masks = None if self.shape is None else data[:, split:].reshape(self.shape)
+        return masks, [dict(zip(self.names, face, strict=True)) for face in values]
 
 
 def load(network: nn.Module, parts: Parts, path: str) -> None:
@@ -186,6 +216,27 @@ def load(network: nn.Module, parts: Parts, path: str) -> None:
     except RuntimeError as error:
         name, remedy = type(network).__name__, "remove it and get it with `interlcm weights pull`"
         raise WeightsError(f"{parts.folder / path} does not hold the weights of {name}; {remedy}") from error
+
+
+def masks_of(classes: Tensor, side: int) -> Tensor:
+    """(N, 1, 512, 512) classes to masks (N, S, S) uint8: 255 where facexlib replaces the photo, 0 elsewhere."""
+    face = torch.ones_like(classes, dtype=torch.float32)
+    for outside in NOT_FACE:
+        face = face.masked_fill(classes == outside, 0)
+    return (F.interpolate(face, side, mode="area") * 255).round().byte()[:, 0]
+
+
+def face_share(classes: Tensor) -> Tensor:
+    """(N, 1, H, W) classes to (N,): the share of FEATURES in the ellipse that a face fills, 0 to 1."""
+    height, width = classes.shape[-2:]
+    (x, y), (half_width, half_height) = INNER_MIDDLE, INNER_AXES
+    across = (torch.arange(width, device=classes.device) + 0.5) / width - x
+    down = (torch.arange(height, device=classes.device) + 0.5) / height - y
+    inside = (across / half_width).square() + (down / half_height).square()[:, None] < 1
+    found = torch.zeros_like(classes, dtype=torch.bool)
+    for feature in FEATURES:
+        found |= classes == feature
+    return (found & inside).sum((1, 2, 3)) / inside.sum()
 
 
 def arcface_matrix(size: int) -> Matrix:

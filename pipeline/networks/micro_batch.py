@@ -39,3 +39,27 @@ def largest(fits: Callable[[int], bool], about: dict[str, Any], most: int = MOST
     with appearing(file) as temporary:
         temporary.write_text(json.dumps({**about, "batch_faces": size}, indent=2) + "\n")
     return size
+
+
+def largest_on_gpu(
+    fits: Callable[[int], bool], about: dict[str, Any], most: int, share: float, keep: bool, folder: Path = FOLDER
+) -> int:
+    """`largest` for this process's GPU; an actor with a share of a GPU below 1 tries only this share of its memory.
+
+    keep: the process keeps to its share afterwards.
+    """
+    import torch  # late: the driver, which needs only MOST, does without
+
+    if share < 1:
+        torch.cuda.set_per_process_memory_fraction(share)
+    about = about | {
+        "gpu": torch.cuda.get_device_name(),
+        "memory": torch.cuda.get_device_properties(0).total_memory,
+        "gpus_per_actor": share,
+        "torch": torch.__version__,
+        "most": most,
+    }
+    found = largest(fits, about, most, folder)
+    if share < 1 and not keep:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    return found

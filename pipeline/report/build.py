@@ -14,6 +14,7 @@ from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.report import pictures as report_pictures
 from pipeline.report.data import Pictures, write_photos
+from pipeline.report.decided import write_decisions
 from pipeline.report.files import DataFiles, publish
 from pipeline.report.summary import Price, summary
 from pipeline.run.attempts import attempts
@@ -83,7 +84,7 @@ def write_report(output: str, pictures: Pictures, price: Price | None = None) ->
     report = Output(place).report
     made_at = datetime.now(UTC)
     about, columns = write_photos(output, DataFiles(report), pictures)
-    about |= summary(output, columns, price)
+    about |= write_decisions(output, DataFiles(report)) | summary(output, columns, price)
     about |= {"run": run_key(place), "output": place, "made_at": made_at.isoformat(timespec="seconds")}
     about["version"] = made_at.strftime("%Y%m%d%H%M%S")
     DataFiles(report).write("summary", about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,52 +11,38 @@ from urllib.parse import quote
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.manifest import query
-from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, PENDING, REMOVED, STATUSES
+from pipeline.manifest.schema import NEWEST_FIRST, PENDING, REMOVED
+from pipeline.report.columns import FACE_METRICS, Columns, Numbers, counts, joined, numbers_of, write_columns
+from pipeline.report.doubt import doubt
 from pipeline.report.files import PAGE_ROWS, DataFiles, Parts, rounded
 from pipeline.report.pictures import CHOICES, NEWEST, ORDER, folder
 from pipeline.storage.output import Output
 
-Numbers = npt.NDArray[np.float64]
-
 BATCH_ROWS = 10_000
 NAME_ROWS = 20_000  # in one file of names
+VERSION_DIGITS = 8  # of restored_sha256: enough to see that a photo has another result now
+# The results that `interlcm decide` made one of another: a decision on one of them is about the photo as it is now.
+RESULTS = f"""
+WITH log AS (
+    SELECT photo_id, restored_sha256, reviewed_at,
+        row_number() OVER (PARTITION BY photo_id ORDER BY {NEWEST_FIRST}) AS age
+    FROM manifest SEMI JOIN (SELECT photo_id FROM newest WHERE reviewed_at IS NOT NULL) USING (photo_id)
+), made AS (SELECT photo_id, min(age) AS age FROM log WHERE reviewed_at IS NULL GROUP BY photo_id)
+SELECT photo_id, string_agg(DISTINCT restored_sha256[:{VERSION_DIGITS}], ' ')
+FROM log JOIN made USING (photo_id) WHERE log.age <= made.age AND restored_sha256 IS NOT NULL GROUP BY photo_id
+"""
 # Columns of a photo, besides its faces; `seconds` is the time of all stages.
 SHOWN = (
     *("photo_id", "member", "page", "pages", "format", "width", "height", "bit_depth", "bytes", "monochrome"),
     *("status", "error_type", "error", "warnings", "detector", "mask", "seconds", "finished_at"),
+    "restored_sha256",
 )
-FACE_METRICS = (
-    *("identity_similarity", "psnr", "ssim", "delta_e", "eye_distance", "score"),
-    *("sharpness_before", "sharpness_after", "quality_before", "quality_after"),
-)
-PHOTO_METRICS = ("face_count", "width", "height", "bytes", "bit_depth", "seconds", "warning_count")
-LABELS = {
-    "identity_similarity": "Identity similarity", "psnr": "PSNR", "ssim": "SSIM", "delta_e": "Colour difference",
-    "eye_distance": "Eye distance", "score": "Detector score", "sharpness_before": "Sharpness before",
-    "sharpness_after": "Sharpness after", "quality_before": "Quality before", "quality_after": "Quality after",
-    "face_count": "Faces", "width": "Width", "height": "Height", "bytes": "File size", "bit_depth": "Bit depth",
-    "seconds": "Time spent", "warning_count": "Warnings",
-}  # fmt: skip
-
 SECONDS = " + ".join(f"coalesce(seconds_{stage}, 0)" for stage in ("fetch", "detect", "restore", "compose"))
-
-
-@dataclass
-class Columns:
-    """Columns of all photos, kept while their pages are written.
-
-    face: for each of FACE_METRICS and needs_review a value per face, NaN if there is none; photo: the same per photo,
-    with `status` (place in STATUSES) and `source` (place in `sources`).
-    """
-
-    face: dict[str, Numbers]
-    photo: dict[str, Numbers]
 
 
 @dataclass
@@ -70,7 +57,8 @@ class Pictures:
 def write_photos(output: str, files: DataFiles, pictures: Pictures) -> tuple[dict[str, Any], Columns]:
     """Write the pages, names and columns of all photos that have a result.
 
-    Returns what the page needs to know about these files, and the columns.
+    Returns what the page needs to know about these files, and the columns. `digest` names the results: the SHA-256 of
+    the lines "photo_id restored_sha256" in the report's order.
     """
     return query.reading(
         output, lambda connection: _write_photos(connection, output, files, pictures), decided=False, whole=True
@@ -81,26 +69,34 @@ def _write_photos(
     connection: duckdb.DuckDBPyConnection, output: str, files: DataFiles, pictures: Pictures
 ) -> tuple[dict[str, Any], Columns]:
     pages = Parts(files, "photos", PAGE_ROWS)
-    texts = {name: Parts(files, name, NAME_ROWS) for name in ("names", "ids", "sources")}
+    texts = {name: Parts(files, name, NAME_ROWS) for name in ("names", "ids", "versions", "sources")}
     sources: dict[str, int] = {}
+    digest = hashlib.sha256()
+    decided = dict(connection.sql(RESULTS).fetchall())
     collected: list[dict[str, Numbers]] = []
     for batch in batches(connection, pictures.choice):
-        for row in page_rows(batch, sources, output, pictures):
-            pages.add(row)
+        ids, results = batch["photo_id"].to_pylist(), [sha or "" for sha in batch["restored_sha256"].to_pylist()]
+        versions = [decided.get(one, sha[:VERSION_DIGITS]) for one, sha in zip(ids, results, strict=True)]
+        for row, version in zip(page_rows(batch, sources, output, pictures), versions, strict=True):
+            pages.add([version, *row])
         texts["names"].extend(batch["member"].to_pylist())
-        texts["ids"].extend(batch["photo_id"].to_pylist())
+        texts["ids"].extend(ids)
+        texts["versions"].extend(versions)
+        digest.update("".join(f"{one} {result}\n" for one, result in zip(ids, results, strict=True)).encode())
         collected.append(numbers_of(batch, sources))
     texts["sources"].extend(list(sources))
     for parts in (pages, *texts.values()):
         parts.close()
     columns = joined(collected)
+    columns.photo["doubt"] = doubt(columns)
     about = {
         "photos": pages.count,
         "faces": len(columns.face["psnr"]),
+        "digest": digest.hexdigest(),
         "pages": pages.starts,
         "texts": {name: len(parts.starts) for name, parts in texts.items()},
-        "photo_fields": ["source", *SHOWN, "restored", "pictures", "picture_error", "faces"],
-        "face_fields": ["face_index", "box", *FACE_METRICS, "needs_review", "review_reason"],
+        "photo_fields": ["versions", "source", *SHOWN, "restored", "pictures", "picture_error", "faces"],
+        "face_fields": ["face_index", "box", *FACE_METRICS, "needs_review", "review_reason", "strength"],
         **write_columns(columns, files),
     }
     return about, columns
@@ -114,7 +110,7 @@ def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.R
 
 
 def page_rows(batch: pa.RecordBatch, sources: dict[str, int], output: str, pictures: Pictures) -> Iterator[list[Any]]:
-    """One list per photo, in the order of photo_fields."""
+    """One list per photo, in the order of photo_fields after `versions`."""
     codes = [sources.setdefault(source, len(sources)) for source in batch["source"].to_pylist()]
     shown = [cells(batch[name]) for name in SHOWN]
     run = Output(storage.canonical(output))
@@ -150,15 +146,11 @@ def face_rows(faces: pa.Array) -> list[list[list[Any]]]:
         *(cells(pc.struct_field(flat, name)) for name in FACE_METRICS),
         pc.struct_field(flat, "needs_review").to_pylist(),
         pc.struct_field(flat, "review_reason").to_pylist(),
+        cells(pc.struct_field(flat, "strength")),
     ]
     rows = [list(row) for row in zip(*columns, strict=True)]
     ends = np.cumsum(counts(faces)).tolist()
     return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def counts(lists: pa.Array) -> npt.NDArray[np.int64]:
-    lengths = pc.fill_null(pc.list_value_length(lists), 0)
-    return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
 
 
 def relative(uri: str | None, output: str) -> str | None:
@@ -167,59 +159,3 @@ def relative(uri: str | None, output: str) -> str | None:
     if uri is None or not uri.startswith(inside):
         return uri
     return posixpath.join("..", quote(uri.removeprefix(inside)))
-
-
-def numbers_of(batch: pa.RecordBatch, sources: dict[str, int]) -> dict[str, Numbers]:
-    """The columns of a batch as float64; those of faces are named "face.<name>"."""
-    flat = batch["faces"].flatten()
-    found = {f"face.{name}": numbers(pc.struct_field(flat, name)) for name in (*FACE_METRICS, "needs_review")}
-    found |= {f"photo.{name}": numbers(batch[name]) for name in PHOTO_METRICS if not name.endswith("_count")}
-    found["photo.face_count"] = counts(batch["faces"]).astype(np.float64)
-    found["photo.warning_count"] = counts(batch["warnings"]).astype(np.float64)
-    found["photo.status"] = np.array([STATUSES.index(status) for status in batch["status"].to_pylist()], np.float64)
-    found["photo.source"] = np.array([sources[source] for source in batch["source"].to_pylist()], np.float64)
-    return found
-
-
-def numbers(column: pa.Array) -> Numbers:
-    return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-
-
-def joined(collected: list[dict[str, Numbers]]) -> Columns:
-    names = [f"face.{name}" for name in (*FACE_METRICS, "needs_review")]
-    names += [f"photo.{name}" for name in (*PHOTO_METRICS, "status", "source")]
-    whole = {name: np.concatenate([np.zeros(0), *(one[name] for one in collected)]) for name in names}
-
-    def kind(prefix: str) -> dict[str, Numbers]:
-        return {name.removeprefix(prefix): values for name, values in whole.items() if name.startswith(prefix)}
-
-    return Columns(kind("face."), kind("photo."))
-
-
-def write_columns(columns: Columns, files: DataFiles) -> dict[str, Any]:
-    """Write the columns; returns the number of files of each, and the metrics with any value, with their meaning."""
-    chunks = {}
-    metrics = []
-    face_units = {field.name: field for field in FACE}
-    for level, values, named in (
-        ("face", columns.face, FACE_METRICS),
-        ("photo", columns.photo, PHOTO_METRICS),
-    ):
-        for name, column in values.items():
-            if name in named and np.isnan(column).all():
-                continue  # its weights are missing, or there are no faces
-            chunks[f"{level}-{name}"] = files.write_column(f"{level}-{name}", column)
-            if name in named:
-                field = face_units[name] if level == "face" else None
-                metrics.append({"name": name, "level": level, "label": LABELS[name], **meaning(name, field)})
-    return {"chunks": chunks, "metrics": metrics}
-
-
-def meaning(name: str, field: pa.Field | None) -> dict[str, str]:
-    """Unit and description of a metric, from the manifest's schema."""
-    if name == "seconds":
-        return {"unit": "s", "description": "time in all stages together"}
-    if name == "warning_count":
-        return {"unit": "", "description": "number of warnings of the photo"}
-    field = field or MANIFEST_SCHEMA.field(name)
-    return {key: field.metadata[key.encode()].decode() for key in ("unit", "description")}

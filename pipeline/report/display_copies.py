@@ -22,13 +22,16 @@ PHOTO_QUALITY = 88  # from 90 on libvips keeps the chroma at full resolution, fo
 FACE_QUALITY = 92
 # A crop is as large as the face in the photo, within these limits: large enough to see, but not enlarged to a blur.
 FACE_SIDES = (256, 1024)
+SIDES = ("before", "after")
+TILE = 128  # px: side of a face in the contact sheet
+SHEET_COLUMNS = 32  # faces beside each other in a sheet; site/card.js knows both numbers
 
 
 def display_copies(
     before: bytes, page: int, after: bytes | None, landmarks: list[list[list[float]]], max_side: int, limits: Limits
 ) -> dict[str, bytes]:
-    """JPEG files by name: thumbnail.jpg and, if there is a restored photo, before.jpg, after.jpg and for each face
-    <n>_before.jpg and <n>_after.jpg, cut out upright at the photo's resolution.
+    """JPEG files by name: thumbnail.jpg and, if there is a restored photo, before.jpg, after.jpg, for each face
+    <n>_before.jpg and <n>_after.jpg, cut out upright at the photo's resolution, and faces.jpg with all faces, small.
 
     before: the member. page: of the member, from 1. after: the restored photo, or None. landmarks: of each face, (5, 2)
     px in the photo before. max_side: px; a larger whole photo is reduced to it. Raises PhotoError.
@@ -37,9 +40,14 @@ def display_copies(
         return {"thumbnail.jpg": thumbnail(before, page, limits)}
     source = eight_bit_srgb(photo_pages.page_file(before, page, limits), limits)
     restored = eight_bit_srgb(after, limits)
-    files = {}
+    files: dict[str, bytes] = {}
+    tiles = []
     for n, points in enumerate(landmarks):
-        files[f"{n}_before.jpg"], files[f"{n}_after.jpg"] = face_copies(source, restored, np.array(points))
+        pair = face_crops(source, restored, np.array(points))
+        files |= {f"{n}_{side}.jpg": jpeg(crop, FACE_QUALITY) for side, crop in zip(SIDES, pair, strict=True)}
+        tiles.append([cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA) for crop in pair])
+    if tiles:
+        files["faces.jpg"] = jpeg(sheet(tiles), PHOTO_QUALITY)
     files["before.jpg"] = jpeg(fitted(source, max_side), PHOTO_QUALITY)
     files["after.jpg"] = jpeg(fitted(restored, max_side), PHOTO_QUALITY)
     files["thumbnail.jpg"] = jpeg(fitted(restored, THUMBNAIL_SIDE), PHOTO_QUALITY)
@@ -58,13 +66,27 @@ def eight_bit_srgb(data: bytes, limits: Limits) -> Pixels:
     return eight_bit(photo_decoder.decode(data, limits).srgb())
 
 
-def face_copies(source: Pixels, restored: Pixels, points: npt.NDArray[np.float64]) -> tuple[bytes, bytes]:
+def face_crops(source: Pixels, restored: Pixels, points: npt.NDArray[np.float64]) -> tuple[Pixels, Pixels]:
     """Cut one face out of both photos in the same way; the restored one may be larger than its source."""
     scale = restored.shape[1] / source.shape[1]
     larger = (points + 0.5) * scale - 0.5  # pixel centres
     side = crop_side(larger)
     before, after = alignment.align(source, points, side)[0], alignment.align(restored, larger, side)[0]
-    return jpeg(before, FACE_QUALITY), jpeg(after, FACE_QUALITY)
+    return eight_bit(before), eight_bit(after)  # they are already, which their type does not say
+
+
+def sheet(tiles: list[list[npt.NDArray[Any]]]) -> Pixels:
+    """All faces of a photo, small: lines of up to SHEET_COLUMNS faces before, each above the same faces after.
+
+    tiles: of each face, before and after, (TILE, TILE, 3) uint8.
+    """
+    columns = min(len(tiles), SHEET_COLUMNS)
+    lines = -(-len(tiles) // columns)
+    made = np.zeros((lines, 2, TILE, columns, TILE, 3), np.uint8)
+    for n, pair in enumerate(tiles):
+        line, column = divmod(n, columns)
+        made[line, :, :, column] = np.stack(pair)
+    return made.reshape(lines * 2 * TILE, columns * TILE, 3)
 
 
 def crop_side(points: npt.NDArray[np.float64]) -> int:

@@ -35,6 +35,7 @@ CHOICES = {
     "review": "status = 'restored' AND len(list_filter(faces, lambda f: f.needs_review)) > 0",
     "none": "false",
 }
+COPIES = 2  # the version of what a folder of copies holds
 DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa.string())])
 
 
@@ -53,7 +54,7 @@ class Task:
 
 def folder(photo_id: str, version: str | None, max_side: int) -> str:
     """The folder of a photo's copies below report/. It differs for each result, so copies are never out of date."""
-    digest = hashlib.sha256(f"{version}/{max_side}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{version}/{max_side}/{COPIES}".encode()).hexdigest()[:8]
     return f"pictures/{photo_id[:2]}/{photo_id}-{digest}"
 
 

@@ -14,7 +14,7 @@ from pipeline.config.settings import Review
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
 from pipeline.manifest.schema import STAGES
-from pipeline.report.data import Columns, Numbers
+from pipeline.report.columns import Columns, Numbers
 from pipeline.report.pictures import NEWEST
 from pipeline.run.attempts import attempts
 

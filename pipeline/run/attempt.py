@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -14,19 +15,19 @@ from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.schema import root_id
 from pipeline.index.units import Pending
-from pipeline.manifest import compaction
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
-from pipeline.run import lease, termination
+from pipeline.run import lease, merging, termination, waiting
 from pipeline.run.attempts import last_number, record
-from pipeline.run.batching import BatchSizes
+from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
 from pipeline.run.superseded import remove_superseded
+from pipeline.run.waiting import Facts, Waiting
 
 Tables = Iterator[pa.Table]
-COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
+Look = Callable[[], Facts]
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Progress:
     """What this attempt has committed so far.
 
     total: files to do. earlier: files with a result of an earlier attempt. on_ray: it runs on Ray, not in this process.
-    before: faces that this process restored before the attempt.
+    before: faces that this process restored before the attempt. waiting: what for, while nothing moves.
     """
 
     total: int
@@ -45,6 +46,7 @@ class Progress:
     failed: int = 0
     before: int = field(default_factory=lambda: telemetry.faces_here)
     begun: float = field(default_factory=time.monotonic)
+    waiting: Waiting | None = None
 
     @property
     def faces_so_far(self) -> int:
@@ -59,6 +61,7 @@ class Progress:
         )  # a member counts once
         self.faces += sum(done["face_count"].to_pylist())
         self.failed += done["status"].to_pylist().count("failed")
+        self.waiting = None
 
 
 def restore(
@@ -77,59 +80,68 @@ def restore(
     earlier = pending.indexed - len(pending) if where is None else 0
     progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
     yield progress
-    if len(pending):
-        compacted = 0
-        job = replace(job, number=last_number(job.output) + 1)
-        work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
-        with work as (tables, stopping):
-            for done in tables:
-                progress.add(done)
-                mine.check()
-                yield progress
-                if progress.done - compacted >= COMPACT_EVERY and not stopping.is_set():
-                    compacted = progress.done
-                    compaction.compact_if_many(job.output)
-        left = progress.total - progress.done
-        if stopping.is_set() and left:
-            raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
-        if where is not None:  # they may have had results; others are new, or `rescan` removed their files
-            remove_superseded(job.output, job.number)
-    compaction.compact_if_many(job.output)
+    with merging.beside(job.output) as merge:
+        if len(pending):
+            job = replace(job, number=last_number(job.output) + 1)
+            resources = resources.with_compiler(len(pending))
+            work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
+            with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
+                for done in tables:
+                    progress.add(done)
+                    mine.check()
+                    yield progress
+                    if not stopping.is_set():
+                        merge.after(progress.done)
+            left = progress.total - progress.done
+            if stopping.is_set() and left:
+                raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
+            if where is not None:  # they may have had results; others are new, or `rescan` removed their files
+                remove_superseded(job.output, job.number)
+        merge.finish(mine.check)
     if progress.done != progress.total:
         lost = progress.total - progress.done
         raise RunError(f"{job.output}: photos started but not finished: {lost}; start the same command again")
 
 
+def watch(progress: Progress, mine: lease.Lease, look: Look) -> waiting.Watch:
+    """Keeps `progress.waiting`, and writes it beside the lease, where `interlcm status` reads it."""
+
+    def tell(found: Waiting | None) -> None:
+        progress.waiting = found
+        mine.note(found.lines if found else [])
+
+    return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
+
+
 @contextmanager
-def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[Tables, threading.Event]]:
+def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[Tables, threading.Event, Look]]:
     """The chain on the cluster that RAY_ADDRESS names, or on a new local one; with the event that SIGTERM sets."""
     from pipeline.run import ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors)
-    resources = resources.with_finders(job.settings.detector, cluster.gpus())
+    detector, gpus = job.settings.detector, cluster.gpus()
+    resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
+    sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
-    sizes = BatchSizes.of(pending, crop_size(job), resources)
-    book = ledger.ledger()
-    with termination.heeded(lambda: book.stop.remote(), job.output) as stopping:
+    book = ledger.book(resources.max_actors)
+    with termination.heeded(book.stop, job.output) as stopping:
         dataset = on_ray.dataset(chain(job, resources, sizes), pending, resources, sizes, book)
-        yield iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")), stopping
+        yield iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")), stopping, partial(ledger.look, book)
 
 
 @contextmanager
 def here(
     job: Job, resources: Resources, pending: Pending, mine: lease.Lease
-) -> Iterator[tuple[Tables, threading.Event]]:
+) -> Iterator[tuple[Tables, threading.Event, Look]]:
     """The chain in this process; with the event that SIGTERM sets."""
+    resources = resources.on_one_gpu(job.settings.detector, cluster.gpus())
+    sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
-    sizes = BatchSizes.of(pending, crop_size(job), resources)
     if resources.batch_faces == 1:  # photos take seconds each and share no micro-batch, so commit each one at once
         sizes = replace(sizes, call_photos=1, part_photos=1)
     with termination.heeded(lambda: None, job.output) as stopping:
-        yield Here(chain(job, resources, sizes), stopping).tables(pending, mine), stopping
-
-
-def crop_size(job: Job) -> int:
-    return int(job.weights_index["image_size"])
+        engine = Here(chain(job, resources, sizes), stopping)
+        yield engine.tables(pending, mine), stopping, engine.facts
 
 
 def audit(output: str, partial: bool = False) -> manifest_counts.Counts:

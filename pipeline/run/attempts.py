@@ -71,11 +71,14 @@ def last_attempt(output: str) -> Attempt | None:
     return Attempt(len(listed), started, newest["settings"]["weights"], newest.get("settings_digest", ""))
 
 
-def attempt_with(output: str, settings_digest: str, weights_digest: str) -> dict[str, Any] | None:
-    """The newest attempt with these digests."""
+def attempt_with(
+    output: str, settings_digest: str, weights_digest: str, number: int | None = None
+) -> dict[str, Any] | None:
+    """The attempt with these digests and this number; the newest with the digests if none has the number."""
     wanted = {"settings_digest": settings_digest, "weights_digest": weights_digest}
     fitting = [one for one in attempts(output) if wanted.items() <= one.items()]
-    return fitting[-1] if fitting else None
+    found = [one for one in fitting if one.get("number") == number] or fitting
+    return found[-1] if found else None
 
 
 def differences(job: Job) -> list[str]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +29,7 @@ from pipeline.run.verdicts import Judged, Row, strengths_of
 from pipeline.storage.output import Output
 
 PART = 1000  # rows of a manifest part
+REQUESTS = 16  # files that move at a time
 # Every file that rows of some photos name or named, with the one that the newest row names.
 FILES = """
 SELECT DISTINCT m.restored_uri AS uri, n.restored_uri AS now, i.archive_name FROM manifest AS m
@@ -35,26 +38,19 @@ WHERE m.restored_uri IS NOT NULL AND m.photo_id IN (SELECT photo_id FROM chosen)
 """
 
 
-def settle(output: str, judged: Iterable[Judged]) -> Iterator[list[Judged]]:
-    """Set files aside, bring them back and mark rows; yields the photos of each committed part.
+def settle(output: str, judged: Iterable[Judged]) -> Iterator[int]:
+    """Set files aside, bring them back and mark rows; yields the number of rows of each committed part.
 
-    A photo to bring back whose file is gone is not settled: it has to be restored again (`open_photos`).
+    A photo to bring back whose file is gone is not settled: it has to be restored again.
     """
-    rows: list[Row] = []
-    done: list[Judged] = []
-    for one in judged:
-        if one.moves or not (one.marked or one.changes):
-            row = settled(output, one)
-            if row is not None:
-                rows.append(row)
-                done.append(one)
-        if len(rows) == PART:
-            write_part(rows, output, f"decide {uuid.uuid4().hex}")
-            yield done
-            rows, done = [], []
-    if rows:
-        write_part(rows, output, f"decide {uuid.uuid4().hex}")
-        yield done
+    todo = [one for one in judged if one.moves or not (one.marked or one.changes)]
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        for first in range(0, len(todo), PART):
+            made = threads.map(partial(settled, output), todo[first : first + PART])
+            rows = [row for row in made if row is not None]
+            if rows:
+                write_part(rows, output, f"decide {uuid.uuid4().hex}")
+                yield len(rows)
 
 
 def settled(output: str, one: Judged) -> Row | None:

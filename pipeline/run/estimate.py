@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
-from pipeline.config.resources import Resources
+from pipeline.config.resources import Prices, Resources
 from pipeline.index.units import UNIT, Pending, load
 from pipeline.manifest import pending as manifest_pending
+from pipeline.run.batching import batches, fill
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.fetch import fetch
 from pipeline.stages.publish import composed
@@ -30,6 +31,7 @@ class Sample:
     """A measured sample: its photos, its faces, the seconds of a restore actor and of all other stages.
 
     restored: the faces that `restore_seconds` is the time of; fewer than `faces` where a CPU took too long.
+    batch_faces: faces in a micro-batch. The last one was padded.
     """
 
     photos: int
@@ -37,35 +39,74 @@ class Sample:
     restored: int
     restore_seconds: float
     other_seconds: float
+    batch_faces: int = 1
+
+    @property
+    def faces_per_photo(self) -> float:
+        return self.faces / max(1, self.photos)
+
+    @property
+    def seconds_per_place(self) -> float:
+        """Seconds of a restore actor for a place in a micro-batch, which padding takes like a face."""
+        return self.restore_seconds / max(1, math.ceil(self.restored / self.batch_faces) * self.batch_faces)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The remaining work of a run, and a sample of it measured on one restore actor."""
+    """The remaining work of a run, and a sample of it measured on one restore actor.
+
+    call_photos: photos in one call of a restore actor of the run, whose last micro-batch is padded.
+    """
 
     photos: int
     bytes: int
     sample: Sample
+    call_photos: int
 
     @property
     def faces(self) -> float:
-        return self.photos * self.sample.faces / max(1, self.sample.photos)
+        return self.photos * self.sample.faces_per_photo
+
+    @property
+    def fill(self) -> float:
+        """The share of the places in micro-batches that faces will fill."""
+        return fill(self.call_photos * self.sample.faces_per_photo, self.sample.batch_faces)
+
+    @property
+    def seconds_per_face(self) -> float:
+        """Seconds of a restore actor for a face of the run, with its share of the padding."""
+        return self.sample.seconds_per_place / self.fill
 
     @property
     def actor_hours(self) -> float:
         """Hours of restore actors, all actors together."""
-        return self.faces * self.sample.restore_seconds / max(1, self.sample.restored) / 3600
+        return self.faces * self.seconds_per_face / 3600
 
     @property
     def cpu_hours(self) -> float:
         """CPU hours of fetching, detecting and publishing."""
         return self.photos * self.sample.other_seconds / max(1, self.sample.photos) / 3600
 
+    def hours(self, actors: int) -> float:
+        """Hours that this many actors take, if the other stages keep up."""
+        return self.actor_hours / actors
+
+    def cpus(self, actors: int) -> float:
+        """CPUs with which the other stages keep up with this many actors."""
+        return self.cpu_hours / self.hours(actors) if self.actor_hours else 0.0
+
+    def cost(self, resources: Resources, prices: Prices) -> tuple[float, float]:
+        """Cost of the run's GPUs, and of its CPUs: those of the other stages and of actors without a GPU."""
+        each = resources.gpus_per_actor
+        cpu_hours = self.cpu_hours + (0.0 if each else self.actor_hours * resources.threads)
+        return self.actor_hours * each * prices.gpu, cpu_hours * prices.cpu
+
 
 def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
     """Measure a sample of the run: on a restore actor if Ray runs, else in this process. Writes nothing."""
     pending = manifest_pending.pending(job.output, where)
     units = chosen(pending)
+    sizes, resources = batches(pending, job.crop_size, resources)
     if cluster.running():
         import ray
 
@@ -73,7 +114,7 @@ def estimate(job: Job, resources: Resources, where: str | None = None) -> Estima
         sample = ray.get(ray.remote(measured).options(**options).remote(units, job, resources))
     else:
         sample = measured(units, job, resources)
-    return Estimate(len(pending), pc.sum(pending.places["bytes"]).as_py() or 0, sample)
+    return Estimate(len(pending), pc.sum(pending.places["bytes"]).as_py() or 0, sample, sizes.call_photos)
 
 
 def chosen(pending: Pending) -> pa.Table:
@@ -114,7 +155,7 @@ def measured(units: pa.Table, job: Job, resources: Resources) -> Sample:
         if row["status"] is None:
             composed(row, job)
     other += (time.perf_counter() - begun) * len(open_rows) / len(done)
-    return Sample(count, faces_in(open_rows), faces_in(done), seconds, other)
+    return Sample(count, faces_in(open_rows), faces_in(done), seconds, other, restore.batch_faces)
 
 
 def timed(restore: Callable[[pa.Table], pa.Table], rows: pa.Table, enough: float) -> tuple[pa.Table, float]:

@@ -18,8 +18,10 @@ import pyarrow as pa
 from pipeline.index.units import Pending
 from pipeline.run.chain import Stage, Work
 from pipeline.run.lease import Lease
+from pipeline.run.waiting import Facts
 from pipeline.stages.fetch import BLOCK_PHOTOS
-from pipeline.stages.row import ended, to_table
+from pipeline.stages.row import WORKER_DIED, ended, to_table
+from pipeline.storage import traffic
 
 Tables = Generator[pa.Table, None, None]
 
@@ -80,6 +82,11 @@ class Here:
                     return
                 yield made
 
+    def facts(self) -> Facts:
+        """What this process is at."""
+        retries = traffic.retries
+        return Facts({}, retries.count, retries.last, retries.ago)
+
     def work(self, stage: Stage) -> Work:
         if stage.name not in self.made:
             self.made[stage.name] = stage.make(*stage.arguments)
@@ -97,7 +104,7 @@ def working(wait: float = 0.0) -> bool:
 
 def died(row: pa.Table) -> pa.Table:
     words = "the process died twice with this photo, the second time with it alone: a crash, or out of memory"
-    return to_table([ended(row.to_pylist()[0], "failed", "worker_died", words)])
+    return to_table([ended(row.to_pylist()[0], "failed", WORKER_DIED, words)])
 
 
 def outputs(made: pa.Table | Iterator[pa.Table]) -> Iterator[pa.Table]:

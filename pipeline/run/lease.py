@@ -14,8 +14,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 
 RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
+PATIENCE = 5.0  # seconds
 POLL = 1.0  # seconds between checks of another holder's lease
 
 
@@ -39,6 +40,7 @@ class Holder:
 
     alone: photo_id, if the process works on this photo alone; then this photo is to blame if the process dies.
     namespace: of process numbers; a container with the same host name has its own.
+    waiting: lines that say what the run waits for; none while it moves.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Holder:
     since: str
     alone: str = ""
     namespace: str = ""
+    waiting: Sequence[str] = ()
 
     @staticmethod
     def here() -> Holder:
@@ -120,9 +123,26 @@ class Lease:
             self._holder = replace(self._holder, alone=photo)
             write(self._uri, self._holder)
 
+    def note(self, waiting: Sequence[str]) -> None:
+        """What the run waits for; written when the lease is renewed, at most RENEW_EVERY seconds later."""
+        with self._writing:
+            self._holder = replace(self._holder, waiting=list(waiting))
+
     def check(self) -> None:
         if self._lost is not None:
             raise self._lost
+
+    def abandon(self) -> None:
+        """Release the lease if that takes PATIENCE seconds at most; else it runs out. For storage that does not answer,
+        where each request is repeated for minutes."""
+
+        def release() -> None:
+            with suppress(storage.StorageError):
+                self.release()
+
+        thread = threading.Thread(target=release, name="release", daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
 
     def release(self) -> None:
         self._ended.set()
@@ -136,8 +156,9 @@ class Lease:
 def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     """Hold the lease of OUTPUT inside this block.
 
-    Raises LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find
-    out, and `say` gets one line about it.
+    If the block ends because storage cannot be reached, so that the lease's file cannot be removed, it runs out. Raises
+    LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find out, and
+    `say` gets one line about it.
     """
     uri, holder = Output(output).lease, Holder.here()
     before = None
@@ -153,8 +174,13 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     lease = Lease(output, holder, before)
     try:
         yield lease
-    finally:
+    except storage.StorageError as error:
+        (lease.abandon if error.reason == "unreachable" else lease.release)()
+        raise
+    except BaseException:
         lease.release()
+        raise
+    lease.release()
 
 
 def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:

@@ -114,7 +114,7 @@ def _made_by(connection: duckdb.DuckDBPyConnection, listed: list[dict[str, Any]]
         rows += query.run(connection, OF_OTHERS.format(known=", ".join(map(str, numbered)))).to_pylist()
     if listed:
         rows.append({**listed[-1], "results": 0})  # it may have just begun
-    results: Counter[tuple[str | None, str | None]] = Counter()
+    results: Counter[tuple[str, str]] = Counter()
     for row in rows:
         results[_digests(row)] += row["results"]
     attempt_of = {_digests(one): one for one in listed}
@@ -123,10 +123,11 @@ def _made_by(connection: duckdb.DuckDBPyConnection, listed: list[dict[str, Any]]
         if pair in attempt_of
         else MadeBy(*pair, count, False)
         for pair, count in results.items()
-        if pair[0] and pair[1]
+        if all(pair)
     ]
     return tuple(sorted(made, key=lambda one: (not one.last, -one.results, one.settings_digest, one.weights_digest)))
 
 
-def _digests(row: dict[str, Any]) -> tuple[str | None, str | None]:
-    return row.get("settings_digest"), row.get("weights_digest")
+def _digests(row: dict[str, Any]) -> tuple[str, str]:
+    """Of settings and weights; empty where they are unknown."""
+    return row.get("settings_digest") or "", row.get("weights_digest") or ""

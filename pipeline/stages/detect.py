@@ -78,7 +78,7 @@ class DetectFaces:
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for current in table.to_pylist():
             for found in self.photos(current) if current["status"] is None else [current]:
-                yield row.to_table([found])
+                yield row.to_table([found], "detect")
 
     def photos(self, current: Row) -> Iterator[Row]:
         """The rows of a member: one, or one for each page."""

@@ -46,7 +46,7 @@ def checked(rows: list[Row], index_row: Row) -> pa.Table:
     """The rows as a table. Raises StorageError if the archive is no longer the one that was indexed."""
     with source_trouble(index_row["source"]):
         check_unchanged(index_row["source"], index_row["source_version"])
-    return to_table(rows)
+    return to_table(rows, "fetch")
 
 
 def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
@@ -68,7 +68,7 @@ def started(index_row: Row) -> Row:
     row |= {"page": 1, "pages": 1}
     kind = index_row["kind"]
     if index_row["error_type"] is not None:
-        return ended(row, "failed", index_row["error_type"], index_row["error"])
+        return ended(row, "failed", index_row["error_type"], index_row["error"]) | {"stage": "index"}
     if kind == "removed":  # its row in the manifest was lost
         return ended(row, "removed")
     if kind != "file":

@@ -49,7 +49,7 @@ def publish(table: pa.Table, job: Job) -> pa.Table:
 def finished(current: Row, job: Job) -> Row:
     """The manifest row of one photo; its restored file is published before this returns."""
     if current["status"] is None:
-        current = row.guarded(current, lambda open_row: publish_photo(open_row, job))
+        current = row.placed(row.guarded(current, lambda open_row: publish_photo(open_row, job)), "publish")
     restored = current["status"] in ("restored", "withdrawn")
     current |= {
         "face_count": sum(one["strength"] > 0 for one in current["faces"]) if restored else 0,

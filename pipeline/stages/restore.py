@@ -5,45 +5,34 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice, pairwise
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from interlcm.color_fix import keep_tone
-from interlcm.device import place, upload
-from interlcm.pixels import to_pixels, to_tensor
+from interlcm.device import LOST_DEVICE, out_of_memory, place, upload
+from interlcm.pixels import to_tensor
 from interlcm.tasks import TASKS
 from interlcm.weights_index import WeightsError
+from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
-from pipeline.networks import micro_batch as networks_micro_batch
+from pipeline.networks.compiled import compile_model
 from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
+from pipeline.networks.micro_batch import largest_on_gpu
 from pipeline.networks.real_esrgan import Background
 from pipeline.photos import bit_depth
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages import row
+from pipeline.stages.in_flight import InFlight, RestoredFace, as_written
 from pipeline.stages.row import Crops, Row, crops_of, to_table
 from pipeline.weights.local import checked_weights
-
-# A CUDA error after which the process has lost its context. Older versions of PyTorch raise a plain RuntimeError.
-LOST_DEVICE: tuple[type[Exception], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
-
-
-@dataclass(frozen=True)
-class RestoredFace:
-    """A restored crop (S, S, 3), its parsing mask (S, S) or None, and the measures of the networks that are there."""
-
-    crop: Crops
-    mask: npt.NDArray[np.uint8] | None
-    measures: dict[str, float]
 
 
 class RestoreFaces:
@@ -51,7 +40,8 @@ class RestoreFaces:
 
     Every micro-batch of an actor has the same size; the last one is padded. So a face's result is the same to the bit,
     whatever the other faces in its batch. On a CPU the size is one: a batch of 8 takes 1.2 times as long per face.
-    Tone and judges see a micro-batch where it is, on the device; crops and opinions are then copied back once.
+    Tone and judges see a micro-batch where it is, on the device; crops and opinions are then copied back once. A GPU
+    is given its next micro-batch before the host takes the faces of the last one, so it never waits for the host.
 
     judged: whether the networks of the weights' face/ folder judge the faces.
     """
@@ -65,6 +55,7 @@ class RestoreFaces:
         on_gpu = resources.gpus_per_actor > 0
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.batch_faces = resources.batch_faces if on_gpu else 1
+        self.overlaps = on_gpu
         if not on_gpu:
             torch.set_num_threads(resources.threads)
         parts = checked_weights(job)
@@ -77,49 +68,53 @@ class RestoreFaces:
         if settings.background == "realesrgan" and settings.upscale > 1:
             self.background = Background(parts, settings.upscale, self.device)
         if on_gpu and resources.find_batch:
-            self.batch_faces = self.largest_batch(resources, job.weights_digest)
-
-    def largest_batch(self, resources: Resources, weights_digest: str) -> int:
-        """The largest micro-batch that fits this kind of GPU; an actor with a share of a GPU tries only its share."""
-        if resources.gpus_per_actor < 1:
-            torch.cuda.set_per_process_memory_fraction(resources.gpus_per_actor)
-        about = {
-            "gpu": torch.cuda.get_device_name(),
-            "memory": torch.cuda.get_device_properties(0).total_memory,
-            "gpus_per_actor": resources.gpus_per_actor,
-            "weights_digest": weights_digest,
-            "dtype": self.settings.dtype,
-            "torch": torch.__version__,
-            "most": resources.batch_faces,
-        }
-        return networks_micro_batch.largest(self.fits, about, resources.batch_faces)
+            about = {"weights_digest": job.weights_digest, "dtype": settings.dtype}
+            # Without Ray, a detector in this process gets the memory that the actor leaves.
+            share, keep = resources.gpus_per_actor, cluster.running()
+            self.batch_faces = largest_on_gpu(self.fits, about, resources.batch_faces, share, keep)
+        if on_gpu and resources.compiled:
+            compile_model(self.model, self.tried)
 
     def fits(self, faces: int) -> bool:
         """Whether memory suffices for this many faces; tried with grey crops."""
         self.batch_faces = faces
+        try:
+            self.tried()
+        except LOST_DEVICE:
+            os._exit(1)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return False
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return True
+
+    def tried(self) -> list[RestoredFace]:
+        """A grey face, restored in a micro-batch like any other."""
         side = self.model.image_size
-        done = self.attempt([np.full((side, side, 3), 127, np.uint8)], [0], [True], [1.0]) is not None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return done
+        return self.launched([np.full((side, side, 3), 127, np.uint8)], [0], [True], [1.0]).land()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         # The files pass through unchanged: copying them out of Arrow and back takes longer than a GPU needs for a face.
         rows = (table if self.background else table.drop_columns("data")).to_pylist()
         waiting = [current for current in rows if current["status"] is None]
         begun = time.perf_counter()
-        restored = self.restore(
+        coming = self.restore(
             [crop for current in waiting for crop in crops_of(current, "crops")],
             [one["seed"] for current in waiting for one in current["faces"]],
             [one["one_tone"] for current in waiting for one in current["faces"]],
             [one["strength"] for current in waiting for one in current["faces"]],
         )
-        per_face = (time.perf_counter() - begun) / max(len(restored), 1)
-        coming = iter(restored)
-        made = to_table([self.next_of(coming, current, per_face) for current in rows])
+        # A photo is finished when its last face is there; on a GPU, the device works on the next faces meanwhile.
+        done = [self.next_of(coming, current) for current in rows]
+        finishing = sum(current["seconds_restore"] for current in done if current["status"] is None)
+        share = (time.perf_counter() - begun - finishing) / max(1, sum(len(current["faces"]) for current in waiting))
+        made = to_table([with_share(current, share) for current in done], "restore")
         return made.set_column(made.column_names.index("data"), made.schema.field("data"), table["data"])
 
-    def next_of(self, coming: Iterator[RestoredFace | None], current: Row, per_face: float) -> Row:
+    def next_of(self, coming: Iterator[RestoredFace | None], current: Row) -> Row:
         """The row with its restored crops, the next of `coming`; a row that has a status stays as it is."""
         if current["status"] is not None:
             return current
@@ -128,56 +123,88 @@ class RestoreFaces:
         if len(whole) < len(restored):
             words = "not enough memory to restore one face at a time; use a larger GPU, or --gpus-per-actor 1"
             return row.ended(current, "failed", "out_of_memory", words)
-        return row.guarded(current, partial(self.finish, restored=whole, seconds=per_face * len(restored)))
+        return row.guarded(current, partial(self.finish, restored=whole))
 
     def restore(
         self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float] = ()
-    ) -> list[RestoredFace | None]:
-        """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type.
+    ) -> Iterator[RestoredFace | None]:
+        """Aligned crops, each (S, S, 3) uint8 or uint16 sRGB, to restored crops of the same shape and type, in order.
 
         monochrome: whether a crop has one tone, which it keeps. strengths: the measures are those of a face blended
-        with its input by this share, as it will be published; none: of the restored face alone. If memory does not
-        suffice, the actor halves its batch; None: memory does not suffice for a single face.
+        with its input by this share, as it will be published; none: of the restored face alone. None comes where
+        memory does not suffice for a single face.
         """
-        restored: list[RestoredFace | None] = []
-        while len(restored) < len(crops):
-            batch = range(len(restored), min(len(restored) + self.batch_faces, len(crops)))
-            begun = time.perf_counter()
-            shares = [strengths[n] for n in batch] if strengths else [1.0] * len(batch)
-            result = self.attempt(
-                [crops[n] for n in batch], [seeds[n] for n in batch], [monochrome[n] for n in batch], shares
-            )
-            if result is not None:
-                telemetry.micro_batch(len(batch), self.batch_faces, time.perf_counter() - begun)
-                restored += result
+        flights, landed = self.flights(crops, seeds, monochrome, strengths or [1.0] * len(crops)), 0.0
+        if self.overlaps:  # each micro-batch lands when the next one has been started
+            flights = (flying for flying, _ in pairwise(chain(flights, [None])))
+        for flying in flights:
+            if flying is None:
+                yield None
                 continue
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            if self.batch_faces == 1:
-                restored.append(None)
-            self.batch_faces = max(1, self.batch_faces // 2)
-        return restored
+            faces = self.landed(flying)
+            before, landed = max(flying.begun, landed), time.perf_counter()
+            telemetry.micro_batch(len(faces), flying.places, landed - before)
+            yield from faces
 
-    def attempt(
-        self, crops: list[Crops], seeds: list[int], monochrome: list[bool], strengths: list[float]
-    ) -> list[RestoredFace] | None:
-        """Restore and judge at most `batch_faces` faces, padded to that number; None if memory runs out."""
-        missing = self.batch_faces - len(crops)
-        padded = crops + crops[-1:] * missing
+    def flights(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> Iterator[InFlight | None]:
+        """The micro-batches, each started. If memory does not suffice, the actor halves its micro-batch; None: it does
+        not suffice for a single face."""
+        begun = 0
+        while begun < len(crops):
+            batch = slice(begun, begun + self.batch_faces)
+            flying = self.started(crops[batch], seeds[batch], monochrome[batch], strengths[batch])
+            if flying is None and self.batch_faces > 1:
+                self.batch_faces //= 2
+                continue
+            begun = batch.stop
+            yield flying
+
+    def started(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> InFlight | None:
+        """`launched`, or None if memory runs out."""
         try:
-            lq = self.tensors(padded)
-            made = self.micro_batch(lq, seeds + seeds[-1:] * missing)
-            if TASKS[self.settings.task].keep_tone and any(monochrome):
-                toned = upload(torch.tensor(monochrome + monochrome[-1:] * missing), self.device)
-                made = torch.where(toned[:, None, None, None], keep_tone(made, lq), made)
-            shown = self.blended(lq, made, strengths + strengths[-1:] * missing)
-            return self.collected(lq, made, shown, [crop.dtype for crop in padded])[: len(crops)]
+            return self.launched(crops, seeds, monochrome, strengths)
+        except LOST_DEVICE:
+            os._exit(1)  # no later call can succeed; a new worker takes these photos one by one
         except Exception as error:
-            if isinstance(error, LOST_DEVICE):
-                os._exit(1)  # no later call can succeed; a new worker takes these photos one by one
             if not out_of_memory(error):
                 raise
-            return None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def landed(self, flying: InFlight) -> list[RestoredFace]:
+        try:
+            return flying.land()
+        except LOST_DEVICE:
+            os._exit(1)
+
+    def launched(
+        self, crops: Sequence[Crops], seeds: Sequence[int], monochrome: Sequence[bool], strengths: Sequence[float]
+    ) -> InFlight:
+        """Start to restore and judge at most `batch_faces` faces, padded to that number. A GPU works on after this."""
+        begun = time.perf_counter()
+        missing = self.batch_faces - len(crops)
+        padded = [*crops, *[crops[-1]] * missing]
+        types = [crop.dtype for crop in padded]
+        lq = self.tensors(padded)
+        made = self.micro_batch(lq, [*seeds, *[seeds[-1]] * missing])
+        if TASKS[self.settings.task].keep_tone and any(monochrome):
+            toned = upload(torch.tensor([*monochrome, *[monochrome[-1]] * missing]), self.device)
+            made = torch.where(toned[:, None, None, None], keep_tone(made, lq), made)
+        parsed = self.settings.mask == "parsenet" and not self.settings.aligned
+        shown = self.blended(lq, made, [*strengths, *[strengths[-1]] * missing])
+        opinions = self.judge.judge(lq, as_written(shown, types), parsed)
+        return InFlight.of(made, types[: len(crops)], opinions, begun)
+
+    def blended(self, lq: Tensor, made: Tensor, strengths: list[float]) -> Tensor:
+        """The faces (N, 3, S, S) as the photo will show them."""
+        if all(share == 1 for share in strengths):
+            return made
+        return lq + upload(torch.tensor(strengths), self.device)[:, None, None, None] * (made - lq)
 
     def micro_batch(self, lq: Tensor, seeds: list[int]) -> Tensor:
         """The model's result (N, 3, S, S) for crops (N, 3, S, S), both about [-1, 1]."""
@@ -186,36 +213,14 @@ class RestoreFaces:
             steps=self.settings.steps,
             seeds=seeds,
             color_fix=self.settings.color_fix,
-            keep_monochrome=False,  # `attempt` keeps the tone
+            keep_monochrome=False,  # `launched` keeps the tone
         )
 
-    def blended(self, lq: Tensor, made: Tensor, strengths: list[float]) -> Tensor:
-        """The faces (N, 3, S, S) as the photo will show them."""
-        if all(share == 1 for share in strengths):
-            return made
-        return lq + upload(torch.tensor(strengths), self.device)[:, None, None, None] * (made - lq)
+    def finish(self, current: Row, restored: list[RestoredFace]) -> Row:
+        """The row of one photo with its restored crops, their masks and measures, and the enlarged background.
 
-    def collected(self, lq: Tensor, made: Tensor, shown: Tensor, types: list[np.dtype]) -> list[RestoredFace]:
-        """The faces on the host. The judges are started first: the device works on while the host waits for crops."""
-        parsed = self.settings.mask == "parsenet" and not self.settings.aligned
-        opinions = self.judge.judge(lq, self.rounded(shown, types), parsed)
-        crops = crops_from(made, types)
-        masks, measures = opinions.on_host()
-        return [
-            RestoredFace(crop, None if masks is None else masks[n], measures[n] if measures else {})
-            for n, crop in enumerate(crops)
-        ]
-
-    def rounded(self, made: Tensor, types: list[np.dtype]) -> Tensor:
-        """The faces (N, 3, S, S) as the files will have them: in [-1, 1], in steps of their type."""
-        steps = [np.iinfo(kind).max / 2 for kind in types]
-        if len(set(types)) == 1:
-            return ((made.clamp(-1, 1) + 1) * steps[0]).round() / steps[0] - 1
-        half = upload(torch.tensor(steps), self.device)[:, None, None, None]
-        return ((made.clamp(-1, 1) + 1) * half).round() / half - 1
-
-    def finish(self, current: Row, restored: list[RestoredFace], seconds: float) -> Row:
-        """The row of one photo with its restored crops, their masks and measures, and the enlarged background."""
+        Its seconds_restore are those of this method.
+        """
         begun = time.perf_counter()
         masks = [face.mask for face in restored if face.mask is not None]
         return {
@@ -224,7 +229,7 @@ class RestoreFaces:
             "restored_crops": b"".join(face.crop.tobytes() for face in restored),
             "masks": np.stack(masks).tobytes() if masks else None,
             "background": None if self.background is None else self.enlarged(current, self.background),
-            "seconds_restore": seconds + time.perf_counter() - begun,
+            "seconds_restore": time.perf_counter() - begun,
         }
 
     def enlarged(self, current: Row, background: Background) -> bytes:
@@ -249,12 +254,8 @@ class RestoreFaces:
         return torch.cat([to_tensor(np.stack(run), self.device) for run in runs])
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether the GPU or the machine ran out of memory; PyTorch has no error class for the latter."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def crops_from(faces: Tensor, types: Sequence[np.dtype]) -> list[Crops]:
-    """The first N faces of (M, 3, S, S), about [-1, 1], as (S, S, 3) of N types; one copy to the host per type."""
-    levels = {kind: to_pixels(faces, kind) for kind in set(types)}
-    return [levels[kind][n] for n, kind in enumerate(types)]
+def with_share(current: Row, seconds: float) -> Row:
+    """The row with this share of the model's time for each face; a row with a status stays as it is."""
+    if current["status"] is not None:
+        return current
+    return {**current, "seconds_restore": current["seconds_restore"] + seconds * len(current["faces"])}

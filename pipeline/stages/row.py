@@ -4,6 +4,9 @@ Stages pass on encoded bytes and aligned crops, never decoded photos. Every colu
 block with a column of nulls has the same schema as every other block.
 """
 
+import logging
+import socket
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from interlcm.errors import printable, without_secrets
 from pipeline import storage
 from pipeline.photos.errors import PhotoError
 from pipeline.photos.warning import PhotoWarning
+
+log = logging.getLogger("interlcm")
 
 Row = dict[str, Any]
 Crops = npt.NDArray[Any]  # uint8, or uint16 where bit_depth > 8
@@ -32,6 +38,7 @@ FOUND_FACE = pa.struct(
         ("identity_similarity", pa.float32()),
         ("quality_before", pa.float32()),
         ("quality_after", pa.float32()),
+        ("face_share", pa.float32()),
     ]
 )
 
@@ -52,6 +59,9 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("error_type", pa.string()),
         ("error", pa.string()),
+        ("stage", pa.string()),  # where it failed, and on which machine; null otherwise
+        ("node", pa.string()),
+        ("traceback", pa.string()),  # the end of an unexpected error's
         ("warnings", pa.list_(WARNING)),  # null or empty: none
         ("data", pa.large_binary()),  # the member's bytes; for a page of a TIFF, a TIFF with this page alone
         ("sha256", pa.string()),
@@ -78,6 +88,8 @@ SCHEMA = pa.schema(
 )
 
 
+FRAMES, TRACEBACK = 5, 3000  # of an unexpected error: frames, and characters with all its causes
+WORKER_DIED = "worker_died"  # error_type of a photo whose worker could not say where it failed
 NOTHING_MORE = dict.fromkeys(("data", "crops", "restored_crops", "masks", "background"))
 
 
@@ -101,8 +113,23 @@ def guarded(row: Row, work: Callable[[Row], Row]) -> Row:
 
 
 def unforeseen(row: Row, error: Exception) -> Row:
-    """The failed row of a photo that met an unexpected error."""
-    return ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
+    """The failed row of a photo that met an unexpected error, with the end of its traceback."""
+    failed = ended(row, "failed", type(error).__name__, f"{type(error).__name__}: {error}")
+    return {**failed, "traceback": end_of_traceback(error)}
+
+
+def end_of_traceback(error: Exception) -> str:
+    """The last frames of an error and of those that caused it, in at most TRACEBACK characters."""
+    lines = "".join(traceback.format_exception(error, limit=-FRAMES))
+    return printable(without_secrets(lines[-TRACEBACK:]), kept="\n").strip()
+
+
+def placed(row: Row, stage: str) -> Row:
+    """The row; if it failed just now, with the stage and the machine where that was, as the log says too."""
+    if row["status"] != "failed" or row.get("stage") is not None or row["error_type"] == WORKER_DIED:
+        return row
+    log.info("%s failed in %s: %s: %s", row["photo_id"], stage, row["error_type"], row["error"])
+    return {**row, "stage": stage, "node": socket.gethostname()}
 
 
 def ended(row: Row, status: str, error_type: str | None = None, error: str | None = None) -> Row:
@@ -124,8 +151,9 @@ def warned(row: Row, found: Iterable[PhotoWarning]) -> Row:
     return {**row, "warnings": [*(row.get("warnings") or []), *map(asdict, found)]}
 
 
-def to_table(rows: list[Row]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+def to_table(rows: list[Row], stage: str = "") -> pa.Table:
+    """stage: that made these rows, if it did; a row that failed there says so."""
+    return pa.Table.from_pylist([placed(row, stage) for row in rows] if stage else rows, schema=SCHEMA)
 
 
 def crops_of(row: Row, column: str) -> Crops:

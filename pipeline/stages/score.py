@@ -26,14 +26,16 @@ def score_face(aligned: npt.NDArray[np.uint8], restored: npt.NDArray[np.uint8], 
     """The measured columns of one face in the manifest.
 
     aligned, restored: (S, S, 3) uint8 RGB. found: the face so far: score, eye_distance (px), landmark_error, rotation
-    of its photo (degrees), identity_similarity, quality_before and quality_after. The last three are passed on; they
-    are null without their own weights. review_reason joins the reasons with "; " and is null if needs_review is false.
+    of its photo (degrees), identity_similarity, quality_before, quality_after and face_share. The last four are passed
+    on; they are null without their own weights. review_reason joins the reasons with "; " and is null if needs_review
+    is false.
     """
     measured: Row = {
         **compared(restored, aligned),
         "identity_similarity": found.get("identity_similarity"),
         "quality_before": found.get("quality_before"),
         "quality_after": found.get("quality_after"),
+        "face_share": found.get("face_share"),
         "sharpness_before": sharpness(aligned),
         "sharpness_after": sharpness(restored),
     }
@@ -52,6 +54,7 @@ def review_reasons(face: Row, review: Review) -> list[str]:
         ("changed a lot", "psnr", review.min_psnr, " dB"),
         ("possibly another person", "identity_similarity", review.min_identity, ""),
         ("small face", "eye_distance", review.min_eye_distance, " px"),
+        ("possibly no face", "face_share", review.min_face_share, ""),
         ("uncertain detection", "score", review.min_score, ""),
         ("blurred or blank", "sharpness_after", review.min_sharpness, ""),
     )

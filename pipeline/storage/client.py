@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from interlcm.errors import one_line
-from pipeline.storage import addresses
+from pipeline.storage import addresses, traffic
 from pipeline.storage.errors import StorageError, storage_errors
 
 # A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
@@ -88,6 +88,7 @@ def retried(uri: str, work: Callable[[], Result], writing: bool = False) -> Resu
                 raise
             last = error
         if attempt < _ATTEMPTS - 1:
+            traffic.retries.add(str(last))
             time.sleep(random.uniform(0, min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)))
     if _answers(uri):
         raise StorageError(f"{last} (its other files can be reached)") from last.__cause__

@@ -34,7 +34,7 @@ from pipeline.verify.files import VerifyError
 from pipeline.verify.likeness import ROUNDING, difference
 from pipeline.weights.local import weights_folder
 
-MADE_WITH = ("settings_digest", "weights_digest", "software_version")
+MADE_WITH = ("settings_digest", "weights_digest", "software_version", "attempt")
 # The newest row of each photo with its faces, and its index row.
 ROWS = """
 SELECT newest.*, i.archive_name FROM newest JOIN index i ON i.photo_id = newest.index_id
@@ -82,12 +82,12 @@ def chosen(output: str, count: int, seed: int) -> list[Row]:
 
 
 def made_with(made: Row) -> tuple[str, ...]:
-    return tuple(made[name] for name in MADE_WITH)
+    return tuple(str(made[name]) for name in MADE_WITH)
 
 
 def job_of(output: str, made: Row) -> tuple[Job, Resources]:
     """The attempt that made a row, from run.json. Raises VerifyError or AttemptsError."""
-    attempt = attempt_with(output, made["settings_digest"], made["weights_digest"])
+    attempt = attempt_with(output, made["settings_digest"], made["weights_digest"], made["attempt"])
     if attempt is None:
         raise VerifyError(f"{output}/run.json: no attempt with settings {made['settings_digest'][:12]}")
     job = Job(
@@ -100,10 +100,11 @@ def job_of(output: str, made: Row) -> tuple[Job, Resources]:
         weights_index=read_index(weights_folder(attempt["settings"]["weights"])),
     )
     then, gpus = attempt["resources"], 1.0 if torch.cuda.is_available() else 0.0
-    found = min(gpus, then.get("find_gpus", 0.0))  # face positions repeat exactly only on one kind of device
-    return job, Resources(
-        gpus_per_actor=gpus, batch_faces=then["batch_faces"], threads=cluster.cores(), find_gpus=found
-    )
+    # Face positions repeat exactly only on one kind of device, and faces only in networks compiled alike. Where a run's
+    # compiler failed, it fails here, too.
+    found, compiled = min(gpus, then.get("find_gpus", 0.0)), then.get("compiled", False)
+    faces, threads = then["batch_faces"], cluster.cores()
+    return job, Resources(gpus_per_actor=gpus, batch_faces=faces, threads=threads, find_gpus=found, compiled=compiled)
 
 
 def replayed(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Replayed:

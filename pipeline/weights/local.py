@@ -1,5 +1,6 @@
 """The weights folder on this machine."""
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,9 @@ def checked_weights(job: Job, only: Sequence[str] | None = None) -> weights_inde
     folder = weights_folder(job.settings.weights, only)
     found = weights_index.digest(folder, job.settings.variant)
     if found != job.weights_digest:
-        name, wanted = job.settings.weights, job.weights_digest
+        name, wanted, here = job.settings.weights, job.weights_digest, f"in {folder} on {socket.gethostname()}"
         raise weights_index.WeightsError(
-            f"{name}: digest {found[:12]} on this node, {wanted[:12]} on the driver; use the same weights everywhere"
+            f"{name}: digest {found[:12]} {here}, {wanted[:12]} on the driver; use the same weights everywhere"
         )
     return weights_index.Parts(folder, job.weights_index)
 

@@ -61,13 +61,16 @@ def artefacts() -> Path:
 
 
 @pytest.fixture
-def page(chromium: WebDriver, report: Path, artefacts: Path) -> Iterator[Page]:
-    """The report, in a browser without state of earlier tests. The test fails if there are console messages."""
-    page = Page(chromium, report, artefacts)
+def page(chromium: WebDriver, report: Path, artefacts: Path, downloads: Path) -> Iterator[Page]:
+    """The report, in a browser that knows its reviewer and nothing of earlier tests.
+
+    The test fails if there are console messages.
+    """
+    page = Page(chromium, report, artefacts, downloads)
     page.size(1280, 800)
     page.scheme("light")
     page.open()
-    page.run("localStorage.clear()")
+    page.forget()
     chromium.get_log("browser")  # type: ignore[attr-defined]
     yield page
     assert chromium.get_log("browser") == []  # type: ignore[attr-defined]

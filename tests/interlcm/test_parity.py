@@ -5,6 +5,7 @@ when numbers are meant to change, because the current output becomes the referen
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,16 +58,27 @@ def golden_output(model: InterLCM, steps: int, color_fix: str) -> Tensor:
 
 
 def stages(model: InterLCM, lq: Tensor, steps: int, seed: int, color_fix: str) -> dict[str, Tensor]:
-    """The contents of the golden files: a sample of the numbers after each stage."""
-    with torch.no_grad():
-        latent = model.unroll(lq, steps, [seed])
+    """The contents of the golden files: a sample of the numbers after each stage of one restoration."""
+    made: dict[str, Tensor] = {}
+
+    def noted(stage: Any) -> Any:
+        def call(*arguments: Any) -> Tensor:
+            made[stage.__name__] = result = stage(*arguments)
+            return result
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        for stage in (model.prompt, model.encode, model.unroll, model.decode):
+            patch.setattr(model, stage.__name__, noted(stage))
+        restored = model.restore(lq, steps, [seed], color_fix)
         return {
             "clip_tokens": image_tokens(model.clip, lq)[:, ::14, ::16],
-            "visual_embedding": model.prompt(lq)[:, ::7, ::8],
-            "lq_latent": model.encode(lq),
-            "restored_latent": latent,
-            "restored_raw": model.decode(latent)[:, :, ::4, ::4],
-            "restored": model.restore(lq, steps, [seed], color_fix)[:, :, ::4, ::4],
+            "visual_embedding": made["prompt"][:, ::7, ::8],
+            "lq_latent": made["encode"],
+            "restored_latent": made["unroll"],
+            "restored_raw": made["decode"][:, :, ::4, ::4],
+            "restored": restored[:, :, ::4, ::4],
         }
 
 

@@ -106,11 +106,12 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     assert "nothing to do" in run.restore() and run.files() == acted
 
     # What restores photos again keeps the decisions on them; a rejected one would only come out as it was rejected.
-    assert "restore: 2/2 files" in run.restore("--where", "status = 'restored'")
+    (run.output / "withdrawn/scans/a.png.png").unlink()
+    assert "restore: 2/2 files" in run.restore("--where", "status = 'withdrawn' OR member = 'both.png'")
     assert run.files() == acted and "nothing to do" in run.decide()
     assert "nothing to do" in run.restore("--where", REJECTED) and run.files() == acted
-    (run.output / "withdrawn/scans/a.png.png").unlink()
-    assert "restore: 1/1 file" in run.restore("--where", "status = 'withdrawn'") and run.files() == acted
+    assert run.interlcm("verify", str(run.output), "--replay", "2") == 0
+    assert run.interlcm.out.count("replay: same bytes") == 2
 
     # Undone, the photo comes back as it was; a decision on a result that is replaced is void.
     run.export("a.png", "", "2026-03-01T11:00:00Z")

@@ -252,12 +252,17 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     put(str(tmp_path), "scans.tar", tar_bytes(photos))
     output = tmp_path / "out"
     words = ["restore", str(tmp_path / "scans.tar"), "--output", str(output), "--weights", tiny_weights]
-    assert interlcm(*words, "--dry-run") == 0
-    lines = interlcm.out.splitlines()
-    assert lines[-4].startswith("dry run: 40 files to restore, 0.")
-    (faces,) = re.findall(r"sample: 32 files, (\d+) faces", lines[-3])
+    assert interlcm(*words, "--price-per-hour", "gpu=0.8") == 2
+    assert interlcm.line().startswith("--price-per-hour is for --dry-run: give both")
+    assert interlcm(*words, "--dry-run", "--price-per-hour", "gpu=0.8", "--price-per-hour", "cpu=3600") == 0
+    lines = interlcm.out.splitlines()[-6:]
+    assert lines[0].startswith("dry run: 40 files to restore, 0.")
+    (faces,) = re.findall(r"sample: 32 files, (\d+) faces", lines[1])
     assert 14 <= int(faces) <= 18  # half of the photos have one
-    assert re.fullmatch(r"restore: about (1[6-9]|2[0-4]) faces, .* of an actor, on the CPU", lines[-2])
+    assert re.fullmatch(r"restore: about (1[6-9]|2[0-4]) faces, .* of an actor, on the CPU", lines[2])
+    assert re.fullmatch(r"with 1 actor: about .+, and [\d.]+ CPUs for the rest", lines[4])
+    (gpus, cpus) = re.findall(r"cost: about [\d.,]+ \(GPUs ([\d.]+), CPUs ([\d.]+)\)", lines[5])[0]
+    assert float(gpus) == 0 < float(cpus)
     assert {path.name for path in output.iterdir()} == {"index"}
 
 

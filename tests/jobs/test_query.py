@@ -151,6 +151,15 @@ def test_the_faces_to_review_and_what_was_decided(reviewed: str, capsysbinary: p
         ("c.jpg", "psnr 12.0 < 18", "reject", "wax"),
         ("d.jpg", "identity 0.1 < 0.3", None, None),
     ]
+    # A decision on the whole photo is one on each of its faces that has none of its own; one that is void is none.
+    lines = ["photo_id,face_index,decision,comment,decided_at,reviewer,restored_sha256,box,strength"]
+    lines += ["id-d.jpg,,accept,well,2026-02-01,Anna,,,", "id-c.jpg,,accept,,2026-02-03,Anna,,,"]
+    lines += [f"id-d.jpg,0,reject,,2026-02-02,Bert,{'0' * 64},,"]
+    storage.write_bytes(storage.join(reviewed, "decisions", "2.csv"), "\n".join(lines).encode())
+    found = answer(reviewed, capsysbinary, "--review")
+    assert [(row["decision"], row["comment"], row["reviewer"]) for row in found] == [
+        ("reject", "wax", None), ("accept", "well", "Anna"),
+    ]  # fmt: skip
 
 
 def test_the_summary(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -24,7 +24,7 @@ def test_a_report_says_where_it_is_and_what_comes_next(tmp_path: Path, capsys: p
     assert lines[-3] == f"report: {output}/report/index.html (7 files, 1 face to review)"
     assert f"{output}/decisions/" in lines[-1]
     assert Path(output, "report", "index.html").exists()
-    assert len(list(Path(output, "report", "pictures").rglob("*.jpg"))) == 5 + 4 * 2 + 5 * 2
+    assert len(list(Path(output, "report", "pictures").rglob("*.jpg"))) == 5 + 4 * 2 + 5 * 2 + 4
     assert interlcm("report", output) == 0
     assert capsys.readouterr().out.splitlines()[0] == "pictures: 5/5 photos, 0.0 MB written"
 

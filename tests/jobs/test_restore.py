@@ -19,7 +19,7 @@ from jobs import progress
 from jobs.lines import Lines
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
-from jobs.run import other_settings, weak_defaults
+from jobs.run import compiling, other_settings, weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.resources import Resources
@@ -132,6 +132,12 @@ def test_faces_of_photos_under_way_count_in_this_process() -> None:
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 files, 0 faces")
     assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1
+
+
+def test_minutes_without_a_face_are_announced() -> None:
+    (note,) = compiling(Resources(gpus_per_actor=1), 10**6)
+    assert "compiles the model first" in note
+    assert compiling(Resources(gpus_per_actor=1), 10**4) == compiling(Resources(), 10**6) == []
 
 
 def test_weak_defaults_are_said() -> None:

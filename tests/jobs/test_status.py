@@ -7,7 +7,6 @@ import pty
 import re
 import signal
 import sys
-import threading
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -16,15 +15,18 @@ from typing import Any
 
 import pytest
 
+import jobs.status
 from jobs.__main__ import main
 from jobs.status import equation
 from jobs.times import in_words
 from pipeline import storage
+from pipeline.cluster.demand import Demand
 from pipeline.manifest.counts import Counts, counts
 from pipeline.manifest.pending import check_where, pending
 from pipeline.manifest.write import write_part
 from pipeline.run import lease
-from pipeline.run.status import read_status
+from pipeline.run.status import Status, read_status
+from pipeline.run.waiting import Facts, Waiting
 from tests.support.rows import face, index_row, result_row, write_index
 
 EQUATION = ["indexed", "=", "restored", "+", "no_face", "+", "skipped", "+", "failed", "+", "pending"]
@@ -199,7 +201,9 @@ def test_what_made_the_results_is_said_if_it_was_not_the_last_attempt(
     write_index(output, [index_row(f"{n}.jpg") for n in range(6)])
     attempts = [attempt_of(1, 90, "a"), attempt_of(2, 95, "a"), attempt_of(3, 95, "b")]
     storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts[:1]}).encode())
-    made = [{"attempt": one["number"], **{key: one[key] for key in one if "digest" in key}} for one in attempts]
+    made: list[dict[str, Any]] = [
+        {"attempt": one["number"], **{key: one[key] for key in one if "digest" in key}} for one in attempts
+    ]
     write_part([result_row(f"{n}.jpg", **made[0]) for n in range(3)], output, "1")
     assert interlcm("status", output) == 0
     assert "results of" not in capsys.readouterr().out
@@ -207,7 +211,7 @@ def test_what_made_the_results_is_said_if_it_was_not_the_last_attempt(
     storage.write_bytes(storage.join(output, "run.json"), json.dumps({"attempts": attempts}).encode())
     again = {**made[1], "minute": 1}
     write_part([result_row("0.jpg", **again), result_row("3.jpg", "no_face", **again)], output, "2")
-    lost = {"settings_digest": "c" * 64, "weights_digest": "d" * 64}
+    lost: dict[str, Any] = {"settings_digest": "c" * 64, "weights_digest": "d" * 64}
     write_part([result_row("4.jpg", **lost), result_row("5.jpg", "pending", attempt=2)], output, "old")
     assert interlcm("status", output) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -228,17 +232,27 @@ def test_what_made_the_results_is_said_if_it_was_not_the_last_attempt(
     assert [one["results"] for one in by] == [0, 2, 2, 1] and [one["last"] for one in by] == [True] + [False] * 3
 
 
-def test_watch_ends_when_nothing_is_pending(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_ends_when_nothing_is_pending(
+    output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is done after the second look."""
     rest = [result_row(f"{n}.jpg") for n in (10, 11)]
-    worker = threading.Timer(0.5, write_part, (rest, output, "2"))
-    worker.start()
+    looks_taken = 0
+
+    def read_and_go_on(uri: str) -> Status:
+        nonlocal looks_taken
+        found = read_status(uri)
+        looks_taken += 1
+        if looks_taken == 2:
+            write_part(rest, output, "2")
+        return found
+
+    monkeypatch.setattr(jobs.status, "read_status", read_and_go_on)
     assert interlcm("status", output, "--watch", "--every", "0.1") == 0
-    worker.join()
     lines = capsys.readouterr().out.splitlines()
     looks = [line for line in lines if re.match(r"\d{4}-", line)]
-    assert "10/12 files, 10 faces, 3 failed" in looks[0]
+    assert ["10/12 files, 10 faces, 3 failed" in look for look in looks] == [True, True, False]
     assert "12/12 files, 10 faces, 3 failed" in looks[-1]
-    assert "12/12" not in looks[-2]
     assert lines[len(looks)].split() == EQUATION  # then the whole status, once
     assert "\x1b" not in "".join(lines)
 
@@ -301,3 +315,54 @@ def test_status_for_programs(output: str, capsys: pytest.CaptureFixture[str]) ->
     assert (found["indexed"], found["restored"], found["pending"], found["adds_up"]) == (12, 5, 2, True)
     assert found["failures"] == {"truncated": 2, "empty_file": 1}
     assert found["seconds_left"] is None
+
+
+def test_what_a_run_waits_for_is_in_its_status(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = Facts(
+        demand=Demand(waiting=[({"GPU": 1.0}, 1)], nodes=1, most={"CPU": 4.0}, total={"CPU": 4.0}), on_ray=True
+    )
+    with lease.held(output) as mine:
+        mine.note(Waiting(20, facts).lines)
+        lease.write(f"{output}/run.lock.json", mine._holder)  # as its thread does every ten seconds
+        assert interlcm("status", output) == 0
+        assert capsys.readouterr().out.splitlines()[-3:] == [
+            f"pending: {mine._holder} works on it",
+            "  waiting: no photo for 20 s; nodes: 1 up with 4 CPU; no room for 1 x 1 GPU",
+            "  waiting in vain: no node has 1 GPU, and none is on its way",
+        ]
+        assert interlcm("status", output, "--json") == 0
+        assert len(json.loads(capsys.readouterr().out)["waiting"]) == 2
+
+
+def test_why_a_photo_failed(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = result_row("box/10.jpg", "failed", error_type="ValueError", error="ValueError: no", attempt=2)
+    failed |= {"stage": "detect", "node": "worker-7", "traceback": "Traceback\n  File x\nValueError: no"}
+    write_index(output, [index_row(name) for name in ("box/10.jpg", "other/10.jpg", "o'hara.jpg")], name="b")
+    write_part([failed], output, "2")
+    write_part([result_row("box/10.jpg", "no_face", attempt=1)], output, "1b")
+    assert interlcm("status", output, "--why", "box/10.jpg") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "id-box/10.jpg  a.tar  box/10.jpg",
+        "  failed: ValueError: ValueError: no",
+        "    2026-01-01 00:00:00 UTC, stage detect, node worker-7, attempt 2",
+        "    | Traceback",
+        "    |   File x",
+        "    | ValueError: no",
+        "    log: the lines with id-box/10.jpg in worker-*.err on worker-7, if it ran on Ray",
+        "  before: no_face",
+        "    2026-01-01 00:00:00 UTC, attempt 1",
+        f"  again: interlcm restore ... --output {output} --where \"photo_id = 'id-box/10.jpg'\"",
+    ]
+    assert interlcm("status", output, "--why", "id-box/10.jpg-p2") == 0  # a page of it
+    assert "stage detect" in capsys.readouterr().out
+    assert interlcm("status", output, "--why", "10.jpg", "--json") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["member"], len(one["rows"])) for one in found] == [
+        ("10.jpg", 0),
+        ("box/10.jpg", 2),
+        ("other/10.jpg", 0),
+    ]
+    assert interlcm("status", output, "--why", "o'hara.jpg") == 0
+    assert "pending: it has no result yet" in capsys.readouterr().out
+    assert interlcm("status", output, "--why", "nobody.jpg") == 2
+    assert "no such photo in the index" in capsys.readouterr().err

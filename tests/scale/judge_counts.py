@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from interlcm.device import Download
 from pipeline.config.resources import Resources
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Row
@@ -59,7 +60,8 @@ def counted(stage: RestoreFaces, photo: Row) -> Counter[str]:
              "tolist": torch.Tensor.tolist}  # fmt: skip
     patches: list[Any] = [mock.patch.object(torch.Tensor, name, watched("waits", real)) for name, real in names.items()]
     patches.append(mock.patch.object(torch, "tensor", watched("copies to the device", torch.tensor, "device")))
-    for module in ("interlcm.pixels", "interlcm.model", "pipeline.stages.restore"):
+    patches.append(mock.patch.object(Download, "numpy", watched("waits", Download.numpy)))
+    for module in ("interlcm.pixels", "interlcm.model", "pipeline.stages.restore", "pipeline.stages.in_flight"):
         if hasattr(sys.modules[module], "upload"):
             real = getattr(sys.modules[module], "upload")  # noqa: B009
             patches.append(mock.patch(f"{module}.upload", watched("copies to the device", real)))

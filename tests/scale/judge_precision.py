@@ -2,7 +2,7 @@
 
     python -m tests.scale.judge_precision [WEIGHTS] [DTYPE]
 
-The networks of a weights folder's face/ (default: random weights, which are undecided between classes where trained
+The networks in face/ of the folder WEIGHTS (default: random weights, which are undecided between classes where trained
 ones are not) judge two portraits and blurred copies of them: in float32, and under autocast in DTYPE (default
 bfloat16), on a GPU if there is one.
 """
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from interlcm.pixels import to_tensor
-from interlcm.weights_index import opened
 from pipeline.networks.facexlib import FaceNetworks
 from tests.support.networks import write_face_networks
 from tests.support.parts import listed
@@ -27,15 +26,15 @@ from tests.support.pictures import astronaut, hopper, resized
 SIDE = 512
 
 
-def main(folder: Path, dtype: torch.dtype, made_up: bool = False) -> None:
+def main(folder: Path, dtype: torch.dtype) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     faces = np.stack([resized(face, SIDE)[:SIDE] for face in (astronaut(200), hopper(200))])
     blurred = np.stack([cv2.GaussianBlur(face, (0, 0), 4) for face in faces])
-    judge = FaceNetworks(listed(folder) if made_up else opened(folder), device)
+    judge = FaceNetworks(listed(folder, "face"), device)
     lq, restored = to_tensor(blurred, device), to_tensor(faces, device)
-    masks, exact = judge.judge(lq, restored, True).on_host()
+    masks, exact = judge.judge(lq, restored, True).sent().read()
     with torch.autocast(device.type, dtype):
-        other, half = judge.judge(lq, restored, True).on_host()
+        other, half = judge.judge(lq, restored, True).sent().read()
     if masks is not None and other is not None:
         print(f"mask pixels that change: {100 * (masks != other).mean():.3f} %")
     for name in exact[0]:
@@ -50,4 +49,4 @@ if __name__ == "__main__":
     else:
         with TemporaryDirectory() as made:
             write_face_networks(Path(made))
-            main(Path(made), kind, made_up=True)
+            main(Path(made), kind)

@@ -55,8 +55,8 @@ def write(output: str, parts: int, archives: int) -> None:
         rows = []
         for photo in range(part * PER_PART, (part + 1) * PER_PART):
             archive, n = divmod(photo, PHOTOS)
-            known = {"photo_id": f"{archive:015}{n:05}", "source": source(archive), "attempt": 1}
-            rows.append(result_row(f"{n:03}.jpg", faces=[face(0), face(1)], face_count=2, page=1, pages=1, **known))
+            photo_of: dict[str, Any] = {"photo_id": f"{archive:015}{n:05}", "source": source(archive), "attempt": 1}
+            rows.append(result_row(f"{n:03}.jpg", faces=[face(0), face(1)], face_count=2, page=1, pages=1, **photo_of))
         write_part(rows, output, "1")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,26 @@ def start_browser(profile: Path, downloads: Path) -> WebDriver:
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.set_script_timeout(20)
+    driver.set_script_timeout(120)  # on a busy machine
     return driver
 
 
 class Page:
     """The report in the browser, as a test uses it."""
 
-    def __init__(self, driver: WebDriver, folder: Path, artefacts: Path) -> None:
-        self.driver, self.folder, self.artefacts = driver, folder, artefacts
+    def __init__(self, driver: WebDriver, folder: Path, artefacts: Path, downloads: Path) -> None:
+        self.driver, self.folder, self.artefacts, self.downloads = driver, folder, artefacts, downloads
 
     def open(self, address: str = "#/") -> None:
         self.driver.get("about:blank")  # otherwise only the part after # changes, and nothing is loaded
         self.driver.get(f"{(self.folder / 'index.html').as_uri()}{address}")
+
+    def forget(self, reviewer: str | None = "Ada") -> None:
+        """Forget what the browser keeps, except for the reviewer's name, and load the page again."""
+        self.run("Verdicts.ready().then(() => Decisions.clear())")
+        self.run("localStorage.clear()")
+        if reviewer is not None:
+            self.run(f"localStorage.setItem('interlcm:reviewer', {json.dumps(reviewer)})")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of a JavaScript expression, awaited."""
@@ -57,6 +65,32 @@ class Page:
     def click(self, selector: str) -> None:
         self.until(f"!!document.querySelector({selector!r})")
         self.driver.find_element("css selector", selector).click()
+
+    def choose(self, name: str, value: str) -> None:
+        """Pick an option of the filter form, as a user does."""
+        self.click(f"select[name={name}] option[value='{value}']")
+
+    def open_photo(self, name: str) -> None:
+        self.open("#/gallery")
+        place = self.cards().index(name)
+        self.click(f".card[data-place='{place}']")
+        self.until("document.getElementById('review').open")
+
+    def press_button(self, text: str) -> None:
+        """Click the button or link with this text."""
+        self.driver.find_element("xpath", f"//*[self::button or self::a][normalize-space()='{text}']").click()
+
+    def downloaded(self, button: str) -> Path:
+        """The file that a click on a button downloads."""
+        before = set(self.downloads.iterdir())
+        self.press_button(button)
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            new = [file for file in set(self.downloads.iterdir()) - before if file.suffix in (".csv", ".json", ".html")]
+            if new:
+                return new[0]
+            time.sleep(0.05)
+        raise AssertionError(f"{button}: no file was downloaded")
 
     def press(self, *keys: str) -> None:
         from selenium.webdriver.common.action_chains import ActionChains

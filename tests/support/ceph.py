@@ -1,6 +1,7 @@
 """A real S3 server for the tests: a one-node Ceph cluster with its object gateway, on loopback and free ports.
 
-Needs Debian's ceph-mon, ceph-mgr, ceph-osd, ceph-common and radosgw; ready in about 20 s, with about 450 MB of memory.
+Needs Debian's ceph-mon, ceph-osd, ceph-common and radosgw; ready in about 4 s. Objects are kept in memory, or on disk
+for benchmarks. No manager runs: it would only collect statistics.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin", "setpriv")
+PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin", "setpriv")
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
+SECONDS = 300  # for each step of the start, which takes one or two: more than on a busy machine
 
 # One copy of everything, no authentication inside the cluster, message protocol v1 on loopback only. Without an
-# admin socket per daemon no path is too long for one.
+# admin socket per daemon no path is too long for one. The monitor decides at once: by default it waits for a second
+# before each change of the cluster's map, for more changes, and a start has about fifteen.
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -38,13 +41,15 @@ auth_service_required = none
 auth_client_required = none
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
-osd_pool_default_pg_num = 8
+osd_pool_default_pg_num = 1
 mon_allow_pool_size_one = true
 mon_data_avail_crit = 1
-osd_objectstore = bluestore
-bluestore_block_size = {disk_bytes}
+paxos_propose_interval = 0.05
+paxos_min_wait = 0.02
+osd_objectstore = {store}
+memstore_device_bytes = {most_bytes}
+bluestore_block_size = {most_bytes}
 mon_data = {folder}/mon
-mgr_data = {folder}/mgr
 osd_data = {folder}/osd
 rgw_data = {folder}/rgw
 rgw_frontends = beast endpoint=127.0.0.1:{rgw_port} tcp_nodelay=1
@@ -66,6 +71,7 @@ class CephGateway:
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     mon_port: int = field(default_factory=lambda: free_port())
     rgw_port: int = field(default_factory=lambda: free_port())
+    store: str = "memstore"  # or "bluestore", on disk
 
     @property
     def endpoint(self) -> str:
@@ -94,21 +100,25 @@ class CephGateway:
 
     def _start(self) -> None:
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
-        for name in ("mon", "mgr", "osd", "rgw"):
+        for name in ("mon", "osd", "rgw"):
             (self.folder / name).mkdir()
         configuration = CONFIGURATION.format(
-            fsid=fsid, folder=self.folder, mon_port=self.mon_port, rgw_port=self.rgw_port, disk_bytes=16 << 30
+            fsid=fsid,
+            folder=self.folder,
+            mon_port=self.mon_port,
+            rgw_port=self.rgw_port,
+            store=self.store,
+            most_bytes=16 << 30,
         )
         (self.folder / "ceph.conf").write_text(configuration)
         monmap = str(self.folder / "monmap")
         self._call("monmaptool", "--create", "--addv", "a", f"v1:127.0.0.1:{self.mon_port}", "--fsid", fsid, monmap)
         self._call("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap)
-        self._start_daemon("ceph-mon", ["-i", "a"], 60, lambda: bool(self._call("ceph", "fsid")))
-        self._start_daemon("ceph-mgr", ["-i", "x"], 60, lambda: True)
+        self._start_daemon("ceph-mon", ["-i", "a"], lambda: bool(self._call("ceph", "fsid")))
         self._call("ceph", "osd", "new", osd)
         self._call("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
-        self._start_daemon("ceph-osd", ["-i", "0"], 90, lambda: "1 up" in self._call("ceph", "osd", "stat"))
-        self._start_daemon("radosgw", ["-n", "client.rgw"], 120, self._answers)
+        self._start_daemon("ceph-osd", ["-i", "0"], lambda: "1 up" in self._call("ceph", "osd", "stat"))
+        self._start_daemon("radosgw", ["-n", "client.rgw"], self._answers)
         self._call("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=test", "--display-name=test",
                    f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")  # fmt: skip
 
@@ -121,7 +131,7 @@ class CephGateway:
         for last in (False, False, True):
             with (self.folder / "tools.log").open("ab") as log:
                 done = subprocess.run(command, env=self._tool_environment(), stdout=subprocess.PIPE, stderr=log,
-                                      stdin=subprocess.DEVNULL, timeout=60, check=last)  # fmt: skip
+                                      stdin=subprocess.DEVNULL, timeout=SECONDS, check=last)  # fmt: skip
             if done.returncode == 0:
                 break
             time.sleep(0.5)
@@ -136,9 +146,9 @@ class CephGateway:
                 start_new_session=True,
             )  # fmt: skip
 
-    def _start_daemon(self, program: str, arguments: list[str], seconds: float, ready: Callable[[], bool]) -> None:
+    def _start_daemon(self, program: str, arguments: list[str], ready: Callable[[], bool]) -> None:
         """Start a daemon and wait until it is ready; `TimeoutError` with the ends of the logs when it is not."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             if program not in self.daemons or self.daemons[program].poll() is not None:
                 self._daemon(program, *arguments)
@@ -147,8 +157,8 @@ class CephGateway:
                     return
             except (subprocess.SubprocessError, OSError):
                 pass  # not ready yet: wait, up to the time limit
-            time.sleep(0.5)
-        raise TimeoutError(f"{program} was not ready after {seconds:.0f} s{self._tail()}")
+            time.sleep(0.1)
+        raise TimeoutError(f"{program} was not ready after {SECONDS} s{self._tail()}")
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.rgw_port, timeout=5)
@@ -189,7 +199,7 @@ def main() -> None:
     """Run a command with its environment set to a new gateway with the bucket s3://bench."""
     import s3fs
 
-    with CephGateway() as gateway:
+    with CephGateway(store="bluestore") as gateway:
         environment = {**os.environ, **gateway.environment}
         os.environ.update(gateway.environment)
         s3fs.S3FileSystem(endpoint_url=gateway.endpoint).mkdir("s3://bench")

@@ -1,17 +1,24 @@
-"""A run of very many photos, with only index and manifest, for tests of the report."""
+"""A run of very many photos for tests of the report: index and manifest, and on request pictures."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline import storage
+from pipeline.config.limits import Limits
+from pipeline.faces.alignment import TEMPLATE
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest.schema import MANIFEST_SCHEMA
+from pipeline.report.display_copies import display_copies
+from pipeline.report.pictures import row_folder, wanted
+from tests.support import pictures as support_pictures
 from tests.support.rows import START, face, index_row, result_row
 
 SOURCES = 40
@@ -45,6 +52,25 @@ def write_run(output: str, photos: int) -> None:
         results.append(result_row(member, faces=faces, face_count=len(faces), **seen | known))
     write(storage.join(output, "index", "many-0123456789abcdef.parquet"), indexed, INDEX_SCHEMA)
     write(storage.join(output, "manifest", "part-many.parquet"), results, MANIFEST_SCHEMA)
+
+
+def link_pictures(report: str, max_side: int) -> None:
+    """Give each photo of the run the same real display copies: folders that are links, one for each number of faces."""
+    made = {}
+    pixels = support_pictures.hopper(512)
+    data = bytes(cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes())
+    restored = bytes(cv2.imencode(".png", cv2.medianBlur(pixels, 7)[..., ::-1])[1].tobytes())
+    points = (TEMPLATE * 0.6 + (110, 60)).tolist()
+    for faces in range(4):
+        made[faces] = Path(report, "copies", str(faces))
+        made[faces].mkdir(parents=True)
+        after = restored if faces else None
+        for name, file in display_copies(data, 1, after, [points] * faces, max_side, Limits()).items():
+            made[faces].joinpath(name).write_bytes(file)
+    for row in wanted(str(Path(report).parent), "all").to_pylist():
+        folder = Path(report, row_folder(row, max_side))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(made[len(row["faces"])])
 
 
 def measured(place: int, psnr: float, eyes: float) -> dict[str, object]:

@@ -108,6 +108,14 @@ def write_inception(weights: Path) -> None:
     torch.save(inception().state_dict(), weights / INCEPTION)
 
 
+def link_files(folder: Path, weights: Path) -> None:
+    """Put links to the files of `folder` into a weights folder."""
+    for file in folder.rglob("*.*"):
+        link = weights / file.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+
+
 def list_files(weights: Path) -> None:
     """List the files in `face`, `background` and `metrics` in the index of a weights folder."""
     names = ("face", "background", "metrics")

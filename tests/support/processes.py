@@ -40,6 +40,7 @@ PROCESSES = {
     "interlcm verify, no run there": ("FAILS verify /nowhere", QUERY),
     "interlcm forget, no run there": ("FAILS forget /nowhere --where true", QUERY),
     "interlcm export, no run there": ("FAILS export bag /nowhere --to /nowhere-either", QUERY),
+    "interlcm decide, no run there": ("FAILS decide /nowhere", RUN),
     "interlcm report, no run there": ("FAILS report /nowhere", QUERY | {"cv2", "pyvips"}),
 }
 CODES = {"HELP": 0, "FAILS": 1, "USAGE": 2}

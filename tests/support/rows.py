@@ -74,9 +74,9 @@ def pending_rows(output: str, where: str | None = None) -> pa.Table:
 
 def write_old_part(output: str, rows: list[dict[str, Any]]) -> None:
     """A manifest part as the first version wrote it, without a version number."""
-    later = ("page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation")
-    later += ("reviewed_as", "reviewed_by", "reviewed_at")
-    new = ("landmark_error", "one_tone", "strength", "accepted")
+    later = {"page", "pages", "monochrome", "mask", "warnings", "attempt", "rotation", "stage", "node", "traceback"}
+    later |= {"reviewed_as", "reviewed_by", "reviewed_at"}
+    new = ("landmark_error", "one_tone", "face_share", "strength", "accepted")
     face = pa.struct([column for column in FACE if column.name not in new])
     faces = pa.field("faces", pa.list_(pa.field("element", face)))
     kept = [column for column in MANIFEST_SCHEMA if column.name not in later]

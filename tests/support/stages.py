@@ -46,7 +46,7 @@ def photo_row(member: str, picture: Pixels | bytes, format: str = "JPEG", **colu
 
 def ended_row(member: str) -> Row:
     """A row that an earlier stage finished."""
-    return row.ended(photo_row(member, b"text"), "failed", "member_unreadable", "gone")
+    return row.ended(photo_row(member, b"text"), "failed", "member_unreadable", "gone") | {"stage": "fetch"}
 
 
 def rows_of(stage: Any, rows: list[Row]) -> list[Row]:

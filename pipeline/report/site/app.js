@@ -1,5 +1,6 @@
 "use strict";
-// Start the page, and show the view of the address: #/ overview, #/gallery?... gallery, #/photo/3?... its fourth photo.
+// Start the page, and show the view of the address: #/ overview, #/gallery?... gallery, #/photo/3?... its fourth photo,
+// #/sampling acceptance sampling.
 
 const App = {
   start() {
@@ -10,9 +11,8 @@ const App = {
     const name = Numbers.basename(Report.summary.output);
     byId("title").textContent = name;
     document.title = `${name}: restoration report`;
-    Decisions.open();
     this.themeButton();
-    byId("exchange-open").addEventListener("click", () => Exchange.open());
+    byId("exchange-open").addEventListener("click", () => Verdicts.ready().then(() => Sheet.open()));
     document.querySelector(".skip")?.addEventListener("click", (event) => {
       event.preventDefault(); // the link's target must not replace the view in the address
       byId("main").focus();
@@ -23,21 +23,27 @@ const App = {
 
   async route() {
     const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-    const [view, place] = path.split("/");
-    const gallery = view === "gallery" || view === "photo";
-    const changed = byId("gallery").hidden === gallery;
-    byId("overview").hidden = gallery;
-    byId("gallery").hidden = !gallery;
+    const [asked, place] = path.split("/");
+    const choice = new URLSearchParams(query);
+    const views = { gallery: "gallery", photo: "gallery", sampling: "sampling" };
+    const view = views[/** @type {keyof views} */ (asked)] ?? "overview";
+    const changed = byId(view).hidden;
+    for (const name of ["overview", "gallery", "sampling"]) byId(name).hidden = name !== view;
+    this.mark(view === "gallery" && choice.get("decision") === "open" ? "queue" : view);
+    if (changed && !Review.parts.title) window.scrollTo(0, 0);
+    if (view === "gallery") await Gallery.show(byId("gallery"), choice);
+    else if (view === "sampling") await Inspection.show(byId("sampling"));
+    else Overview.show(byId("overview"));
+    if (asked === "photo" && Gallery.rows.length) await Review.show(Math.trunc(Number(place)) || 0);
+    else Review.close();
+  },
+
+  /** Mark the current view in the navigation. @param {string} view */
+  mark(view) {
     for (const link of document.querySelectorAll("[data-view]")) {
-      const current = link.getAttribute("data-view") === (gallery ? "gallery" : "overview");
-      if (current) link.setAttribute("aria-current", "page");
+      if (link.getAttribute("data-view") === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    if (changed && !Review.parts.title) window.scrollTo(0, 0);
-    if (gallery) await Gallery.show(byId("gallery"), new URLSearchParams(query));
-    else Overview.show(byId("overview"));
-    if (view === "photo" && Gallery.rows.length) await Review.show(Math.trunc(Number(place)) || 0);
-    else Review.close();
   },
 
   themeButton() {

@@ -1,27 +1,38 @@
 "use strict";
-// The content of a card in the gallery.
+// The content of a card in the gallery: a photo.
 
 const Card = {
-  /** @param {HTMLElement} link @param {Photo} photo */
-  fill(link, photo) {
+  /** @param {HTMLElement} link @param {Photo} photo @param {boolean} marked  whether it is selected */
+  fill(link, photo, marked) {
+    const flagged = photo.faces.some((/** @type {Face} */ face) => face.needs_review);
+    const state = stateOf(photo);
+    const said = this.said(photo, flagged, state, marked);
+    const detail = this.detail(photo);
+    if (link.dataset.shows === said + detail) return; // a picture that is made again flickers
+    link.dataset.shows = said + detail;
     const picture = element("span", { class: "thumbnail" });
     if (photo.pictures)
       picture.append(
         element("img", { src: `${photo.pictures}/thumbnail.jpg`, alt: "", loading: "lazy", decoding: "async" }),
       );
     else picture.append(element("span", { class: "nothing" }, photo.error_type ?? "no picture"));
-    const flagged = photo.faces.some((/** @type {Face} */ face) => face.needs_review);
-    const state = stateOf(photo);
-    const badge = (/** @type {string} */ kind, /** @type {string} */ text) =>
-      element("span", { class: `badge ${kind}`, "aria-hidden": "true" }, text);
     if (flagged) picture.append(badge("flag", "Review"));
     if (state) picture.append(badge(state, { accept: "✓", reject: "✗", some: "…" }[state] ?? ""));
+    const path = photo.member || photo.source;
     link.replaceChildren(
       picture,
-      element("span", { class: "name", title: photo.member }, Numbers.basename(photo.member || photo.source)),
-      element("span", { class: "detail" }, this.detail(photo)),
-      element("span", { class: "unseen" }, this.said(photo, flagged, state)),
+      element("span", { class: "name", title: path }, Numbers.basename(path)),
+      element("span", { class: "detail" }, this.where(photo)),
+      element("span", { class: "detail" }, detail),
+      element("span", { class: "unseen" }, said),
     );
+  },
+
+  /** The folder, and the page of a file with several: what tells photos of one name apart. @param {Photo} photo */
+  where(photo) {
+    const folders = photo.member.split("/").slice(-3, -1).join("/");
+    const page = photo.pages > 1 ? `page ${photo.page} of ${photo.pages}` : "";
+    return [page, folders || Numbers.basename(photo.source)].filter(Boolean).join(", ");
   },
 
   /** The measure of the sort order, or the photo's status. @param {Photo} photo */
@@ -47,25 +58,30 @@ const Card = {
 
   /**
    * The badges in words, for screen readers.
-   * @param {Photo} photo @param {boolean} flagged @param {string} state
+   * @param {Photo} photo @param {boolean} flagged @param {string} state @param {boolean} marked
    */
-  said(photo, flagged, state) {
+  said(photo, flagged, state, marked) {
     const parts = [
       photo.status === "restored" ? "" : Numbers.words(photo.status),
       flagged ? "needs review" : "",
       { accept: "accepted", reject: "rejected", some: "some faces decided" }[state] ?? "",
+      marked ? "selected" : "",
     ];
     return parts.filter(Boolean).join(", ");
   },
 };
 
+/** @param {string} kind @param {string} text */
+function badge(kind, text) {
+  return element("span", { class: `badge ${kind}`, "aria-hidden": "true" }, text);
+}
+
 /** The decision on a photo: its own, else "some" if a face has one, else "". @param {Photo} photo */
 function stateOf(photo) {
-  const own = Decisions.of(photo.photo_id, null)?.decision;
+  const own = Decisions.current(photo, null)?.decision;
   if (own) return own;
-  return photo.faces.some((/** @type {Face} */ face) => Decisions.of(photo.photo_id, face.face_index)?.decision)
-    ? "some"
-    : "";
+  const some = photo.faces.some((/** @type {Face} */ face) => Decisions.current(photo, face.face_index)?.decision);
+  return some ? "some" : "";
 }
 
 /** Single keys, which some people need to switch off (WCAG 2.1.4). */

@@ -1,5 +1,5 @@
 "use strict";
-// Before and after on top of each other, divided by a movable line.
+// Before and after: under a movable line, side by side, as a difference, or in turns.
 
 /**
  * @typedef {{before: string, after: string, label: string, width: number, height: number,
@@ -7,26 +7,35 @@
  *   width, height: px of the photo to which the boxes belong.
  */
 
+const VIEWS = /** @type {const} */ ({
+  slider: "Slider",
+  side: "Side by side",
+  difference: "Difference",
+  flicker: "Flicker",
+});
+const FLICKER = 700; // ms for each side: fewer than three flashes a second (WCAG 2.3.1)
+
 class Compare {
   /** @param {(face: number) => void} openFace  when the box of a face is clicked */
   constructor(openFace) {
     this.openFace = openFace;
-    this.zoomed = false;
+    /** @type {keyof VIEWS} */
+    this.look = "slider";
     this.before = element("img", { alt: "", draggable: "false" });
+    this.beside = element("img", { alt: "", draggable: "false" });
     this.after = element("img", { class: "after", alt: "", draggable: "false" });
     this.boxes = element("div", { class: "boxes" });
     this.line = element("div", { class: "line", "aria-hidden": "true" }, element("span", { class: "grip" }, "⇔"));
+    const side = (/** @type {string} */ name, /** @type {string} */ label) =>
+      element("span", { class: `side ${name}`, "aria-hidden": "true" }, label);
     this.frame = element(
       "div",
       { class: "frame", onpointerdown: (/** @type {PointerEvent} */ event) => this.drag(event) },
-      this.before,
-      this.after,
-      this.boxes,
-      this.line,
-      element("span", { class: "side left", "aria-hidden": "true" }, "Before"),
-      element("span", { class: "side right", "aria-hidden": "true" }, "After"),
+      ...[this.before, this.after, this.boxes, this.line, side("left", "Before"), side("right", "After")],
     );
+    this.other = element("div", { class: "frame" }, this.beside, side("left", "Before"));
     this.view = element("div", { class: "view" }, this.frame);
+    this.otherView = element("div", { class: "view other", "aria-hidden": "true" }, this.other);
     this.range = element("input", {
       type: "range",
       min: 0,
@@ -35,33 +44,40 @@ class Compare {
       "aria-label": "Position of the line between before and after",
       oninput: () => this.split(Number(this.range.value)),
     });
-    this.zoom = element(
-      "button",
-      { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.setZoom(!this.zoomed) },
-      "Full size",
+    this.full = this.button("Full size", false, () => this.zoom.toggle());
+    this.outlines = this.button("Outlines", true, () => this.toggleBoxes());
+    this.looks = Object.entries(VIEWS).map(([name, label]) =>
+      this.button(label, false, () => this.setLook(/** @type {keyof VIEWS} */ (name))),
     );
-    this.outlines = element(
-      "button",
-      { type: "button", class: "quiet", "aria-pressed": "true", onclick: () => this.toggleBoxes() },
-      "Outlines",
+    const ends = element(
+      "span",
+      { class: "ends" },
+      element("span", { "aria-hidden": "true" }, "Before"),
+      this.range,
+      element("span", { "aria-hidden": "true" }, "After"),
     );
     this.node = element(
       "div",
       { class: "compare" },
-      this.view,
+      element("div", { class: "panes" }, this.otherView, this.view),
       element(
         "div",
         { class: "bar" },
-        element("span", { "aria-hidden": "true" }, "Before"),
-        this.range,
-        element("span", { "aria-hidden": "true" }, "After"),
-        this.zoom,
-        this.outlines,
+        element("span", { class: "looks", role: "group", "aria-label": "View" }, ...this.looks),
+        ...[ends, this.full, this.outlines],
       ),
     );
-    this.after.addEventListener("load", () => this.fit());
-    new ResizeObserver(() => this.fit()).observe(this.view);
-    this.split(50);
+    const size = () => /** @type {[number, number]} */ ([this.after.naturalWidth, this.after.naturalHeight]);
+    this.zoom = new Zoom(this.view, this.frame, size, () => this.resized());
+    this.after.addEventListener("load", () => this.zoom.fit());
+    this.view.addEventListener("scroll", () => this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop));
+    setInterval(() => this.look === "flicker" && this.frame.classList.toggle("off"), FLICKER);
+    this.setLook("slider");
+  }
+
+  /** @param {string} label @param {boolean} pressed @param {() => void} onclick */
+  button(label, pressed, onclick) {
+    return element("button", { type: "button", class: "quiet", "aria-pressed": String(pressed), onclick }, label);
   }
 
   /** @param {Pair} pair */
@@ -71,29 +87,57 @@ class Compare {
       this[side].src = pair[side];
       this[side].alt = `${pair.label}, ${side} restoration`;
     }
+    this.beside.src = pair.before;
     this.outlines.hidden = pair.boxes.length === 0;
-    this.boxes.replaceChildren(
-      ...pair.boxes.map(({ number, box, flagged }) => {
-        const outline = element(
-          "button",
-          {
-            type: "button",
-            class: flagged ? "box flagged" : "box",
-            "aria-label": `Open face ${number + 1}`,
-            onclick: () => this.openFace(number),
-          },
-          element("span", {}, String(number + 1)),
-        );
-        const [left, top, right, bottom] = box;
-        outline.style.left = `${(left / pair.width) * 100}%`;
-        outline.style.top = `${(top / pair.height) * 100}%`;
-        outline.style.width = `${((right - left) / pair.width) * 100}%`;
-        outline.style.height = `${((bottom - top) / pair.height) * 100}%`;
-        return outline;
-      }),
-    );
-    this.setZoom(false);
+    this.boxes.replaceChildren(...pair.boxes.map((one) => this.outline(one, pair)));
+    this.zoom.to(null);
     this.split(50);
+  }
+
+  /** @param {Pair["boxes"][0]} face @param {Pair} pair */
+  outline({ number, box, flagged }, pair) {
+    const outline = element(
+      "button",
+      {
+        type: "button",
+        class: flagged ? "box flagged" : "box",
+        "aria-label": `Open face ${number + 1}`,
+        onclick: () => this.openFace(number),
+      },
+      element("span", {}, String(number + 1)),
+    );
+    const [left, top, right, bottom] = box;
+    outline.style.left = `${(left / pair.width) * 100}%`;
+    outline.style.top = `${(top / pair.height) * 100}%`;
+    outline.style.width = `${((right - left) / pair.width) * 100}%`;
+    outline.style.height = `${((bottom - top) / pair.height) * 100}%`;
+    return outline;
+  }
+
+  /** @param {keyof VIEWS} look */
+  setLook(look) {
+    this.look = look;
+    Object.keys(VIEWS).forEach((name, place) => {
+      this.node.classList.toggle(name, name === look);
+      this.looks[place].setAttribute("aria-pressed", String(name === look));
+    });
+    this.frame.classList.remove("off");
+    this.split(Number(this.range.value));
+    this.zoom.fit();
+  }
+
+  nextView() {
+    const names = /** @type {(keyof VIEWS)[]} */ (Object.keys(VIEWS));
+    this.setLook(names[(names.indexOf(this.look) + 1) % names.length]);
+    announce(`View: ${VIEWS[this.look]}`);
+  }
+
+  /**
+   * Show a result as it would be with another strength, 0 (as before) to 1. More than it was made with cannot be shown.
+   * @param {number} strength @param {number} made  the strength that it was made with
+   */
+  blend(strength, made) {
+    this.after.style.opacity = String(made > 0 ? Math.min(1, strength / made) : 0);
   }
 
   /** Put the line at a percentage of the width: the restored photo is to its right. @param {number} percent */
@@ -103,7 +147,7 @@ class Compare {
       "aria-valuetext",
       `line at ${Math.round(percent)} percent; the restored photo is on its right`,
     );
-    this.after.style.clipPath = `inset(0 0 0 ${percent}%)`;
+    this.after.style.clipPath = this.look === "slider" ? `inset(0 0 0 ${percent}%)` : "none";
     this.line.style.left = `${percent}%`;
     this.frame.classList.toggle("no-before", percent < 12);
     this.frame.classList.toggle("no-after", percent > 88);
@@ -114,56 +158,37 @@ class Compare {
     this.split(Number(this.range.value) > 50 ? 0 : 100);
   }
 
-  /** @param {boolean} zoomed  one pixel of the photo on one pixel of the screen */
-  setZoom(zoomed) {
-    this.zoomed = zoomed;
-    this.zoom.setAttribute("aria-pressed", String(zoomed));
-    this.view.classList.toggle("zoomed", zoomed);
-    // A scrolling region must be reachable by keyboard.
-    if (zoomed) set(this.view, { tabindex: 0, role: "region", "aria-label": "Photo in full size, scrolls" });
-    else for (const name of ["tabindex", "role", "aria-label"]) this.view.removeAttribute(name);
-    this.fit();
-    if (zoomed)
-      this.view.scrollTo(
-        (this.view.scrollWidth - this.view.clientWidth) / 2,
-        (this.view.scrollHeight - this.view.clientHeight) / 2,
-      );
-  }
-
   toggleBoxes() {
     const shown = this.frame.classList.toggle("no-boxes") === false;
     this.outlines.setAttribute("aria-pressed", String(shown));
   }
 
-  /** Fit the pictures into the view; a small face is enlarged up to four times. */
-  fit() {
-    const { naturalWidth: width, naturalHeight: height } = this.after;
-    if (!width || !this.view.clientWidth) return;
-    const room = Math.min(this.view.clientWidth / width, this.view.clientHeight / height, 4);
-    const scale = this.zoomed ? 1 / window.devicePixelRatio : room;
-    this.frame.style.width = `${Math.max(1, Math.floor(width * scale))}px`;
-    this.frame.style.height = `${Math.max(1, Math.floor(height * scale))}px`;
+  /** The other frame follows, and the button says the scale. */
+  resized() {
+    this.full.setAttribute("aria-pressed", String(this.zoom.scale !== null));
+    Object.assign(this.other.style, { width: this.frame.style.width, height: this.frame.style.height });
+    this.otherView.classList.toggle("zoomed", this.zoom.scale !== null);
   }
 
   /**
-   * The line follows mouse, pen or finger. In full size only its grip can be dragged: elsewhere a finger scrolls.
+   * The line follows mouse, pen or finger. In an enlarged photo only its grip does: elsewhere the photo is moved, by a
+   * finger as everything that scrolls.
    * @param {PointerEvent} event
    */
   drag(event) {
     const target = /** @type {Element} */ (event.target);
     const grip = target.closest(".line") !== null;
-    if (event.button !== 0 || target.closest(".box") || (this.zoomed && !grip)) return;
+    if (event.button !== 0 || target.closest(".box")) return;
+    if (this.zoom.scale !== null && !grip) {
+      if (event.pointerType === "mouse") this.zoom.pan(event);
+      return;
+    }
+    if (this.look !== "slider") return;
     event.preventDefault();
     const { left, width } = this.frame.getBoundingClientRect();
     const move = (/** @type {PointerEvent} */ { clientX }) =>
       this.split(Math.min(Math.max(((clientX - left) / width) * 100, 0), 100));
-    const end = () => {
-      this.frame.removeEventListener("pointermove", move);
-      this.range.focus({ preventScroll: true });
-    };
-    this.frame.setPointerCapture(event.pointerId);
-    this.frame.addEventListener("pointermove", move);
-    for (const name of ["pointerup", "pointercancel"]) this.frame.addEventListener(name, end, { once: true });
+    follow(this.frame, event, move, () => this.range.focus({ preventScroll: true }));
     move(event);
   }
 }

@@ -1,34 +1,7 @@
 "use strict";
-// The column beside a photo under review: decision, measures, reasons, facts, keys.
+// The column beside a photo under review: measures, reasons, facts, keys.
 
 const Describe = {
-  /**
-   * The form of the decision on a photo or on one of its faces.
-   * @param {Photo} photo @param {number|null} face @param {(decision: Decision["decision"]) => void} decide
-   * @returns {Node[]}
-   */
-  decision(photo, face, decide) {
-    const kept = Decisions.of(photo.photo_id, face);
-    const button = (/** @type {"accept"|"reject"} */ name, /** @type {string} */ label) => {
-      const pressed = kept?.decision === name;
-      const onclick = () => decide(pressed ? "" : name);
-      const attributes = {
-        type: "button",
-        class: `decide ${name}`,
-        "data-decision": name,
-        "aria-pressed": pressed ? "true" : "false",
-      };
-      return element("button", { ...attributes, onclick }, label);
-    };
-    const oninput = (/** @type {any} */ event) => Decisions.comment(photo.photo_id, face, event.target.value);
-    const comment = element("textarea", { rows: 2, name: "comment", oninput }, kept?.comment ?? "");
-    return [
-      element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`),
-      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject")),
-      element("label", { class: "field" }, "Comment", comment),
-    ];
-  },
-
   /** The text in place of a comparison. @param {Photo} photo @returns {Node[]} */
   instead(photo) {
     const words =
@@ -127,10 +100,13 @@ const Describe = {
     const keys = [
       ["← →", "previous, next photo"],
       ["K J", "previous, next face"],
-      ["A R U", "accept, reject, undo"],
+      ["A R", "accept, reject, and go on"],
+      ["U", "withdraw the decision"],
+      ["Z", "undo the last step"],
       ["C", "comment"],
       ["B", "switch before and after"],
-      ["Z", "full size"],
+      ["V", "next view"],
+      ["F + −", "full size, larger, smaller"],
       ["Esc", "back"],
     ];
     const box = element("input", { type: "checkbox", onchange: () => (Shortcuts.on = box.checked) });

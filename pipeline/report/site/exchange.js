@@ -1,20 +1,40 @@
 "use strict";
-// Export of this browser's decisions to a file, and import from one.
+// Decisions as files: CSV and JSON, written and read.
 
-const COLUMNS = /** @type {const} */ (["photo_id", "face_index", "decision", "comment", "decided_at"]);
+const COLUMNS = /** @type {const} */ ([
+  "photo_id",
+  "face_index",
+  "decision",
+  "comment",
+  "decided_at",
+  "reviewer",
+  "restored_sha256",
+  "box",
+  "strength",
+]);
+const NEEDED = COLUMNS.slice(0, 5); // the others came later
 
 const Exchange = {
-  /** RFC 4180: a cell with a comma, quote or line break is in quotes. @param {Decision[]} decisions */
+  /** @param {Decision[]} decisions */
   csv(decisions) {
+    return this.table(
+      COLUMNS,
+      decisions.map((one) => ({ ...one, box: one.box?.join(" ") })),
+    );
+  },
+
+  /** RFC 4180: a cell with a comma, quote or line break is in quotes. @param {readonly string[]} columns @param {any[]} rows */
+  table(columns, rows) {
     const cell = (/** @type {any} */ value) =>
       /[",\r\n]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? "");
-    const lines = decisions.map((one) => COLUMNS.map((name) => cell(one[name])).join(","));
-    return `${[COLUMNS.join(","), ...lines].join("\r\n")}\r\n`;
+    const lines = rows.map((row) => columns.map((name) => cell(row[name])).join(","));
+    return `${[columns.join(","), ...lines].join("\r\n")}\r\n`;
   },
 
   /** @param {Decision[]} decisions */
   json(decisions) {
-    return `${JSON.stringify(decisions, COLUMNS.slice(), 1)}\n`;
+    const lines = decisions.map((one) => JSON.stringify(Object.fromEntries(COLUMNS.map((name) => [name, one[name]]))));
+    return `[\n${lines.join(",\n")}\n]\n`;
   },
 
   /** Read decisions from an export. Throws an Error with the reason. @param {string} text @returns {Decision[]} */
@@ -26,7 +46,7 @@ const Exchange = {
   /** The rows of a CSV by the names in its first line. @param {string} text */
   records(text) {
     const [header, ...lines] = this.cells(text.replace(/^\ufeff/, ""));
-    const missing = COLUMNS.filter((name) => !header?.includes(name));
+    const missing = NEEDED.filter((name) => !header?.includes(name));
     if (missing.length) throw new Error(`these columns are missing: ${missing.join(", ")}`);
     return lines.map((line) => named(/** @type {string[]} */ (header), line));
   },
@@ -51,111 +71,44 @@ const Exchange = {
 
   /** @param {any} row @param {number} place @returns {Decision} */
   checked(row, place) {
-    const face = row.face_index === null || row.face_index === "" ? null : Number(row.face_index);
+    const optional = (/** @type {any} */ value) =>
+      value === null || value === undefined || value === "" ? null : value;
+    const face = optional(row.face_index) === null ? null : Number(row.face_index);
+    const strength = optional(row.strength) === null ? null : Number(row.strength);
+    const corners = optional(row.box);
+    const box = typeof corners === "string" ? corners.split(" ").map(Number) : corners;
+    const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d/.test(row.decided_at ?? "") ? Date.parse(row.decided_at) : NaN;
     const sound =
       /^[\w.-]+$/.test(row.photo_id ?? "") &&
       (face === null || (Number.isInteger(face) && face >= 0)) &&
       ["", "accept", "reject"].includes(row.decision ?? "") &&
-      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(row.decided_at ?? "");
+      (strength === null || (strength >= 0 && strength <= 1)) &&
+      (box === null || (Array.isArray(box) && box.length === 4 && box.every(Number.isFinite))) &&
+      !Number.isNaN(time);
     if (!sound) throw new Error(`row ${place} is not a decision`);
-    const { photo_id, decision, decided_at } = row;
-    return { photo_id, face_index: face, decision: decision ?? "", comment: String(row.comment ?? ""), decided_at };
+    return {
+      photo_id: row.photo_id,
+      face_index: face,
+      decision: row.decision ?? "",
+      comment: String(row.comment ?? ""),
+      decided_at: new Date(time).toISOString(),
+      reviewer: String(row.reviewer ?? ""),
+      restored_sha256: String(row.restored_sha256 ?? ""),
+      box,
+      strength,
+    };
   },
 
-  /** Download the decisions as a file. @param {"csv"|"json"} kind */
-  save(kind) {
-    const type = kind === "csv" ? "text/csv" : "application/json";
-    const address = URL.createObjectURL(new Blob([this[kind](Decisions.sorted())], { type }));
-    const day = now().slice(0, 19).replaceAll(":", "").replace("T", "-");
-    element("a", { href: address, download: `decisions-${Report.summary.run}-${day}.${kind}` }).click();
+  /** Download a text as a file. @param {string} name @param {string} type @param {string} text */
+  download(name, type, text) {
+    const address = URL.createObjectURL(new Blob([text], { type }));
+    element("a", { href: address, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   },
 
-  /** The dialog: counts, export, import, clear. */
-  open() {
-    const dialog = byId("exchange");
-    const count = element("p", {});
-    const state = element("p", { class: "state", role: "status" });
-    const tell = () => (count.textContent = this.counted());
-    tell();
-    dialog.replaceChildren(
-      element("h2", { id: "exchange-title" }, "Decisions"),
-      count,
-      element(
-        "p",
-        { class: "note" },
-        "Your decisions are kept in this browser. To use them, export them and put the file into the run's folder ",
-        element("code", {}, "decisions/"),
-        ". Then they are in the view ",
-        element("code", {}, "decisions"),
-        " of ",
-        element("code", {}, "interlcm query"),
-        " and ",
-        element("code", {}, "interlcm restore --where"),
-        ".",
-      ),
-      element(
-        "div",
-        { class: "row" },
-        element("button", { type: "button", class: "primary", onclick: () => this.save("csv") }, "Export CSV"),
-        element("button", { type: "button", onclick: () => this.save("json") }, "Export JSON"),
-      ),
-      element(
-        "label",
-        { class: "field" },
-        "Import decisions from another browser or a colleague",
-        element("input", {
-          type: "file",
-          accept: ".csv,.json",
-          onchange: (/** @type {any} */ event) => this.take(event.target, state).then(tell),
-        }),
-      ),
-      state,
-      element(
-        "div",
-        { class: "row end" },
-        element(
-          "button",
-          { type: "button", class: "danger", onclick: () => this.clear(state, tell) },
-          "Clear all",
-        ),
-        element("button", { type: "button", onclick: () => dialog.close() }, "Close"),
-      ),
-    );
-    dialog.showModal();
-  },
-
-  counted() {
-    const all = Decisions.sorted();
-    const number = (/** @type {string} */ kind) => all.filter((one) => one.decision === kind).length;
-    const comments = all.filter((one) => one.comment !== "").length;
-    const said = Numbers.counted(comments, "comment", "comments");
-    return `${number("accept")} accepted, ${number("reject")} rejected, ${said}.`;
-  },
-
-  /** @param {HTMLInputElement} input @param {HTMLElement} state */
-  async take(input, state) {
-    const file = input.files?.[0];
-    if (!file) return;
-    try {
-      const found = this.parse(await file.text());
-      const taken = Decisions.merge(found);
-      const said = Numbers.counted(found.length, "decision", "decisions");
-      const rest = taken < found.length ? " The others are not newer than the decisions in this browser." : "";
-      state.textContent = `${file.name}: ${taken} of ${said} imported.${rest}`;
-      Gallery.refresh();
-    } catch (error) {
-      state.textContent = `${file.name} was not imported: ${/** @type {Error} */ (error).message}.`;
-    }
-    input.value = "";
-  },
-
-  /** @param {HTMLElement} state @param {() => void} tell */
-  clear(state, tell) {
-    if (!confirm("Clear all decisions on this run in this browser? To keep them, export them first.")) return;
-    Decisions.clear();
-    Gallery.refresh();
-    tell();
-    state.textContent = "Cleared.";
+  /** A file's name with the run and the time. @param {string} what @param {string} kind */
+  filename(what, kind) {
+    const day = timeAfter().slice(0, 19).replaceAll(":", "").replace("T", "-");
+    return `${what}-${Report.summary.run}-${day}.${kind}`;
   },
 };

@@ -50,9 +50,11 @@ const Filters = {
         ["accept", "accepted"],
         ["reject", "rejected"],
         ["comment", "with a comment"],
+        ["conflict", "reviewers differ"],
       ]),
       this.select("Sort by", "sort", [
         ["", "source and position in it"],
+        ["doubt", "doubtful first"],
         ["name", "path"],
         ["status", "status"],
         ["review", "needs review"],

@@ -9,7 +9,7 @@ async function sorted(rows, choice, suits) {
   if (choice.sort === "") return choice.descending ? rows.reverse() : rows;
   if (choice.sort === "name") return sortedByName(rows, choice.descending);
   const keys = await sortKeys(choice, suits);
-  const sign = choice.descending ? -1 : 1;
+  const sign = choice.descending !== (choice.sort === "doubt") ? -1 : 1; // the doubtful come first
   // Rows without a number come last in both orders; rows with equal numbers stay in the order of the archives.
   return rows.sort((one, other) => {
     const [left, right] = [keys(one), keys(other)];
@@ -29,7 +29,7 @@ async function sortedByName(rows, descending) {
 /** The sort key of a row. @param {Choice} choice @param {((face: number) => boolean)|null} suits */
 async function sortKeys(choice, suits) {
   const metric = Report.summary.metrics.find((/** @type {Metric} */ one) => one.name === choice.sort);
-  if (metric?.level === "photo" || choice.sort === "status") {
+  if (metric?.level === "photo" || choice.sort === "status" || choice.sort === "doubt") {
     const values = await Photos.column("photo", choice.sort);
     return (/** @type {number} */ row) => values[row];
   }

@@ -25,7 +25,11 @@ const Overview = {
     ]);
     const warning = counts.adds_up
       ? null
-      : element("p", { class: "trouble" }, "The counts do not add up: index and manifest do not belong to the same run.");
+      : element(
+          "p",
+          { class: "trouble" },
+          "The counts do not add up: index and manifest do not belong to the same run.",
+        );
     return element(
       "section",
       { "aria-labelledby": "equation-title" },

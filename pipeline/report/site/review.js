@@ -5,6 +5,7 @@ const Review = {
   /** @type {Photo} */
   photo: /** @type {any} */ (null),
   place: 0,
+  row: 0,
   /** @type {number|null} the face on show; null: the whole photo */
   face: null,
   /** @type {Compare} */
@@ -21,7 +22,7 @@ const Review = {
       /** @type {Record<string, any>} */ attributes = {},
     ) => (this.parts[name] = element(tag, attributes));
     const step = (/** @type {number} */ by, /** @type {string} */ label, /** @type {string} */ sign) =>
-      element("button", { type: "button", class: "quiet", "aria-label": label, onclick: () => this.step(by) }, sign);
+      element("button", { type: "button", class: "quiet", "aria-label": label, onclick: () => Judge.step(by) }, sign);
     dialog.replaceChildren(
       element(
         "header",
@@ -74,7 +75,8 @@ const Review = {
       event.preventDefault();
       this.leave();
     });
-    dialog.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.key(event));
+    // Not the dialog: a click on its ground takes the focus out of it.
+    document.addEventListener("keydown", (event) => Judge.key(event));
   },
 
   /** @param {number} place in the gallery */
@@ -82,28 +84,30 @@ const Review = {
     if (!this.parts.title) this.build();
     this.place = Math.min(Math.max(place, 0), Gallery.rows.length - 1);
     const asked = this.place;
-    const photo = await Photos.at(Gallery.rows[asked]);
+    const [row, face] = Gallery.item(asked);
+    const photo = await Photos.at(row);
     if (asked !== this.place) return;
-    this.photo = photo;
-    const { title, where, position, facts } = this.parts;
+    [this.photo, this.row] = [photo, row];
+    const { title, where, facts } = this.parts;
     title.textContent = Numbers.basename(photo.member || photo.source);
     where.textContent =
       photo.pages > 1
         ? `${photo.source} / ${photo.member}, page ${photo.page} of ${photo.pages}`
         : `${photo.source} / ${photo.member}`;
-    position.textContent = `${Numbers.whole(this.place + 1)} of ${Numbers.whole(Gallery.rows.length)}`;
     facts.replaceChildren(Describe.warnings(photo), Describe.facts(photo));
     this.strip();
-    this.select(null);
-    if (!byId("review").open) byId("review").showModal();
-    title.focus();
+    this.select(face < 0 ? null : face);
+    if (!byId("review").open) {
+      byId("review").showModal();
+      title.focus();
+    }
     if (asked + 1 < Gallery.rows.length) this.preload(Gallery.rows[asked + 1]);
   },
 
   /** @param {number} row */
   async preload(row) {
     const next = await Photos.at(row);
-    if (next.pictures && next.status === "restored")
+    if (next.pictures && next.faces.length)
       for (const side of ["before", "after"]) new Image().src = `${next.pictures}/${side}.jpg`;
   },
 
@@ -111,11 +115,14 @@ const Review = {
   select(face) {
     this.face = face;
     const { photo } = this;
-    const restored = photo.pictures !== null && photo.status === "restored";
+    const restored = photo.pictures !== null && photo.faces.length > 0;
     this.compare.node.hidden = !restored;
     this.parts.nothing.hidden = restored;
-    if (restored) this.compare.show(this.pair(face));
-    else this.parts.nothing.replaceChildren(...Describe.instead(photo));
+    if (restored) {
+      this.compare.show(this.pair(face));
+      const made = madeWith(photo, face);
+      this.compare.blend(Decisions.current(photo, face)?.strength ?? made, made);
+    } else this.parts.nothing.replaceChildren(...Describe.instead(photo));
     for (const button of this.parts.strip.querySelectorAll("button")) {
       const current = button.dataset.face === String(face ?? "");
       button.setAttribute("aria-pressed", String(current));
@@ -182,59 +189,17 @@ const Review = {
 
   /** Draw the decision form of the photo or face on show, and the marks in the strip. */
   drawDecision() {
-    this.parts.decision.replaceChildren(...Describe.decision(this.photo, this.face, (one) => this.decide(one)));
+    const focused = document.activeElement?.getAttribute("data-decision");
+    const target = targetOf(this.row, this.photo, this.face);
+    this.parts.decision.replaceChildren(...Form.draw(this.photo, target, this.compare));
+    if (focused) this.parts.decision.querySelector(`[data-decision="${focused}"]`).focus();
     for (const tile of this.parts.strip.querySelectorAll("button")) {
-      const own = Decisions.of(this.photo.photo_id, tile.dataset.face === "" ? null : Number(tile.dataset.face));
+      const own = Decisions.current(this.photo, tile.dataset.face === "" ? null : Number(tile.dataset.face));
       tile.dataset.decision = own?.decision ?? "";
     }
-  },
-
-  /** @param {Decision["decision"]} decision */
-  decide(decision) {
-    const focused = document.activeElement?.getAttribute("data-decision");
-    Decisions.decide(this.photo.photo_id, this.face, decision);
-    this.drawDecision();
-    if (focused) this.parts.decision.querySelector(`[data-decision="${focused}"]`).focus();
-    const what = this.face === null ? "Photo" : `Face ${this.face + 1}`;
-    announce(`${what} ${{ accept: "accepted", reject: "rejected", "": "undecided" }[decision]}`);
-  },
-
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    const target = /** @type {HTMLElement} */ (event.target);
-    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("textarea")) return;
-    const arrows = /** @type {Record<string, () => void>} */ ({
-      ArrowLeft: () => this.step(-1),
-      ArrowRight: () => this.step(1),
-    });
-    const letters = /** @type {Record<string, () => void>} */ ({
-      j: () => this.stepFace(1),
-      k: () => this.stepFace(-1),
-      a: () => this.decide("accept"),
-      r: () => this.decide("reject"),
-      u: () => this.decide(""),
-      c: () => this.parts.decision.querySelector("textarea").focus(),
-      b: () => this.compare.flip(),
-      z: () => this.compare.setZoom(!this.compare.zoomed),
-    });
-    const moves = event.key in arrows && !target.matches("input[type=range], .view");
-    const action = moves ? arrows[event.key] : Shortcuts.on ? letters[event.key.toLowerCase()] : undefined;
-    if (!action) return;
-    event.preventDefault();
-    action();
-  },
-
-  /** @param {number} by */
-  step(by) {
-    const place = this.place + by;
-    if (place < 0 || place >= Gallery.rows.length) return announce("There is no further photo in this direction.");
-    location.replace(`#/photo/${place}?${Gallery.query}`);
-  },
-
-  /** Photo, first face, second face, ... @param {number} by */
-  stepFace(by) {
-    const next = (this.face ?? -1) + by;
-    if (next >= -1 && next < this.photo.faces.length) this.select(next < 0 ? null : next);
+    const all = Numbers.whole(Gallery.rows.length);
+    const left = Gallery.choice.decision === "open";
+    this.parts.position.textContent = left ? `${all} left` : `${Numbers.whole(this.place + 1)} of ${all}`;
   },
 
   leave() {

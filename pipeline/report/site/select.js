@@ -3,22 +3,27 @@
 
 /**
  * @typedef {{search: string, status: string, source: string, review: string, decision: string, sort: string,
- *            descending: boolean, ranges: Record<string, [number|null, number|null]>}} Choice
+ *            show: string, sample: string, descending: boolean, ranges: Record<string, [number|null, number|null]>}} Choice
  *   status: a status or "any". source: its place or "". review: "", "yes" or "no". decision: "", "open", "accept",
- *   "reject" or "comment". sort: a metric, "status", "review", "name" or "" (sources by name, photos in archive order).
+ *   "reject", "comment" or "conflict". sort: a metric, "doubt", "status", "review", "name" or "" (sources by name, photos
+ *   in archive order). show: "" (photos) or "faces". sample: "", or "yes": only photos of the sample that was drawn.
+ * @typedef {{rows: Uint32Array, faces: Int32Array|null}} Items   photos, or faces by their place in their photos
  */
+
+const NAMES = /** @type {const} */ (["search", "status", "source", "review", "decision", "sort", "show", "sample"]);
 
 const Choices = {
   /** @returns {Choice} */
   standard() {
     const status = Report.summary.counts.restored ? "restored" : "any";
-    return { search: "", status, source: "", review: "", decision: "", sort: "", descending: false, ranges: {} };
+    const names = Object.fromEntries(NAMES.map((name) => [name, ""]));
+    return /** @type {any} */ ({ ...names, status, descending: false, ranges: {} });
   },
 
   /** @param {URLSearchParams} query @returns {Choice} */
   read(query) {
     const choice = this.standard();
-    for (const name of /** @type {const} */ (["search", "status", "source", "review", "decision", "sort"])) {
+    for (const name of NAMES) {
       choice[name] = query.get(name) ?? choice[name];
     }
     choice.descending = query.has("descending");
@@ -41,7 +46,7 @@ const Choices = {
   write(choice) {
     const query = new URLSearchParams();
     const standard = this.standard();
-    for (const name of /** @type {const} */ (["search", "status", "source", "review", "decision", "sort"])) {
+    for (const name of NAMES) {
       if (choice[name] !== standard[name]) query.set(name, choice[name]);
     }
     if (choice.descending) query.set("descending", "1");
@@ -50,16 +55,38 @@ const Choices = {
   },
 };
 
-/** The rows of a selection, in its order. @param {Choice} choice @returns {Promise<Uint32Array>} */
+/** The photos or faces of a selection, whatever was decided on them, in its order. @param {Choice} choice @returns {Promise<Items>} */
 async function chosen(choice) {
   const tests = await photoTests(choice);
   const suits = await faceTest(choice);
   const first = await Photos.firstFaces();
-  const rows = [];
+  const found = [];
   for (let row = 0; row < Photos.count; row++) {
-    if (tests.every((test) => test(row)) && (suits === null || someFace(first, row, suits))) rows.push(row);
+    if (tests.every((test) => test(row)) && (suits === null || someFace(first, row, suits))) found.push(row);
   }
-  return sorted(Uint32Array.from(rows), choice, suits);
+  const rows = await sorted(Uint32Array.from(found), choice, suits);
+  return choice.show === "faces" ? facesOf(rows, first, suits) : { rows, faces: null };
+}
+
+/** @param {Uint32Array} rows @param {Uint32Array} first @param {((face: number) => boolean)|null} suits @returns {Items} */
+function facesOf(rows, first, suits) {
+  const [own, places] = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
+  for (const row of rows) {
+    for (let face = first[row]; face < first[row + 1]; face++) {
+      if (suits !== null && !suits(face)) continue;
+      own.push(row);
+      places.push(face - first[row]);
+    }
+  }
+  return { rows: Uint32Array.from(own), faces: Int32Array.from(places) };
+}
+
+/** Those items that a test on row and face (-1: the photo) lets through. @param {Items} items @param {(row: number, face: number) => boolean} test @returns {Items} */
+function narrowed({ rows, faces }, test) {
+  const kept = [];
+  for (let place = 0; place < rows.length; place++) if (test(rows[place], faces?.[place] ?? -1)) kept.push(place);
+  const of = faces && Int32Array.from(kept, (place) => faces[place]);
+  return { rows: Uint32Array.from(kept, (place) => rows[place]), faces: of };
 }
 
 /** @param {Uint32Array} first @param {number} row @param {(face: number) => boolean} suits */
@@ -86,7 +113,7 @@ async function photoTests(choice) {
     const flagged = await Photos.column("face", "needs_review");
     tests.push((/** @type {number} */ row) => !someFace(first, row, (face) => flagged[face] === 1));
   }
-  if (choice.decision !== "") tests.push(await decisionTest(choice.decision));
+  if (choice.sample !== "") tests.push(await Lot.test());
   for (const metric of Report.summary.metrics) {
     const range = metric.level === "photo" ? choice.ranges[metric.name] : undefined;
     if (range) tests.push(within(await Photos.column("photo", metric.name), range));
@@ -96,28 +123,21 @@ async function photoTests(choice) {
 
 /** Photos whose source and path contain every word. @param {string} search */
 async function searchTest(search) {
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = folded(search).split(/\s+/).filter(Boolean);
   const [names, sources, source] = await Promise.all([
-    Photos.texts("names"),
-    Photos.sources(),
+    Photos.once("folded names", async () => (await Photos.texts("names")).map(folded)),
+    Photos.once("folded sources", async () => (await Photos.sources()).map(folded)),
     Photos.column("photo", "source"),
   ]);
   return (/** @type {number} */ row) => {
-    const text = `${sources[source[row]]}/${names[row]}`.toLowerCase();
+    const text = `${sources[source[row]]}/${names[row]}`;
     return words.every((word) => text.includes(word));
   };
 }
 
-/** Photos with this decision on the photo or on one of its faces. @param {string} wanted */
-async function decisionTest(wanted) {
-  const ids = await Photos.texts("ids");
-  const found = new Set();
-  for (const { photo_id, decision, comment } of Decisions.all.values()) {
-    if (wanted === "comment" ? comment !== "" : wanted === "open" ? decision !== "" : decision === wanted) {
-      found.add(photo_id);
-    }
-  }
-  return (/** @type {number} */ row) => found.has(ids[row]) === (wanted !== "open");
+/** A text for comparison without case, composed: é may be one character or two, and file systems differ. @param {string} text */
+function folded(text) {
+  return text.normalize("NFC").toLowerCase().normalize("NFC");
 }
 
 /** Whether a face meets the selection's conditions on faces; null without such conditions. @param {Choice} choice */

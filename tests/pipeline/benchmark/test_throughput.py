@@ -45,7 +45,7 @@ def test_micro_batches_are_filled_across_photos(measured: Measured) -> None:
 def test_the_chain_is_the_operators_that_it_was_made_of(measured: Measured) -> None:
     """No further operators (a shuffle, a sort), and no two fused: each stage has its own number of workers."""
     names = [row["operator"] for row in throughput.operators(measured.stats)]
-    stages = ["MapBatches(fetch_open)", "MapBatches(Isolated)", "MapBatches(Isolated)", "MapBatches(publish_open)"]
+    stages = ["MapBatches(fetch_open)", "MapBatches(Detect)", "MapBatches(Restore)", "MapBatches(publish_open)"]
     assert [name for name in names if name.startswith("MapBatches")] == stages
     assert len(names) <= len(stages) + 2  # the index rows, and how they are cut
 

@@ -23,8 +23,9 @@ from pipeline.networks.landmarks import Landmarks
 from pipeline.stages.row import Row
 from tests.support import tiny
 from tests.support.networks import (
+    FacexlibNetworks,
+    link_files,
     list_files,
-    write_face_networks,
     write_inception,
     write_landmark_network,
     write_perceptual_network,
@@ -36,11 +37,11 @@ NETWORKS = {"lpips", "identity_similarity", "landmark_distance", "quality", "mus
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory, face_networks: tuple[Path, FacexlibNetworks]) -> Path:
     """A tiny InterLCM and the metrics' networks at full size, except MUSIQ's, whose package is optional."""
     folder: Path = tmp_path_factory.mktemp("metrics") / "weights"
     tiny.weights_folder(folder)
-    write_face_networks(folder)
+    link_files(face_networks[0], folder)
     write_perceptual_network(folder)
     write_landmark_network(folder)
     write_inception(folder)

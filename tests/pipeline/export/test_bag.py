@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,7 @@ def test_a_killed_export_goes_on(decided_run: str, place: str, monkeypatch: pyte
         bagit.Bag(place)
     stale = Path(place, "data", "restored", "scans.tar", "gone.jpg.png")
     stale.write_bytes(b"of a photo that was withdrawn since")
-    marks = set(Path(place, "unfinished").iterdir())
-    assert len(marks) > 1
+    assert list(Path(place, "unfinished", "scans.tar").iterdir())
     copied = []
     real = export_bag.copy
 
@@ -132,6 +132,24 @@ def run_with_names(folder: Path, names: list[str]) -> str:
     write_index(output, [index_row(name) for name in names])
     write_part(rows, output, "1")
     return output
+
+
+def test_a_photo_that_was_rejected_for_a_while(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark of the first start says nothing about a file that the second one removed."""
+    output = run_with_names(tmp_path, ["a", "b"])
+    rejected = {"photo_id": "id-a", "face_index": None, "decision": "reject", "comment": ""}
+    decisions = Path(output, "decisions", "one.json")
+    decisions.parent.mkdir()
+    with monkeypatch.context() as killed:
+        killed.setattr(export_bag, "seal", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for said in ([], [rejected | {"decided_at": "2026-02-01T10:00:00Z"}]):
+            decisions.write_text(json.dumps(said))
+            with pytest.raises(KeyboardInterrupt):
+                written(output, place)
+    assert not Path(place, "data", "restored", "a.tar", "a.jpg").exists()
+    decisions.write_text("[]")
+    assert written(output, place).photos == 2
+    bagit.Bag(place).validate()
 
 
 def test_line_ends_in_names_are_escaped(tmp_path: Path, place: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from pipeline.export import premis
+from pipeline.export import photos, premis
 from pipeline.export.premis import write_files
 from pipeline.manifest import query
 from tests.reference import ROOT
@@ -83,9 +83,19 @@ def test_every_link_leads_to_something(record: etree._Element) -> None:
     assert values and all(value.startswith("http://id.loc.gov/vocabulary/preservation/") for value in values)
 
 
-def test_names_that_xml_cannot_hold(decided_run: str, schema: etree.XMLSchema) -> None:
-    from pipeline.export import photos
+def test_a_photo_that_goes_along_unchanged_is_a_replication(decided_run: str, schema: etree.XMLSchema) -> None:
+    with query.streaming(decided_run) as rows:
+        (chunk,) = photos.chunks(rows)
+    (row,) = [row for row in chunk.rows.to_pylist() if row["status"] == "no_face"]
+    assert premis.recorded([row]) == []
+    copied = row | {"kept": True, "restored_uri": f"{decided_run}/restored/scans.tar/coffee.jpg"}
+    for sha256, kind in ((row["sha256"], "replication"), ("0" * 64, "modification")):
+        found = etree.fromstring(premis.document([copied | {"restored_sha256": sha256}], decided_run))
+        schema.assertValid(found)
+        assert texts(found, "//p:eventType") == [kind]
 
+
+def test_names_that_xml_cannot_hold(decided_run: str, schema: etree.XMLSchema) -> None:
     with query.streaming(decided_run) as rows:
         (chunk,) = photos.chunks(rows)
     table = [row | {"member": "bell\x07 & <tag>.jpg"} for row in chunk.rows.to_pylist()]

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,7 +122,9 @@ def test_retinaface_loads_every_weight_of_facexlibs_file(tmp_path: Path, name: s
     assert all(torch.equal(loaded[key].cpu(), state[key]) for key in state)
 
 
-def test_retinaface_answers_in_the_pixels_of_its_picture(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retinaface_answers_in_the_pixels_of_its_picture(
+    mobile_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # An untrained network is unsure of everything: with a low threshold, its raw boxes show the geometry.
     monkeypatch.setattr(RetinaFaceDetector, "CONFIDENCE", 0.0)
     picture = cv2.resize(skimage.data.astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
@@ -132,8 +135,21 @@ def test_retinaface_answers_in_the_pixels_of_its_picture(mobile_weights: Path, m
     assert len(faces) > 1 and centres.max() > 200 and centres.min() < 56  # all over the picture
     assert all(face.box[2] - face.box[0] >= 15 and 0 <= face.score <= 1 for face in faces)
     assert all(face.landmarks.shape == (5, 2) for face in faces)
+    assert isinstance(detector, RetinaFaceDetector)
+    real, calls = detector._network.detect_faces, list[int]()
+
+    def short_of_memory(*args: Any, **options: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(*args, **options)
+
+    monkeypatch.setattr(detector._network, "detect_faces", short_of_memory)
     again = detector.detect(picture, min_face=15)
-    assert [face.box for face in again] == [face.box for face in faces]
+    assert [face.box for face in again] == [face.box for face in faces] and len(calls) == 2
+    assert (
+        capsys.readouterr().err == "warning: the GPU has too little memory for RetinaFace, which goes on on the CPU\n"
+    )
 
 
 @pytest.mark.parametrize("size", [(87, 168), (33, 64)])

@@ -15,18 +15,21 @@ from torch import Tensor
 
 from interlcm.weights_index import WeightsError
 from pipeline.faces.alignment import TEMPLATE, cut
+from pipeline.networks import facexlib
 from pipeline.networks.facexlib import (
     ARCFACE_TEMPLATE,
     NOT_FACE,
+    PARSE_CLASSES,
     PARSER,
     RECOGNISER,
     FaceNetworks,
     arcface_matrix,
     face_patches,
+    face_share,
     five_point_crops,
     has_parser,
 )
-from tests.support.networks import FacexlibNetworks, write_face_networks
+from tests.support.networks import FacexlibNetworks
 from tests.support.parts import listed
 from tests.support.pictures import astronaut, hopper, resized
 
@@ -35,13 +38,13 @@ MASK_COLORMAP = [0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("face")
+def folder(face_networks: tuple[Path, FacexlibNetworks]) -> Path:
+    return face_networks[0]
 
 
 @pytest.fixture(scope="module")
-def networks(folder: Path) -> FacexlibNetworks:
-    return write_face_networks(folder)
+def networks(face_networks: tuple[Path, FacexlibNetworks]) -> FacexlibNetworks:
+    return face_networks[1]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,28 @@ def test_masks_are_those_of_facexlib(judge: FaceNetworks, folder: Path, faces: n
     assert np.abs(masks[0] - expected).max() <= 0.5 and {0, 255} <= set(masks.ravel().tolist())
 
 
+def test_the_share_of_a_face_in_drawn_masks() -> None:
+    """Classes of CelebAMask-HQ: 1 skin, 4 and 5 eyes, 11 lips, 13 hair, 17 neck."""
+
+    def drawn(*shapes: tuple[int, slice, slice]) -> Tensor:
+        classes = torch.zeros((512, 512), dtype=torch.int64)
+        for kind, rows, columns in shapes:
+            classes[rows, columns] = kind
+        return classes[None, None]
+
+    everywhere = slice(None)
+    head = (
+        (1, slice(150, 470), slice(110, 400)),
+        (4, slice(230, 250), slice(180, 205)),
+        (11, slice(360, 385), slice(200, 310)),
+    )
+    fringe, covered = (13, slice(0, 205), everywhere), (0, slice(348, 512), everywhere)
+    half, neck = (0, everywhere, slice(256, 512)), (17, everywhere, everywhere)
+    cases = [drawn(*head), drawn(*head, fringe), drawn(*head, covered), drawn(*head, half), drawn(neck)]
+    shares = face_share(torch.cat(cases))
+    assert shares.tolist() == pytest.approx([1, 0.91, 0.68, 0.5, 0], abs=0.01)
+
+
 def test_identity_is_the_cosine_of_embeddings_of_five_point_crops_in_bgr(
     judge: FaceNetworks, networks: FacexlibNetworks, faces: np.ndarray
 ) -> None:
@@ -115,17 +140,27 @@ def test_quality_looks_at_the_face_box_in_the_proportions_of_facexlib(
     assert judge.quality(tensor(faces[:1])) == pytest.approx([expected_quality], abs=1e-6)
 
 
-def test_the_judges_of_a_micro_batch_say_what_each_says_alone(judge: FaceNetworks, faces: np.ndarray) -> None:
+def test_the_judges_of_a_micro_batch_say_what_each_says_alone(
+    judge: FaceNetworks, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second pair of the micro-batch is the first one turned around, and is judged alone, too."""
+    # Of a random network, every other class: some pixels of each face have one.
+    monkeypatch.setattr(facexlib, "FEATURES", range(0, PARSE_CLASSES, 2))
     before, after = tensor(faces), tensor(faces).flip(0)
-    masks, numbers = judge.judge(before, after, True).on_host()
-    alone, (none, turned) = judge.masks(after[:1]), judge.judge(after, before, False).on_host()
-    assert masks is not None and alone is not None and masks.dtype == np.uint8 and none is None
-    assert (masks[:1] != alone).mean() < 1e-3  # a sum in another order can change a pixel between two classes
-    for one, other in zip(numbers, turned[::-1], strict=True):  # at any place of a micro-batch
-        assert one == pytest.approx(other, rel=1e-5)
-    assert numbers[0] != numbers[1]
-    assert [one["identity_similarity"] for one in numbers] == pytest.approx(judge.identity(before, after), abs=1e-5)
-    assert [one["quality_before"] for one in numbers] == pytest.approx(judge.quality(before), rel=1e-5)
+    seen: list[Tensor] = []
+    assert judge._parser is not None
+    with judge._parser.register_forward_hook(lambda _, taken, given: seen.append(given[0].argmax(1, keepdim=True))):
+        masks, (first, second) = judge.judge(before, after, True).sent().read()
+    assert [one.pop("face_share") for one in (first, second)] == pytest.approx(face_share(seen[0]).tolist())
+    assert 0 < float(face_share(seen[0]).min()) < 1
+    mask, (none, (alone,)) = judge.masks(after[1:]), judge.judge(before[1:], after[1:], False).sent().read()
+    assert masks is not None and mask is not None and masks.dtype == np.uint8 and none is None
+    assert (masks[1:] != mask).mean() < 1e-3  # a sum in another order can change a pixel between two classes
+    assert second == pytest.approx(alone, rel=1e-5)
+    turned = {**first, "quality_before": first["quality_after"], "quality_after": first["quality_before"]}
+    assert second == pytest.approx(turned, rel=1e-5) and second != pytest.approx(first, rel=1e-5)
+    assert [alone["identity_similarity"]] == pytest.approx(judge.identity(before[1:], after[1:]), abs=1e-5)
+    assert [alone["quality_before"]] == pytest.approx(judge.quality(before[1:]), rel=1e-5)
 
 
 @pytest.mark.parametrize("side", [100, 128, 256, 512])

@@ -19,20 +19,24 @@ from pipeline.index.build import write_archive
 from pipeline.index.sources import Source
 from pipeline.manifest import query
 from pipeline.manifest.compaction import compact
+from pipeline.manifest.schema import STATUSES
 from pipeline.manifest.write import write_part
 from pipeline.photos.decode import decode
 from pipeline.report import files as report_files
 from pipeline.report import pictures as report_pictures
 from pipeline.report.build import copy_pictures, write_report
 from pipeline.report.data import Pictures
-from pipeline.report.display_copies import crop_side, display_copies
+from pipeline.report.display_copies import TILE, crop_side, display_copies, sheet
 from pipeline.report.files import DataFiles, Parts
 from pipeline.report.summary import Price, histogram, wall_seconds
+from pipeline.run.decide import settle
+from pipeline.run.verdicts import judged
 from pipeline.storage import client as storage_client
 from tests.support import many_photos
 from tests.support import pictures as support_pictures
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
+from tests.support.decided_run import WHOLE, write_decided_run
 from tests.support.review_run import HOSTILE, WARNED, encoded, write_run
 from tests.support.rows import index_row, result_row, write_index
 
@@ -99,6 +103,52 @@ def test_the_page_gets_every_photo_and_face(reviewed: str) -> None:
     assert "identity_similarity" not in names  # missing without weights
 
 
+def test_decisions_come_with_the_report(tmp_path: Path) -> None:
+    output = write_run(tmp_path)
+    (photo_id, *_) = received_ids(output)
+    rows = f"{photo_id},,accept,fine,2026-01-02T00:00:00Z\r\n{photo_id},0,,,2026-01-02T00:00:01Z\r\n"
+    text = f"photo_id,face_index,decision,comment,decided_at\r\n{rows}"
+    storage.write_bytes(f"{output}/decisions/ada.csv", text.encode())
+    write_report(output, NO_PICTURES)
+    about = received(f"{output}/report", "summary")
+    found = [
+        dict(zip(about["decision_fields"], row, strict=True)) for row in received(f"{output}/report", "decisions-0")
+    ]
+    assert about["decision_files"] == 1
+    assert [(row["face_index"], row["decision"], row["comment"]) for row in found] == [
+        (None, "accept", "fine"),
+        (0, None, ""),
+    ]
+    assert found[0]["decided_at"] == "2026-01-02T00:00:00+00:00"
+
+
+def test_a_result_that_follows_decisions_is_the_one_that_was_judged(tmp_path: Path) -> None:
+    output = write_decided_run(tmp_path, WHOLE)
+    before = dict(zip(received_ids(output), received(f"{output}/report", "versions-0"), strict=True))
+    assert sum(settle(output, judged(output))) == 3
+    ids = received_ids(output)
+    statuses = [STATUSES[int(code)] for code in column(f"{output}/report", "photo-status")]
+    assert statuses.count("withdrawn") == 1
+    assert dict(zip(ids, received(f"{output}/report", "versions-0"), strict=True)) == before
+    about = received(f"{output}/report", "summary")
+    rows = [dict(zip(about["photo_fields"], row, strict=True)) for row in received(f"{output}/report", "photos-0")]
+    assert [row["versions"] for row in rows] == [before[row["photo_id"]] for row in rows]
+
+
+def received_ids(output: str) -> list[str]:
+    write_report(output, NO_PICTURES)
+    return list(received(f"{output}/report", "ids-0"))
+
+
+def test_the_digest_names_the_results(reviewed: str) -> None:
+    write_report(reviewed, NO_PICTURES)
+    about = received(f"{reviewed}/report", "summary")
+    rows = [dict(zip(about["photo_fields"], row, strict=True)) for row in received(f"{reviewed}/report", "photos-0")]
+    lines = "".join(f"{row['photo_id']} {row['restored_sha256'] or ''}\n" for row in rows)
+    assert about["digest"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert received(f"{reviewed}/report", "versions-0") == [(row["restored_sha256"] or "")[:8] for row in rows]
+
+
 def test_links_to_restored_files_stay_below_the_run(reviewed: str) -> None:
     write_report(reviewed, NO_PICTURES)
     about = received(f"{reviewed}/report", "summary")
@@ -114,12 +164,22 @@ def test_copies_are_what_browsers_show(tmp_path: Path) -> None:
     points = [((TEMPLATE / 512 * 300) + (150, 100)).tolist()]
     larger = encoded(np.repeat(np.repeat(pixels, 2, 0), 2, 1), ".png")
     files = display_copies(encoded(pixels, ".tif"), 1, larger, points, 500, Limits())
-    assert list(files) == ["0_before.jpg", "0_after.jpg", "before.jpg", "after.jpg", "thumbnail.jpg"]
+    assert list(files) == ["0_before.jpg", "0_after.jpg", "faces.jpg", "before.jpg", "after.jpg", "thumbnail.jpg"]
     sizes = {name: (decode(data).width, decode(data).format) for name, data in files.items()}
     assert sizes["before.jpg"] == sizes["after.jpg"] == (427, "jpeg")  # 703 high, at most 500
     assert sizes["0_before.jpg"] == sizes["0_after.jpg"] == (600, "jpeg")  # as large as in the enlarged photo
     before, after = (decode(files[f"0_{side}.jpg"]).srgb().astype(int) for side in ("before", "after"))
     assert np.abs(before - after).mean() < 3  # the same place of both
+
+
+def test_a_sheet_has_the_faces_before_above_those_after() -> None:
+    tiles = [[np.full((TILE, TILE, 3), 2 * n + side, np.uint8) for side in (0, 1)] for n in range(40)]
+    made = sheet(tiles)
+    assert made.shape == (4 * TILE, 32 * TILE, 3)
+    middles = made[TILE // 2 :: TILE, TILE // 2 :: TILE, 0]
+    assert middles[0].tolist() == list(range(0, 64, 2))
+    assert middles[1].tolist() == list(range(1, 64, 2))
+    assert middles[2, :8].tolist() == list(range(64, 80, 2))
 
 
 def test_a_crop_is_as_large_as_the_face_within_bounds() -> None:

@@ -42,6 +42,17 @@ def test_a_run_of_an_older_version_is_read_with_defaults_for_what_is_new(tmp_pat
     assert settings.format == Settings().format
 
 
+def test_a_row_finds_the_attempt_that_made_it(tmp_path: Path) -> None:
+    """Attempts with the same settings may differ in resources: a short one is not compiled, for example."""
+    (one,) = OLD["attempts"]
+    numbered = [one | {"number": n, "resources": {"compiled": n == 1}} for n in (1, 2)]
+    output = written(tmp_path, {"attempts": numbered})
+    digests = one["settings_digest"], one["weights_digest"]
+    made = [attempts.attempt_with(output, *digests, number) for number in (1, 2, None)]
+    assert made == [numbered[0], numbered[1], numbered[1]]
+    assert attempts.attempt_with(output, "another", digests[1], 1) is None
+
+
 def test_a_run_of_a_later_version_is_refused_in_one_line(tmp_path: Path) -> None:
     output = written(tmp_path, OLD | {"format": 2})
     with pytest.raises(AttemptsError, match=r"run.json: written by a later version \(format 2\); install that version"):

@@ -39,6 +39,8 @@ def restored(output: str) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+# Daily, test_run compares the bytes of a run on Ray with those of this process, and restores here what failed on Ray.
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_half_here_and_the_rest_on_ray_gives_the_same_bytes(tmp_path: Path, tiny_weights: str) -> None:
     two = side_by_side(astronaut(), hopper())

@@ -77,7 +77,9 @@ def test_of_many_that_start_at_once_one_goes_on(output: str) -> None:
         assert sorted(results) == [False] * 5 + [True]
 
 
-def test_one_that_is_renewed_is_alive(output: str, quick: None) -> None:
+def test_one_that_is_renewed_is_alive(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real DEAD_AFTER, because a busy machine may renew it late; the first renewal ends the wait."""
+    monkeypatch.setattr(lease, "POLL", 0.1)
     holder, stop = elsewhere(output), threading.Event()
     uri = Output(output).lease
 
@@ -177,3 +179,14 @@ def test_a_damaged_lease_is_written_anew_by_its_holder(output: str, quick: None)
         found = lease.read(uri)
         assert found is not None and found.pid == os.getpid()
         mine.check()
+
+
+def test_storage_that_does_not_answer_holds_up_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's error is not kept back for the minutes in which requests to remove the lease are repeated."""
+    monkeypatch.setattr(lease, "PATIENCE", 0.01)
+    back, output = threading.Event(), str(tmp_path / "out")
+    with pytest.raises(storage.StorageError, match="no answer"), lease.held(output):
+        monkeypatch.setattr(lease, "read", lambda uri: back.wait() and None)  # what a request does meanwhile
+        raise storage.StorageError("no answer", "unreachable")
+    assert storage.exists(f"{output}/run.lock.json")
+    back.set()

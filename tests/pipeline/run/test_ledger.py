@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.config.settings import Settings
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
 from pipeline.run import attempt, lease, ledger, prepare
+from pipeline.run.chain import Stage
 from pipeline.run.ledger import Isolated, Ledger
 from pipeline.stages import detect
 from pipeline.stages import restore as stages_restore
@@ -38,16 +40,23 @@ def rows(*names: str) -> pa.Table:
 
 
 def through(stage: Any, arguments: tuple[Any, ...], names: list[str], batch: int) -> list[Row]:
-    book = ledger.ledger()
+    book = ledger.book()
     chain = ray.data.from_arrow([rows(*names)]).map_batches(
         Isolated,
         batch_size=batch,
         batch_format="pyarrow",
         num_cpus=0.5,
         compute=ActorPoolStrategy(size=1),
-        fn_constructor_args=(stage, arguments, book),
+        fn_constructor_args=(Stage(stage.__name__, stage, arguments), book),
     )
     return list(chain.take_all())
+
+
+def worker_logs() -> Iterable[Path]:
+    """What the workers of this process's cluster wrote to stderr."""
+    (node,) = ray.nodes()
+    session = Path(node["ObjectStoreSocketName"]).parents[1]
+    return (session / "logs").glob("worker-*.err")
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -62,10 +71,14 @@ def test_each_killer_is_recorded_and_costs_no_other_photo(tmp_path: Path, names:
     found = through(Deadly, (str(tmp_path),), names, batch=3)
     assert sorted(r["photo_id"] for r in found) == sorted(names)
     failed = {r["photo_id"]: r for r in found if r["status"] is not None}
+    logs = "".join(path.read_text() for path in worker_logs())
+    assert f"interlcm Deadly begins {' '.join(names[:3])}\n" in logs
+    assert f"interlcm Deadly begins {' '.join(names[:3])}, one by one\n" in logs
     assert failed.keys() == {"segfault", "killed"} & set(names)
     for name, current in failed.items():
         assert (current["status"], current["error_type"]) == ("failed", "worker_died")
         assert "died 2 times in Deadly" in current["error"]
+        assert current["stage"] == "Deadly" and current["node"] == socket.gethostname()
         began = (tmp_path / name).read_text().split()
         assert began[-1] == "1" and len(began) <= 2  # the last time it was alone
 
@@ -82,35 +95,64 @@ def test_an_error_of_a_constructor_arrives_as_itself() -> None:
 
 @pytest.fixture
 def book(monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    monkeypatch.setattr(ledger, "alive", lambda node: node == HERE)
+    monkeypatch.setattr(ledger, "host_of", lambda node: "host" if node == HERE else "")
     return Ledger()
 
 
 def test_a_photo_in_a_dead_workers_hands_is_taken_alone(book: Ledger) -> None:
-    assert book.begin("find", ["a", "b"], HERE) == "go"
+    assert book.begin("detect", ["a", "b"], HERE) == "go"
     assert book.begin("restore", ["a", "b"], HERE) == "go"  # the photo is not known in another stage
-    assert book.begin("find", ["a", "b", "c"], HERE) == "alone"
-    assert book.begin_alone("find", "a", HERE)
-    book.end("find", ["a"])
-    assert book.begin_alone("find", "b", HERE)
-    assert not book.begin_alone("find", "b", HERE)
-    assert not book.begin_alone("find", "b", HERE)  # a photo that failed stays failed
-    assert book.begin("find", ["a"], HERE) == "go"
+    assert book.begin("detect", ["a", "b", "c"], HERE) == "alone"
+    assert book.begin_alone("detect", "a", HERE) == ""
+    book.end("detect", ["a"])
+    assert book.begin_alone("detect", "b", HERE) == ""
+    assert book.begin_alone("detect", "b", HERE) == "host"
+    assert book.begin_alone("detect", "b", HERE) == "host"  # a photo that failed stays failed
+    assert book.begin("detect", ["a"], HERE) == "go"
+    assert book.facts().in_progress == {"restore": 2, "detect": 1}
+
+
+def test_of_a_block_only_the_photo_that_kills_is_blamed(book: Ledger) -> None:
+    """A block is one entry: after a death each photo of it is taken alone, the innocent ones with success."""
+    block = [f"{n}" for n in range(16)]
+    assert book.begin("detect", block, HERE) == "go"
+    failed = []
+    for _ in range(3):  # the worker dies with photo 7, again and again; Ray gives its successor the same block
+        assert book.begin("detect", block, HERE) == "alone"
+        for photo in block:
+            if book.begin_alone("detect", photo, HERE):
+                failed.append(photo)
+            elif photo == "7":
+                break
+            else:
+                book.end("detect", [photo])
+    assert failed == ["7", "7"]
+    assert book.facts().in_progress == {}
 
 
 def test_a_node_that_went_away_is_no_photos_fault(book: Ledger) -> None:
-    assert book.begin("find", ["a"], "gone") == "go"
+    assert book.begin("detect", ["a"], "gone") == "go"
     for _ in range(5):
-        assert book.begin("find", ["a"], HERE) == "alone"
-        assert book.begin_alone("find", "a", "gone")
-    book.end("find", ["a"])
-    assert book.begin("find", ["a"], HERE) == "go"
+        assert book.begin("detect", ["a"], HERE) == "alone"
+        assert book.begin_alone("detect", "a", "gone") == ""
+    book.end("detect", ["a"])
+    assert book.begin("detect", ["a"], HERE) == "go"
+
+
+@pytest.mark.parametrize(("actors", "ledgers"), [(1, 1), (64, 1), (65, 2), (200, 4)])
+def test_a_large_run_has_several_ledgers(actors: int, ledgers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the same block always the same one."""
+    monkeypatch.setattr(ledger, "new", lambda count: tuple(range(count)))
+    book = ledger.book(actors)
+    assert book == ledger.Book(tuple(range(ledgers)))
+    assert {book.of(f"{n:020x}") for n in range(100)} == set(range(ledgers))
+    assert all(book.of(f"{n:020x}") == ledger.book(actors).of(f"{n:020x}") for n in range(100))
 
 
 def test_told_to_stop_only_the_last_stage_goes_on(book: Ledger) -> None:
     book.stop()
     assert book.stopping()
-    assert book.begin("find", ["a"], HERE) == "stop"
+    assert book.begin("detect", ["a"], HERE) == "stop"
     assert book.begin("compose", ["b"], HERE, last=True) == "go"
 
 
@@ -148,4 +190,4 @@ def test_a_run_goes_on_past_photos_that_kill_their_workers(
     with query.connect(output) as connection:
         sql = "SELECT member, error FROM photos WHERE status = 'failed' ORDER BY member"
         failed = {row["member"]: row["error"] for row in query.run(connection, sql).to_pylist()}
-    assert "DeadlyFind" in failed["find.jpg"] and "DeadlyRestore" in failed["restore.jpg"]
+    assert " in detect," in failed["find.jpg"] and " in restore," in failed["restore.jpg"]

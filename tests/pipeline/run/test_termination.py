@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-# GRACE is over before the work is done; END comes while something else still waits.
+# GRACE is over before the work is done; END, where it matters, comes while something else still waits.
 PROGRAM = """
 import os, signal, threading, time
 from pipeline.run import termination
 
-termination.GRACE, termination.END = 0.2, 1.0
+termination.GRACE, termination.END = 0.2, {end}
 told = threading.Event()
 try:
     with termination.heeded(told.set, "out") as stopping:
@@ -28,16 +28,16 @@ time.sleep({after})
 
 
 @pytest.mark.parametrize(
-    ("inside", "after", "code", "printed"),
+    ("inside", "after", "end", "code", "printed"),
     [
-        (0, 0, 0, "left\n"),
-        (600, 0, 0, "out: stopped; start the same command again\nleft\n"),
-        (600, 600, 1, "out: stopped; start the same command again\nleft\n"),
-        (0, 600, 1, "left\n"),
+        (0, 0, 600, 0, "left\n"),
+        (600, 0, 600, 0, "out: stopped; start the same command again\nleft\n"),
+        (600, 600, 2, 1, "out: stopped; start the same command again\nleft\n"),
+        (0, 600, 2, 1, "left\n"),
     ],
 )
-def test_it_ends(inside: int, after: int, code: int, printed: str) -> None:
-    command = [sys.executable, "-c", PROGRAM.format(inside=inside, after=after)]
+def test_it_ends(inside: int, after: int, end: int, code: int, printed: str) -> None:
+    command = [sys.executable, "-c", PROGRAM.format(inside=inside, after=after, end=end)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=800, cwd=Path.cwd())
     assert (done.returncode, done.stdout, done.stderr) == (code, printed, "")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from interlcm.weights_index import WeightsError
@@ -286,14 +287,14 @@ def test_large_faces_are_left_as_they_are_and_the_row_says_so(
 
 def test_the_tone_of_a_face_is_its_own(finder: DetectFaces) -> None:
     """A grey print on a coloured page, and a coloured one on a grey page."""
-    grey = np.repeat(cv2.cvtColor(hopper(), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    grey = np.repeat(cv2.cvtColor(hopper(), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8)
     pages = [on_page(grey, coffee(400)), on_page(hopper(), np.full((300, 1200, 3), 180, np.uint8))]
     rows = rows_of(finder, [photo_row(f"{n}.png", page, "PNG") for n, page in enumerate(pages)])
     found = [(row["monochrome"], [face["one_tone"] for face in row["faces"]]) for row in rows]
     assert found == [(False, [True]), (True, [False])]
 
 
-def on_page(print_: Pixels, page: Pixels) -> Pixels:
+def on_page(print_: npt.NDArray[np.uint8], page: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A picture in the corner of a larger one."""
     made = page.copy()
     made[: len(print_), : print_.shape[1]] = print_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,10 @@ def test_an_error_that_nobody_foresaw_costs_one_photo(this_job: Job, found: Call
     rows = composed(this_job, found("a.jpg", hopper()), broken, lost, found("b.jpg", BOTH))
     assert [made["status"] for made in rows] == ["restored", "failed", "failed", "restored"]
     assert [made["error_type"] for made in rows] == [None, "ValueError", "not_an_image", None]
+    assert [made["stage"] for made in rows] == [None, "publish", "publish", None]
+    assert [made["node"] for made in rows] == [None, socket.gethostname(), socket.gethostname(), None]
+    assert [bool(made["traceback"]) for made in rows] == [False, True, False, False]  # a sentence says it all
+    assert "in crops_of" in rows[1]["traceback"] and rows[1]["traceback"].endswith(rows[1]["error"])
     assert all(made["faces"] == [] and made["restored_uri"] is None and made["face_count"] == 0 for made in rows[1:3])
     assert sorted(name for name, _ in storage.list_files(f"{this_job.output}/restored")) == [
         "a.tar/a.jpg.jpg",

@@ -23,7 +23,12 @@ from pipeline.stages import restore
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Crops, Row, crops_of, published_crops
-from tests.support.networks import list_files, write_background_network, write_face_networks
+from tests.support.networks import (
+    FacexlibNetworks,
+    link_files,
+    list_files,
+    write_background_network,
+)
 from tests.support.pictures import astronaut, coffee, decoded, hopper
 from tests.support.stages import ended_row, job, photo_row, rows_of
 from tests.support.tiny import IMAGE_SIZE
@@ -103,6 +108,52 @@ def test_a_crop_is_what_the_model_makes_of_it(stage: Any, tiny_weights: str) -> 
     expected = model.restore(lq, steps=3, seeds=[sum(b"a.jpg")], color_fix="adain", keep_monochrome=False)
     pixels = ((expected.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(row.astype(int), pixels.astype(int), atol=1)
+
+
+def test_the_next_micro_batch_begins_before_the_last_one_is_taken(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: the same bytes; never more than two micro-batches begun; and the host finishes photos in between."""
+    expected = rows_of(stage(), ROWS)
+    actor, events = stage(), list[str]()
+    actor.overlaps = True
+
+    def noted(name: str, real: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            events.append(name)
+            return real(*args, **options)
+
+        return call
+
+    for name in ("launched", "landed", "finish"):
+        monkeypatch.setattr(actor, name, noted(name[:3], getattr(actor, name)))
+    found = rows_of(actor, ROWS)
+    assert same(restored(found), restored(expected))
+    assert [face for row in found if row["status"] is None for face in row["faces"]] == [
+        face for row in expected if row["status"] is None for face in row["faces"]
+    ]
+    assert " ".join(events) == ("lau lau lan lau lan fin lau lan fin lau lan lau lan lau lan lau lan lan fin")
+    assert all(row["seconds_restore"] > 0 for row in found if row["status"] is None)
+
+
+def test_memory_that_runs_out_later_halves_micro_batches_that_overlap(stage: Any) -> None:
+    expected, actor = rows_of(stage(), ROWS), stage()
+    actor.batch_faces, actor.overlaps = 4, True
+    real, sizes = actor.model.restore, list[int]()
+
+    def short(lq: torch.Tensor, **options: Any) -> torch.Tensor:
+        sizes.append(len(lq))
+        if len(sizes) in (2, 3):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(lq, **options)
+
+    actor.model.restore = short
+    found = rows_of(actor, ROWS)
+    assert sizes == [4, 4, 2, 1, 1, 1, 1]  # four faces are in flight when the next four do not fit
+    for mine, theirs in zip(restored(found), restored(expected), strict=True):
+        np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
+    actor.model.restore = real
+    short_of_memory(actor, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        rows_of(actor, ROWS)
 
 
 def test_the_seed_decides(stage: Any) -> None:
@@ -203,10 +254,12 @@ def test_a_run_has_the_colour_fix_of_its_task_unless_it_is_named(
     assert job(tmp_path, weights, task=task, color_fix="adain").settings.color_fix == "adain"
 
 
-def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_weights: str, tmp_path: Path) -> None:
+def test_masks_and_measures_where_there_are_weights_for_them(
+    stage: Any, tiny_weights: str, tmp_path: Path, face_networks: tuple[Path, FacexlibNetworks]
+) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    link_files(face_networks[0], weights)
     list_files(weights)
     weak = waiting("a.jpg", 1)
     weak |= {"photo_id": "weak", "faces": [{**weak["faces"][0], "strength": 0.5}]}
@@ -220,18 +273,21 @@ def test_masks_and_measures_where_there_are_weights_for_them(stage: Any, tiny_we
     )
     assert blended["restored_crops"] == row["restored_crops"]
     shown = to_tensor(published_crops(blended))  # a level apart, by rounding twice
-    assert blended["faces"][0]["identity_similarity"] == pytest.approx(judge.identity(before, shown)[0], abs=2e-3)
+    assert [blended["faces"][0]["identity_similarity"]] == pytest.approx(judge.identity(before, shown), abs=2e-3)
     assert blended["faces"][0]["identity_similarity"] > face["identity_similarity"]
+    assert 0 <= face["face_share"] <= 1
     assert len(row["masks"]) == IMAGE_SIZE**2 and len(set(row["masks"])) > 1
     (without,) = rows_of(stage(), [waiting("a.jpg", 1)])
-    assert without["masks"] is None and without["faces"][0]["identity_similarity"] is None
+    unseen = without["faces"][0]
+    assert without["masks"] is unseen["identity_similarity"] is unseen["face_share"] is None
 
 
 def test_a_file_swapped_after_the_drivers_check_is_refused_by_the_worker(tiny_weights: str, tmp_path: Path) -> None:
     """Even where the swap reached the index, too: the worker compares with what the driver read."""
     weights = tmp_path / "weights"
     shutil.copytree(tiny_weights, weights)
-    write_face_networks(weights)
+    (weights / RECOGNISER).parent.mkdir()
+    torch.save({"one": torch.zeros(1)}, weights / RECOGNISER)
     list_files(weights)
     prepared = job(tmp_path / "out", str(weights))
     torch.save({"another": torch.zeros(1)}, weights / RECOGNISER)
@@ -328,6 +384,12 @@ def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> No
     assert with_dtype(float16, gpu) == float16
     with pytest.raises(RunError, match="--dtype float16 needs a GPU"):
         with_dtype(float16, cpu)
+
+
+def test_nothing_is_compiled_on_a_cpu(tmp_path: Path, tiny_weights: str) -> None:
+    """Replaying a long run of a GPU here, for example."""
+    stage = RestoreFaces(job(tmp_path, tiny_weights), Resources(compiled=True, find_gpus=0.25))
+    assert [one._compiled_call_impl for one in stage.model.large_networks()] == [None] * 4 and not stage.overlaps
 
 
 def test_what_a_micro_batch_costs(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ FOUND: Row = {
     "identity_similarity": None,
     "quality_before": None,
     "quality_after": None,
+    "face_share": None,
 }
 # A face within every threshold.
 FINE: Row = {**FOUND, "psnr": 25.0, "delta_e": 5.0, "identity_similarity": 0.8, "sharpness_after": 90.0}
@@ -52,6 +53,8 @@ def test_the_columns_are_those_of_the_manifest() -> None:
         "landmark_error",
         "seed",
         "one_tone",
+        "strength",
+        "accepted",
     }
 
 
@@ -62,8 +65,9 @@ def test_an_unchanged_face_has_no_psnr() -> None:
 
 
 def test_what_networks_measured_is_passed_on() -> None:
-    scored = score(FACE, FACE, identity_similarity=0.75, quality_before=40.0, quality_after=60.0)
+    scored = score(FACE, FACE, identity_similarity=0.75, quality_before=40.0, quality_after=60.0, face_share=0.9)
     assert (scored["identity_similarity"], scored["quality_before"], scored["quality_after"]) == (0.75, 40, 60)
+    assert scored["face_share"] == 0.9
     assert scored["needs_review"] is False
 
 
@@ -82,6 +86,7 @@ def test_another_face_moved_colours_and_a_blank_one_need_review() -> None:
         ("identity_similarity", -0.1, "possibly another person: identity_similarity -0.10 is below 0.3"),
         ("eye_distance", 9.5, "small face: eye_distance 9.50 px is below 16 px"),
         ("landmark_error", 0.4, "possibly no face: landmark_error 0.40 eye distances is above 0.3 eye distances"),
+        ("face_share", 0.31, "possibly no face: face_share 0.31 is below 0.4"),
         ("score", 0.5, "uncertain detection: score 0.50 is below 0.75"),
         ("sharpness_after", 4.9, "blurred or blank: sharpness_after 4.90 is below 5"),
     ],
@@ -104,6 +109,7 @@ def test_a_measure_on_its_threshold_or_without_a_value_says_nothing() -> None:
         "identity_similarity": 0.3,
         "eye_distance": 16,
         "score": 0.75,
+        "face_share": 0.4,
         "sharpness_after": 5,
     }
     assert review_reasons({**FINE, **at}, Review()) == []

@@ -49,6 +49,16 @@ def test_list_files_is_sorted_and_sees_new_files(folder: str) -> None:
     assert storage.glob(storage.join(folder, "?")) == [(f"{canonical}/b", "folder", 0, "")]
 
 
+def test_a_file_moves_whole_and_only_once(folder: str) -> None:
+    old, new = storage.join(folder, "a", "x.bin"), storage.join(folder, "b", "c", "x.bin")
+    storage.write_bytes(old, b"words")
+    storage.write_bytes(new, b"of an earlier try")
+    assert storage.move(old, new)
+    assert storage.read_bytes(new) == b"words" and not storage.exists(old)
+    assert not storage.move(old, new)
+    assert storage.read_bytes(new) == b"words"
+
+
 def test_missing_is_one_line_with_the_name(folder: str) -> None:
     uri = storage.join(folder, "nothing")
     for call in (storage.read_bytes, storage.list_files, storage.describe, local_folder):

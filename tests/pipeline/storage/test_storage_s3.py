@@ -36,6 +36,14 @@ def test_a_key_that_looks_like_a_version_is_a_key(bucket: str) -> None:
     assert storage.list_files(bucket) == [("a.png", 5), ("a.png?versionId=1", 7)]
 
 
+def test_a_key_moves(bucket: str) -> None:
+    old, new = storage.join(bucket, "restored", "ä b//x.png?versionId=1"), storage.join(bucket, "withdrawn", "y.png")
+    storage.write_bytes(old, b"words")
+    assert storage.move(old, new)
+    assert (storage.list_files(bucket), storage.read_bytes(new)) == ([("withdrawn/y.png", 5)], b"words")
+    assert not storage.move(old, new)
+
+
 def test_a_version_is_the_content(bucket: str) -> None:
     uri = storage.join(bucket, "a.bin")
     storage.write_bytes(uri, b"one")

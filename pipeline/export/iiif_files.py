@@ -1,0 +1,178 @@
+"""The files of a IIIF export: tiles and manifest of each photo, collections of up to 500 photos, and one of these."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import storage
+from pipeline.archives.compressed import COMPRESSIONS
+from pipeline.archives.member import ArchiveError
+from pipeline.archives.reader import read_rows
+from pipeline.cluster.spread import spread
+from pipeline.config.limits import Limits
+from pipeline.config.secrets import Environment
+from pipeline.export import iiif, photos
+from pipeline.export.photos import Row
+from pipeline.manifest import query
+from pipeline.photos.errors import PhotoError
+from pipeline.run.attempts import attempts
+from pipeline.sandbox import parent as sandbox
+from pipeline.storage import client as storage_client
+from pipeline.storage.output import check_not_in_run
+
+IN_COLLECTION = 500  # photos: a collection is one file, which a viewer loads whole
+UNIT = 64  # photos of one call
+# The photos that go out, with what their members are read by. A compressed tar is read once, from its beginning.
+SQL = f"""
+SELECT k.* EXCLUDE (source, member, bytes, archive_name), i.* EXCLUDE (photo_id, error, error_type),
+    i.archive_format IN ({", ".join(map(repr, COMPRESSIONS))}) AS streamed
+FROM ({photos.PHOTOS}) AS k JOIN index AS i ON i.photo_id = k.index_id
+WHERE k.kept ORDER BY i.source, i."offset", i.member, k.page, k.photo_id
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker needs. folder: where the files go; base: its URL on the web server."""
+
+    output: str
+    folder: str
+    base: str
+    limits: Limits
+    environment: Environment
+
+
+@dataclass
+class Shown:
+    """The progress: photos with a manifest, and those that cannot be shown, with the first one's reason."""
+
+    counts: photos.Counts
+    done: int = 0
+    failed: int = 0
+    reason: str = ""
+    collection: str = ""  # URL of the top collection, at the end
+
+
+def write_iiif(output: str, folder: str, base: str) -> Iterator[Shown]:
+    """Write the export; yields the same `Shown` as it fills. Photos that have their tiles already keep them.
+
+    base: URL under which a web server will give out the folder. Raises StorageError, QueryError.
+    """
+    output, folder = storage.canonical(output), storage.canonical(folder)
+    check_not_in_run(storage.join(folder, "collection.json"))
+    tried = attempts(output)
+    limits = Limits(**tried[-1]["settings"].get("limits", {})) if tried else Limits()
+    task = Task(output, folder, base.rstrip("/"), limits, Environment(storage_client.environment()))
+    collections = Collections(task)
+    with query.streaming(output, photos.MEMORY) as rows:
+        shown = Shown(photos.counts(rows))
+        yield shown
+        batches = rows.sql(SQL).to_arrow_reader(photos.BATCH_ROWS)
+        calls = ((table.to_pylist(), task) for table in photos.cut(batches, UNIT, whole="streamed"))
+        for made in spread(show_unit, calls):
+            for source, outcome in made:
+                if isinstance(outcome, str):
+                    shown.failed += 1
+                    shown.reason = shown.reason or outcome
+                else:
+                    collections.add(source, outcome)
+                    shown.done += 1
+            yield shown
+    shown.collection = collections.close()
+    yield shown
+
+
+def show_unit(rows: list[Row], task: Task) -> list[tuple[str, dict[str, Any] | str]]:
+    """Write the files of these photos of one source: for each its source, and its item in a collection or an error."""
+    task.environment.use()
+    sizes = {row["photo_id"]: tiled(row, task) for row in rows}
+    errors: dict[str, str] = {}
+    new = [row for row in rows if sizes[row["photo_id"]] is None]
+    for row, data in read_rows(new, task.limits) if new else ():
+        try:
+            sizes[row["photo_id"]] = tile(row, data, task)
+        except (ArchiveError, PhotoError, storage.StorageError) as error:
+            if isinstance(error, storage.StorageError) and error.stops_run:
+                raise
+            errors[row["photo_id"]] = f"{row['source']}: {row['member']}: {error}"
+    return [(row["source"], errors.get(row["photo_id"]) or show(row, sizes[row["photo_id"]], task)) for row in rows]
+
+
+def tiled(row: Row, task: Task) -> Any:
+    """The sizes of a photo's pictures, if its tiles are there, of this result and for this address."""
+    uri = storage.join(task.folder, iiif.folder_of(row["photo_id"]), "tiles.json")
+    if not storage.exists(uri):
+        return None
+    known = json.loads(storage.read_bytes(uri))
+    return known["sizes"] if known["of"] == [row["restored_sha256"], task.base] else None
+
+
+def tile(row: Row, data: bytes | ArchiveError, task: Task) -> Any:
+    """Write the tiles of a photo; returns the sizes of its pictures. data: of the member. tiles.json comes last."""
+    from pipeline.export.tiles import pyramids  # needs the decoders, which other exports do not
+
+    if isinstance(data, ArchiveError):
+        raise data
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise ArchiveError("changed since it was restored")
+    after = storage.read_bytes(storage.join(task.output, photos.path_of(row, task.output)))
+    place = iiif.folder_of(row["photo_id"])
+    address = f"{task.base}/{place}"
+    files, sizes = sandbox.run(pyramids, data, row["page"], after, address, task.limits, limits=task.limits)
+    files["tiles.json"] = json.dumps({"of": [row["restored_sha256"], task.base], "sizes": sizes}).encode()
+    for name, file in files.items():
+        storage.write_bytes(storage.join(task.folder, place, name), file)
+    return sizes
+
+
+def show(row: Row, sizes: Any, task: Task) -> dict[str, Any]:
+    """Write the manifest of a photo; returns its item in a collection."""
+    shown = iiif.manifest(row, task.base, sizes)
+    write(storage.join(task.folder, iiif.folder_of(row["photo_id"]), "manifest.json"), shown)
+    return iiif.reference(shown)
+
+
+def write(uri: str, shown: dict[str, Any]) -> None:
+    storage.write_bytes(uri, json.dumps(shown, ensure_ascii=False).encode())
+
+
+class Collections:
+    """Collects the items of each source into files of IN_COLLECTION."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._source = ""
+        self._items: list[dict[str, Any]] = []
+        self._written: list[dict[str, Any]] = []
+        self._begun = 0  # photos of this source in collections that are written
+
+    def add(self, source: str, item: dict[str, Any]) -> None:
+        if source != self._source or len(self._items) == IN_COLLECTION:
+            self._flush()
+        if source != self._source:
+            self._source, self._begun = source, 0
+        self._items.append(item)
+
+    def close(self) -> str:
+        """Write the last collection and the top one; returns the URL of that."""
+        self._flush()
+        return self._write("collection.json", "Restored photos", self._written)["id"]
+
+    def _flush(self) -> None:
+        if not self._items:
+            return
+        first, last = self._begun + 1, self._begun + len(self._items)
+        words = f"{posixpath.basename(self._source.rstrip('/'))}, {first} to {last}"
+        path = f"collections/{len(self._written) + 1:06d}.json"
+        self._written.append(iiif.reference(self._write(path, words, self._items)))
+        self._items, self._begun = [], last
+
+    def _write(self, path: str, words: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+        shown = iiif.collection(f"{self._task.base}/{path}", words, items)
+        write(storage.join(self._task.folder, path), shown)
+        return shown
