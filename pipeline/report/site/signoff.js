@@ -29,7 +29,7 @@ const SignOff = {
       ["Date", Numbers.moment(timeAfter())],
       ["Run", summary.output],
       ["Digest of the results", `sha256 ${summary.digest}`],
-      ["Settings and weights", `${made.settings_digest ?? "–"}, ${made.weights_digest ?? "–"}`],
+      ["Settings and weights", `settings ${made.settings_digest ?? "–"}, weights ${made.weights_digest ?? "–"}`],
       [
         "Lot",
         `${inWords(Choices.read(new URLSearchParams(plan.query)))}, ${Numbers.counted(plan.lot, "photo", "photos")}`,
