@@ -92,6 +92,12 @@ class Page:
             time.sleep(0.05)
         raise AssertionError(f"{button}: no file was downloaded")
 
+    def imported(self, *files: Path) -> None:
+        """Open the dialog of decisions and import these files there."""
+        self.click("#exchange-open")
+        self.until("document.getElementById('exchange').open")
+        self.driver.find_element("css selector", "#exchange input[type=file]").send_keys("\n".join(map(str, files)))
+
     def press(self, *keys: str) -> None:
         from selenium.webdriver.common.action_chains import ActionChains
 
