@@ -7,18 +7,20 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interlcm.device import LOST_DEVICE
 from interlcm.errors import one_line
-from interlcm.model import InterLCM
+
+if TYPE_CHECKING:
+    from interlcm.model import InterLCM
 
 FOLDER = Path.home() / ".cache" / "interlcm" / "compiled"
 
 
-def compile_model(model: InterLCM, trial: Callable[[], object], folder: Path = FOLDER, **options: Any) -> bool:
+def compile_model(model: "InterLCM", trial: Callable[[], object], folder: Path = FOLDER, **options: Any) -> bool:
     """Compile the model's large networks, which takes minutes; whether this worked.
 
     trial: restores a micro-batch of the size of all later ones; the networks are compiled for this shape. folder: of
