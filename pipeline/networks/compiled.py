@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FOLDER = Path.home() / ".cache" / "interlcm" / "compiled"
 
 
-def compile_model(model: "InterLCM", trial: Callable[[], object], folder: Path = FOLDER, **options: Any) -> bool:
+def compile_model(model: InterLCM, trial: Callable[[], object], folder: Path = FOLDER, **options: Any) -> bool:
     """Compile the model's large networks, which takes minutes; whether this worked.
 
     trial: restores a micro-batch of the size of all later ones; the networks are compiled for this shape. folder: of
