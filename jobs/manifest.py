@@ -5,6 +5,7 @@ import typer
 from jobs.counted import counted
 from jobs.options import Run
 from pipeline.manifest import compaction
+from pipeline.run import status
 from pipeline.storage.output import Output
 
 app = typer.Typer(
@@ -27,7 +28,8 @@ def compact(output: Run) -> None:
 
     A run does this every few thousand photos and at its end; a killed run may leave many small files. All rows are
     kept, even older ones of the same photo. It is safe to kill this command, to start it twice, and to run it while a
-    run writes. Rows of an older version are rewritten in the newest version.
+    run writes. Rows of an older version are rewritten in the newest version. The run is counted, too, so that
+    interlcm status answers at once as long as nothing changes.
 
     \b
     Examples:
@@ -36,5 +38,6 @@ def compact(output: Run) -> None:
     """
     Output(output).check_run()
     done = compaction.compact(output)
+    status.counted(output)
     written = f"{counted(done.rows, 'row')}, {done.bytes / 1e6:.1f} MB written"
     print(f"manifest: {counted(done.parts_before, 'file')}, now {done.parts_after}; {written}")

@@ -6,8 +6,9 @@ import io
 import multiprocessing
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -20,7 +21,7 @@ from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest import compaction, query
 from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
-from pipeline.run.status import read_status
+from pipeline.run.status import counted, read_status
 
 PER_FILE = 100_000  # rows; a compacted manifest and an index of large archives have such files
 DONE = 0.9  # share of the index that has a manifest row
@@ -41,29 +42,41 @@ def measure(folder: str, photos: int, questions: Mapping[str, str]) -> tuple[dic
     Each is measured in a new process, so that its memory is counted alone.
     """
     write_run(folder, photos)
-    merging, _, files = alone(_compact, folder)
-    seconds, memory, left = alone(_pending, folder)
-    status = alone(_status, folder)
-    resume = {"index rows": photos, "left": left, "resume s": seconds, "memory MB": memory, "status s": status[0]}
-    resume |= {"compaction s": merging, "manifest files": files}
+    merged, left = alone(_compact, folder), alone(_pending, folder)
+    count, status = alone(_count, folder), alone(_status, folder)
+    resume = {"index rows": photos, "left": left.found, "resume s": left.seconds, "memory MB": left.memory}
+    resume |= {"compaction s": merged.seconds, "count s": count.seconds, "status s": status.seconds}
     rows = []
     for name, sql in questions.items():
         ours, plain = alone(_ask, folder, sql), alone(_ask_plain, folder, sql)
-        row = {"photos": photos, "question": name, "rows": ours[2], "s": ours[0], "plain DuckDB s": plain[0]}
-        rows.append(row | {"times as long": ours[0] / plain[0], "memory MB": ours[1], "plain MB": plain[1]})
+        row = {"photos": photos, "question": name, "rows": ours.found, "s": ours.seconds}
+        row |= {"plain DuckDB s": plain.seconds, "times as long": ours.seconds / plain.seconds}
+        row |= {"CPU s": ours.cpu, "plain CPU s": plain.cpu, "times the CPU": ours.cpu / plain.cpu}
+        rows.append(row | {"memory MB": ours.memory, "plain MB": plain.memory})
     return resume, rows
 
 
-def alone(work: Any, *arguments: str) -> tuple[float, int, int]:
-    """Seconds, greatest memory (MB) and result of `work` in a process of its own."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, CPU seconds, greatest memory (MB) and result of some work."""
+
+    seconds: float
+    cpu: float
+    memory: int
+    found: int
+
+
+def alone(work: Callable[..., int], *arguments: str) -> Cost:
+    """The cost of `work` in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_timed, work, *arguments).result()
 
 
-def _timed(work: Any, *arguments: str) -> tuple[float, int, int]:
-    begun = time.perf_counter()
+def _timed(work: Callable[..., int], *arguments: str) -> Cost:
+    begun, cpu = time.perf_counter(), time.process_time()
     found = work(*arguments)
-    return time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, found
+    seconds, used = time.perf_counter() - begun, time.process_time() - cpu
+    return Cost(seconds, used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, found)
 
 
 def _pending(folder: str) -> int:
@@ -72,6 +85,10 @@ def _pending(folder: str) -> int:
 
 def _compact(folder: str) -> int:
     return compaction.compact(folder).parts_after
+
+
+def _count(folder: str) -> int:
+    return counted(folder).counts.pending
 
 
 def _status(folder: str) -> int:

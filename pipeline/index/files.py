@@ -11,15 +11,18 @@ from pipeline.storage.output import Output
 _INDEX_NAME = 80  # characters of an archive's name in the name of its index file, which may have 255 bytes
 
 
-def index_files(found: Sequence[Source], output: str, broken: Set[str] = frozenset()) -> list[tuple[Source, str, str]]:
+def index_files(
+    found: Sequence[Source], output: str, present: Sequence[str], broken: Set[str] = frozenset()
+) -> list[tuple[Source, str, str]]:
     """For each source to index: the source, its archive name, the URI of its index file.
 
     These are archives without an index file, archives whose index files are in `broken`, and folders: they are listed
     again, and their new files go into a further index file.
 
+    present: the names of the index files that are there.
+
     The archive name is the source's own; if another source has it already, a part of the digest follows.
     """
-    present = parquet_files(output)
     owners = {file.rsplit("-", 1)[0].casefold(): Source.digest_in(file) for file in present}
     finished = set(present) - broken
     files = []

@@ -7,6 +7,7 @@ the index files.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow.dataset as ds
 
 from pipeline import storage
 from pipeline.archives.compressed import COMPRESSIONS
+from pipeline.index.copies import FILE, REQUESTS, ROW, Index
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.storage.output import Output
 
@@ -36,6 +38,7 @@ PLACE = pa.schema(
         ("streamed", pa.bool_()),  # in a compressed tar, which has to be read from its beginning
     ]
 )
+_NARROW = ["photo_id", "archive_format", "stored_bytes"]
 UNIT = pa.schema([("file", pa.string()), ("rows", pa.list_(pa.int32()))])
 
 
@@ -101,16 +104,28 @@ def _streamed(rows: pa.Table | pa.RecordBatch) -> Any:
     return pc.is_in(rows["archive_format"], pa.array(list(COMPRESSIONS)))
 
 
-def places(output: str, files: list[str]) -> Iterator[pa.RecordBatch]:
+def places(index: Index) -> Iterator[pa.RecordBatch]:
     """Every index row in batches of PLACE; only three narrow columns of each file are read."""
-    for number, name in enumerate(files):
-        row = 0
-        narrow = {"columns": ["photo_id", "archive_format", "stored_bytes"], "schema": INDEX_SCHEMA}
-        for batch in _fragment(output, name).to_batches(**narrow):
-            file, rows = np.full(len(batch), number, np.int32), np.arange(row, row + len(batch), dtype=np.int32)
-            columns = [batch["photo_id"], file, rows, _sizes(batch), _streamed(batch)]
-            yield pa.RecordBatch.from_arrays(columns, schema=PLACE)
-            row += len(batch)
+    files = list(index.files)
+    numbers, names = {name: number for number, name in enumerate(files)}, pa.array(files, pa.string())
+    for batch in index.copied([FILE, ROW, *_NARROW]):
+        yield _places(batch, pc.index_in(batch[FILE], names), batch[ROW])
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        single = index.single
+        for first in range(0, len(single), REQUESTS):
+            some = single[first : first + REQUESTS]
+            for name, table in zip(some, threads.map(lambda name: _narrow(index.output, name), some), strict=True):
+                file, row = np.full(len(table), numbers[name], np.int32), np.arange(len(table), dtype=np.int32)
+                for batch in table.combine_chunks().to_batches():
+                    yield _places(batch, file, row)
+
+
+def _narrow(output: str, name: str) -> pa.Table:
+    return _fragment(output, name).to_table(columns=_NARROW, schema=INDEX_SCHEMA)
+
+
+def _places(batch: pa.RecordBatch, file: Any, row: Any) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([batch["photo_id"], file, row, _sizes(batch), _streamed(batch)], schema=PLACE)
 
 
 def load(unit: dict[str, Any], output: str) -> pa.Table:

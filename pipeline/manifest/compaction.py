@@ -61,10 +61,10 @@ class Work:
 
 
 def compact_if_many(output: str, whole: bool = True) -> None:
-    """Compact the manifest of a run that has more than FEW parts, or merged files beside parts."""
+    """Compact the manifest of a run that has more than FEW parts; a whole compaction is for merged files, too."""
     names = [name for name, _ in Output(output).manifest_files()]
     parts = sum(name.startswith("part-") for name in names)
-    if parts > FEW or (whole and 0 < parts < len(names)):
+    if parts > FEW or (whole and parts < len(names)):
         compact(output, whole)
 
 
@@ -79,13 +79,14 @@ def compact(output: str, whole: bool = True) -> Compacted:
     folder = Output(output).manifest
     listing = Output(output).manifest_listing()
     before = {name: version for name, _, version in listing}
-    known = manifest_settled.read(output, {name: size for name, size, _ in listing}, SCHEMA_VERSION)
+    settled = manifest_settled.read(output, {name: size for name, size, _ in listing})
+    known = {name: file for name, file in settled.items() if file.schema_version == SCHEMA_VERSION}
     with ThreadPoolExecutor(REQUESTS) as threads:
         work = _merged(folder, listing, known, threads)
     if work.new:
         _settle(folder, work, whole)
     files = {file.name: file for file in work.kept + work.new}
-    if files != known:
+    if files != settled:
         manifest_settled.write(output, files.values())
     gone = _remove(output, [name for name in work.done if name not in files], before)
     return Compacted(len(before), gone, work.rows, work.bytes)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
+from pipeline.manifest.settled import Settled
+from pipeline.storage import client
 
 Piece = tuple[str, int | None]  # name of a file, and how many of its row groups to read, the first ones; None: all
 
@@ -25,6 +29,14 @@ def of(folder: str, pieces: Sequence[Piece], schema: pa.Schema) -> pyarrow.datas
     files = _Files(_fragments(paths, parquet, filesystem), schema, parquet, filesystem)
     files.pieces = paths
     return files
+
+
+def local_paths(folder: str, files: Sequence[Settled]) -> list[str]:
+    """The paths of files of a local folder, for DuckDB to read them itself; none if it would take one for a pattern."""
+    filesystem, path = client.filesystem(folder)
+    if not isinstance(filesystem, LocalFileSystem) or re.search(r"[*?\[]", path):
+        return []
+    return [f"{path}/{file.name}" for file in files]
 
 
 def _fragments(pieces: Sequence[Piece], parquet: Any, filesystem: Any) -> list[Any]:

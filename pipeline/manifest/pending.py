@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet
 
-from pipeline.index.files import parquet_files
+from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.units import PLACE, Pending, places
 from pipeline.manifest import query
@@ -27,6 +28,7 @@ FROM index AS i JOIN (
     SELECT DISTINCT root, root AS photo_id, 'pending' AS status
     FROM (SELECT root FROM untouched UNION ALL SELECT root FROM incomplete)
 ) AS p ON i.photo_id = p.root
+WHERE i.kind <> 'removed'
 """
 
 
@@ -49,8 +51,22 @@ def pending(output: str, where: str | None = None) -> Pending:
 
     Raises `StorageError` if there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
     """
-    work = partial(_pending, output=output, where=where)
-    return query.reading(output, work, decided=where is not None, memory=MEMORY)
+    index = Index.of(output)
+    work = partial(_pending, index=index, where=where)
+    return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
+
+
+def selected(output: str, where: str) -> list[dict[str, Any]]:
+    """The index rows of members of which a row or a page matches a condition, as `pending` understands it."""
+
+    def work(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+        connection.execute(RESULTS + MEMBERS)
+        chosen = f"SELECT index_photo_id FROM ({_candidates()}) WHERE (\n{where}\n)"
+        sql = f"SELECT * FROM index WHERE kind <> 'archive' AND photo_id IN ({chosen}) ORDER BY source, member"
+        rows: list[dict[str, Any]] = query.run(connection, sql).to_pylist()
+        return rows
+
+    return query.reading(output, work, memory=MEMORY)
 
 
 def check_where(where: str) -> None:
@@ -65,18 +81,17 @@ def _candidates() -> str:
     return CANDIDATES.format(shared=shared, root=ROOT)
 
 
-def _pending(connection: duckdb.DuckDBPyConnection, output: str, where: str | None) -> Pending:
+def _pending(connection: duckdb.DuckDBPyConnection, index: Index, where: str | None) -> Pending:
     connection.execute(RESULTS + MEMBERS)
     if where is None:
         chosen = f"SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete UNION ({AGAIN})"
     else:
         only_open = "status = 'pending' AND" if _asks_index_only(where) else ""
         chosen = f"SELECT index_photo_id AS photo_id FROM ({_candidates()}) WHERE {only_open} (\n{where}\n)"
-    files = parquet_files(output)
-    connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(output, files)))
+    connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
     found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
     (indexed,) = query.run(connection, "SELECT count(*) FROM index")[0].to_pylist()
-    return Pending(output, files, query.run(connection, f"{found} ORDER BY file, row"), indexed)
+    return Pending(index.output, list(index.files), query.run(connection, f"{found} ORDER BY file, row"), indexed)
 
 
 def _asks_index_only(where: str) -> bool:

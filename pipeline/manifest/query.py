@@ -5,19 +5,29 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset
 
 from interlcm.errors import InterLCMError, one_line
+from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
 from pipeline.manifest import dataset, decisions, standing
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
-from pipeline.manifest.schema import DECISION_SCHEMA, EXPORTED_SCHEMA, FACE, MANIFEST_SCHEMA, NEWEST_FIRST
+from pipeline.manifest.schema import (
+    DECISION_SCHEMA,
+    EXPORTED_SCHEMA,
+    FACE,
+    MANIFEST_SCHEMA,
+    NEWEST_FIRST,
+    SCHEMA_VERSION,
+)
+from pipeline.manifest.settled import Settled
 from pipeline.storage.output import Output
 
 # The manifest is a log: the newest row of a photo counts. `settled` has rows of which it is known that they are. A
@@ -58,9 +68,9 @@ ROWS = f"""
 SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM """
 VIEWS = """
 CREATE VIEW photos AS SELECT * EXCLUDE (faces, index_id) FROM newest;
-CREATE VIEW faces AS
+CREATE VIEW faces AS SELECT * REPLACE (box::FLOAT[4] AS box, landmarks::FLOAT[2][5] AS landmarks) FROM (
     SELECT photo_id, source, member, page, restored_uri, face.* FROM (
-        SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest);
+        SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest));
 """
 
 # After these the connection can reach no file, no network, no Python variable and no setting. Data that does not fit
@@ -86,6 +96,7 @@ DESCRIBED = {
 # DESCRIBE, SUMMARIZE and SHOW count as SELECT.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _ATTEMPTS = 5
+_GONE = ("FileNotFoundError", "No such file")  # what Arrow and DuckDB say of a file that is not there any more
 _UNREADABLE = "reading the stream registered as"  # how DuckDB's message begins when Arrow cannot read a file
 
 Result = TypeVar("Result")
@@ -101,6 +112,7 @@ def reading(
     decided: bool = True,
     memory: str = "",
     whole: bool = False,
+    index: Index | None = None,
 ) -> Result:
     """The result of `work` on a connection to the run (`connect`), repeated if a part disappeared while it was read.
 
@@ -110,11 +122,11 @@ def reading(
     while True:
         attempts += 1
         try:
-            with connect(output, decided, memory, whole) as connection:
+            with connect(output, decided, memory, whole, index) as connection:
                 return work(connection)
         except (QueryError, duckdb.Error) as error:
             cause = error if isinstance(error, duckdb.Error) else error.__cause__
-            if "FileNotFoundError" in str(cause) and attempts < _ATTEMPTS:
+            if any(words in str(cause) for words in _GONE) and attempts < _ATTEMPTS:
                 continue
             if _UNREADABLE in str(cause):
                 _check_rows(output)
@@ -143,13 +155,17 @@ def _check_rows(output: str) -> None:
     manifest_files.check_rows(place.manifest, place.manifest_files())
 
 
-def connect(output: str, decided: bool = True, memory: str = "", whole: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    output: str, decided: bool = True, memory: str = "", whole: bool = False, index: Index | None = None
+) -> duckdb.DuckDBPyConnection:
     """A connection with the tables of a run and nothing else: it cannot open files.
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
     `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
     are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
-    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`.
+    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`. On a local disk DuckDB
+    then reads files of the manifest itself, which takes half of the time; it can open no others. index: its files, if
+    they were listed already.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
@@ -160,36 +176,56 @@ def connect(output: str, decided: bool = True, memory: str = "", whole: bool = F
     settled = manifest_settled.read(output, sizes)
     unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
     manifest_files.check(place.manifest, unsettled)
+    native = dataset.local_paths(place.manifest, _plain(settled.values())) if whole else []
+    others = [(one.name, one.groups) for one in settled.values() if not native or one not in _plain(settled.values())]
     tables = {
-        "index": dataset.of(place.index, [(name, None) for name, _ in place.index_files()], INDEX_SCHEMA),
+        "index": dataset.of(output, [(name, None) for name in (index or Index.of(output)).pieces()], INDEX_SCHEMA),
         "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
-        "settled": dataset.of(place.manifest, [(one.name, one.groups) for one in settled.values()], MANIFEST_SCHEMA),
+        "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
         "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
         "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = NEWEST if settled else NONE_SETTLED
-    return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some)
+    return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some, native)
+
+
+def _plain(settled: Iterable[Settled]) -> list[Settled]:
+    """The files of which all rows are newest, with the columns of this version."""
+    return [one for one in settled if one.newest == one.rows and one.schema_version == SCHEMA_VERSION]
 
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    log = dict.fromkeys(("manifest", "settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
+    log = dict.fromkeys(("manifest", "arrow_settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
     others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
 
 
-def _connected(tables: dict[str, Any], memory: str, newest: str) -> duckdb.DuckDBPyConnection:
+def _connected(
+    tables: dict[str, Any], memory: str, newest: str, native: Sequence[str] = ()
+) -> duckdb.DuckDBPyConnection:
+    """native: files that DuckDB reads itself, beside those in `settled`, for statements of this software alone."""
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
     for name, rows in tables.items():
         connection.register(name, rows)
+    arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
+    sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
+    connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
     connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + standing.VIEW)
-    lock(connection)
+    lock(connection, native)
     return connection
 
 
-def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """Close a connection to everything but its tables. No statement that a user typed may meet one that is open."""
+def _listed(paths: Sequence[str]) -> str:
+    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+
+
+def lock(connection: duckdb.DuckDBPyConnection, paths: Sequence[str] = ()) -> None:
+    """Close a connection to everything but its tables, and these files. No statement that a user typed may meet one
+    that is open."""
+    if paths:
+        connection.execute(f"SET allowed_paths = {_listed(paths)}")
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
 

@@ -30,7 +30,7 @@ class Settled:
     """A merged file: name and size; its rows, and their bytes before compression.
 
     first, last: bounds of the source and member of its rows. newest: how many of its rows, the leading ones, are the
-    newest of their photos, in how many row groups.
+    newest of their photos, in how many row groups. schema_version: of the manifest's columns.
     """
 
     name: str
@@ -41,26 +41,25 @@ class Settled:
     last: Key
     newest: int
     groups: int
+    schema_version: int = SCHEMA_VERSION
 
     def meets(self, other: Settled) -> bool:
         """Whether both files may have rows of one photo."""
         return self.first <= other.last and other.first <= self.last
 
 
-def read(output: str, sizes: Mapping[str, int], schema_version: int | None = None) -> dict[str, Settled]:
-    """The settled files by name, of those that are there. Raises StorageError for a damaged list.
+def read(output: str, sizes: Mapping[str, int]) -> dict[str, Settled]:
+    """The settled files by name, of those that are there, with sizes in bytes. Raises StorageError for a damaged list.
 
-    sizes: bytes of the manifest's files. schema_version: none are settled if they have another one.
+    It leaves out files with columns of a later version.
     """
     if not any(name.startswith("merged-") for name in sizes):
         return {}
     uri = Output(output).settled
     try:
         found = json.loads(storage.read_bytes(uri))
-        if found["format"] != FORMAT or found["schema_version"] > SCHEMA_VERSION:
+        if found["format"] != FORMAT:
             return {}  # of a later version, which says nothing to this one
-        if schema_version is not None and found["schema_version"] != schema_version:
-            return {}
         files = [Settled(**one | {key: tuple(one[key]) for key in ("first", "last")}) for one in found["files"]]
     except storage.StorageError as error:
         if error.reason != "missing":
@@ -69,11 +68,12 @@ def read(output: str, sizes: Mapping[str, int], schema_version: int | None = Non
     except (ValueError, TypeError, LookupError) as error:
         words = f"damaged ({one_line(error)}); remove it, and interlcm manifest compact writes it again"
         raise storage.StorageError(f"{uri}: {words}") from error
-    return {file.name: file for file in files if sizes.get(file.name) == file.size}
+    readable = (file for file in files if file.schema_version <= SCHEMA_VERSION)
+    return {file.name: file for file in readable if sizes.get(file.name) == file.size}
 
 
 def write(output: str, files: Iterable[Settled]) -> None:
     """Replace the list, whole or not at all, once these files are there and before the files that they replace go."""
     listed = [asdict(file) for file in sorted(files, key=lambda file: file.name)]
-    data = json.dumps({"format": FORMAT, "schema_version": SCHEMA_VERSION, "files": listed}, indent=0)
+    data = json.dumps({"format": FORMAT, "files": listed}, indent=0)
     storage.write_bytes(Output(output).settled, data.encode() + b"\n")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -18,15 +17,14 @@ from pipeline.index.schema import root_id
 from pipeline.index.units import Pending
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
-from pipeline.run import lease, merging, termination, waiting
+from pipeline.run import lease, merging, status, termination, waiting
 from pipeline.run.attempts import last_number, record
 from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
+from pipeline.run.superseded import remove_superseded
 from pipeline.run.waiting import Facts, Waiting
-from pipeline.storage import local_disk
-from pipeline.storage.output import Output
 
 Tables = Iterator[pa.Table]
 Look = Callable[[], Facts]
@@ -77,7 +75,7 @@ def restore(
     Raises RunError if rows are missing at the end or SIGTERM stopped the run, StorageError if storage fails for all
     photos, LeaseError if another run works on the same OUTPUT.
     """
-    remove_leftovers(job.output)
+    lease.remove_leftovers(job.output)
     pending = manifest_pending.pending(job.output, where)
     earlier = pending.indexed - len(pending) if where is None else 0
     progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
@@ -85,6 +83,7 @@ def restore(
     with merging.beside(job.output) as merge:
         if len(pending):
             job = replace(job, number=last_number(job.output) + 1)
+            telemetry.label(job.output, job.number)
             resources = resources.with_compiler(len(pending))
             work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
             with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
@@ -97,6 +96,8 @@ def restore(
             left = progress.total - progress.done
             if stopping.is_set() and left:
                 raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
+            if where is not None:  # they may have had results; others are new, or `rescan` removed their files
+                remove_superseded(job.output, job.number)
         merge.finish(mine.check)
     if progress.done != progress.total:
         lost = progress.total - progress.done
@@ -109,6 +110,9 @@ def watch(progress: Progress, mine: lease.Lease, look: Look) -> waiting.Watch:
     def tell(found: Waiting | None) -> None:
         progress.waiting = found
         mine.note(found.lines if found else [])
+        demand = found.facts.demand if found else None
+        without_room = demand.without_room if demand else {}
+        telemetry.progress(progress.total - progress.done, found.seconds if found else 0.0, without_room)
 
     return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
 
@@ -144,19 +148,12 @@ def here(
         yield engine.tables(pending, mine), stopping, engine.facts
 
 
-def remove_leftovers(output: str) -> None:
-    """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
-    if Path(output).is_dir():  # object storage shows no half-written file
-        began = Path(Output(output).lease).stat().st_mtime
-        local_disk.remove_temporaries(output, before=began)
-
-
 def audit(output: str, partial: bool = False) -> manifest_counts.Counts:
     """The counts of a run. Raises RunError if an index row has no manifest row, or the numbers do not add up.
 
     partial: only some photos were selected, so others may be pending.
     """
-    counts = manifest_counts.counts(output)
+    counts = status.counted(output).counts
     if counts.pending and not partial:
         raise RunError(f"{output}: photos still pending: {counts.pending}; start the same command again")
     if not counts.adds_up:

@@ -13,6 +13,7 @@ from interlcm.errors import InterLCMError, one_line
 from pipeline import storage
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.index.copies import Index
 from pipeline.manifest import query
 from pipeline.storage.output import Output
 
@@ -121,7 +122,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 def last_number(output: str) -> int:
     """The number of the last attempt, 0 if there was none: the highest in run.json and the manifest, in case one of
     them was lost."""
-    with query.connect(output, decided=False) as connection:
+    with query.connect(output, decided=False, index=Index(output)) as connection:  # which is not asked
         (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
     return max(len(attempts(output)), newest)
 

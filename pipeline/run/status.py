@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import duckdb
 
+from pipeline import storage
+from pipeline.index.copies import Index
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
 from pipeline.run.attempts import Attempt, attempts, changes, last_attempt
 from pipeline.run.lease import Holder, working
+from pipeline.storage.output import Output
+
+KEPT = ("counts", "last", "photos_per_minute", "faces_per_second", "made_by")  # of a status, in status.json
 
 WINDOW = timedelta(minutes=5)  # the rate is measured over this time; a run without results for this long has stalled
 
@@ -23,11 +32,12 @@ SELECT count(*) AS photos, sum(face_count)::BIGINT AS faces FROM results WHERE f
 
 # Results by the attempt that made them; run.json has its digests. A digest in each row of `results` would need 1 GB for
 # 10^7 photos.
-BY_ATTEMPT = "SELECT attempt, count(*) AS results FROM results WHERE status <> 'pending' GROUP BY attempt"
+BY_ATTEMPT = "SELECT attempt, count(*) AS results FROM results WHERE status NOT IN ('pending', 'removed') GROUP BY 1"
 # Results whose attempt is not in run.json: of an earlier version of the manifest, or because run.json was moved away.
 OF_OTHERS = """
 SELECT settings_digest, weights_digest, count(*) AS results FROM newest SEMI JOIN index AS i ON i.photo_id = index_id
-WHERE status <> 'pending' AND (attempt IS NULL OR NOT list_contains([{known}]::INTEGER[], attempt)) GROUP BY ALL
+WHERE status NOT IN ('pending', 'removed') AND (attempt IS NULL OR NOT list_contains([{known}]::INTEGER[], attempt))
+GROUP BY ALL
 """
 
 
@@ -83,13 +93,59 @@ class Status:
 
 
 def read_status(output: str) -> Status:
-    """Read the status of a run: only a few narrow columns, even of a large manifest.
+    """The status of a run. It is counted, unless nothing changed since `counted`.
 
     Raises StorageError if there is no run at OUTPUT, AttemptsError for a damaged run.json.
     """
-    attempt, listed = last_attempt(output), attempts(output)
-    found = query.reading(output, lambda connection: _measured(connection, attempt, listed), decided=False)
+    attempt, index = last_attempt(output), Index.of(output)
+    found = _kept(output, _state(output, index, attempt), attempt) or _counted(output, index, attempt)
     return replace(found, holder=working(output))
+
+
+def counted(output: str) -> Status:
+    """Count a run, whatever was counted before, and keep the result: ten million photos take seconds. Raises the same.
+
+    status.json names the state of all files that were counted, so a change of one makes it void.
+    """
+    attempt, index = last_attempt(output), Index.of(output)
+    before = _state(output, index, attempt)
+    found = _counted(output, index, attempt)
+    if _state(output, Index.of(output), last_attempt(output)) == before:
+        known = {name: value for name, value in asdict(found).items() if name in KEPT}
+        known |= {"state": before, "last": found.last.isoformat() if found.last else None}
+        storage.write_bytes(Output(output).status_json, json.dumps(known, indent=2).encode() + b"\n")
+    return found
+
+
+def _state(output: str, index: Index, attempt: Attempt | None) -> str:
+    """A digest of what a count depends on: version, files and attempt."""
+    files = [*index.listing, *Output(output).manifest_listing()]
+    known = (version("interlcm"), files, attempt and attempt.started_at.isoformat())
+    return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def _kept(output: str, state: str, attempt: Attempt | None) -> Status | None:
+    """The last count, if it is of this state."""
+    try:
+        known = json.loads(storage.read_bytes(Output(output).status_json))
+        if known.pop("state") != state:
+            return None
+        last = datetime.fromisoformat(known["last"]) if known["last"] else None
+        counts = manifest_counts.Counts(**known["counts"])
+        made_by = tuple(MadeBy(**one | {"changed": tuple(one["changed"])}) for one in known["made_by"])
+        known |= {"counts": counts, "last": last, "made_by": made_by}
+        return Status(**known, attempt=attempt, now=datetime.now(UTC))
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise
+        return None
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None  # of another version, or damaged: it is counted again
+
+
+def _counted(output: str, index: Index, attempt: Attempt | None) -> Status:
+    work = partial(_measured, attempt=attempt, listed=attempts(output))
+    return query.reading(output, work, decided=False, memory=manifest_counts.MEMORY, whole=True, index=index)
 
 
 def _measured(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None, listed: list[dict[str, Any]]) -> Status:

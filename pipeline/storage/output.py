@@ -12,8 +12,9 @@ from pipeline.storage.places import canonical, join
 # The names of a run's own tables: of the index <archive>-<digest of its URI>, for a folder with more behind it.
 INDEX_NAME = re.compile(r".*-[0-9a-f]{16}(\.[0-9a-f]{8})?(\.\d+)?\.parquet")
 MANIFEST_NAME = re.compile(r"(part|merged)-.+\.parquet")
-FILES = ("run.json", "run.lock.json", "manifest.json")
-FOLDERS = ("index", "manifest", "restored", "withdrawn", "faces", "decisions", "report")
+COPY_NAME = re.compile(r"copy-[0-9a-f]{20}\.parquet")
+FILES = ("run.json", "run.lock.json", "manifest.json", "index.json", "status.json")
+FOLDERS = ("index", "index.copies", "manifest", "restored", "withdrawn", "faces", "decisions", "report")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class Output:
     def index(self) -> str:
         """Folder of the index: one or more Parquet files for each archive."""
         return join(self.uri, "index")
+
+    @property
+    def index_copies(self) -> str:
+        """Folder of copies of small index files, many in one."""
+        return join(self.uri, "index.copies")
+
+    @property
+    def index_json(self) -> str:
+        """The list of these copies, with the files that each has."""
+        return join(self.uri, "index.json")
 
     @property
     def manifest(self) -> str:
@@ -71,6 +82,11 @@ class Output:
         return join(self.uri, "manifest.json")
 
     @property
+    def status_json(self) -> str:
+        """The last count of the whole run, and of which files."""
+        return join(self.uri, "status.json")
+
+    @property
     def lease(self) -> str:
         """The file that names the process working on this run."""
         return join(self.uri, "run.lock.json")
@@ -91,11 +107,19 @@ class Output:
 
     def index_files(self) -> list[tuple[str, int]]:
         """Name and bytes of each file of the index. Raises StorageError for a stray one."""
-        return [(name, size) for name, size, _ in _tables(self.index, INDEX_NAME)]
+        return [(name, size) for name, size, _ in self.index_listing()]
+
+    def index_listing(self) -> list[tuple[str, int, str]]:
+        """Name, bytes and version of each file of the index."""
+        return _tables(self.index, INDEX_NAME)
+
+    def index_copies_listing(self) -> list[tuple[str, int, str]]:
+        """The same of the copies."""
+        return _tables(self.index_copies, COPY_NAME)
 
     def manifest_files(self) -> list[tuple[str, int]]:
         """Name and bytes of each file of the manifest. Raises StorageError for a stray one."""
-        return [(name, size) for name, size, _ in _tables(self.manifest, MANIFEST_NAME)]
+        return [(name, size) for name, size, _ in self.manifest_listing()]
 
     def manifest_listing(self) -> list[tuple[str, int, str]]:
         """Name, bytes and version of each file of the manifest."""

@@ -55,8 +55,8 @@ def write(output: str, parts: int, archives: int) -> None:
         rows = []
         for photo in range(part * PER_PART, (part + 1) * PER_PART):
             archive, n = divmod(photo, PHOTOS)
-            photo_of: dict[str, Any] = {"photo_id": f"{archive:015}{n:05}", "source": source(archive), "attempt": 1}
-            rows.append(result_row(f"{n:03}.jpg", faces=[face(0), face(1)], face_count=2, page=1, pages=1, **photo_of))
+            result: dict[str, Any] = {"photo_id": f"{archive:015}{n:05}", "source": source(archive), "attempt": 1}
+            rows.append(result_row(f"{n:03}.jpg", faces=[face(0), face(1)], face_count=2, page=1, pages=1, **result))
         write_part(rows, output, "1")
 
 
@@ -95,6 +95,9 @@ def main(parts: int = 500, archives: int = 500, milliseconds: int = 30) -> None:
         proxy.start()  # in a separate process, so that it takes no time from the measured one
         storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
         measured("compaction", ours, parts, "part", lambda: compact(output))
+        measured(
+            "index, copied once", ours, archives, "archive", lambda: build.build_index([], output, Limits()).members
+        )
         resume = {
             "index of a run": lambda: build.build_index([], output, Limits()).members,
             "number of the attempt": lambda: last_number(output),

@@ -200,7 +200,7 @@ def test_names_that_a_disk_may_take_for_one_are_repetitions(tmp_path: Path) -> N
 def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tmp_path: Path) -> None:
     uris = [put(str(tmp_path), f"{name}.tar", tar_bytes(PHOTOS)) for name in "ab"]
     output = str(tmp_path / "out")
-    target = index_files([Source(uris[0], "archive")], output)[0][2]
+    target = index_files([Source(uris[0], "archive")], output, [])[0][2]
     Path(target).mkdir(parents=True)
     with pytest.raises(storage.StorageError, match="Is a directory") as caught:
         index_sources(uris, output)
