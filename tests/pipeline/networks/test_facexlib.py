@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -72,16 +73,30 @@ def test_without_files_there_is_nothing_to_say(tmp_path: Path, faces: np.ndarray
     assert judge.quality(tensor(faces)) is None
 
 
-def test_masks_are_those_of_facexlib(judge: FaceNetworks, folder: Path, faces: np.ndarray) -> None:
-    assert has_parser(listed(folder))
+@dataclass
+class Parsed:
+    """The mask of the first face alone, and what the network took and gave for it."""
+
+    masks: np.ndarray | None
+    taken: Tensor
+    given: Tensor
+
+
+@pytest.fixture(scope="module")
+def parsed(judge: FaceNetworks, faces: np.ndarray) -> Parsed:
     seen: list[Tensor] = []
     assert judge._parser is not None
     with judge._parser.register_forward_hook(lambda _, taken, given: seen.extend([taken[0], given[0]])):
-        masks = judge.masks(tensor(faces[:1]))
+        return Parsed(judge.masks(tensor(faces[:1])), *seen)
+
+
+def test_masks_are_those_of_facexlib(parsed: Parsed, folder: Path, faces: np.ndarray) -> None:
+    assert has_parser(listed(folder))
+    masks = parsed.masks
     assert masks is not None and masks.shape == (1, 256, 256) and masks.dtype == np.uint8
     large = cv2.resize(faces[0], (512, 512), interpolation=cv2.INTER_LINEAR)
-    torch.testing.assert_close(seen[0], tensor(large[None]), atol=2 / 255, rtol=0)  # large is rounded
-    classes = seen[1].argmax(dim=1)[0].numpy()
+    torch.testing.assert_close(parsed.taken, tensor(large[None]), atol=2 / 255, rtol=0)  # large is rounded
+    classes = parsed.given.argmax(dim=1)[0].numpy()
     assert [kind for kind, value in enumerate(MASK_COLORMAP) if value == 0] == list(NOT_FACE)
     expected = np.array(MASK_COLORMAP, np.uint8)[classes].reshape(256, 2, 256, 2).mean((1, 3))
     assert np.abs(masks[0] - expected).max() <= 0.5 and {0, 255} <= set(masks.ravel().tolist())
@@ -141,9 +156,9 @@ def test_quality_looks_at_the_face_box_in_the_proportions_of_facexlib(
 
 
 def test_the_judges_of_a_micro_batch_say_what_each_says_alone(
-    judge: FaceNetworks, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    judge: FaceNetworks, parsed: Parsed, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second pair of the micro-batch is the first one turned around, and is judged alone, too."""
+    """The second pair of the micro-batch is the first one turned around; its mask alone is that of the first face."""
     # Of a random network, every other class: some pixels of each face have one.
     monkeypatch.setattr(facexlib, "FEATURES", range(0, PARSE_CLASSES, 2))
     before, after = tensor(faces), tensor(faces).flip(0)
@@ -153,9 +168,9 @@ def test_the_judges_of_a_micro_batch_say_what_each_says_alone(
         masks, (first, second) = judge.judge(before, after, True).sent().read()
     assert [one.pop("face_share") for one in (first, second)] == pytest.approx(face_share(seen[0]).tolist())
     assert 0 < float(face_share(seen[0]).min()) < 1
-    mask, (none, (alone,)) = judge.masks(after[1:]), judge.judge(before[1:], after[1:], False).sent().read()
-    assert masks is not None and mask is not None and masks.dtype == np.uint8 and none is None
-    assert (masks[1:] != mask).mean() < 1e-3  # a sum in another order can change a pixel between two classes
+    none, (alone,) = judge.judge(before[1:], after[1:], False).sent().read()
+    assert masks is not None and parsed.masks is not None and masks.dtype == np.uint8 and none is None
+    assert (masks[1:] != parsed.masks).mean() < 1e-3  # a sum in another order can change a pixel between two classes
     assert second == pytest.approx(alone, rel=1e-5)
     turned = {**first, "quality_before": first["quality_after"], "quality_after": first["quality_before"]}
     assert second == pytest.approx(turned, rel=1e-5) and second != pytest.approx(first, rel=1e-5)
