@@ -36,6 +36,10 @@ COMMANDS = {
         "Write OUTPUT/report/: summary, plots, and a gallery with before and after of every photo and face.",
     ),
     "decide": ("jobs.decide", "Make the output follow the decisions of curators: withdraw, restore again, mark."),
+    "forget": (
+        "jobs.forget",
+        "Take photos out of a run for good: restored files, crops, pictures, decisions, names and measures.",
+    ),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
     "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."),
     "train": (

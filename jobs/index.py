@@ -32,11 +32,13 @@ def index(sources: Sources, output: Output, limit: Limit = None, zip_names: ZipN
     if cluster.joined() or len(found) >= RAY_ARCHIVES:
         cluster.connect()
     with lease.held(storage.canonical(output)):
-        print(f"index: {index_line(scan(found, output, limits, zip_names))}")
+        summary = scan(found, output, limits, zip_names)
+        print(*[f"note: {words}" for words in summary.notes], f"index: {index_line(summary)}", sep="\n")
 
 
 def index_line(found: IndexSummary) -> str:
     counts = (counted(found.archives, "archive"), counted(found.members, "member"), counted(found.photos, "file"))
     errors = f", {counted(found.errors, 'error')}" if found.errors else ""
     errors += f"; changed since the last time, and pending again: {len(found.changed)}" if found.changed else ""
+    errors += f"; no longer in their source, though with a result: {len(found.gone)}" if found.gone else ""
     return f"{', '.join(counts)}, {found.bytes / 1e6:.1f} MB{errors}"

@@ -140,7 +140,9 @@ def run(request: Request) -> int:
 
 def say_index(lines: Lines, found: IndexSummary) -> None:
     numbers = {"members": found.members, "files": found.photos, "bytes": found.bytes, "errors": found.errors}
-    lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed))
+    for words in found.notes:
+        lines.say("note", f"note: {words}")
+    lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed), gone=len(found.gone))
 
 
 def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":

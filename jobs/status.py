@@ -17,7 +17,7 @@ from pipeline.manifest.counts import Counts
 from pipeline.manifest.why import why as why_of
 from pipeline.run.status import MadeBy, Status, read_status
 
-TERMS = ("restored", "no_face", "skipped", "failed", "withdrawn", "pending")
+TERMS = ("restored", "no_face", "skipped", "failed", "withdrawn", "removed", "pending")
 
 
 def status(
@@ -210,8 +210,8 @@ def progress_line(pace: Status) -> str:
 
 
 def equation(found: Counts) -> str:
-    """Two lines: the names, and each number below its name; without withdrawn photos if there are none."""
-    terms = [name for name in TERMS if name != "withdrawn" or found.withdrawn]
+    """Two lines: the names, and each number below its name; without withdrawn and removed photos if there are none."""
+    terms = [name for name in TERMS if name not in ("withdrawn", "removed") or getattr(found, name)]
     numbers = {name: f"{getattr(found, name):{len(name)}d}" for name in ("indexed", *terms)}
     width = {name: len(number) for name, number in numbers.items()}
     names = " + ".join(name.rjust(width[name]) for name in terms)

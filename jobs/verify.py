@@ -26,8 +26,8 @@ def verify(
 ) -> None:
     """Read all restored files of a run and compare them with the manifest.
 
-    Exit code 1 if a file is missing or differs, or if a photo restored again differs. A file below restored/ that is
-    not in the manifest is only a note: a killed worker may leave one.
+    Exit code 1 if a file is missing or differs, or if a photo restored again differs. A file below restored/ that no
+    row names is only a note: a killed worker may leave one.
 
     \b
     Examples:
@@ -59,7 +59,9 @@ def show(steps: Iterator[Verified]) -> Verified:
     for problem in found.problems:
         print(printable(f"{problem.kind}: {problem.words or problem.listed.uri}"))
     for uri in found.unlisted:
-        print(printable(f"note: not in the manifest: {uri}"))
+        print(printable(f"note: a file that no row names: {uri}"))
+    if found.unlisted:
+        print("note: such files are of killed workers or earlier results, and no part of the run; they may be removed")
     return found
 
 

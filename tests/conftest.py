@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.ceph import CephGateway, missing_programs
+from tests.support.ceph import ACCESS_KEY, SECRET_KEY, CephGateway, missing_programs
 
 if TYPE_CHECKING:
     from tests.support.networks import FacexlibNetworks
-    from tests.support.schedule import ByCluster
+    from tests.support.schedule import ByWhatIsShared
+
+
+# Python looks through all objects when their number has grown by a quarter. Here, with every library in one process,
+# this takes up to a second each time, and took a third of the tests' CPU time in some files. So it does it more rarely.
+gc.set_threshold(50_000, 10, 20)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCluster | None:
-    """With --dist loadfile: each process takes whole files, and one process takes all that need a cluster."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatIsShared | None:
+    """With --dist loadfile: each process takes whole files, and files that share a cluster or a browser together."""
     if config.getoption("dist") != "loadfile":
         return None
-    from tests.support.schedule import ByCluster
+    from tests.support.schedule import ByWhatIsShared
 
-    return ByCluster(config, log)
+    return ByWhatIsShared(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,18 +60,30 @@ def s3(ceph_gateway: CephGateway, monkeypatch: pytest.MonkeyPatch) -> CephGatewa
     return ceph_gateway
 
 
-@pytest.fixture
-def bucket(s3: CephGateway) -> str:
-    """The URI of a new, empty bucket on the S3 server."""
+@pytest.fixture(scope="session")
+def new_bucket(ceph_gateway: CephGateway) -> Callable[[], str]:
+    """Makes an empty bucket on the S3 server, by one client for all, and returns its URI."""
     import s3fs
 
-    uri = f"s3://test-{uuid.uuid4().hex[:12]}"
-    s3fs.S3FileSystem(endpoint_url=s3.endpoint, skip_instance_cache=True).mkdir(uri)
-    return uri
+    account = {"key": ACCESS_KEY, "secret": SECRET_KEY}
+    client = s3fs.S3FileSystem(endpoint_url=ceph_gateway.endpoint, skip_instance_cache=True, **account)
+
+    def make() -> str:
+        uri = f"s3://test-{uuid.uuid4().hex[:12]}"
+        client.mkdir(uri)
+        return uri
+
+    return make
+
+
+@pytest.fixture
+def bucket(s3: CephGateway, new_bucket: Callable[[], str]) -> str:
+    """The URI of a new, empty bucket on the S3 server."""
+    return new_bucket()
 
 
 @pytest.fixture(scope="module")
-def module_bucket(ceph_gateway: CephGateway) -> Iterator[str]:
+def module_bucket(ceph_gateway: CephGateway, new_bucket: Callable[[], str]) -> Iterator[str]:
     """One bucket for a whole module, with the AWS_* variables of this process pointing to its server."""
     import s3fs
 
@@ -73,9 +91,7 @@ def module_bucket(ceph_gateway: CephGateway) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ceph_gateway.environment.items():
             patch.setenv(name, value)
-        uri = f"s3://module-{uuid.uuid4().hex[:12]}"
-        s3fs.S3FileSystem(endpoint_url=ceph_gateway.endpoint, skip_instance_cache=True).mkdir(uri)
-        yield uri
+        yield new_bucket()
     s3fs.S3FileSystem.clear_instance_cache()
 
 

@@ -84,11 +84,11 @@ def model(
         live.add("Speed", row)
     del network
     best, fastest = (kinds[0], batches[0]), 0.0
-    for row in sweep(chosen, on, kinds, batches, count, compile):
-        live.add("Sweep", row)
-        if row["layout"] == "channels last" and (row["faces/s"] or 0) > fastest:
-            best, fastest = (row["dtype"], row["micro-batch"]), row["faces/s"]
     with TemporaryDirectory(prefix="interlcm-benchmark-") as folder:
+        for row in sweep(chosen, on, kinds, batches, count, Path(folder) if compile else None):
+            live.add("Sweep", row)
+            if row["layout"] == "channels last" and (row["faces/s"] or 0) > fastest:
+                best, fastest = (row["dtype"], row["micro-batch"]), row["faces/s"]
         for row in actor(Path(folder), chosen, on, *best, actor_faces or count, judges, compile):
             live.add("Actor", row)
     live.finish()

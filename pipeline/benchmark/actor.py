@@ -14,7 +14,7 @@ import torch
 from interlcm import weights_index
 from interlcm.pixels import to_pixels
 from pipeline.benchmark.model import STEPS, Size, faces, peak, random_model, restart_peak
-from pipeline.benchmark.sweep import reserved
+from pipeline.benchmark.sweep import COMPILED, reserved
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.config.secrets import Environment
@@ -42,10 +42,11 @@ def actor(
     micro-batches that overlap and with others. Then monochrome photos, whose faces keep their tone, and last, for
     `compile`, a compiled model.
 
-    folder: empty; gets the weights (6 GB at full size), which the actor loads and checks as in a run.
+    folder: gets the weights (6 GB at full size), which the actor loads and checks as in a run, and compiled code.
     """
-    write_weights(folder, size, device, face_folder)
-    job = job_for(folder, dtype)
+    weights = folder / "weights"
+    write_weights(weights, size, device, face_folder)
+    job = job_for(weights, dtype)
     gpus = 1.0 if device.type == "cuda" else 0.0
     stage = RestoreFaces(job, Resources(gpus_per_actor=gpus, batch_faces=batch, threads=torch.get_num_threads()))
     judge, none = stage.judge, FaceNetworks(None, device)
@@ -60,7 +61,7 @@ def actor(
     for name, stage.judge, monochrome, stage.overlaps, wanted in ways:
         begun = time.perf_counter()
         if wanted:
-            compiled = "yes" if compile_model(stage.model, stage.tried) else "failed"
+            compiled = "yes" if compile_model(stage.model, stage.tried, folder / COMPILED) else "failed"
         stage(photos(min(count, stage.batch_faces), size.pixels, monochrome))  # warms up
         first = time.perf_counter() - begun
         restart_peak(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +15,26 @@ from interlcm import color_fix, schedule
 from interlcm.device import place
 from interlcm.model import InterLCM
 from pipeline.benchmark.model import STEPS, Size, faces, peak, psnr, random_model, restart_peak, synchronise
+from pipeline.networks.compiled import keep_in
 
 DTYPES = ("float32", "bfloat16", "float16")
 # 31: at 32 faces of 512 px a tensor of the VAE has exactly 2^31 elements, where CUDA kernels change to 64-bit indices.
 SIZES = {"cuda": (1, 8, 16, 31, 32, 64), "cpu": (1, 2)}
+COMPILED = "compiled"  # folder of compiled code, where the actor finds that of the sweep
 COMPARED = 4  # faces whose PSNR to exact float32 is measured
 PARTS = ("CLIP", "VAE in", "steps", "VAE out", "colour")
 
 
 def sweep(
-    size: Size, device: torch.device, dtypes: Sequence[str], sizes: Sequence[int], count: int, compile: bool = False
+    size: Size,
+    device: torch.device,
+    dtypes: Sequence[str],
+    sizes: Sequence[int],
+    count: int,
+    folder: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """One row for each dtype and micro-batch; then the fastest micro-batch of each dtype in other layouts.
+    """One row for each dtype and micro-batch; then the fastest micro-batch of each dtype in other layouts, and compiled
+    if there is a folder for compiled code.
 
     count: faces restored for a row, at least; a row's number is a multiple of its micro-batch. A row whose memory does
     not suffice says so, and larger micro-batches of that dtype are left out.
@@ -50,7 +59,8 @@ def sweep(
         best = max(rows, key=lambda made: made["faces/s"])["micro-batch"]
         model.to(memory_format=torch.contiguous_format)
         yield compared(row(best, "channels first"), model, device, reference)
-        if compile:
+        if folder is not None:
+            keep_in(folder / COMPILED)
             place(model, device, dtype).compile_networks()
             yield compared(row(best, "channels last, compiled"), model, device, reference)
 

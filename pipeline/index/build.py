@@ -1,10 +1,11 @@
 """The index: one row for each member of each archive. Only what is in it is restored."""
 
 import hashlib
+import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ from pipeline.index.bags import Checksums
 from pipeline.index.changed import Changed
 from pipeline.index.copies import FILE, Index, kept
 from pipeline.index.files import index_files, parquet_files
+from pipeline.index.overlaps import apart
+from pipeline.index.removed import KIND, NONE, Removed, removed
 from pipeline.index.schema import INDEX_SCHEMA, photo_id
 from pipeline.index.sources import Source, expand
 from pipeline.storage import client as storage_client
@@ -39,6 +42,8 @@ class IndexSummary:
     """Counts of an index: archives, members (rows), photos (members that are files), their bytes, errors.
 
     changed: files of folders that changed since they were indexed. Their rows still are those of the earlier files.
+    gone: (source, member) of indexed files that folders do not have any more. notes: a line for each source that was
+    not indexed as it was named.
     """
 
     archives: int
@@ -47,6 +52,21 @@ class IndexSummary:
     bytes: int
     errors: int
     changed: tuple[Changed, ...] = ()
+    gone: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Listing:
+    """What a listing of one source found besides its rows.
+
+    changed: files of a folder that changed since they were indexed. gone: (source, member) of those that are not there
+    any more. partial: whether some of the folder could not be read, so that nothing is known of what is gone.
+    """
+
+    changed: list[Changed] = field(default_factory=list)
+    gone: list[tuple[str, str]] = field(default_factory=list)
+    partial: bool = False
 
 
 def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names: str = "") -> IndexSummary:
@@ -62,14 +82,18 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     output = storage.canonical(output)
     environment = storage_client.environment()
     before = kept(output)
-    broken = _broken_files(before)
+    broken, gone = _broken_files(before), removed(before)
+    found, notes = apart(found, output, list(before.files))
     files = index_files(code_pages.settled(found, before, zip_names), output, list(before.files), broken)
-    tried = list(spread(_try_archive, ((*file, output, limits, environment, broken) for file in files)))
+    tasks = ((*file, output, limits, environment, broken, gone.get(file[0].uri, NONE)) for file in files)
+    tried = list(spread(_try_archive, tasks))
     failures = [result for result in tried if isinstance(result, storage.StorageError)]
     if failures:
         raise failures[0]
-    changed = tuple(one for result in tried if isinstance(result, list) for one in result)
-    return replace(summary(kept(output)), changed=changed)
+    listings = [result for result in tried if isinstance(result, Listing)]
+    changed = tuple(one for listing in listings for one in listing.changed)
+    missing = tuple(one for listing in listings for one in listing.gone)
+    return replace(summary(kept(output)), changed=changed, gone=missing, notes=tuple(notes))
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
@@ -78,41 +102,59 @@ def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:
     Files below `output` are left out. Raises StorageError if a source is missing, or storage fails.
     """
     found = expand(list(sources), output)
-    rows = [_batches(_rows(source, source.name, output, {}, limits, [])) for source in found]
+    rows = [_batches(_rows(source, source.name, output, {}, limits, Listing(), NONE)) for source in found]
     return pa.Table.from_batches([batch for batches in rows for batch in batches], INDEX_SCHEMA)
 
 
 def _try_archive(
-    source: Source, name: str, target: str, output: str, limits: Limits, environment: dict[str, str], broken: Set[str]
-) -> list[Changed] | storage.StorageError:
+    source: Source,
+    name: str,
+    target: str,
+    output: str,
+    limits: Limits,
+    environment: dict[str, str],
+    broken: Set[str],
+    gone: Removed,
+) -> Listing | storage.StorageError:
     """`write_archive`; returns a StorageError instead of raising it, so that other archives are indexed."""
     storage_client.configure(environment)
     try:
-        return write_archive(source, name, target, output, limits, broken)
+        return write_archive(source, name, target, output, limits, broken, gone)
     except storage.StorageError as error:
         return error
 
 
 def write_archive(
-    source: Source, name: str, target: str, output: str, limits: Limits, broken: Set[str] = frozenset()
-) -> list[Changed]:
+    source: Source,
+    name: str,
+    target: str,
+    output: str,
+    limits: Limits,
+    broken: Set[str] = frozenset(),
+    gone: Removed = NONE,
+) -> Listing:
     """Index one archive into one Parquet file that appears whole. Rows pass in chunks, never all at once.
 
-    broken: the index files that are written anew. Returns the files of a folder that changed since they were indexed.
+    broken: the index files that are written anew. gone: photos that were removed; their rows stay.
     """
     sink = pa.BufferOutputStream()
     indexed = _indexed_members(source, output, broken)
-    changed: list[Changed] = []
+    known = len(indexed)
+    listing = Listing()
     rows, last = 0, None
+    stay = gone.rows.get(posixpath.basename(target), [])
+    found = chain(stay, _rows(source, name, output, indexed, limits, listing, gone))
     with pq.ParquetWriter(sink, INDEX_SCHEMA, compression="zstd") as writer:
-        for batches in _grouped(_batches(_rows(source, name, output, indexed, limits, changed)), _GROUP // _CHUNK):
+        for batches in _grouped(_batches(found), _GROUP // _CHUNK):
             writer.write_table(pa.Table.from_batches(batches, INDEX_SCHEMA))
             rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
-    nothing_new = indexed and not rows
-    nothing_left = (rows, last) == (1, "archive") and storage.exists(target)  # the earlier list is better
+    nothing_new = (known or gone.ids) and not rows
+    nothing_left = (rows, last) == (len(stay) + 1, "archive") and storage.exists(target)  # the earlier list is better
     if not nothing_new and not nothing_left:
         storage.write_bytes(target, sink.getvalue().to_pybytes())
-    return changed
+    if source.kind == "folder" and source.only is None and last != "archive" and not listing.partial:
+        listing.gone = [(source.uri, path) for path in indexed if not source.leaves_out(output, path)]
+    return listing
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -126,11 +168,18 @@ def _grouped(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.R
 
 
 def _rows(
-    source: Source, name: str, output: str, indexed: Mapping[str, int], limits: Limits, changed: list[Changed]
+    source: Source,
+    name: str,
+    output: str,
+    indexed: dict[str, int],
+    limits: Limits,
+    listing: Listing,
+    gone: Removed,
 ) -> Iterator[dict[str, Any]]:
     """Rows of an archive, then one with an empty member if the archive, or its rest, cannot be read.
 
-    indexed: the members that have a row already, each with its `_state`. Those in another state now go to `changed`.
+    indexed: the members that have a row already, each with its `_state`; those that are not found stay in it. Those in
+    another state now are noted in `listing`.
     """
     seen = Counter(map(_place_id, indexed))
     version = None
@@ -139,11 +188,16 @@ def _rows(
         version = None if format else storage.version(source.uri)
         format = format or archives.archive_format(source.uri) or ""
         for member in _members(source, format, output, limits):
-            if member.path in indexed:
-                if member.version and indexed[member.path] not in (UNKNOWN, _state(member.version)):
-                    changed.append(Changed(source.uri, member.path, member.bytes, member.version, member.checksum))
+            listing.partial |= member.kind == "closed"
+            state = indexed.pop(member.path, None)
+            if state is not None:
+                if member.version and state not in (UNKNOWN, _state(member.version)):
+                    change = Changed(source.uri, member.path, member.bytes, member.version, member.checksum)
+                    listing.changed.append(change)
                 continue
             where = _place_id(member.path)
+            if gone.has(source.uri, member.path, seen[where]):
+                continue
             row = _row(source.uri, name, format, member, seen[where])
             yield row | {"source_version": version, "zip_names": source.code_page or None}
             seen[where] += 1
@@ -244,7 +298,7 @@ def summary(index: Index) -> IndexSummary:
     for batch in index.batches(["kind", "bytes"]):
         kinds = {item["values"]: item["counts"] for item in batch["kind"].value_counts().to_pylist()}
         errors += kinds.get("archive", 0)
-        members += len(batch) - kinds.get("archive", 0)
+        members += len(batch) - kinds.get("archive", 0) - kinds.get(KIND, 0)
         photos += kinds.get("file", 0)
         size += pc.sum(batch["bytes"]).as_py() or 0
     return IndexSummary(len({Source.digest_in(file) for file in index.files}), members, photos, size, errors)

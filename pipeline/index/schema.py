@@ -24,7 +24,7 @@ INDEX_SCHEMA = pa.schema(
             "0, or n for the n-th repetition of where a path leads, case and Unicode form folded",
             "count",
         ),
-        column("kind", pa.string(), "file, directory, link or device; archive when member is empty"),
+        column("kind", pa.string(), "file, directory, link or device; archive or removed when member is empty"),
         column("bytes", pa.int64(), "size when unpacked", "byte"),
         column("offset", pa.int64(), "where the data (tar) or the local header (zip) begins", "byte"),
         column("stored_bytes", pa.int64(), "size in the archive", "byte"),
@@ -56,4 +56,5 @@ def root_id(photo_id: str) -> str:
     return photo_id.partition("-p")[0]
 
 
-ROOT_ID = "regexp_replace(photo_id, '-p[0-9]+$', '')"
+PAGE = "-p[0-9]+$"  # what page_id adds, as a pattern
+ROOT_ID = f"regexp_replace(photo_id, '{PAGE}', '')"

@@ -1,10 +1,12 @@
 """Sources: what the user names, and the archives in it."""
 
 import hashlib
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from pipeline import storage
@@ -16,6 +18,9 @@ from pipeline.storage.errors import StorageError
 from pipeline.storage.output import is_run
 
 _NO_SCHEME = re.compile(r"[^/\s:@]+:[^/\s@]+@")  # an address as scp and browsers take it, or a file's strange name
+
+
+Match = tuple[str, str, int, str]  # URI, "folder", "archive" or "photo", bytes, version
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = pri
     StorageError for a source that is missing or empty, and for one that is an OUTPUT itself.
     """
     addresses.check_distinct(sources)
-    named = [match for source in sources for match in _matches(source, output, say)]
+    named = _once([match for source in sources for match in _matches(source, output, say)], say)
     folders = [uri for uri, kind, *_ in named if kind == "folder"]
     found: list[Source] = []
     for uri, kind, *_ in named:
@@ -89,7 +94,35 @@ def expand(sources: Sequence[str], output: str, say: Callable[[str], None] = pri
     return list(dict.fromkeys(found))
 
 
-def _matches(source: str, output: str, say: Callable[[str], None]) -> list[tuple[str, str, int, str]]:
+def _once(named: list[Match], say: Callable[[str], None]) -> list[Match]:
+    """The matches without those that are, or lie in, another one. `say` gets a line about them."""
+    folder = cache(os.path.realpath)  # of perhaps 10^6 files in few folders
+    real = [_real_place(uri, folder) for uri, *_ in named]
+    folders = sorted({place for place, (_, kind, *_) in zip(real, named, strict=True) if kind == "folder"})
+    seen: set[str] = set()
+    kept, twice = [], []
+    for place, match in zip(real, named, strict=True):
+        inside = _below(place, folders)
+        if place in seen or inside:
+            twice.append(match[0])
+        if place not in seen and not (inside and match[1] != "archive"):  # a folder's archives are sources, too
+            kept.append(match)
+        seen.add(place)
+    if twice:
+        more = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
+        say(f"named more than once, and indexed once: {twice[0]}{more}")
+    return kept
+
+
+def _real_place(uri: str, folder: Callable[[str], str]) -> str:
+    """Where it leads: on a local disk without symbolic links. folder: `os.path.realpath` of a folder."""
+    if not uri.startswith("/"):
+        return uri
+    place = posixpath.join(folder(posixpath.dirname(uri)), posixpath.basename(uri))
+    return os.path.realpath(place) if os.path.islink(place) else place
+
+
+def _matches(source: str, output: str, say: Callable[[str], None]) -> list[Match]:
     """What a source stands for: (URI, "folder"/"archive"/"photo", bytes, version). A file "a[1].jpg" is no pattern."""
     uri = storage.canonical(source)
     if _NO_SCHEME.match(source) and not storage.exists(source):

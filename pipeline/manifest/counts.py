@@ -8,18 +8,20 @@ import duckdb
 
 from pipeline.index.schema import ROOT_ID
 from pipeline.manifest import query
-from pipeline.manifest.schema import STATUSES
+from pipeline.manifest.schema import REMOVED, STATUSES
 
 MEMORY = "800MB"  # of DuckDB while it compares an index and a manifest of 10^7 rows; the rest goes to disk
 # The photo_id of a manifest row's index row: the photo_id of a further page ends with its number.
 ROOT = f"CASE WHEN page > 1 THEN {ROOT_ID} ELSE photo_id END"
 # The newest row of each photo in the index, with only the columns that counting needs. The log keeps the row of a
-# broken archive that was repaired and indexed anew, but its index row is gone.
+# broken archive that was repaired and indexed anew, but its index row is gone. Of a photo that `interlcm forget` has
+# begun to remove, other rows may be left.
 RESULTS = f"""
 CREATE TEMP TABLE results AS
     SELECT {ROOT} AS root, page, pages, status, error_type, face_count, attempt, finished_at,
         list_distinct(list_transform(warnings, lambda one: one.kind)) AS kinds
     FROM newest WHERE {ROOT} IN (SELECT photo_id FROM index);
+DELETE FROM results WHERE status <> '{REMOVED}' AND root IN (SELECT root FROM results WHERE status = '{REMOVED}');
 """
 # Members with several pages: their number by the newest row, and which of them have a row. An older row may belong to
 # a page beyond that number. It stays a result, but such pages do not count as missing, or a file that lost a page
@@ -57,11 +59,12 @@ class Counts:
     failures: dict[str, int]  # error_type -> failed photos, most frequent first
     lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has
     withdrawn: int = 0
+    removed: int = 0
     warnings: dict[str, int] = field(default_factory=dict)  # kind -> photos with such a warning, most frequent first
 
     @property
     def adds_up(self) -> bool:
-        done = self.restored + self.no_face + self.skipped + self.failed + self.withdrawn
+        done = self.restored + self.no_face + self.skipped + self.failed + self.withdrawn + self.removed
         return not self.lost and self.indexed == done + self.pending
 
 
@@ -96,6 +99,7 @@ def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
     return Counts(
         indexed=number("SELECT count(*) FROM index") + number(FURTHER),
         **{status: by_status.get(status, 0) for status in STATUSES},
+        removed=number(f"SELECT count(DISTINCT root) FROM results WHERE status = '{REMOVED}'"),
         pending=number("SELECT count(*) FROM untouched") + number("SELECT count(*) FROM incomplete"),
         faces=number("SELECT sum(face_count) FROM results WHERE status = 'restored'"),
         failures=_pairs(connection, FAILURES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +28,7 @@ FROM index AS i JOIN (
     SELECT DISTINCT root, root AS photo_id, 'pending' AS status
     FROM (SELECT root FROM untouched UNION ALL SELECT root FROM incomplete)
 ) AS p ON i.photo_id = p.root
+WHERE i.kind <> 'removed'
 """
 
 
@@ -52,6 +54,19 @@ def pending(output: str, where: str | None = None) -> Pending:
     index = Index.of(output)
     work = partial(_pending, index=index, where=where)
     return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
+
+
+def selected(output: str, where: str) -> list[dict[str, Any]]:
+    """The index rows of members of which a row or a page matches a condition, as `pending` understands it."""
+
+    def work(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+        connection.execute(RESULTS + MEMBERS)
+        chosen = f"SELECT index_photo_id FROM ({_candidates()}) WHERE (\n{where}\n)"
+        sql = f"SELECT * FROM index WHERE kind <> 'archive' AND photo_id IN ({chosen}) ORDER BY source, member"
+        rows: list[dict[str, Any]] = query.run(connection, sql).to_pylist()
+        return rows
+
+    return query.reading(output, work, memory=MEMORY)
 
 
 def check_where(where: str) -> None:

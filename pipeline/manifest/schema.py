@@ -23,12 +23,14 @@ from pipeline.photos.warning import KINDS
 SCHEMA_VERSION = 5
 OUTCOMES = ("restored", "no_face", "skipped", "failed")  # of the stages
 STATUSES = (*OUTCOMES, "withdrawn")  # the last: a restored photo that curators rejected
+REMOVED = "removed"  # of a photo that was taken out for good; its row has no name and no measures
 PENDING = "pending"  # of a photo whose file changed since: it has to be restored again
-# The newest row of a photo is that of the latest attempt, for clocks of machines differ. If an attempt made two, after
-# a worker died, the result counts and not the failure; what became pending after an attempt has its number. Rows of
-# earlier versions have nothing but their time.
+# The row of a removed photo counts before all others. Else the newest row is that of the latest attempt, for clocks of
+# machines differ. If an attempt made two, after a worker died, the result counts and not the failure; what became
+# pending after an attempt has its number. Rows of earlier versions have nothing but their time.
 NEWEST_FIRST = (
-    f"coalesce(attempt, 0) DESC, status <> '{PENDING}', attempt IS NOT NULL AND status = 'failed', finished_at DESC"
+    f"status <> '{REMOVED}', coalesce(attempt, 0) DESC, status <> '{PENDING}', "
+    "attempt IS NOT NULL AND status = 'failed', finished_at DESC"
 )
 REQUIRED = ("photo_id", "source", "member", "status", "finished_at")  # never null, and in every version
 DECISIONS = ("accept", "reject")
@@ -87,9 +89,9 @@ MANIFEST_SCHEMA = pa.schema([
     column("height", pa.int32(), "height of the upright photo", "px"),
     column("bit_depth", pa.int32(), "bits per channel of the source", "bit"),
     column("monochrome", pa.bool_(), "whether the photo as a whole has one tone (grey, sepia)"),
-    column("status", pa.string(), f"one of {', '.join(STATUSES)}; {PENDING} when the file changed since"),
+    column("status", pa.string(), f"one of {', '.join(STATUSES)}, {REMOVED}; {PENDING} when the file changed since"),
     column("error_type", pa.string(), "kind of failure or reason to skip; null otherwise"),
-    column("error", pa.string(), "the failure in one line; null otherwise"),
+    column("error", pa.string(), "the failure in one line, or why the photo was removed; else null"),
     column("stage", pa.string(), "where it failed: index, fetch, detect, restore or publish; null otherwise"),
     column("node", pa.string(), "host name of the machine on which it failed; null otherwise"),
     column("traceback", pa.string(), "end of the traceback of an unexpected error; null otherwise"),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline import storage
-from pipeline.manifest.schema import MANIFEST_SCHEMA, PENDING, REQUIRED, STATUSES
+from pipeline.manifest.schema import MANIFEST_SCHEMA, PENDING, REMOVED, REQUIRED, STATUSES
 from pipeline.storage.output import Output
 
 
@@ -39,6 +39,6 @@ def _check(row: dict[str, Any]) -> None:
     missing = [name for name in REQUIRED if row.get(name) is None]
     if missing:
         raise ValueError(f"a manifest row needs {', '.join(missing)}")
-    if row["status"] not in (*STATUSES, PENDING):
-        known = ", ".join((*STATUSES, PENDING))
+    if row["status"] not in (*STATUSES, PENDING, REMOVED):
+        known = ", ".join((*STATUSES, PENDING, REMOVED))
         raise ValueError(f"status {row['status']!r} of photo {row['photo_id']} is not one of {known}")

@@ -22,8 +22,8 @@ def compile_model(model: InterLCM, trial: Callable[[], object], folder: Path = F
     """Compile the model's large networks, which takes minutes; whether this worked.
 
     trial: restores a micro-batch of the size of all later ones; the networks are compiled for this shape. folder: of
-    compiled code, unless TORCHINDUCTOR_CACHE_DIR names one. Actors of a node take turns, so that one compiles and the
-    others find its code there. options: of torch.compile.
+    compiled code. Actors of a node take turns, so that one compiles and the others find its code there. options: of
+    torch.compile.
 
     If it does not work, one line says why, and the model stays as it was. Code that costs the process its GPU is not
     tried again on this node: the process ends, and the next one finds a file that says so.
@@ -32,8 +32,7 @@ def compile_model(model: InterLCM, trial: Callable[[], object], folder: Path = F
     try:
         if failed.exists():
             raise RuntimeError(f"{one_line(failed.read_text())}; to try again, delete {failed}")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # code that is run: nobody else's
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        keep_in(folder)
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             model.compile_networks(**options)
@@ -47,3 +46,10 @@ def compile_model(model: InterLCM, trial: Callable[[], object], folder: Path = F
         words = f"the model is not compiled and about a quarter slower: {type(error).__name__}: {one_line(error)}"
         print(f"warning: {words[:1000]}", file=sys.stderr, flush=True)
         return False
+
+
+def keep_in(folder: Path) -> None:
+    """Compiled code of this process is kept in this folder. PyTorch's own is one in /tmp that anybody could have made
+    before. Its modules set the variable when they are imported, so a user's choice cannot be told from theirs."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

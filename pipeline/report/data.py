@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.manifest import query
-from pipeline.manifest.schema import NEWEST_FIRST, PENDING
+from pipeline.manifest.schema import NEWEST_FIRST, PENDING, REMOVED
 from pipeline.report.columns import FACE_METRICS, Columns, Numbers, counts, joined, numbers_of, write_columns
 from pipeline.report.doubt import doubt
 from pipeline.report.files import PAGE_ROWS, DataFiles, Parts, rounded
@@ -105,7 +105,7 @@ def _write_photos(
 def batches(connection: duckdb.DuckDBPyConnection, choice: str) -> Iterator[pa.RecordBatch]:
     """The newest rows in archive order, in batches; the column `pictured` says whether `choice` includes the photo."""
     columns = f"*, {SECONDS} AS seconds, {CHOICES[choice]} AS pictured"
-    sql = f"SELECT {columns} FROM ({NEWEST}) WHERE status <> '{PENDING}' {ORDER}"
+    sql = f"SELECT {columns} FROM ({NEWEST}) WHERE status NOT IN ('{PENDING}', '{REMOVED}') {ORDER}"
     yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -24,9 +23,8 @@ from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
+from pipeline.run.superseded import remove_superseded
 from pipeline.run.waiting import Facts, Waiting
-from pipeline.storage import local_disk
-from pipeline.storage.output import Output
 
 Tables = Iterator[pa.Table]
 Look = Callable[[], Facts]
@@ -77,7 +75,7 @@ def restore(
     Raises RunError if rows are missing at the end or SIGTERM stopped the run, StorageError if storage fails for all
     photos, LeaseError if another run works on the same OUTPUT.
     """
-    remove_leftovers(job.output)
+    lease.remove_leftovers(job.output)
     pending = manifest_pending.pending(job.output, where)
     earlier = pending.indexed - len(pending) if where is None else 0
     progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
@@ -97,6 +95,8 @@ def restore(
             left = progress.total - progress.done
             if stopping.is_set() and left:
                 raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
+            if where is not None:  # they may have had results; others are new, or `rescan` removed their files
+                remove_superseded(job.output, job.number)
         merge.finish(mine.check)
     if progress.done != progress.total:
         lost = progress.total - progress.done
@@ -142,13 +142,6 @@ def here(
     with termination.heeded(lambda: None, job.output) as stopping:
         engine = Here(chain(job, resources, sizes), stopping)
         yield engine.tables(pending, mine), stopping, engine.facts
-
-
-def remove_leftovers(output: str) -> None:
-    """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
-    if Path(output).is_dir():  # object storage shows no half-written file
-        began = Path(Output(output).lease).stat().st_mtime
-        local_disk.remove_temporaries(output, before=began)
 
 
 def audit(output: str, partial: bool = False) -> manifest_counts.Counts:

@@ -114,7 +114,7 @@ def jobs(
 
 def made_with(one: Judged) -> tuple[str, str]:
     """The digests of the settings and weights that made a row."""
-    return one.row["settings_digest"], one.row["weights_digest"]
+    return one.row["settings_digest"] or "", one.row["weights_digest"] or ""
 
 
 def condition(again: Iterable[Judged]) -> str:

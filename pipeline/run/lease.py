@@ -15,15 +15,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
+from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 
 RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
+PATIENCE = 5.0  # seconds
 POLL = 1.0  # seconds between checks of another holder's lease
 
 
@@ -129,6 +132,18 @@ class Lease:
         if self._lost is not None:
             raise self._lost
 
+    def abandon(self) -> None:
+        """Release the lease if that takes PATIENCE seconds at most; else it runs out. For storage that does not answer,
+        where each request is repeated for minutes."""
+
+        def release() -> None:
+            with suppress(storage.StorageError):
+                self.release()
+
+        thread = threading.Thread(target=release, name="release", daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+
     def release(self) -> None:
         self._ended.set()
         self._thread.join()
@@ -141,8 +156,9 @@ class Lease:
 def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     """Hold the lease of OUTPUT inside this block.
 
-    Raises LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find
-    out, and `say` gets one line about it.
+    If the block ends because storage cannot be reached, so that the lease's file cannot be removed, it runs out. Raises
+    LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find out, and
+    `say` gets one line about it.
     """
     uri, holder = Output(output).lease, Holder.here()
     before = None
@@ -158,8 +174,13 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     lease = Lease(output, holder, before)
     try:
         yield lease
-    finally:
+    except storage.StorageError as error:
+        (lease.abandon if error.reason == "unreachable" else lease.release)()
+        raise
+    except BaseException:
         lease.release()
+        raise
+    lease.release()
 
 
 def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
@@ -173,6 +194,13 @@ def _unchanged(uri: str, found: Holder, say: Callable[[str], None]) -> bool:
         if storage.read_bytes(uri) != before:
             return False
     return True
+
+
+def remove_leftovers(output: str) -> None:
+    """Delete half-written files of earlier attempts whose writers were killed. The caller holds the lease."""
+    if Path(output).is_dir():  # object storage shows no half-written file
+        began = Path(Output(output).lease).stat().st_mtime
+        local_disk.remove_temporaries(output, before=began)
 
 
 def working(output: str) -> Holder | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import duckdb
@@ -31,9 +32,10 @@ def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = 
 
     Between the two, restored files of the former content are removed: the new content may give none that would replace
     them. If a start is killed on the way, the next one finds the same changes and does all of it again. Raises
-    StorageError.
+    StorageError. Of files that are gone, the summary has those that have a result.
     """
     summary = build_index(found, output, limits, zip_names)
+    summary = replace(summary, gone=with_results(output, summary.gone))
     if summary.changed:
         number = last_number(output)
         for file in changed.renewed(output, summary.changed):
@@ -42,6 +44,23 @@ def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = 
                 storage.remove(uri)
             changed.write(output, file)
     return summary
+
+
+def with_results(output: str, members: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Those of these members, given by source and member, that have a result."""
+    if not members:
+        return ()
+    sources, names = zip(*members, strict=True)
+    asked = pa.table({"source": pa.array(sources, pa.string()), "member": pa.array(names, pa.string())})
+
+    def found(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        connection.register("asked", asked)
+        done = "status IN ('restored', 'no_face', 'withdrawn')"
+        rows = f"SELECT DISTINCT source, member FROM photos WHERE {done}"
+        return query.run(connection, f"SELECT * FROM ({rows}) SEMI JOIN asked USING (source, member) ORDER BY ALL")
+
+    table = query.reading(output, found, decided=False)
+    return tuple(zip(table["source"].to_pylist(), table["member"].to_pylist(), strict=True))
 
 
 def published(output: str, file: Renewed) -> list[str]:

@@ -32,11 +32,12 @@ SELECT count(*) AS photos, sum(face_count)::BIGINT AS faces FROM results WHERE f
 
 # Results by the attempt that made them; run.json has its digests. A digest in each row of `results` would need 1 GB for
 # 10^7 photos.
-BY_ATTEMPT = "SELECT attempt, count(*) AS results FROM results WHERE status <> 'pending' GROUP BY attempt"
+BY_ATTEMPT = "SELECT attempt, count(*) AS results FROM results WHERE status NOT IN ('pending', 'removed') GROUP BY 1"
 # Results whose attempt is not in run.json: of an earlier version of the manifest, or because run.json was moved away.
 OF_OTHERS = """
 SELECT settings_digest, weights_digest, count(*) AS results FROM newest SEMI JOIN index AS i ON i.photo_id = index_id
-WHERE status <> 'pending' AND (attempt IS NULL OR NOT list_contains([{known}]::INTEGER[], attempt)) GROUP BY ALL
+WHERE status NOT IN ('pending', 'removed') AND (attempt IS NULL OR NOT list_contains([{known}]::INTEGER[], attempt))
+GROUP BY ALL
 """
 
 

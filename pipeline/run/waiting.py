@@ -86,9 +86,8 @@ class Waiting:
         if self.facts.on_ray and demand is None:
             found.append("whether the head's machine and its network live: ray status")
         if demand and demand.impossible:
-            found.append(
-                "start nodes that have it, or raise max_workers of their type; for CPUs only: --gpus-per-actor 0"
-            )
+            instead = "; for CPUs only: --gpus-per-actor 0" if any("GPU" in one for one in demand.impossible) else ""
+            found.append(f"start nodes that have it, or raise max_workers of their type{instead}")
         if demand and demand.refused:
             found.append("the account's quota, and the zone's free machines, for " + ", ".join(sorted(demand.refused)))
         if demand and demand.coming:

@@ -69,6 +69,8 @@ def started(index_row: Row) -> Row:
     kind = index_row["kind"]
     if index_row["error_type"] is not None:
         return ended(row, "failed", index_row["error_type"], index_row["error"]) | {"stage": "index"}
+    if kind == "removed":  # its row in the manifest was lost
+        return ended(row, "removed")
     if kind != "file":
         return ended(row, "skipped", "not_a_file", f"a {kind}, not a file")
     # In a bucket "/a.jpg" is the key "scans//a.jpg": slashes in a row are left out of the restored photo's path.

@@ -58,6 +58,14 @@ def link(path: Path, source: Path) -> None:
         temporary.unlink(missing_ok=True)  # os.replace leaves it where both are links to one file
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove the empty folders below this one."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if Path(parent) != folder:
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(parent)
+
+
 def remove_temporaries(folder: str, before: float) -> int:
     """Delete the temporary files of killed writers below a folder; returns their number.
 

@@ -54,8 +54,9 @@ class Problem:
 class Verified:
     """The progress of the check and its findings, in the order of the files.
 
-    unlisted: files below restored/ that no newest row names. They are no error: a worker that was
-    killed between file and row leaves one, and so does a photo that was restored again in a different format.
+    unlisted: files below restored/ that no newest row names. They are no error: a worker that was killed between file
+    and row leaves one, and so does an attempt that restored photos again and was killed before it removed their earlier
+    files.
     """
 
     total: int
@@ -141,5 +142,5 @@ def unlisted(output: str, listed: set[str]) -> list[str]:
     folder = Output(output).restored
     if not storage.exists(folder):
         return []
-    uris = [storage.join(folder, path) for path, _ in storage.list_files(folder)]
-    return [uri for uri in uris if uri not in listed]
+    uris = (storage.join(folder, path) for path, kind, *_ in storage.entries(folder) if kind in ("file", "link"))
+    return sorted(uri for uri in uris if uri not in listed)

@@ -114,6 +114,8 @@ def test_faces_as_a_contact_sheet(page: Page) -> None:
     page.until("Gallery.faces?.length === 5")
     page.until("document.querySelectorAll('.face').length === 5")
     page.shot("contact-sheet")
+    chip = "getComputedStyle(document.querySelector('[data-chip=show-faces]'))"
+    assert page.run(f"{chip}.backgroundColor") == "rgb(29, 90, 150)"  # also under the mouse, which is on it
     shown = "getComputedStyle(document.querySelector(\".card[data-place='3'] .face\")).backgroundPosition"
     assert page.run(shown) == "100% 100%"  # the second face of the pair, after
     card = page.driver.find_element("css selector", ".card[data-place='3']")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
@@ -91,6 +92,9 @@ def test_a_plan_ends_with_a_result_and_a_sign_off(page: Page, tmp_path: Path) ->
     (tmp_path / "sign-off.html").write_text(html, encoding="utf-8")
     page.driver.get((tmp_path / "sign-off.html").as_uri())
     page.shot("sign-off")
+    printed = base64.b64decode(page.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+    assert printed.startswith(b"%PDF")
+    (page.artefacts / "sign-off.pdf").write_bytes(printed)
 
 
 def test_one_defect_too_many_rejects_the_lot(page: Page) -> None:

@@ -109,8 +109,11 @@ def test_golden_file_tells_settings_apart() -> None:
             assert np.abs(output - other).mean() > 10 * MEAN
 
 
+# Daily one of two: the other differs in steps and color fix, and the golden outputs have both of these.
 @published
-@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("small")])
+@pytest.mark.parametrize(
+    "case", [pytest.param("small_lq1_T4_seed0_wavelet", marks=pytest.mark.slow), "small_lq2_T2_seed7_adain"]
+)
 def test_small_published_outputs(model: InterLCM, case: str) -> None:
     compare_with_published(model, case)
 

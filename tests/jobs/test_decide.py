@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from pipeline.manifest import query
+from pipeline.run import lease
 from tests.support.command import Interlcm
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
+from tests.support.review_run import write_run
 
 BOTH = side_by_side(astronaut(), hopper(160))
 REJECTED = "photo_id IN (SELECT photo_id FROM decisions WHERE decision = 'reject' AND void IS NULL)"
@@ -106,11 +108,12 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     assert "nothing to do" in run.restore() and run.files() == acted
 
     # What restores photos again keeps the decisions on them; a rejected one would only come out as it was rejected.
-    assert "restore: 2/2 files" in run.restore("--where", "status = 'restored'")
+    (run.output / "withdrawn/scans/a.png.png").unlink()
+    assert "restore: 2/2 files" in run.restore("--where", "status = 'withdrawn' OR member = 'both.png'")
     assert run.files() == acted and "nothing to do" in run.decide()
     assert "nothing to do" in run.restore("--where", REJECTED) and run.files() == acted
-    (run.output / "withdrawn/scans/a.png.png").unlink()
-    assert "restore: 1/1 file" in run.restore("--where", "status = 'withdrawn'") and run.files() == acted
+    assert run.interlcm("verify", str(run.output), "--replay", "2") == 0
+    assert run.interlcm.out.count("replay: same bytes") == 2
 
     # Undone, the photo comes back as it was; a decision on a result that is replaced is void.
     run.export("a.png", "", "2026-03-01T11:00:00Z")
@@ -125,6 +128,21 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     void = run.ask("SELECT DISTINCT void, count(*) AS n FROM decisions GROUP BY void ORDER BY void")
     assert void == [{"void": "the photo was restored again since", "n": 3}, {"void": None, "n": 1}]
     assert "nothing to do; 1 photo with decisions" in run.decide()
+
+
+def test_what_cannot_be_followed_is_one_line_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, interlcm = write_run(tmp_path), Interlcm(capsys)
+    with lease.held(output):
+        assert interlcm("decide", output) == 1 and "is working on it" in interlcm.line()
+    assert interlcm("decide", str(tmp_path / "nowhere")) == 1 and "no run there" in interlcm.line()
+    assert interlcm("decide", output, "--c2pa-key", "key.pem") == 2 and "give both" in interlcm.line()
+    run = Curated(tmp_path, "demo", interlcm)
+    run.export("box2/pair.png", "reject", "2026-03-01T10:00:00Z", face=0)
+    before = run.files()
+    assert interlcm("decide", output) == 1 and "run.json: no attempt with settings" in interlcm.line()
+    assert run.files() == before and run.row("box2/pair.png")["status"] == "restored"
 
 
 def boxes(row: dict[str, Any]) -> list[list[float]]:

@@ -95,7 +95,12 @@ def test_members_of_an_archive_are_copied_as_they_are(interlcm: Interlcm, tmp_pa
     assert [row["status"] for row in rows(output).values()] == ["no_face"] * 2
     assert interlcm("query", str(output), "--warnings", "--format", "json") == 0
     assert "wider than 25 px (--max-face), left as it is" in interlcm.out
+    # Restored again in another format: the earlier file goes, and others stay.
+    where = "status = 'no_face' AND member = 'two.png'"
+    assert interlcm(*command, "--detector", "haar", "--format", "jpeg", "--where", where) == 0
+    assert sorted(files(output)) == ["a.tar/none.png.png", "a.tar/two.png.jpg"]
     assert interlcm("verify", str(output)) == 0
+    assert "2 unchanged" in interlcm.out and "note:" not in interlcm.out
 
 
 def test_what_cannot_be_is_refused_before_anything_starts(

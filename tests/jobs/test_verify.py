@@ -128,7 +128,8 @@ def test_a_run_that_is_not(restored: Run) -> None:
         "restored files: 3 in the manifest, 1 unchanged, 1 missing, 1 differs, 0 unreadable",
         f"missing: {restored.file('a.tar/a.png.png')}",
         f"differs: {restored.file('a.tar/h.jpg.jpg')}",
-        f"note: not in the manifest: {restored.file('a.tar/stray.jpg')}",
+        f"note: a file that no row names: {restored.file('a.tar/stray.jpg')}",
+        "note: such files are of killed workers or earlier results, and no part of the run; they may be removed",
     ]
     (line,) = err
     assert line.startswith(f"interlcm: {restored.output}: 2 of 3 restored files do not match the manifest; ")

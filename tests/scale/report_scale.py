@@ -37,7 +37,7 @@ PICTURE = """new Promise((done) => {
 # Times of decisions in a row, each until the next photo's picture is decoded and a frame was drawn, ms.
 DECISIONS = """(async () => {
   const times = [];
-  for (let n = 0; n < 50; n++) {
+  for (let n = 0; n < arguments[0]; n++) {
     const begun = performance.now();
     const target = Review.photo && byId('review').open ? byId('review') : document.activeElement;
     target.dispatchEvent(new KeyboardEvent('keydown', { key: n % 3 ? 'a' : 'r', bubbles: true }));
@@ -70,8 +70,8 @@ def loaded(page: Page, address: str, shown: str) -> tuple[int, int]:
     return len(files), sum(file.stat().st_size for file in files)
 
 
-def decisions(page: Page, queue: str) -> tuple[float, float]:
-    """Median and longest time of a decision in the queue: in the gallery, or with a photo on show. Seconds."""
+def decisions(page: Page, queue: str, number: int) -> tuple[float, float]:
+    """Median and longest time of so many decisions in the queue: in the gallery, or with a photo on show. Seconds."""
     page.open(queue)
     page.until("Gallery.list?.ariaBusy === null && Gallery.rows.length > 0")
     if "/photo/" in queue:
@@ -79,7 +79,7 @@ def decisions(page: Page, queue: str) -> tuple[float, float]:
     else:
         page.cards()
         page.run("document.querySelector('.card[tabindex=\"0\"]').focus()")
-    times = page.run(DECISIONS)
+    times = page.run(DECISIONS, number)
     return median(times) / 1000, max(times) / 1000
 
 
@@ -99,7 +99,7 @@ def main(folder: str, photos: int = 100_000) -> None:
                 print(f"{name}: {paint}; {count} files besides pictures, {size / 1e6:.2f} MB")
             page.run("localStorage.setItem('interlcm:reviewer', 'Ada')")
             for name, address in (("a card", "#/gallery"), ("a photo", "#/photo/0")):
-                middle, longest = decisions(page, f"{address}?decision=open&sort=doubt")
+                middle, longest = decisions(page, f"{address}?decision=open&sort=doubt", 50)
                 print(f"a decision on {name}: median {middle * 1000:.0f} ms, longest of 50 {longest * 1000:.0f} ms")
         finally:
             driver.quit()

@@ -41,8 +41,9 @@ class Stage:
         self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20, **options))
 
     def archive(self, folder: str, count: int) -> str:
+        """Few photos have a face: on a CPU that others use too, faces take their time."""
         face, none = encoded(hopper(96)), encoded(coffee(96))
-        return put(folder, "scans.tar", tar_bytes({f"{n:03}.jpg": none if n % 4 else face for n in range(count)}))
+        return put(folder, "scans.tar", tar_bytes({f"{n:03}.jpg": none if n % 50 else face for n in range(count)}))
 
     def start(self, *words: str) -> None:
         print(f"$ interlcm restore {' '.join(words)}", flush=True)

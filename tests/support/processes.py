@@ -38,6 +38,7 @@ PROCESSES = {
     "interlcm status": ("FAILS status /nowhere", QUERY),
     "interlcm query": ("FAILS query /nowhere FROM-photos", QUERY),
     "interlcm verify, no run there": ("FAILS verify /nowhere", QUERY),
+    "interlcm forget, no run there": ("FAILS forget /nowhere --where true", QUERY),
     "interlcm export, no run there": ("FAILS export bag /nowhere --to /nowhere-either", QUERY),
     "interlcm decide, no run there": ("FAILS decide /nowhere", RUN),
     "interlcm report, no run there": ("FAILS report /nowhere", QUERY | {"cv2", "pyvips"}),

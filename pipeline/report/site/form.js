@@ -1,6 +1,8 @@
 "use strict";
 // The form of the decision on a photo or on one of its faces.
 
+const PAUSE = 400; // ms
+
 const Form = {
   /** @param {Photo} photo @param {Target} target @param {Compare} compare @returns {Node[]} */
   draw(photo, target, compare) {
@@ -16,19 +18,33 @@ const Form = {
       };
       return element("button", { ...attributes, onclick: () => Judge.decide(pressed ? "" : name) }, label);
     };
-    const oninput = (/** @type {any} */ event) => Decisions.note(target, { comment: event.target.value });
-    const comment = element("textarea", { rows: 2, name: "comment", oninput }, kept?.comment ?? "");
     const undo = element("button", { type: "button", class: "quiet", onclick: () => Judge.undo() }, "Undo");
     undo.disabled = Decisions.steps.length === 0;
     return [
-      element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`),
+      element("div", { class: "form-head" }, element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`), undo),
       ...this.others(photo, face),
-      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject"), undo),
+      element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject")),
       ...(photo.pictures && photo.faces.length
         ? [this.strength(target, kept?.strength ?? null, madeWith(photo, face), compare)]
         : []),
-      element("label", { class: "field" }, "Comment", comment),
+      element("label", { class: "field" }, "Comment", this.comment(target, kept?.comment ?? "")),
     ];
+  },
+
+  /** It is kept when typing pauses, and when the field is left. @param {Target} target @param {string} kept */
+  comment(target, kept) {
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    let timer;
+    const save = () => {
+      clearTimeout(timer);
+      Reviewer.known().then(() => Decisions.note(target, { comment: field.value }));
+    };
+    const later = () => {
+      clearTimeout(timer);
+      if (Reviewer.given !== null) timer = setTimeout(save, PAUSE); // else the question would interrupt
+    };
+    const field = element("textarea", { rows: 2, name: "comment", oninput: later, onchange: save }, kept);
+    return field;
   },
 
   /**

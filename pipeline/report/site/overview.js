@@ -19,7 +19,7 @@ const Overview = {
   equation() {
     const { counts } = Report.summary;
     const names = STATUSES.filter((name) => name !== "withdrawn" || counts.withdrawn > 0);
-    const terms = [...names, "pending"].flatMap((name, place) => [
+    const terms = [...names, ...(counts.removed ? ["removed"] : []), "pending"].flatMap((name, place) => [
       element("span", { class: "sign", "aria-hidden": "true" }, place ? "+" : counts.adds_up ? "=" : "≠"),
       this.term(name, counts[name]),
     ]);

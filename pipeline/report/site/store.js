@@ -32,6 +32,7 @@ const Store = {
       const rows = this.rows("readwrite");
       for (const one of decisions)
         rows.put(one, [Report.summary.run, one.photo_id, one.face_index ?? -1, one.reviewer]);
+      rows.transaction.commit(); // at once: it is kept even if the page is closed now
       await finished(rows.transaction);
       return true;
     } catch {

@@ -18,7 +18,7 @@ from tests.support import tiny
 
 @pytest.fixture(autouse=True)
 def no_compiler_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/tmp/torchinductor_me")  # as PyTorch itself does when imported
     torch.compiler.reset()
     yield
     torch.compiler.reset()

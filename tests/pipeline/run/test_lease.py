@@ -179,3 +179,14 @@ def test_a_damaged_lease_is_written_anew_by_its_holder(output: str, quick: None)
         found = lease.read(uri)
         assert found is not None and found.pid == os.getpid()
         mine.check()
+
+
+def test_storage_that_does_not_answer_holds_up_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's error is not kept back for the minutes in which requests to remove the lease are repeated."""
+    monkeypatch.setattr(lease, "PATIENCE", 0.01)
+    back, output = threading.Event(), str(tmp_path / "out")
+    with pytest.raises(storage.StorageError, match="no answer"), lease.held(output):
+        monkeypatch.setattr(lease, "read", lambda uri: back.wait() and None)  # what a request does meanwhile
+        raise storage.StorageError("no answer", "unreachable")
+    assert storage.exists(f"{output}/run.lock.json")
+    back.set()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.index import index_line
 from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
@@ -16,10 +17,11 @@ from pipeline.index.build import IndexSummary
 from pipeline.index.sources import expand
 from pipeline.manifest import compaction, query
 from pipeline.manifest.counts import counts
+from pipeline.manifest.write import write_part
 from pipeline.run import attempt, lease, prepare
 from pipeline.run.rescan import scan
 from tests.support.pictures import astronaut, coffee, encoded, hopper
-from tests.support.rows import pending_rows
+from tests.support.rows import pending_rows, result_row
 
 STATES = "SELECT member, status, error_type, sha256 FROM photos ORDER BY member"
 
@@ -103,6 +105,23 @@ def test_a_start_that_was_killed_between_manifest_and_index_does_both_again(
     assert len(scanned(str(folder), output).changed) == 1
     assert scanned(str(folder), output).changed == ()
     assert (counts(output).indexed, counts(output).pending) == (1, 1)
+
+
+def test_a_photo_that_was_deleted_is_told_if_it_has_a_result(tmp_path: Path) -> None:
+    folder, output = tmp_path / "scans", str(tmp_path / "out")
+    folder.mkdir()
+    for name in ("done.jpg", "open.jpg"):
+        (folder / name).write_bytes(b"x")
+    scanned(str(folder), output)
+    with query.connect(output) as connection:
+        (photo,) = query.run(connection, "SELECT photo_id, source FROM index WHERE member = 'done.jpg'").to_pylist()
+    write_part([result_row("done.jpg", **photo)], output, "1")
+    for name in ("done.jpg", "open.jpg"):
+        (folder / name).unlink()
+    (folder / "other.jpg").write_bytes(b"x")
+    summary = scanned(str(folder), output)
+    assert summary.gone == ((str(folder), "done.jpg"),)
+    assert index_line(summary).endswith("; no longer in their source, though with a result: 1")
 
 
 def test_an_index_of_an_earlier_release_knows_no_versions(tmp_path: Path) -> None:
