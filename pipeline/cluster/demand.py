@@ -35,6 +35,15 @@ class Demand:
     actors: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
+    def without_room(self) -> Shape:
+        """The amount of CPUs, GPUs and other resources that found no room."""
+        amounts: Shape = {"CPU": 0.0, "GPU": 0.0}
+        for shape, count in self.waiting:
+            for name, amount in shape.items():
+                amounts[name] = amounts.get(name, 0.0) + amount * count
+        return amounts
+
+    @property
     def impossible(self) -> list[str]:
         """Resources that something waits for, although no node has as much of them and none is on its way."""
         if self.coming:

@@ -83,6 +83,7 @@ def restore(
     with merging.beside(job.output) as merge:
         if len(pending):
             job = replace(job, number=last_number(job.output) + 1)
+            telemetry.label(job.output, job.number)
             resources = resources.with_compiler(len(pending))
             work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
             with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
@@ -109,6 +110,9 @@ def watch(progress: Progress, mine: lease.Lease, look: Look) -> waiting.Watch:
     def tell(found: Waiting | None) -> None:
         progress.waiting = found
         mine.note(found.lines if found else [])
+        demand = found.facts.demand if found else None
+        without_room = demand.without_room if demand else {}
+        telemetry.progress(progress.total - progress.done, found.seconds if found else 0.0, without_room)
 
     return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.cluster import demand, worker_log
+from pipeline.cluster import demand, telemetry, worker_log
 from pipeline.run.chain import Stage, Work
 from pipeline.run.waiting import Facts
 from pipeline.stages.row import WORKER_DIED, ended, to_table
@@ -158,6 +158,7 @@ class Retries:
         self.ledger, self.waiting, self.told = book.of(str(os.getpid())), 0, 0.0
 
     def __call__(self, words: str) -> None:
+        telemetry.storage_retried(1)
         self.waiting += 1
         if time.monotonic() - self.told >= TOLD:
             self.ledger.retried.remote(self.waiting, words)

@@ -62,6 +62,8 @@ def test_records_without_an_autoscaler() -> None:
         actors={"detect": (1, 1), "restore": (0, 1)},
     )
     assert found.impossible == ["2 GPU"]
+    assert found.without_room == {"CPU": 5.0, "GPU": 10.0}
+    assert Demand().without_room == {"CPU": 0.0, "GPU": 0.0}
 
 
 FIRST_VERSION = {
