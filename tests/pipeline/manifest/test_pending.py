@@ -260,4 +260,4 @@ def test_every_connection_is_locked_where_users_type() -> None:
     assert opened == {"query.py", "pending.py", "parts.py", "repeats.py"}
     for name in ("query.py", "pending.py"):
         text = (root / "manifest" / name).read_text()
-        assert text.count("duckdb.connect(") == 1 and re.search(r"\block\(connection\)", text)
+        assert text.count("duckdb.connect(") == 1 and re.search(r"\block\(connection[,)]", text)

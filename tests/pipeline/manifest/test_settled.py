@@ -112,6 +112,21 @@ def test_a_settled_manifest_is_read_without_looking_for_repeated_rows(output: st
     assert counts(output) == before
 
 
+@pytest.mark.parametrize(
+    "file", ["/etc/hostname", "{output}/index/a-0123456789abcdef.parquet", "{output}/manifest.json"]
+)
+def test_a_connection_that_reads_settled_files_itself_opens_no_others(output: str, file: str) -> None:
+    for part in Path(output, "manifest").iterdir():
+        part.unlink()
+    write_part([result_row("a.jpg"), result_row("b.jpg")], output, "1")
+    compact(output)
+    with query.connect(output, whole=True) as connection:
+        plan = query.run(connection, "EXPLAIN FROM photos")[1][0].as_py()
+        assert "READ_PARQUET" in plan
+        with pytest.raises(query.QueryError, match="Permission Error"):
+            query.run(connection, f"SELECT * FROM read_text('{file.format(output=output)}')")
+
+
 def test_a_file_that_was_replaced_under_its_name_is_not_settled(output: str) -> None:
     compact(output)
     (file,) = Path(output, "manifest").glob("merged-*.parquet")
