@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from pipeline.manifest.counts import counts
 from pipeline.run import lease
 from pipeline.run.decide import settle
 from pipeline.run.lease import Lease
-from pipeline.run.verdicts import Judged, Shown, judged
+from pipeline.run.verdicts import Judged, Shown, differs, judged, strength, without_effect
 from pipeline.storage.output import Output
 
 
@@ -92,6 +93,13 @@ def tell(found: Sequence[Judged], output: str) -> None:
         print(printable(f"{one.row['member']}{page}: {words_of(one)}"))
     if not todo:
         print(f"{output}: nothing to do; {counted(len(found), 'photo')} with decisions")
+    idle = without_effect(output)
+    if idle:
+        why = "their photo was restored again since, no face of it was restored, or it is not in this run"
+        asks = f'interlcm query {output} "SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (photo_id)"'
+        print(printable(f"note: {counted(idle, 'decision')} without effect: {why}; which: {asks}"), file=sys.stderr)
+    elif not found and not storage.exists(Output(output).decisions):
+        print(f"note: no folder {Output(output).decisions}; put exports of the report there", file=sys.stderr)
 
 
 def words_of(one: Judged) -> str:
@@ -100,11 +108,19 @@ def words_of(one: Judged) -> str:
     if one.moves:
         steps.append("withdraw" if one.verdict.withdrawn else "bring back")
     if one.changes:
-        strengths = ", ".join(f"{face.strength:.2g}" for face in one.verdict.faces)
-        steps.append(f"restore again, strength {strengths}")
+        steps.append(f"restore again, {strengths_in_words(one)}")
     if not steps:
         steps.append(f"mark as {one.verdict.reviewed_as or 'reviewed'}")
     return " and ".join(steps) + (f" ({one.verdict.reviewed_by})" if one.verdict.reviewed_by else "")
+
+
+def strengths_in_words(one: Judged) -> str:
+    """The strength of all faces if it is one, else those that change, each with its index in the manifest."""
+    new = [face.strength for face in one.verdict.faces]
+    if len(set(new)) == 1:
+        return f"strength {new[0]:.2g}"
+    changed = [index for index, face in enumerate(one.row["faces"]) if differs(strength(face), new[index])]
+    return ", ".join(f"face {index}: strength {new[index]:.2g}" for index in changed)
 
 
 def restore_again(

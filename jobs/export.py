@@ -174,9 +174,8 @@ def tell(counts: Counts, output: str) -> None:
     if left_out := counts.words():
         print(f"left out: {left_out}")
     if waiting := counts.left_out.get("rejected"):
-        print(
-            f"note: {counted(waiting, 'rejected photo')} still in restored/: interlcm decide {output}", file=sys.stderr
-        )
+        words = f"interlcm decide {output} sets those with restored faces aside"
+        print(f"note: {counted(waiting, 'rejected photo')} still in restored/: {words}", file=sys.stderr)
 
 
 def begin(output: str) -> None:

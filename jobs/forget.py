@@ -1,5 +1,6 @@
 """`interlcm forget`: takedown, or a photo that must not be in the run any more."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -55,5 +56,9 @@ def forget(
         return
     with lease.held(output):
         found = find(output, where)
+        report = storage.exists(Output(output).report) and bool(found.ids)
         files = forget_photos(output, found, reason)
-    print(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}")
+    pages = f", the report's pages among them; make it again: interlcm report {output}" if report else ""
+    print(printable(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}{pages}"))
+    if not found.ids:
+        print("note: no photo of the run matches --where", file=sys.stderr)

@@ -51,7 +51,8 @@ LEFT JOIN (
 WHERE p.status NOT IN ('skipped', '{PENDING}') AND p.member <> ''
 """
 COUNTS = f"""
-SELECT CASE WHEN rejected AND status = 'restored' THEN 'rejected' ELSE status END AS why, kept, count(*) AS n
+SELECT CASE WHEN rejected AND restored_uri IS NOT NULL AND status <> 'withdrawn' THEN 'rejected' ELSE status END AS why,
+    kept, count(*) AS n
 FROM ({PHOTOS}) GROUP BY ALL
 """
 

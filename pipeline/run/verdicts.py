@@ -30,6 +30,11 @@ WHERE newest.status IN ('restored', 'withdrawn') AND ({which}) ORDER BY newest.s
 DECIDED = f"""
 newest.status = 'withdrawn' OR reviewed_at IS NOT NULL OR newest.photo_id IN (SELECT photo_id FROM ({COUNTING}))
 """
+# Decisions that nothing in the output can follow: on another result, or on a photo that no face was restored in.
+WITHOUT_EFFECT = """
+SELECT count(*) AS n FROM decisions LEFT JOIN photos USING (photo_id)
+WHERE (decision IS NOT NULL OR strength IS NOT NULL) AND (void IS NOT NULL OR status NOT IN ('restored', 'withdrawn'))
+"""
 ENOUGH = 1e-6  # difference of two strengths: the manifest has them in single precision
 
 
@@ -49,7 +54,7 @@ class Judged:
     def changes(self) -> bool:
         """Whether its faces are to be shown with other strengths; a photo that is set aside stays as it is."""
         pairs = zip(self.row["faces"], self.verdict.faces, strict=True)
-        return not self.verdict.withdrawn and any(abs(strength(face) - new.strength) > ENOUGH for face, new in pairs)
+        return not self.verdict.withdrawn and any(differs(strength(face), new.strength) for face, new in pairs)
 
     @property
     def marked(self) -> bool:
@@ -66,6 +71,11 @@ def strengths_of(row: Row, verdict: Verdict) -> Iterator[FaceVerdict]:
 def strength(face: Row) -> float:
     """That of a face of the manifest; it is full in rows of versions that had no other."""
     return 1.0 if face["strength"] is None else float(face["strength"])
+
+
+def differs(one: float, other: float) -> bool:
+    """Whether two strengths are not the same."""
+    return abs(one - other) > ENOUGH
 
 
 def shown(row: Row) -> Verdict:
@@ -93,6 +103,12 @@ def judged(output: str, faces: Shown = "all") -> list[Judged]:
         ]
 
     return query.reading(output, found)
+
+
+def without_effect(output: str) -> int:
+    """The number of decisions that nothing in the output can follow. Raises as `judged`."""
+    found = query.reading(output, lambda connection: query.run(connection, WITHOUT_EFFECT))
+    return int(found["n"][0].as_py())
 
 
 def verdict(row: Row, decided: Decided, faces: Shown, full: float) -> Verdict:

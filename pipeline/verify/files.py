@@ -24,7 +24,11 @@ SHOWN = 20  # photo_ids in one line
 RESTORED = """
 SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name
 FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
-WHERE p.status IN ('restored', 'no_face') AND p.restored_uri IS NOT NULL ORDER BY p.restored_uri, p.photo_id
+WHERE p.status IN ('restored', 'no_face') AND p.restored_uri IS NOT NULL {but} ORDER BY p.restored_uri, p.photo_id
+"""
+# A bag was made without the photos that a curator had rejected, whether or not the run followed these decisions yet.
+NOT_REJECTED = """AND p.photo_id NOT IN (
+    SELECT photo_id FROM decisions WHERE void IS NULL AND face_index IS NULL AND decision = 'reject')
 """
 
 
@@ -96,9 +100,10 @@ def verify(output: str) -> Iterator[Verified]:
 
 
 def restored(output: str) -> list[Listed]:
-    """The restored files of a run, sorted."""
+    """The restored files of a run, sorted; of the run in a bag those that the bag has to have."""
+    but = NOT_REJECTED if storage.exists(f"{output.rpartition('/')[0]}/bagit.txt") else ""
     with query.connect(output) as connection:
-        rows = query.run(connection, RESTORED).to_pylist()
+        rows = query.run(connection, RESTORED.format(but=but)).to_pylist()
     place = Output(output)
     return [Listed(row["photo_id"], place.now(row["uri"], row["archive_name"]), row["sha256"]) for row in rows]
 

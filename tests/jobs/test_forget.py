@@ -144,7 +144,7 @@ def test_nothing_of_a_photo_is_left(interlcm: Interlcm, run: tuple[Path, Path], 
     assert left(copy, found) == []
     assert len(pending(str(copy))) == 0 and counts(str(copy)).adds_up
     assert interlcm("forget", str(copy), *WHERE) == 0
-    assert interlcm.out == "removed: 0 photos, 0 files\n"
+    assert interlcm.out == "removed: 0 photos, 0 files\n" and "no photo of the run matches --where" in interlcm.err
 
 
 STEPS = {
