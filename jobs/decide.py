@@ -18,8 +18,10 @@ from pipeline.manifest.counts import counts
 from pipeline.run import lease
 from pipeline.run.decide import settle
 from pipeline.run.lease import Lease
-from pipeline.run.verdicts import Judged, Shown, differs, judged, strength, without_effect
+from pipeline.run.verdicts import IDLE, Judged, Shown, differs, judged, strength, without_effect
 from pipeline.storage.output import Output
+
+WHICH = f"SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (photo_id) WHERE {IDLE}"
 
 
 def decide(
@@ -95,9 +97,9 @@ def tell(found: Sequence[Judged], output: str) -> None:
         print(f"{output}: nothing to do; {counted(len(found), 'photo')} with decisions")
     idle = without_effect(output)
     if idle:
-        why = "their photo was restored again since, no face of it was restored, or it is not in this run"
-        asks = f'interlcm query {output} "SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (photo_id)"'
-        print(printable(f"note: {counted(idle, 'decision')} without effect: {why}; which: {asks}"), file=sys.stderr)
+        why = "the photo was restored again since, no face of it was restored, or the run has no such photo or face"
+        asks = f'interlcm query {output} "{WHICH}"'
+        print(printable(f"note: {counted(idle, 'decision')} without effect ({why}): {asks}"), file=sys.stderr)
     elif not found and not storage.exists(Output(output).decisions):
         print(f"note: no folder {Output(output).decisions}; put exports of the report there", file=sys.stderr)
 
@@ -115,12 +117,12 @@ def words_of(one: Judged) -> str:
 
 
 def strengths_in_words(one: Judged) -> str:
-    """The strength of all faces if it is one, else those that change, each with its index in the manifest."""
+    """The strength of all faces if it is one, else those that change, as the manifest names them."""
     new = [face.strength for face in one.verdict.faces]
     if len(set(new)) == 1:
         return f"strength {new[0]:.2g}"
     changed = [index for index, face in enumerate(one.row["faces"]) if differs(strength(face), new[index])]
-    return ", ".join(f"face {index}: strength {new[index]:.2g}" for index in changed)
+    return ", ".join(f"face_index {index}: strength {new[index]:.2g}" for index in changed)
 
 
 def restore_again(

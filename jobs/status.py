@@ -13,6 +13,7 @@ from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
 from jobs.times import in_words, moment
+from pipeline import storage
 from pipeline.manifest.counts import Counts
 from pipeline.manifest.why import why as why_of
 from pipeline.run.status import MadeBy, Status, read_status
@@ -91,7 +92,7 @@ def story(output: str, member: dict[str, Any], rows: list[dict[str, Any]]) -> li
         if newest:
             said += [f"    warning: {one['kind']}: {one['words']}" for one in row["warnings"] or []]
         if newest and row["restored_uri"]:
-            said.append(f"    {Output(output).now(row['restored_uri'], member['archive_name'])}")
+            said.append(f"    {Output(storage.canonical(output)).now(row['restored_uri'], member['archive_name'])}")
         if newest and row["status"] == "failed" and row["node"]:
             said.append(f"    log: the lines with {row['photo_id']} in worker-*.err on {row['node']}, if it ran on Ray")
     if rows[0]["status"] == "removed":

@@ -30,11 +30,8 @@ WHERE newest.status IN ('restored', 'withdrawn') AND ({which}) ORDER BY newest.s
 DECIDED = f"""
 newest.status = 'withdrawn' OR reviewed_at IS NOT NULL OR newest.photo_id IN (SELECT photo_id FROM ({COUNTING}))
 """
-# Decisions that nothing in the output can follow: on another result, or on a photo that no face was restored in.
-WITHOUT_EFFECT = """
-SELECT count(*) AS n FROM decisions LEFT JOIN photos USING (photo_id)
-WHERE (decision IS NOT NULL OR strength IS NOT NULL) AND (void IS NOT NULL OR status NOT IN ('restored', 'withdrawn'))
-"""
+# Decisions, joined with photos, that nothing in the output can follow.
+IDLE = "(decision <> '' OR strength >= 0) AND (void <> '' OR status NOT IN ('restored', 'withdrawn'))"
 ENOUGH = 1e-6  # difference of two strengths: the manifest has them in single precision
 
 
@@ -107,8 +104,8 @@ def judged(output: str, faces: Shown = "all") -> list[Judged]:
 
 def without_effect(output: str) -> int:
     """The number of decisions that nothing in the output can follow. Raises as `judged`."""
-    found = query.reading(output, lambda connection: query.run(connection, WITHOUT_EFFECT))
-    return int(found["n"][0].as_py())
+    sql = f"SELECT count(*) AS n FROM decisions LEFT JOIN photos USING (photo_id) WHERE {IDLE}"
+    return int(query.reading(output, lambda connection: query.run(connection, sql))["n"][0].as_py())
 
 
 def verdict(row: Row, decided: Decided, faces: Shown, full: float) -> Verdict:

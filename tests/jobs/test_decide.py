@@ -83,7 +83,7 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     run.export("both.png", "accept", "2026-03-01T10:03:00Z")
     listed = run.decide("--dry-run")
     assert listed.splitlines() == [
-        "a.png: withdraw (Anna)", "both.png: restore again, face 0: strength 0 (Anna)",
+        "a.png: withdraw (Anna)", "both.png: restore again, face_index 0: strength 0 (Anna)",
         "h.png: restore again, strength 0.5 (Anna)",
     ]  # fmt: skip
     assert run.files() == first
