@@ -82,14 +82,9 @@ def decide(
     print(equation(counts(place)))
 
 
-def open_to(one: Judged) -> bool:
-    """Whether the output does not follow the decisions on this photo yet."""
-    return one.moves or one.changes or not one.marked
-
-
 def tell(found: Sequence[Judged], output: str) -> None:
     """Print what is to be done, a line for each photo."""
-    todo = [one for one in found if open_to(one)]
+    todo = [one for one in found if one.open]
     for one in todo:
         page = f", page {one.row['page']}" if one.row["pages"] > 1 else ""
         print(printable(f"{one.row['member']}{page}: {words_of(one)}"))
@@ -153,7 +148,7 @@ def restore_again(
         show(attempt.restore(with_dtype(job, resources), resources, mine, where, photos), Lines())
     ids = [one.row["photo_id"] for one in again]
     remove_superseded(output, ids)
-    left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not open_to(one)}
+    left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not one.open}
     if left:
         words = f"interlcm query {output} --failures says why; restore them with --where \"status = 'failed'\""
         raise RunError(f"{output}: not restored again: {counted(len(left), 'photo')}; {words}")

@@ -54,6 +54,11 @@ class Judged:
         return not self.verdict.withdrawn and any(differs(strength(face), new.strength) for face, new in pairs)
 
     @property
+    def open(self) -> bool:
+        """Whether the output does not follow the decisions on this photo yet."""
+        return self.moves or self.changes or not self.marked
+
+    @property
     def marked(self) -> bool:
         """Whether the row has the decision already."""
         return shown(self.row) == replace(self.verdict, faces=tuple(strengths_of(self.row, self.verdict)))
