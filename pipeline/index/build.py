@@ -81,10 +81,9 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
 
 def _of_guess(source: Source, path: str, count: int) -> str:
     """A line for a zip whose names are in a code page that it does not say."""
-    words = (
-        f"{source.uri}: names whose code page the zip does not say, read as cp437: {count}, such as {printable(path)}"
-    )
-    return f"{words}; if they look wrong, use another OUTPUT and name the code page, such as --zip-names cp932"
+    found = f"{source.uri}: names whose code page the zip does not say, read as cp437: {count}"
+    remedy = "if they look wrong, use another OUTPUT and name the code page, such as --zip-names cp932"
+    return f"{found}, such as {printable(path)}; {remedy}"
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:

@@ -26,8 +26,8 @@ class Listing:
     """What a listing of one source found besides its rows.
 
     changed: files of a folder that changed since they were indexed. gone: (source, member) of those that are not there
-    any more. partial: whether some of the folder could not be read, so that nothing is known of what is gone. guessed: a
-    member's path in a guessed code page, and the number of such members.
+    any more. partial: whether some of the folder could not be read, so that nothing is known of what is gone.
+    guessed: a member's path in a guessed code page, and the number of such members.
     """
 
     changed: list[Changed] = field(default_factory=list)

@@ -256,9 +256,7 @@ def test_names_in_a_guessed_code_page_are_said(tmp_path: Path) -> None:
     data = zip_bytes({"abcd.jpg": b"a", "plain.jpg": b"b"}).replace(b"abcd", "卒業".encode("cp932"))
     uri = put(str(tmp_path), "a.zip", data)
     (note,) = build_index(expand([uri], str(tmp_path / "out")), str(tmp_path / "out"), Limits()).notes
-    assert note.startswith(
-        f"{uri}: 1 names are in a code page that the zip does not say, and were read as cp437, such as"
-    )
+    assert note.startswith(f"{uri}: names whose code page the zip does not say, read as cp437: 1, such as ")
     for other, code_page in (("said", "cp932"), ("out", "")):  # the second time they are there
         output = str(tmp_path / other)
         assert build_index(expand([uri], output), output, Limits(), code_page).notes == ()
