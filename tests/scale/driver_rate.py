@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -33,7 +34,8 @@ class Same:
 
 
 def chain(blocks: int, actors: int) -> Dataset:
-    pool, arrow = ActorPoolStrategy(min_size=1, max_size=actors), {"batch_format": "pyarrow", "zero_copy_batch": True}
+    pool = ActorPoolStrategy(min_size=1, max_size=actors)
+    arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
     rows = ray.data.range(blocks * PHOTOS, override_num_blocks=blocks)
     return (
         rows.map_batches(same, batch_size=None, num_cpus=0.25, **arrow)
