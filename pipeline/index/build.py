@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from interlcm.errors import printable
 from pipeline import storage
 from pipeline.cluster.spread import spread
 from pipeline.config.limits import Limits
@@ -71,9 +72,18 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     if failures:
         raise failures[0]
     listings = [result for result in tried if isinstance(result, Listing)]
+    pairs = zip((source for source, *_ in files), tried, strict=True)
+    notes += [_of_guess(source, *one.guessed) for source, one in pairs if isinstance(one, Listing) and one.guessed[1]]
     changed = tuple(one for listing in listings for one in listing.changed)
     missing = tuple(one for listing in listings for one in listing.gone)
     return replace(summary(kept(output)), changed=changed, gone=missing, notes=tuple(notes))
+
+
+def _of_guess(source: Source, path: str, count: int) -> str:
+    """A line for a zip whose names are in a code page that it does not say."""
+    found = f"{source.uri}: names whose code page the zip does not say, read as cp437: {count}"
+    remedy = "if they look wrong, use another OUTPUT and name the code page, such as --zip-names cp932"
+    return f"{found}, such as {printable(path)}; {remedy}"
 
 
 def listed(sources: Iterable[str], output: str, limits: Limits) -> pa.Table:

@@ -27,11 +27,13 @@ class Listing:
 
     changed: files of a folder that changed since they were indexed. gone: (source, member) of those that are not there
     any more. partial: whether some of the folder could not be read, so that nothing is known of what is gone.
+    guessed: a member's path in a guessed code page, and the number of such members.
     """
 
     changed: list[Changed] = field(default_factory=list)
     gone: list[tuple[str, str]] = field(default_factory=list)
     partial: bool = False
+    guessed: tuple[str, int] = ("", 0)
 
 
 def rows_of(
@@ -56,6 +58,8 @@ def rows_of(
         format = format or archives.archive_format(source.uri) or ""
         for member in _members(source, format, output, limits):
             listing.partial |= member.kind == "closed"
+            if member.guessed:
+                listing.guessed = (member.path, listing.guessed[1] + 1)
             state = indexed.pop(member.path, None)
             if state is not None:
                 if member.version and state not in (UNKNOWN, state_of(member.version)):
