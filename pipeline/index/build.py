@@ -83,7 +83,7 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     environment = storage_client.environment()
     before = kept(output)
     broken, gone = _broken_files(before), removed(before)
-    found, notes = apart(found, output, list(before.files))
+    found, notes = apart(found, before)
     files = index_files(code_pages.settled(found, before, zip_names), output, list(before.files), broken)
     tasks = ((*file, output, limits, environment, broken, gone.get(file[0].uri, NONE)) for file in files)
     tried = list(spread(_try_archive, tasks))
@@ -196,11 +196,12 @@ def _rows(
                     listing.changed.append(change)
                 continue
             where = _place_id(member.path)
-            if gone.has(source.uri, member.path, seen[where]):
-                continue
-            row = _row(source.uri, name, format, member, seen[where])
-            yield row | {"source_version": version, "zip_names": source.code_page or None}
+            occurrence = seen[where]
             seen[where] += 1
+            if gone.has(source.uri, member.path, occurrence, format == "folder"):
+                continue
+            row = _row(source.uri, name, format, member, occurrence)
+            yield row | {"source_version": version, "zip_names": source.code_page or None}
     except ArchiveError as error:
         yield _error_row(source.uri, name, format, error) | {"zip_names": source.code_page or None}
     except storage.StorageError as error:
