@@ -44,12 +44,13 @@ def decide(
         float | None, typer.Option(min=0, help="GPUs for each actor. Default: 1 if there are GPUs.")
     ] = None,
 ) -> None:
-    """Make the output follow the decisions in OUTPUT/decisions/.
+    """Make the output follow the decisions of curators: withdraw, restore again, mark.
 
-    A rejected photo is set aside: its restored file goes to OUTPUT/withdrawn/, its status is withdrawn. A photo with a
-    rejected face, or with a strength that a reviewer chose, is restored again with the settings and weights of its
-    run; a rejected face has strength 0, which leaves the photo's own pixels. Rows say which decision they follow.
-    Withdraw a decision, and the next call undoes what it did. A second call finds nothing to do.
+    Decisions are read from OUTPUT/decisions/. A rejected photo is set aside: its restored file goes to
+    OUTPUT/withdrawn/, its status is withdrawn. A photo with a rejected face, or with a strength that a reviewer chose,
+    is restored again with the settings and weights of its run; a rejected face has strength 0, which leaves the photo's
+    own pixels. Rows say which decision they follow. Withdraw a decision, and the next call undoes what it did. A second
+    call finds nothing to do.
 
     Exit code 1 if a photo could not be restored again.
 
