@@ -13,10 +13,10 @@ from jobs.counted import counted
 from jobs.options import Engine, Run
 from jobs.status import equation
 from pipeline import storage
-from pipeline.manifest.counts import counts
 from pipeline.run import lease
-from pipeline.run.decide import settle
+from pipeline.run.decide import put_right, settle
 from pipeline.run.lease import Lease
+from pipeline.run.status import counted as counted_status
 from pipeline.run.verdicts import Judged, Shown, judged
 from pipeline.storage.output import Output
 
@@ -71,13 +71,14 @@ def decide(
         tell(judged(place, faces), output)
         return
     with lease.held(place) as mine:
+        put_right(place)
         todo = judged(place, faces)
         tell(todo, output)
         for _ in settle(place, todo):
             mine.check()
         if any(one.changes or one.moves for one in todo):
             restore_again(place, faces, mine, keys, bounds, engine, gpus_per_actor)
-    print(equation(counts(place)))
+    print(equation(counted_status(place).counts))
 
 
 def open_to(one: Judged) -> bool:
@@ -123,7 +124,7 @@ def restore_again(
     from jobs.progress import show
     from jobs.run import signing_of
     from pipeline.run import attempt
-    from pipeline.run.decide import jobs, remove_superseded
+    from pipeline.run.decide import jobs
     from pipeline.run.prepare import RunError, with_dtype
 
     found = judged(output, faces)
@@ -135,7 +136,6 @@ def restore_again(
     for job, where in jobs(output, found, again, signing_of(keys)):
         show(attempt.restore(with_dtype(job, resources), resources, mine, where, photos), Lines())
     ids = [one.row["photo_id"] for one in again]
-    remove_superseded(output, ids)
     left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not open_to(one)}
     if left:
         words = f"interlcm query {output} --failures says why; restore them with --where \"status = 'failed'\""

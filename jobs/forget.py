@@ -1,5 +1,6 @@
 """`interlcm forget`: takedown, or a photo that must not be in the run any more."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from pipeline import storage
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import lease
-from pipeline.run.forget import find
+from pipeline.run.forget import beside, find
 from pipeline.run.forget import forget as forget_photos
 from pipeline.storage.output import Output
 
@@ -56,4 +57,9 @@ def forget(
     with lease.held(output):
         found = find(output, where)
         files = forget_photos(output, found, reason)
+        others = beside(output)
     print(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}")
+    if found.ids:
+        print("note: bags, exports and copies are not touched; remove the photos there, too", file=sys.stderr)
+        for name in others:
+            print(printable(f"note: not of the run, and not looked at: {storage.join(output, name)}"), file=sys.stderr)

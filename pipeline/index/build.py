@@ -64,7 +64,7 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     environment = storage_client.environment()
     before = kept(output)
     broken, gone = _broken_files(before), removed(before)
-    found, notes = apart(found, output, list(before.files))
+    found, notes = apart(found, before)
     files = index_files(code_pages.settled(found, before, zip_names), output, list(before.files), broken)
     tasks = ((*file, output, limits, environment, broken, gone.get(file[0].uri, NONE)) for file in files)
     tried = list(spread(_try_archive, tasks))

@@ -67,11 +67,12 @@ def rows_of(
                     listing.changed.append(change)
                 continue
             where = _place_id(member.path)
-            if gone.has(source.uri, member.path, seen[where]):
-                continue
-            row = _row(source.uri, name, format, member, seen[where])
-            yield row | {"source_version": version, "zip_names": source.code_page or None}
+            occurrence = seen[where]
             seen[where] += 1
+            if gone.has(source.uri, member.path, occurrence, format == "folder"):
+                continue
+            row = _row(source.uri, name, format, member, occurrence)
+            yield row | {"source_version": version, "zip_names": source.code_page or None}
     except ArchiveError as error:
         yield _error_row(source.uri, name, format, error) | {"zip_names": source.code_page or None}
     except storage.StorageError as error:
