@@ -14,10 +14,10 @@ from jobs.counted import counted
 from jobs.options import Engine, Run
 from jobs.status import equation
 from pipeline import storage
-from pipeline.manifest.counts import counts
 from pipeline.run import lease
-from pipeline.run.decide import settle
+from pipeline.run.decide import put_right, settle
 from pipeline.run.lease import Lease
+from pipeline.run.status import counted as counted_status
 from pipeline.run.verdicts import IDLE, Judged, Shown, differs, judged, strength, without_effect
 from pipeline.storage.output import Output
 
@@ -47,12 +47,13 @@ def decide(
         float | None, typer.Option(min=0, help="GPUs for each actor. Default: 1 if there are GPUs.")
     ] = None,
 ) -> None:
-    """Make the output follow the decisions in OUTPUT/decisions/.
+    """Make the output follow the decisions of curators: withdraw, restore again, mark.
 
-    A rejected photo is set aside: its restored file goes to OUTPUT/withdrawn/, its status is withdrawn. A photo with a
-    rejected face, or with a strength that a reviewer chose, is restored again with the settings and weights of its
-    run; a rejected face has strength 0, which leaves the photo's own pixels. Rows say which decision they follow.
-    Withdraw a decision, and the next call undoes what it did. A second call finds nothing to do.
+    Decisions are read from OUTPUT/decisions/. A rejected photo is set aside: its restored file goes to
+    OUTPUT/withdrawn/, its status is withdrawn. A photo with a rejected face, or with a strength that a reviewer chose,
+    is restored again with the settings and weights of its run; a rejected face has strength 0, which leaves the photo's
+    own pixels. Rows say which decision they follow. Withdraw a decision, and the next call undoes what it did. A second
+    call finds nothing to do.
 
     Exit code 1 if a photo could not be restored again.
 
@@ -73,13 +74,14 @@ def decide(
         tell(judged(place, faces), output)
         return
     with lease.held(place) as mine:
+        put_right(place)
         todo = judged(place, faces)
         tell(todo, output)
         for _ in settle(place, todo):
             mine.check()
         if any(one.changes or one.moves for one in todo):
             restore_again(place, faces, mine, keys, bounds, engine, gpus_per_actor)
-    print(equation(counts(place)))
+    print(equation(counted_status(place).counts))
 
 
 def tell(found: Sequence[Judged], output: str) -> None:
@@ -135,7 +137,7 @@ def restore_again(
     from jobs.progress import show
     from jobs.run import signing_of
     from pipeline.run import attempt
-    from pipeline.run.decide import jobs, remove_superseded
+    from pipeline.run.decide import jobs
     from pipeline.run.prepare import RunError, with_dtype
 
     found = judged(output, faces)
@@ -147,7 +149,6 @@ def restore_again(
     for job, where in jobs(output, found, again, signing_of(keys)):
         show(attempt.restore(with_dtype(job, resources), resources, mine, where, photos), Lines())
     ids = [one.row["photo_id"] for one in again]
-    remove_superseded(output, ids)
     left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not one.open}
     if left:
         words = f"interlcm query {output} --failures says why; restore them with --where \"status = 'failed'\""

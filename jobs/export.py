@@ -23,7 +23,7 @@ from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="export",
-    help="Export a finished run for other systems.",
+    help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -36,7 +36,7 @@ To = Annotated[str, typer.Option(metavar="URI", help="Folder or URI to write to.
 
 @app.callback()
 def group() -> None:
-    """Export a finished run for other systems."""
+    """Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
 
 
 def element(text: str) -> tuple[str, str]:

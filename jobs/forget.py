@@ -12,7 +12,7 @@ from pipeline import storage
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import lease
-from pipeline.run.forget import find
+from pipeline.run.forget import beside, find
 from pipeline.run.forget import forget as forget_photos
 from pipeline.storage.output import Output
 
@@ -58,7 +58,12 @@ def forget(
         found = find(output, where)
         report = storage.exists(Output(output).report) and bool(found.ids)
         files = forget_photos(output, found, reason)
+        others = beside(output)
     pages = f", the report's pages among them; make it again: interlcm report {output}" if report else ""
     print(printable(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}{pages}"))
-    if not found.ids:
+    if found.ids:
+        print("note: bags, exports and copies are not touched; remove the photos there, too", file=sys.stderr)
+        for name in others:
+            print(printable(f"note: not of the run, and not looked at: {storage.join(output, name)}"), file=sys.stderr)
+    else:
         print("note: no photo of the run matches --where", file=sys.stderr)

@@ -33,7 +33,6 @@ from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, attempts, lease, prepare
-from pipeline.run.decide import aside, remove_superseded
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
 from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
@@ -113,13 +112,11 @@ def run(request: Request) -> int:
                 found_cost = estimate_of(job, resources, where)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
-        set_aside = []
         if where is not None:
             job, where, left_out = heeding(job, where)
             if left_out:
                 words = "photos with decisions that would come out as they were judged, and are left out"
                 lines.say("note", f"note: {words}: {left_out}; choose other settings, or see interlcm decide")
-            set_aside = aside(job.output)
         steps = attempt.restore(job, resources, mine, where, photos)
         first = next(steps)
         if first.total:
@@ -128,7 +125,6 @@ def run(request: Request) -> int:
             for words in compiling(resources, first.total):
                 lines.say("note", f"note: {words}")
             show(itertools.chain([first], steps), lines)
-            remove_superseded(job.output, set_aside)
         else:
             lines.say("note", "nothing to do: every selected photo has a result")
             deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge

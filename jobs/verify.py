@@ -26,8 +26,8 @@ def verify(
 ) -> None:
     """Read all restored files of a run and compare them with the manifest.
 
-    Exit code 1 if a file is missing or differs, or if a photo restored again differs. A file below restored/ that no
-    row names is only a note: a killed worker may leave one.
+    Exit code 1 if a file is missing or differs, or if a photo restored again differs. A file below restored/
+    or withdrawn/ that no row names is only a note: a killed worker may leave one.
 
     \b
     Examples:

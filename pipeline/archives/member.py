@@ -37,6 +37,7 @@ class Member:
     crc32: of the data; None if the archive has none (only zips do)
     version: size and digest, or time of last change, of a folder's file; None in an archive
     checksum: that a manifest gives it, such as "sha256:..."; only files of BagIt bags have one
+    guessed: whether the code page of the path is a guess (only in zips)
     target: of a hard link in a tar whose bytes were not looked for yet: the path of the member that has them
     """
 
@@ -50,6 +51,7 @@ class Member:
     version: str | None = None
     target: str | None = None
     checksum: str | None = None
+    guessed: bool = False
 
 
 def not_read(where: str, what: str) -> ArchiveError:

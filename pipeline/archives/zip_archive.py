@@ -56,14 +56,14 @@ def list_members(uri: str, code_page: str = "") -> Iterator[Member]:
     count = stored = wrapped = before = 0
     windows: bool | None = None
     for entry in _entries(uri, directory):
-        name = _name(entry, code_page)
+        name, guessed = _name(entry, code_page)
         if windows is None and "\\" in name:
             windows = not _has_slash(uri, directory, code_page)
         member = _member(uri, entry, name.replace("\\", "/") if windows else name)
         if member.offset < before and wrapped < directory.wraps:
             wrapped += 1
         before = member.offset
-        member = replace(member, offset=directory.shift + wrapped * _WRAP + member.offset)
+        member = replace(member, offset=directory.shift + wrapped * _WRAP + member.offset, guessed=guessed)
         stored += member.stored_bytes
         if stored > directory.end:
             words = f"from member {count + 1} on, members take more bytes than it has: they overlap (a bomb)"
@@ -77,7 +77,7 @@ def list_members(uri: str, code_page: str = "") -> Iterator[Member]:
 def _has_slash(uri: str, directory: _Directory, code_page: str) -> bool:
     """Whether a name of the archive has a slash. Where none has, backslashes part folders: Windows wrote it."""
     with suppress(ArchiveError):
-        return any("/" in _name(entry, code_page) for entry in _entries(uri, directory))
+        return any("/" in _name(entry, code_page)[0] for entry in _entries(uri, directory))
     return False
 
 
@@ -146,7 +146,8 @@ def _entries(uri: str, directory: _Directory) -> Iterator[bytes]:
         at += size
 
 
-def _name(entry: bytes, code_page: str) -> str:
+def _name(entry: bytes, code_page: str) -> tuple[str, bool]:
+    """The name of an entry, and whether its code page is a guess."""
     flags, (name, extra) = _CENTRAL.unpack_from(entry)[3], struct.unpack_from("<2H", entry, 28)
     end = _CENTRAL.size + name
     return zip_names.decoded(entry[_CENTRAL.size : end], flags, entry[end : end + extra], code_page)

@@ -9,18 +9,19 @@ _UNICODE_PATH = 0x7075  # extra field, section 4.6.9
 OEM = "cp437"  # appendix D: of a zip that says nothing
 
 
-def decoded(raw: bytes, flags: int, extra: bytes, code_page: str) -> str:
-    """The name as its writer meant it; bytes that are not in the stated encoding become surrogates.
+def decoded(raw: bytes, flags: int, extra: bytes, code_page: str) -> tuple[str, bool]:
+    """The name as its writer meant it, and whether its code page is a guess.
 
-    The UTF-8 bit counts first, then the Unicode path. Where the zip says nothing: `code_page` if it is not empty, else
-    UTF-8, whose bit macOS and Info-ZIP omit, else code page 437.
+    Bytes that are not in the stated encoding become surrogates. The UTF-8 bit counts first, then the Unicode path.
+    Where the zip says nothing: `code_page` if it is not empty, else UTF-8, whose bit macOS and Info-ZIP omit, else code
+    page 437, which is the guess.
     """
     if flags & _UTF8:
-        return raw.decode("utf-8", "surrogateescape")
+        return raw.decode("utf-8", "surrogateescape"), False
     for name in (_unicode_path(raw, extra), _tried(raw, code_page or "utf-8"), _tried(raw, "utf-8")):
         if name is not None:
-            return name
-    return raw.decode(OEM)
+            return name, False
+    return raw.decode(OEM), True
 
 
 def _tried(raw: bytes, code_page: str) -> str | None:

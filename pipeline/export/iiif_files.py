@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import posixpath
@@ -19,6 +20,7 @@ from pipeline.config.secrets import Environment
 from pipeline.export import iiif, photos
 from pipeline.export.photos import Row
 from pipeline.manifest import query
+from pipeline.manifest.schema import REMOVED
 from pipeline.photos.errors import PhotoError
 from pipeline.run.attempts import attempts
 from pipeline.sandbox import parent as sandbox
@@ -33,6 +35,11 @@ SELECT k.* EXCLUDE (source, member, bytes, archive_name), i.* EXCLUDE (photo_id,
     i.archive_format IN ({", ".join(map(repr, COMPRESSIONS))}) AS streamed
 FROM ({photos.PHOTOS}) AS k JOIN index AS i ON i.photo_id = k.index_id
 WHERE k.kept ORDER BY i.source, i."offset", i.member, k.page, k.photo_id
+"""
+# Photos that an earlier export may have shown and that must not go out any more; removed: with all pages.
+HIDDEN = f"""
+SELECT photo_id, status = '{REMOVED}' AS removed FROM newest WHERE status IN ('withdrawn', '{REMOVED}')
+UNION SELECT photo_id, false FROM ({photos.PHOTOS}) WHERE rejected
 """
 
 
@@ -59,7 +66,8 @@ class Shown:
 
 
 def write_iiif(output: str, folder: str, base: str) -> Iterator[Shown]:
-    """Write the export; yields the same `Shown` as it fills. Photos that have their tiles already keep them.
+    """Write the export; yields the same `Shown` as it fills. Photos that have their tiles already keep them, but for
+    those that were rejected or removed since.
 
     base: URL under which a web server will give out the folder. Raises StorageError, QueryError.
     """
@@ -83,8 +91,20 @@ def write_iiif(output: str, folder: str, base: str) -> Iterator[Shown]:
                     collections.add(source, outcome)
                     shown.done += 1
             yield shown
+        hidden = rows.sql(HIDDEN).fetchall()
     shown.collection = collections.close()
+    hide(hidden, task)
     yield shown
+
+
+def hide(photo_ids: list[tuple[str, bool]], task: Task) -> None:
+    """Remove the files of photos. Each id comes with whether the further pages of its member go, too."""
+    here = glob.escape(task.folder)
+    for photo_id, pages in photo_ids:
+        place = f"{here}/{iiif.folder_of(photo_id)}"
+        found = storage.glob(place) + (storage.glob(f"{place}-p*") if pages else [])
+        for uri, *_ in found:
+            storage.remove_all(uri, [name for name, _ in storage.list_files(uri)])
 
 
 def show_unit(rows: list[Row], task: Task) -> list[tuple[str, dict[str, Any] | str]]:
@@ -159,9 +179,13 @@ class Collections:
         self._items.append(item)
 
     def close(self) -> str:
-        """Write the last collection and the top one; returns the URL of that."""
+        """Write the last collection and the top one; returns the URL of that. Further ones of an earlier export go."""
         self._flush()
-        return self._write("collection.json", "Restored photos", self._written)["id"]
+        top: str = self._write("collection.json", "Restored photos", self._written)["id"]
+        folder = storage.join(self._task.folder, "collections")
+        there = [name for name, _ in storage.list_files(folder)] if storage.exists(folder) else []
+        storage.remove_all(folder, [name for name in there if name > f"{len(self._written):06d}.json"])
+        return top
 
     def _flush(self) -> None:
         if not self._items:

@@ -85,7 +85,11 @@ class Chunk:
     @property
     def name(self) -> str:
         """The name of its files."""
-        return fitting(self.archive, f"-{self.number:05d}")
+        return chunk_name(self.archive, self.number)
+
+
+def chunk_name(archive: str, number: int) -> str:
+    return fitting(archive, f"-{number:05d}")
 
 
 def counts(connection: duckdb.DuckDBPyConnection) -> Counts:

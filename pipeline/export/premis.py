@@ -35,24 +35,39 @@ ENLARGED = "No face to restore: the photo was written anew."
 HOW = ("detector", "mask", "rotation", "settings_digest")  # columns that say how a photo was restored
 OUTCOMES = {"accept": "accepted", "reject": "rejected", None: "comment"}
 
+ARCHIVES = "SELECT DISTINCT replace(archive_name, '/', '_') FROM index ORDER BY ALL"
+
 
 def write_files(output: str, folder: str) -> Iterator[int]:
     """Write the PREMIS files of all photos into a folder; yields the number of photos in each.
 
-    A file has up to 500 photos of one source. Raises ExportError, StorageError, QueryError.
+    A file has up to 500 photos of one source. Files of an earlier export that had more of them are removed. Raises
+    ExportError, StorageError, QueryError.
     """
     output = storage.canonical(output)
     environment = Environment(storage_client.environment())
     with query.streaming(output, photos.MEMORY) as rows:
-        calls = ((chunk, output, folder, environment) for chunk in photos.chunks(rows))
-        yield from spread(write_file, calls, cpus=0.5)
+        files = dict.fromkeys((archive for (archive,) in rows.sql(ARCHIVES).fetchall()), 0)
+
+        def calls() -> Iterator[tuple[Chunk, str, str, Environment]]:
+            for chunk in photos.chunks(rows):
+                files[chunk.archive] = chunk.number
+                yield chunk, output, folder, environment
+
+        yield from filter(None, spread(write_file, calls(), cpus=0.5))
+    for archive, number in files.items():
+        while storage.exists(uri := storage.join(folder, f"{photos.chunk_name(archive, number + 1)}.xml")):
+            storage.remove(uri)
+            number += 1
 
 
 def write_file(chunk: Chunk, output: str, folder: str, environment: Environment) -> int:
     environment.use()
-    rows = recorded(chunk.rows.to_pylist())
+    rows, uri = recorded(chunk.rows.to_pylist()), storage.join(folder, f"{chunk.name}.xml")
     if rows:
-        storage.write_bytes(storage.join(folder, f"{chunk.name}.xml"), document(rows, output))
+        storage.write_bytes(uri, document(rows, output))
+    else:
+        storage.remove(uri)  # of an earlier export
     return len(rows)
 
 

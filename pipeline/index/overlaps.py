@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from pipeline import storage
+from pipeline.index.copies import Index
 from pipeline.index.sources import Source, expand
-from pipeline.storage.output import Output
 
 _PART = re.compile(r"\.[0-9a-f]{8}\.parquet")  # the end of an index file of single photos of a folder
 
 
-def apart(found: Sequence[Source], output: str, files: Sequence[str]) -> tuple[list[Source], list[str]]:
-    """The sources, so that no file that is indexed already is indexed again; and a note on each that was changed.
-
-    files: the names of the index files that are there.
-    """
-    whole = {Source.digest_in(file) for file in files if not _PART.search(file)}
+def apart(found: Sequence[Source], index: Index) -> tuple[list[Source], list[str]]:
+    """The sources, so that no file that is indexed already is indexed again; and a note on each that was changed."""
+    whole = {Source.digest_in(file) for file in index.files if not _PART.search(file)}
     kept: list[Source] = []
     notes: list[str] = []
     for source in found:
@@ -36,14 +33,16 @@ def apart(found: Sequence[Source], output: str, files: Sequence[str]) -> tuple[l
         kept.append(source)
     known = {source.digest for source in kept}
     outer = [source for source in kept if source.kind == "folder" and source.only is None]
-    inner = _folders(output, [file for file in files if Source.digest_in(file) not in known]) if outer else []
+    inner = _folders(index, known) if outer else []
     for place, source in enumerate(kept):
         below = [uri for uri in inner if source in outer and uri.startswith(storage.below(source.uri, ""))]
         if below:
             kept[place] = replace(source, without=(*source.without, *below))
             notes += [f"already indexed by itself, and left out of {source.uri}: {uri}" for uri in below]
     # An inner folder is listed for itself, so that its new files are not missed.
-    again = [one for uri in inner if any(uri in source.without for source in kept) for one in _listed(uri, output)]
+    again = [
+        one for uri in inner if any(uri in source.without for source in kept) for one in _listed(uri, index.output)
+    ]
     return list({source.uri + source.part: source for source in [*kept, *again]}.values()), notes
 
 
@@ -59,13 +58,8 @@ def _above(uri: str) -> Iterator[str]:
         yield f"{scheme}{mark}{path}"
 
 
-def _folders(output: str, files: Sequence[str]) -> list[str]:
-    """The folders among the sources of these index files."""
-    fs, folder = storage.arrow_filesystem(Output(output).index)
-    found = set()
-    for name in files:
-        file = pq.ParquetFile(f"{folder}/{name}", filesystem=fs)
-        first = next(file.iter_batches(1, columns=["source", "archive_format"]), None)
-        if first is not None and len(first) and first["archive_format"][0].as_py() == "folder":
-            found.add(first["source"][0].as_py())
-    return sorted(found)
+def _folders(index: Index, known: Set[str]) -> list[str]:
+    """The folders among the sources of an index, but for those with these digests."""
+    batches = index.batches(["source"], pc.field("archive_format") == "folder")
+    found = {uri for batch in batches for uri in pc.unique(batch["source"]).to_pylist()}
+    return sorted(uri for uri in found if Source(uri, "folder").digest not in known)

@@ -71,15 +71,13 @@ def erase_decisions(output: str, photo_ids: Set[str]) -> None:
 
 def _csv_without(text: str, photo_ids: Set[str]) -> bytes | None:
     """The file without rows of these photos; empty if no others are left, None if it has none of them."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows = list(reader)
-    kept = [row for row in rows if root_id(row["photo_id"]) not in photo_ids]
-    if len(kept) == len(rows):
+    header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    place = header.index("photo_id")
+    kept = [row for row in rows if row and root_id(row[place]) not in photo_ids]
+    if len(kept) == sum(map(bool, rows)):
         return None
     sink = io.StringIO()
-    writer = csv.DictWriter(sink, reader.fieldnames or ())
-    writer.writeheader()
-    writer.writerows(kept)
+    csv.writer(sink).writerows([header, *kept])
     return sink.getvalue().encode() if kept else b""
 
 

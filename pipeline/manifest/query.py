@@ -96,7 +96,8 @@ DESCRIBED = {
 # DESCRIBE, SUMMARIZE and SHOW count as SELECT.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _ATTEMPTS = 5
-_GONE = ("FileNotFoundError", "No such file")  # what Arrow and DuckDB say of a file that is not there any more
+# What Arrow and DuckDB say of a file that is not there any more.
+_GONE = ("FileNotFoundError", "No such file", "No files found")
 _UNREADABLE = "reading the stream registered as"  # how DuckDB's message begins when Arrow cannot read a file
 
 Result = TypeVar("Result")

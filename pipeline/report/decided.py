@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.manifest import decisions
+from pipeline.index.schema import ROOT_ID
+from pipeline.manifest import query
+from pipeline.manifest.schema import REMOVED
 from pipeline.report.files import PAGE_ROWS, DataFiles, Parts
 
 FIELDS = (
     *("photo_id", "face_index", "decision", "comment", "decided_at", "reviewer", "restored_sha256"),
     *("box", "strength"),
 )
+# All decisions in the order of time, but for those on photos that were taken out for good.
+STANDING = f"""
+SELECT * FROM exported WHERE {ROOT_ID} NOT IN (SELECT {ROOT_ID} FROM newest WHERE status = '{REMOVED}') ORDER BY number
+"""
 
 
 def write_decisions(output: str, files: DataFiles) -> dict[str, Any]:
@@ -19,7 +25,7 @@ def write_decisions(output: str, files: DataFiles) -> dict[str, Any]:
     Returns what the page needs to know about these files.
     """
     parts = Parts(files, "decisions", PAGE_ROWS)
-    rows = decisions.read(output).to_pylist()
+    rows = query.reading(output, lambda connection: query.run(connection, STANDING)).to_pylist()
     newest = {(row["photo_id"], row["face_index"], row["reviewer"]): row for row in rows}
     for row in newest.values():
         row["decided_at"] = row["decided_at"].isoformat()

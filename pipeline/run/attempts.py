@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -130,8 +131,9 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 def last_number(output: str) -> int:
     """The number of the last attempt, 0 if there was none: the highest in run.json and the manifest, in case one of
     them was lost."""
-    with query.connect(output, decided=False, index=Index(output)) as connection:  # which is not asked
-        (newest,) = query.run(connection, "SELECT coalesce(max(attempt), 0) AS n FROM manifest")["n"].to_pylist()
+    sql = "SELECT coalesce(max(attempt), 0) AS n FROM manifest"
+    asked = partial(query.run, sql=sql)
+    (newest,) = query.reading(output, asked, decided=False, index=Index(output))["n"].to_pylist()  # no index is asked
     return max(len(attempts(output)), newest)
 
 

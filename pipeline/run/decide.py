@@ -1,10 +1,12 @@
 """Make an OUTPUT follow the decisions of curators: set files aside, bring them back, restore photos again, mark rows.
 
-Each step may be killed: the file moves before its row is written, and a start that finds it moved writes the row.
+Each step may be killed: the file moves before its row is written. The next start puts such a file where its row has it,
+and then follows the decisions as they are by then.
 """
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +32,50 @@ from pipeline.storage.output import Output
 
 PART = 1000  # rows of a manifest part
 REQUESTS = 16  # files that move at a time
-# Every file that rows of some photos name or named, with the one that the newest row names.
-FILES = """
-SELECT DISTINCT m.restored_uri AS uri, n.restored_uri AS now, i.archive_name FROM manifest AS m
-JOIN newest AS n USING (photo_id) JOIN index AS i ON i.photo_id = n.index_id
-WHERE m.restored_uri IS NOT NULL AND m.photo_id IN (SELECT photo_id FROM chosen)
+# Rows of restored photos with what `put_right` needs, {which} of them.
+PLACES = """
+SELECT n.restored_uri AS uri, n.restored_sha256 AS sha256, i.archive_name
+FROM newest AS n JOIN index AS i ON i.photo_id = n.index_id WHERE n.restored_uri IS NOT NULL AND {which}
 """
+STRAY = "n.status = 'restored' AND EXISTS (SELECT 1 FROM stray WHERE ends_with(n.restored_uri, '/restored/' || path))"
+
+
+def put_right(output: str) -> None:
+    """Move files back that a killed call moved before it wrote their rows. The caller holds the lease.
+
+    Only a file with the digest of the row moves, and only to where no file is.
+    """
+    place = Output(output)
+    there = {path for path, *_ in storage.entries(place.withdrawn)} if storage.exists(place.withdrawn) else set()
+    rows = [row for row in placed(output, "n.status = 'withdrawn'") if row["uri"].startswith(f"{place.withdrawn}/")]
+    aside = {row["uri"].removeprefix(f"{place.withdrawn}/"): row for row in rows}
+    stray = pa.table({"path": pa.array(sorted(there - aside.keys()), pa.string())})
+    back = placed(output, STRAY, stray=stray) if len(stray) else []
+    missing = [row for path, row in aside.items() if path not in there]
+    moves = [(row, place.withdrawn, place.restored) for row in back]
+    moves += [(row, place.restored, place.withdrawn) for row in missing]
+    for row, now, meant in moves:
+        path = row["uri"].removeprefix(f"{meant}/")
+        uri = storage.join(now, path)
+        if not storage.exists(row["uri"]) and storage.exists(uri) and digest(uri) == row["sha256"]:
+            storage.move(uri, row["uri"])
+
+
+def placed(output: str, which: str, **tables: pa.Table) -> list[Row]:
+    """The rows of PLACES, with `uri` as it is now."""
+
+    def found(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+        for name, table in tables.items():
+            connection.register(name, table)
+        rows: list[Row] = query.run(connection, PLACES.format(which=which)).to_pylist()
+        return rows
+
+    rows = query.reading(output, found, decided=False, whole=True)
+    return [row | {"uri": Output(output).now(row["uri"], row["archive_name"])} for row in rows]
+
+
+def digest(uri: str) -> str:
+    return hashlib.sha256(storage.read_bytes(uri)).hexdigest()
 
 
 def settle(output: str, judged: Iterable[Judged]) -> Iterator[int]:
@@ -121,28 +161,3 @@ def condition(again: Iterable[Judged]) -> str:
     """The photos as a condition of `manifest.pending`, which asks about results, not about the index alone."""
     ids = ", ".join(f"'{one.row['photo_id']}'" for one in again)
     return f"status <> 'pending' AND photo_id IN ({ids})"
-
-
-def aside(output: str) -> list[str]:
-    """The photo_ids of withdrawn photos."""
-    sql = "SELECT photo_id FROM photos WHERE status = 'withdrawn'"
-    found = query.reading(output, lambda connection: query.run(connection, sql), decided=False)
-    return list(found["photo_id"].to_pylist())
-
-
-def remove_superseded(output: str, photo_ids: Sequence[str]) -> None:
-    """Remove files of these photos that only older rows name."""
-    chosen = pa.table({"photo_id": pa.array(photo_ids, pa.string())})
-
-    def found(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-        connection.register("chosen", chosen)
-        rows: list[Row] = query.run(connection, FILES).to_pylist()
-        return rows
-
-    place = Output(output)
-    rows = query.reading(output, found, decided=False) if photo_ids else []
-    kept = {row["now"] and place.now(row["now"], row["archive_name"]) for row in rows}
-    own = (f"{place.restored}/", f"{place.withdrawn}/")
-    for uri in {place.now(row["uri"], row["archive_name"]) for row in rows} - kept:
-        if uri.startswith(own):  # never a file of another run
-            storage.remove(uri)

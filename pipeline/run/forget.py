@@ -7,6 +7,7 @@ the photo by these rows, so any later call ends what an earlier one began.
 
 from __future__ import annotations
 
+import glob
 import re
 import uuid
 from collections.abc import Iterable, Sequence, Set
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
+from pipeline.index import copies
 from pipeline.index import removed as index_removed
 from pipeline.index.schema import ROOT_ID
 from pipeline.manifest import compaction, decisions, erase, query
@@ -27,11 +29,13 @@ from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest.schema import REMOVED
 from pipeline.manifest.write import write_part
 from pipeline.photos.suffixes import SUFFIXES
+from pipeline.run import status
 from pipeline.run.attempts import last_number
 from pipeline.run.lease import remove_leftovers
 from pipeline.stages.names import NAMES, restored_path
 from pipeline.storage import local_disk
-from pipeline.storage.output import Output
+from pipeline.storage.output import FILES as OWN_FILES
+from pipeline.storage.output import FOLDERS, Output
 
 Row = dict[str, Any]
 
@@ -42,6 +46,7 @@ UNFINISHED = f"""
 WITH said AS (SELECT DISTINCT {ROOT_ID} AS root FROM manifest WHERE status = '{REMOVED}')
 SELECT {ROOT_ID} AS photo_id FROM manifest WHERE {ROOT_ID} IN (FROM said) AND NOT (status = '{REMOVED}' AND member = '')
 UNION SELECT photo_id FROM index WHERE photo_id IN (FROM said) AND kind <> '{index_removed.KIND}'
+UNION SELECT {ROOT_ID} FROM exported WHERE {ROOT_ID} IN (FROM said)
 """
 # Every file that a row of these photos names or named.
 FILES = f"""
@@ -84,7 +89,7 @@ def find(output: str, where: str) -> Found:
     """
     decisions.read(output)  # it is rewritten later: a damaged file is told before anything is removed
     rows = manifest_pending.selected(output, where)
-    begun = query.reading(output, lambda connection: query.run(connection, UNFINISHED), decided=False)
+    begun = query.reading(output, lambda connection: query.run(connection, UNFINISHED))
     return Found(rows, sorted(set(begun["photo_id"].to_pylist()) - {row["photo_id"] for row in rows}))
 
 
@@ -109,7 +114,15 @@ def forget(output: str, found: Found, reason: str | None) -> int:
     if find(output, "false").begun:
         raise ForgetError(f"{output}: a compaction wrote rows of these photos meanwhile; start the same command again")
     compaction.compact(output)
+    copies.kept(output)
+    status.counted(output)
     return len(gone)
+
+
+def beside(output: str) -> list[str]:
+    """Files and folders in OUTPUT that are not the run's own, such as exports and tables for ingest."""
+    names = {uri.rpartition("/")[2] for uri, *_ in storage.glob(f"{glob.escape(output)}/*")}
+    return sorted(names - {*OWN_FILES, *FOLDERS})
 
 
 def removed_row(row: Row, member: str, reason: str | None) -> Row:
@@ -191,6 +204,6 @@ def entries(folder: str) -> list[tuple[str, str, int, str]]:
 def removed_files(folder: str, paths: list[str]) -> list[str]:
     for path in paths:
         storage.remove(storage.below(folder, path))
-    if paths and storage.is_local(folder):
+    if storage.is_local(folder):
         local_disk.remove_empty(Path(folder))  # a folder may be named like a person
     return paths

@@ -13,7 +13,7 @@ import pyarrow as pa
 from interlcm.errors import printable
 from pipeline import storage
 from pipeline.config.limits import Limits
-from pipeline.index import changed
+from pipeline.index import changed, copies
 from pipeline.index.build import IndexSummary, build_index
 from pipeline.index.changed import Changed, Renewed
 from pipeline.index.schema import ROOT_ID
@@ -43,6 +43,7 @@ def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = 
             for uri in published(output, file):
                 storage.remove(uri)
             changed.write(output, file)
+        copies.kept(output)  # else each question reads all files of the copies that held the changed ones
     return summary
 
 

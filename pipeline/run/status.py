@@ -113,7 +113,9 @@ def counted(output: str) -> Status:
     if _state(output, Index.of(output), last_attempt(output)) == before:
         known = {name: value for name, value in asdict(found).items() if name in KEPT}
         known |= {"state": before, "last": found.last.isoformat() if found.last else None}
-        storage.write_bytes(Output(output).status_json, json.dumps(known, indent=2).encode() + b"\n")
+        data, uri = json.dumps(known, indent=2).encode() + b"\n", Output(output).status_json
+        if not storage.exists(uri) or storage.read_bytes(uri) != data:  # a start that does nothing changes no file
+            storage.write_bytes(uri, data)
     return found
 
 

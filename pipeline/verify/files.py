@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
@@ -18,6 +19,7 @@ from pipeline.storage.output import Output
 
 CHUNK = 32  # files that one task reads
 READ = 4 << 20  # bytes of a file in memory at once
+FILE_KINDS = ("file", "link")
 SHOWN = 20  # photo_ids in one line
 
 # The newest row of each photo, in the order of the files. Further pages use their member's index row.
@@ -29,6 +31,11 @@ WHERE p.status IN ('restored', 'no_face') AND p.restored_uri IS NOT NULL {but} O
 # A bag was made without the photos that a curator had rejected, whether or not the run followed these decisions yet.
 NOT_REJECTED = """AND p.photo_id NOT IN (
     SELECT photo_id FROM decisions WHERE void IS NULL AND face_index IS NULL AND decision = 'reject')
+"""
+# Files that were set aside are not checked: decide restores a photo again whose file is gone.
+WITHDRAWN = """
+SELECT p.restored_uri AS uri, i.archive_name FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
+WHERE p.status = 'withdrawn' AND p.restored_uri IS NOT NULL
 """
 
 
@@ -58,9 +65,9 @@ class Problem:
 class Verified:
     """The progress of the check and its findings, in the order of the files.
 
-    unlisted: files below restored/ that no newest row names. They are no error: a worker that was killed between file
-    and row leaves one, and so does an attempt that restored photos again and was killed before it removed their earlier
-    files.
+    unlisted: files below restored/ and withdrawn/ that no newest row names. They are no error: a worker that was killed
+    between file and row leaves one, and so does an attempt that restored photos again and was killed before it removed
+    their earlier files.
     """
 
     total: int
@@ -95,17 +102,27 @@ def verify(output: str) -> Iterator[Verified]:
         verified.done += chunk
         verified.problems += problems
         yield verified
-    verified.unlisted = unlisted(output, {one.uri for one in listed})
+    verified.unlisted = unlisted(output, {one.uri for one in listed} | withdrawn(output))
     yield verified
 
 
 def restored(output: str) -> list[Listed]:
     """The restored files of a run, sorted; of the run in a bag those that the bag has to have."""
     but = NOT_REJECTED if storage.exists(f"{output.rpartition('/')[0]}/bagit.txt") else ""
-    with query.connect(output) as connection:
-        rows = query.run(connection, RESTORED.format(but=but)).to_pylist()
+    rows = asked(output, RESTORED.format(but=but), decided=bool(but))
     place = Output(output)
     return [Listed(row["photo_id"], place.now(row["uri"], row["archive_name"]), row["sha256"]) for row in rows]
+
+
+def withdrawn(output: str) -> set[str]:
+    """Where the files are that curators rejected."""
+    place = Output(output)
+    return {place.now(row["uri"], row["archive_name"]) for row in asked(output, WITHDRAWN)}
+
+
+def asked(output: str, sql: str, decided: bool = False) -> list[dict[str, Any]]:
+    rows = query.reading(output, lambda connection: query.run(connection, sql), decided=decided, whole=True)
+    return list(rows.to_pylist())
 
 
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:
@@ -143,9 +160,9 @@ def digest(uri: str) -> str:
 
 
 def unlisted(output: str, listed: set[str]) -> list[str]:
-    """The files below restored/ that are not among these, sorted."""
-    folder = Output(output).restored
-    if not storage.exists(folder):
-        return []
-    uris = (storage.join(folder, path) for path, kind, *_ in storage.entries(folder) if kind in ("file", "link"))
+    """The files below restored/ and withdrawn/ that are not among these, sorted."""
+    place = Output(output)
+    folders = [folder for folder in (place.restored, place.withdrawn) if storage.exists(folder)]
+    found = ((folder, path) for folder in folders for path, kind, *_ in storage.entries(folder) if kind in FILE_KINDS)
+    uris = (storage.join(folder, path) for folder, path in found)
     return sorted(uri for uri in uris if uri not in listed)

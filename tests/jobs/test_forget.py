@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,31 @@ def test_nothing_of_a_photo_is_left(interlcm: Interlcm, run: tuple[Path, Path], 
     assert interlcm("forget", str(copy), *WHERE) == 0
     assert interlcm.out == "removed: 0 photos, 0 files\n" and "no photo of the run matches --where" in interlcm.err
 
+    # A reviewer had the page open, and exports a word on a removed photo afterwards.
+    late = {"photo_id": ids[0], "face_index": 0, "decision": "reject", "comment": "Anna S.", "decided_at": "2026-05-01"}
+    (copy / "decisions/late.json").write_text(json.dumps([late]))
+    assert interlcm("report", str(copy)) == 0
+    assert not any(b"Anna S." in path.read_bytes() for path in (copy / "report/data").iterdir())
+    assert interlcm("forget", str(copy), "--where", "false") == 0
+    assert interlcm.out.startswith("removed: 1 photo") and left(copy, {b"Anna S.", ids[0].encode()}) == [
+        ids[0].encode()
+    ]
+
+
+def test_photos_that_were_set_aside_leave_no_folder(interlcm: Interlcm, copy: Path) -> None:
+    """A spreadsheet may leave blank lines and more cells than columns. Tables for ingest in OUTPUT are named."""
+    found = marks(copy)
+    file, late = copy / "decisions/b.csv", (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    file.write_text(file.read_text().replace("2026-01-01\n", f"{late},,\n\n"))
+    (copy / "decisions/c.csv").write_text("photo_id,face_index,decision,comment,decided_at\n")
+    assert interlcm("decide", str(copy)) == 0
+    assert list((copy / "withdrawn").rglob("*.jpg")) and counts(str(copy)).withdrawn == 4
+    assert interlcm("export", "csv", str(copy), "--for", "islandora", "--to", str(copy)) == 0
+    assert interlcm("forget", str(copy), *WHERE) == 0
+    assert f"not of the run, and not looked at: {copy}/islandora.csv" in interlcm.err
+    (copy / "islandora.csv").unlink()
+    assert left(copy, found) == [] and len(rows(copy)) > 3 and counts(str(copy)).adds_up
+
 
 STEPS = {
     "files": (forget, "remove_restored"),
@@ -202,6 +228,29 @@ def test_an_archive_that_is_listed_again_brings_no_name_back(
         (f"{NAME}/A.txt", "file"),
         ("c.txt", "file"),
     ]
+
+
+def test_names_in_other_case_and_repeated_members_do_not_come_back(interlcm: Interlcm, tmp_path: Path) -> None:
+    """Listed again, each keeps the place among its like that it had, whichever of them are gone."""
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    (scans / "smith.txt").write_bytes(b"1")
+    assert interlcm("index", str(scans), "--output", str(output)) == 0
+    (scans / "Smith.txt").write_bytes(b"2")  # listed before the one that was indexed before
+    whole = tar_bytes({"x.txt": b"first"})[:1024] + tar_bytes({"x.txt": b"second", "c.txt": bytes(2000)})
+    (tmp_path / "in.tar").write_bytes(whole[: 5 * 512 + 1000])  # a broken archive is listed again at each start
+    both = ("index", str(scans), str(tmp_path / "in.tar"), "--output", str(output))
+    assert interlcm(*both) == 0
+    where = "source LIKE '%scans' OR (member = 'x.txt' AND occurrence = 0)"
+    assert interlcm("forget", str(output), "--where", where) == 0
+    sql = "SELECT photo_id, member, occurrence FROM index WHERE kind = 'file' ORDER BY ALL"
+    with query.connect(str(output)) as connection:
+        before = query.run(connection, sql).to_pylist()
+    assert ("x.txt", 1) in [(row["member"], row["occurrence"]) for row in before]
+    assert interlcm(*both) == 0
+    with query.connect(str(output)) as connection:
+        assert query.run(connection, sql).to_pylist() == before
+    assert b"mith.txt" not in everything(output)
 
 
 def test_a_condition_that_cannot_be_is_refused(interlcm: Interlcm, copy: Path) -> None:

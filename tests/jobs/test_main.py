@@ -294,7 +294,7 @@ def test_strict_tells_that_photos_failed(source: str, tmp_path: Path, tiny_weigh
     assert interlcm(*start) == 0
     assert interlcm.err == ""
     assert interlcm(*start, "--strict") == 3
-    assert "restore: 2/2 files" in interlcm.out
+    assert "nothing to do: every selected photo has a result" in interlcm.out
     write_part([result | {"status": "skipped", "finished_at": rows_later(result)} for result in results], output, "2")
     assert interlcm(*start, "--strict") == 0
     assert counts(output).failed == 0

@@ -70,7 +70,7 @@ def test_the_exit_code_and_the_log_of_a_job_come_back(submitted: subprocess.Comp
     assert submitted.returncode == 3, submitted.stdout + submitted.stderr  # the command's own code, by --strict
     assert submitted.stderr == ""
     assert "index: 1 archive, 1 member, 1 file" in submitted.stdout
-    assert "restore: 1/1 file, " in submitted.stdout
+    assert "nothing to do: every selected photo has a result\n" in submitted.stdout
     assert "indexed = restored + no_face + skipped + failed + pending\n" in submitted.stdout
     assert "storage settings sent, encrypted: AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION" in submitted.stdout
     (kept,) = [line for line in submitted.stdout.splitlines() if line.startswith("not sent to the nodes")]

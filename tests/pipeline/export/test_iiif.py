@@ -18,6 +18,9 @@ from pipeline import storage
 from pipeline.export import iiif, iiif_files
 from pipeline.export.iiif_files import write_iiif
 from pipeline.export.tiles import pyramid
+from pipeline.manifest import query
+from pipeline.run import lease
+from pipeline.run.forget import find, forget
 from tests.support.pictures import hopper
 from tests.support.review_run import FLAGGED
 from tests.support.rows import result_row
@@ -144,6 +147,23 @@ def test_a_second_start_keeps_the_tiles(decided_run: str, tmp_path: Path, monkey
     assert (asked, shown.done) == (["box1/astronaut.jpg"], 3)
     *_, shown = write_iiif(str(run), place, "https://elsewhere.example.org")  # info.json has its own address
     assert len(asked) == 4
+
+    # Since then one photo was removed for good and one rejected: their files go, also those of what was exported more.
+    output = str(run)
+    with query.connect(output) as connection:
+        ids = {row["member"]: row["photo_id"] for row in query.run(connection, "FROM photos").to_pylist()}
+    gone, rejected = ids["box1/astronaut.jpg"], ids["box1/hopper.jpg"]
+    shutil.copytree(Path(place, iiif.folder_of(gone)), Path(place, iiif.folder_of(f"{gone}-p2")))
+    shutil.copy(Path(place, "collections/000001.json"), Path(place, "collections/000002.json"))
+    said = {"photo_id": rejected, "face_index": "", "decision": "reject", "comment": "", "decided_at": "2026-03-01"}
+    (run / "decisions/later.json").write_text(json.dumps([said]))
+    with lease.held(output):
+        forget(output, find(output, "member = 'box1/astronaut.jpg'"), None)
+    *_, shown = write_iiif(output, place, BASE)
+    assert shown.done == 1 and list(manifests(Path(place))) == ["box2/pair.png"]
+    files = [path for path in Path(place).rglob("*") if path.is_file()]
+    assert not any(gone in str(path) or rejected in str(path) for path in files)
+    assert not any(b"astronaut" in path.read_bytes() or b"hopper" in path.read_bytes() for path in files)
 
 
 def test_a_photo_whose_source_is_gone_is_named(decided_run: str, tmp_path: Path) -> None:

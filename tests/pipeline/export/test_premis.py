@@ -32,6 +32,13 @@ def record(decided_run: str, schema: etree.XMLSchema, tmp_path_factory: pytest.T
     return found.getroot()
 
 
+def test_files_of_an_earlier_export_that_had_more_go(decided_run: str, tmp_path: Path) -> None:
+    for name in ("scans.tar-00002.xml", "scans.tar-00003.xml", "others.tar-00002.xml"):
+        (tmp_path / name).write_text("of an earlier export")
+    assert sum(write_files(decided_run, str(tmp_path))) == 5
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["others.tar-00002.xml", "scans.tar-00001.xml"]
+
+
 def texts(node: etree._Element, path: str) -> list[str]:
     return [str(one.text) for one in node.xpath(path, namespaces=NAMES)]
 

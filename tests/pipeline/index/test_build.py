@@ -252,6 +252,16 @@ def test_the_error_survives_a_process_border() -> None:
     assert (str(error), error.error_type) == ("a.zip: locked", "encrypted")
 
 
+def test_names_in_a_guessed_code_page_are_said(tmp_path: Path) -> None:
+    data = zip_bytes({"abcd.jpg": b"a", "plain.jpg": b"b"}).replace(b"abcd", "卒業".encode("cp932"))
+    uri = put(str(tmp_path), "a.zip", data)
+    (note,) = build_index(expand([uri], str(tmp_path / "out")), str(tmp_path / "out"), Limits()).notes
+    assert note.startswith(f"{uri}: names whose code page the zip does not say, read as cp437: 1, such as ")
+    for other, code_page in (("said", "cp932"), ("out", "")):  # the second time they are there
+        output = str(tmp_path / other)
+        assert build_index(expand([uri], output), output, Limits(), code_page).notes == ()
+
+
 def test_a_zip_keeps_the_code_page_with_which_it_was_indexed(tmp_path: Path) -> None:
     data = zip_bytes({"abcd.jpg": b"a"}).replace(b"abcd", "卒業".encode("cp932"))
     uri, output = put(str(tmp_path), "a.zip", data[:-9]), str(tmp_path / "out")  # cut short, so it is listed again

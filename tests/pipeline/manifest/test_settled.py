@@ -127,6 +127,21 @@ def test_a_connection_that_reads_settled_files_itself_opens_no_others(output: st
             query.run(connection, f"SELECT * FROM read_text('{file.format(output=output)}')")
 
 
+def test_a_compaction_may_replace_a_settled_file_before_it_is_opened(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, real = counts(output), query._connected
+
+    def late(*arguments: Any) -> Any:
+        for file in Path(output, "manifest").glob("merged-*.parquet"):
+            file.rename(file.with_name(f"merged-{file.stem[7:]}0.parquet"))  # the same rows in another file
+        monkeypatch.setattr(query, "_connected", real)
+        return real(*arguments)
+
+    monkeypatch.setattr(query, "_connected", late)
+    assert counts(output) == found
+
+
 def test_a_file_that_was_replaced_under_its_name_is_not_settled(output: str) -> None:
     compact(output)
     (file,) = Path(output, "manifest").glob("merged-*.parquet")

@@ -14,9 +14,13 @@ from pipeline.manifest import query
 from pipeline.manifest.compaction import compact
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
-from pipeline.run.decide import remove_superseded, settle
+from pipeline.manifest.schema import MANIFEST_SCHEMA
+from pipeline.manifest.write import write_part
+from pipeline.run.decide import put_right, settle
 from pipeline.run.prepare import RunError
+from pipeline.run.superseded import remove_superseded
 from pipeline.run.verdicts import Judged, Shown, judged
+from pipeline.verify import files as verify_files
 from tests.support.review_run import write_run
 from tests.support.rows import START, face, result_row, write_old_part
 
@@ -130,14 +134,43 @@ def test_a_killed_move_is_made_good(output: str) -> None:
     assert left.moves and states(output)[A][0] == "withdrawn"
 
 
-def test_files_that_only_older_rows_name_go(output: str) -> None:
+def test_a_decision_that_was_taken_back_after_a_kill(output: str) -> None:
+    """The file moved and its row was not written; then the curator thinks better of it."""
+    before, aside = files(output), f"{output}/withdrawn/scans.tar/box1/astronaut.jpg.png"
+    (row,) = asked(output, f"SELECT * FROM newest WHERE member = '{A}'")
+    storage.move(row["restored_uri"], aside)
+    assert aside in verify_files.unlisted(output, verify_files.withdrawn(output))
+    put_right(output)
+    assert files(output) == before and follow(output) == []
+    # The other way round: brought back without a row, then rejected again.
     decide(output, (A, None, "reject", "2026-02-01T10:00:00Z"))
     follow(output)
-    row = next(one.row for one in judged(output))
-    storage.write_bytes(f"{output}/restored/scans.tar/box1/astronaut.jpg.png", b"left behind")
-    remove_superseded(output, [row["photo_id"]])
-    remove_superseded(output, [])
-    assert [name for name in files(output) if "astronaut" in name] == ["withdrawn/scans.tar/box1/astronaut.jpg.png"]
+    after = files(output)
+    storage.move(aside, row["restored_uri"])
+    put_right(output)
+    assert files(output) == after
+    # Neither an earlier result nor a file beside the one of the row is taken for it.
+    storage.write_bytes(f"{output}/withdrawn/scans.tar/{HOPPER}.png", b"an earlier result")
+    storage.write_bytes(row["restored_uri"], b"another")
+    more = files(output)
+    put_right(output)
+    assert files(output) == more
+
+
+def test_only_a_new_result_removes_the_files_of_earlier_ones(output: str) -> None:
+    """A photo that was set aside and restored again: by an attempt that failed, then by one that did not."""
+    decide(output, (A, None, "reject", "2026-02-01T10:00:00Z"))
+    follow(output)
+    aside, back = "withdrawn/scans.tar/box1/astronaut.jpg.png", "restored/scans.tar/box1/astronaut.jpg.png"
+    storage.write_bytes(f"{output}/{back}", b"left behind")
+    (row,) = asked(output, f"SELECT * FROM newest WHERE member = '{A}'")
+    again = {name: row[name] for name in MANIFEST_SCHEMA.names}
+    write_part([again | {"attempt": 2, "status": "failed", "restored_uri": None}], output, "2")
+    remove_superseded(output, 2)
+    assert {aside, back} <= files(output).keys()
+    write_part([again | {"attempt": 3, "status": "restored", "restored_uri": f"{output}/{back}"}], output, "3")
+    remove_superseded(output, 3)
+    assert [name for name in files(output) if "astronaut" in name] == [back]
 
 
 def test_an_output_that_was_moved_and_one_of_an_earlier_version(output: str, tmp_path: Path) -> None:

@@ -196,7 +196,9 @@ def test_the_bytes_are_those_of_a_run_in_this_process(done: Done, tmp_path: Path
 
 def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str) -> None:
     """Sources and weights are unchanged; OUTPUT has only the files of a run."""
-    assert {name.split("/")[0] for name in done.files("")} == {"run.json", "index", "manifest", "restored"}
+    assert {name.split("/")[0] for name in done.files("")} == {
+        *("run.json", "status.json", "index", "manifest", "restored")
+    }
     loose = {"loose/box 1/astronaut ü.jpg", "loose/late.jpg"}
     there = {name for name, _ in storage.list_files(f"{done.bucket}/in")}
     assert there == {"scans.tar", "zip.tar", "more.tar.gz", "nothing.tar"} | loose
