@@ -25,7 +25,8 @@ SHOWN = 20  # photo_ids in one line
 RESTORED = """
 SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name, p.status = 'withdrawn' AS aside
 FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
-WHERE p.status IN ('restored', 'no_face', 'withdrawn') AND p.restored_uri IS NOT NULL ORDER BY p.restored_uri, p.photo_id
+WHERE p.status IN ('restored', 'no_face', 'withdrawn') AND p.restored_uri IS NOT NULL
+ORDER BY p.restored_uri, p.photo_id
 """
 
 
