@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from interlcm.errors import InterLCMError
 from pipeline.archives.names import fitting
-from pipeline.manifest.schema import PENDING
+from pipeline.manifest.schema import PENDING, REMOVED
 from pipeline.storage.output import Output
 
 Row = dict[str, Any]
@@ -49,6 +49,7 @@ LEFT JOIN (
     WHERE photo_id IN (SELECT photo_id FROM decisions) GROUP BY photo_id, restored_sha256
 ) AS m ON m.photo_id = p.photo_id AND m.restored_sha256 = p.restored_sha256
 WHERE p.status NOT IN ('skipped', '{PENDING}') AND p.member <> ''
+    AND p.index_id NOT IN (SELECT index_id FROM newest WHERE status = '{REMOVED}') -- half removed, with further pages
 """
 COUNTS = f"""
 SELECT CASE WHEN rejected AND restored_uri IS NOT NULL AND status <> 'withdrawn' THEN 'rejected' ELSE status END AS why,

@@ -83,12 +83,14 @@ def write_report(output: str, pictures: Pictures, price: Price | None = None) ->
     place = storage.canonical(output)
     report = Output(place).report
     made_at = datetime.now(UTC)
-    about, columns = write_photos(output, DataFiles(report), pictures)
-    about |= write_decisions(output, DataFiles(report)) | summary(output, columns, price)
+    files = DataFiles(report)
+    about, columns = write_photos(output, files, pictures)
+    about |= write_decisions(output, files) | summary(output, columns, price)
     about |= {"run": run_key(place), "output": place, "made_at": made_at.isoformat(timespec="seconds")}
     about["version"] = made_at.strftime("%Y%m%d%H%M%S")
-    DataFiles(report).write("summary", about)
+    files.write("summary", about)
     write_site(report, about["version"])
+    files.remove_others()
     return Written(storage.join(report, "index.html"), about["photos"], about["to_review"])
 
 

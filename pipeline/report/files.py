@@ -42,11 +42,22 @@ class DataFiles:
 
     def __init__(self, report: str) -> None:
         self.report = report
+        self._written: set[str] = set()
 
     def write(self, name: str, value: Any) -> None:
         """Write one data file. `value`: anything that JSON can hold."""
-        script = f"Report.receive({json.dumps(name)}, {dump(value)});\n"
+        self.publish(name, dump(value))
+
+    def publish(self, name: str, text: str) -> None:
+        """`write` for JSON."""
+        script = f"Report.receive({json.dumps(name)}, {text});\n"
         publish(storage.join(self.report, "data", f"{name}.js"), script.encode())
+        self._written.add(f"{name}.js")
+
+    def remove_others(self) -> None:
+        """Remove the files of an earlier report that had more: they tell of photos and decisions that are gone."""
+        folder = storage.join(self.report, "data")
+        storage.remove_all(folder, [name for name, _ in storage.list_files(folder) if name not in self._written])
 
     def write_column(self, name: str, values: npt.NDArray[Any]) -> int:
         """Write a column as base64 of little-endian float32, NaN if there is no value; returns the number of files."""
@@ -87,8 +98,7 @@ class Parts:
         if self._open:
             name = f"{self.name}-{len(self.starts)}"
             lines = ",\n".join(self._open)
-            script = f"Report.receive({json.dumps(name)}, [\n{lines}\n]);\n"
-            publish(storage.join(self.files.report, "data", f"{name}.js"), script.encode())
+            self.files.publish(name, f"[\n{lines}\n]")
             self.starts.append(self.count - len(self._open))
             self._open, self._size = [], 0
 

@@ -102,6 +102,7 @@ def forget(output: str, found: Found, reason: str | None) -> int:
     if not ids:
         return 0
     remove_leftovers(output)
+    compaction.compact_if_many(output, whole=False)  # the manifest is asked a dozen times
     said = [removed_row(row, row["member"], reason) for row in found.rows]
     write_rows(said, output)
     named = index_rows(output, ids)
@@ -111,10 +112,10 @@ def forget(output: str, found: Found, reason: str | None) -> int:
     write_rows(blank_rows(output, ids), output)
     erase.erase_rows(output, ids)
     index_removed.erase(output, ids)
+    copies.kept(output)
     if find(output, "false").begun:
         raise ForgetError(f"{output}: a compaction wrote rows of these photos meanwhile; start the same command again")
     compaction.compact(output)
-    copies.kept(output)
     status.counted(output)
     return len(gone)
 
@@ -202,8 +203,7 @@ def entries(folder: str) -> list[tuple[str, str, int, str]]:
 
 
 def removed_files(folder: str, paths: list[str]) -> list[str]:
-    for path in paths:
-        storage.remove(storage.below(folder, path))
+    storage.remove_all(folder, paths)
     if storage.is_local(folder):
         local_disk.remove_empty(Path(folder))  # a folder may be named like a person
     return paths

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
@@ -24,18 +23,14 @@ SHOWN = 20  # photo_ids in one line
 
 # The newest row of each photo, in the order of the files. Further pages use their member's index row.
 RESTORED = """
-SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name
+SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name, p.status = 'withdrawn' AS aside
 FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
-WHERE p.status IN ('restored', 'no_face') AND p.restored_uri IS NOT NULL {but} ORDER BY p.restored_uri, p.photo_id
+WHERE p.status IN ('restored', 'no_face', 'withdrawn') AND p.restored_uri IS NOT NULL {but}
+ORDER BY p.restored_uri, p.photo_id
 """
 # A bag was made without the photos that a curator had rejected, whether or not the run followed these decisions yet.
 NOT_REJECTED = """AND p.photo_id NOT IN (
     SELECT photo_id FROM decisions WHERE void IS NULL AND face_index IS NULL AND decision = 'reject')
-"""
-# Files that were set aside are not checked: decide restores a photo again whose file is gone.
-WITHDRAWN = """
-SELECT p.restored_uri AS uri, i.archive_name FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
-WHERE p.status = 'withdrawn' AND p.restored_uri IS NOT NULL
 """
 
 
@@ -95,34 +90,34 @@ def verify(output: str) -> Iterator[Verified]:
     Raises StorageError if there is no run at OUTPUT, or storage fails for all files.
     """
     output = storage.canonical(output)
-    listed = restored(output)
+    listed, aside = restored(output)
     verified = Verified(total=len(listed))
     yield verified
     for chunk, problems in checked(listed):
         verified.done += chunk
         verified.problems += problems
         yield verified
-    verified.unlisted = unlisted(output, {one.uri for one in listed} | withdrawn(output))
+    verified.unlisted = unlisted(output, {one.uri for one in listed} | aside)
     yield verified
 
 
-def restored(output: str) -> list[Listed]:
-    """The restored files of a run, sorted; of the run in a bag those that the bag has to have."""
+def restored(output: str) -> tuple[list[Listed], set[str]]:
+    """The restored files of a run, sorted; of the run in a bag those that the bag has to have. And where those are that
+    were set aside.
+
+    These are not checked: decide restores a photo again whose file is gone.
+    """
     but = NOT_REJECTED if storage.exists(f"{output.rpartition('/')[0]}/bagit.txt") else ""
-    rows = asked(output, RESTORED.format(but=but), decided=bool(but))
-    place = Output(output)
-    return [Listed(row["photo_id"], place.now(row["uri"], row["archive_name"]), row["sha256"]) for row in rows]
-
-
-def withdrawn(output: str) -> set[str]:
-    """Where the files are that curators rejected."""
-    place = Output(output)
-    return {place.now(row["uri"], row["archive_name"]) for row in asked(output, WITHDRAWN)}
-
-
-def asked(output: str, sql: str, decided: bool = False) -> list[dict[str, Any]]:
-    rows = query.reading(output, lambda connection: query.run(connection, sql), decided=decided, whole=True)
-    return list(rows.to_pylist())
+    sql = RESTORED.format(but=but)
+    rows = query.reading(output, lambda connection: query.run(connection, sql), decided=bool(but), whole=True)
+    place, listed, aside = Output(output), list[Listed](), set[str]()
+    for row in rows.to_pylist():
+        one = Listed(row["photo_id"], place.now(row["uri"], row["archive_name"]), row["sha256"])
+        if row["aside"]:
+            aside.add(one.uri)
+        else:
+            listed.append(one)
+    return listed, aside
 
 
 def checked(listed: list[Listed]) -> Iterator[tuple[int, list[Problem]]]:

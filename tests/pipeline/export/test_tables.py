@@ -10,10 +10,13 @@ import bagit
 import pytest
 
 from jobs.__main__ import main
+from pipeline.export import photos
 from pipeline.export.bag import write_bag
 from pipeline.export.photos import BATCH_ROWS
 from pipeline.export.tables import Photo, one_value, write_table
-from tests.support.rows import result_row
+from pipeline.manifest import query
+from pipeline.manifest.write import write_part
+from tests.support.rows import index_row, result_row, write_index
 
 
 def table(output: str, place: str, system: str, base: str) -> list[dict[str, str]]:
@@ -70,3 +73,16 @@ def test_no_name_becomes_two_values() -> None:
     assert one_value("a|b;c\nd.jpg") == "a\u00a6b,c d.jpg"
     row = result_row("x" * 300 + ".jpg", restored_uri="/run/restored/a.tar/x.jpg", archive_name="a.tar", pages=1)
     assert len(Photo(row, "/run", "").short_title()) == 255
+
+
+def test_a_member_that_is_half_removed_does_not_go_out_with_its_other_pages(tmp_path: Path) -> None:
+    """`interlcm forget` was killed after its first step."""
+    output, pages = str(tmp_path), {"pages": 2, "restored_uri": f"{tmp_path}/restored/a.tar/a.tif"}
+    write_index(output, [index_row("a.tif")])
+    first, second = result_row("a.tif", **pages), result_row("a.tif", **pages, photo_id="id-a.tif-p2", page=2)
+    write_part([first, second], output, "1")
+    with query.streaming(output) as rows:
+        assert photos.counts(rows).kept == 2
+    write_part([result_row("a.tif", "removed")], output, "2")
+    with query.streaming(output) as rows:
+        assert photos.counts(rows) == photos.Counts(0, {})

@@ -12,11 +12,12 @@ from pipeline import storage
 from pipeline.config.limits import Limits
 from pipeline.index import build, copies
 from pipeline.index.copies import Index, kept
-from pipeline.index.sources import Source
+from pipeline.index.sources import Source, expand
 from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest.counts import counts
 from pipeline.manifest.query import connect, run
 from pipeline.manifest.write import write_part
+from pipeline.run.rescan import scan
 from tests.support.archives import put, tar_bytes, zip_bytes
 from tests.support.pictures import encoded, hopper
 from tests.support.rows import pending_rows, result_row
@@ -115,3 +116,18 @@ def test_a_damaged_list_is_one_line_and_a_later_one_is_passed_over(tmp_path: Pat
     file.write_text("[]")
     with pytest.raises(storage.StorageError, match=r"index.json: damaged \(.*\); remove it, and the next start"):
         counts(output)
+
+
+def test_changed_and_overlapping_folders_with_copies(tmp_path: Path) -> None:
+    """A renewed index file is copied again at the same start. A folder above others finds them in the copies."""
+    output, folders = str(tmp_path / "out"), [str(tmp_path / "all" / str(n)) for n in range(4)]
+    for folder in folders:
+        put(folder, "a.jpg", b"first")
+    scan(expand(folders, output), output, Limits())
+    put(folders[0], "a.jpg", b"the second")
+    assert len(scan(expand(folders, output), output, Limits()).changed) == 1
+    index = Index.of(output)
+    assert index.single == [] and len(index.copies) == 2
+    put(str(tmp_path / "all"), "b.jpg", b"b")
+    found = scan(expand([str(tmp_path / "all")], output), output, Limits())
+    assert (found.photos, len(found.notes)) == (5, 4)

@@ -122,6 +122,15 @@ def test_decisions_come_with_the_report(tmp_path: Path) -> None:
     assert found[0]["decided_at"] == "2026-01-02T00:00:00+00:00"
 
 
+def test_data_of_an_earlier_report_that_had_more_goes(tmp_path: Path) -> None:
+    output = write_run(tmp_path)
+    data = Path(output, "report", "data")
+    data.mkdir(parents=True)
+    (data / "decisions-0.js").write_text("of an earlier report")
+    write_report(output, NO_PICTURES)
+    assert "photos-0.js" in {file.name for file in data.iterdir()} and not (data / "decisions-0.js").exists()
+
+
 def test_a_result_that_follows_decisions_is_the_one_that_was_judged(tmp_path: Path) -> None:
     output = write_decided_run(tmp_path, WHOLE)
     before = dict(zip(received_ids(output), received(f"{output}/report", "versions-0"), strict=True))

@@ -139,7 +139,7 @@ def test_a_decision_that_was_taken_back_after_a_kill(output: str) -> None:
     before, aside = files(output), f"{output}/withdrawn/scans.tar/box1/astronaut.jpg.png"
     (row,) = asked(output, f"SELECT * FROM newest WHERE member = '{A}'")
     storage.move(row["restored_uri"], aside)
-    assert aside in verify_files.unlisted(output, verify_files.withdrawn(output))
+    assert aside in verify_files.unlisted(output, verify_files.restored(output)[1])
     put_right(output)
     assert files(output) == before and follow(output) == []
     # The other way round: brought back without a row, then rejected again.

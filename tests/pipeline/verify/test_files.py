@@ -154,11 +154,11 @@ def test_a_further_page_belongs_to_the_index_row_of_its_member(tmp_path: Path) -
     ]
     write_part(rows, str(tmp_path), "1")
     folder = f"{tmp_path}/restored/a.tar"
-    assert [(one.photo_id, one.uri) for one in restored(str(tmp_path))] == [
+    assert [(one.photo_id, one.uri) for one in restored(str(tmp_path))[0]] == [
         (f"{name}-p2", f"{folder}/scan.tif.{name}-p2.tif"),
         (name, f"{folder}/scan.tif.tif"),
     ]
-    found = Verified(2, problems=[verify_files.Problem("missing", one) for one in restored(str(tmp_path))])
+    found = Verified(2, problems=[verify_files.Problem("missing", one) for one in restored(str(tmp_path))[0]])
     with pytest.raises(VerifyError, match=rf"photo_id IN \('{name}'\)"):
         found.check("out")
 
