@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +18,10 @@ from pipeline.run import lease
 from pipeline.run.decide import put_right, settle
 from pipeline.run.lease import Lease
 from pipeline.run.status import counted as counted_status
-from pipeline.run.verdicts import Judged, Shown, judged
+from pipeline.run.verdicts import IDLE, Judged, Shown, differs, judged, strength, without_effect
 from pipeline.storage.output import Output
+
+WHICH = f"SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (photo_id) WHERE {IDLE}"
 
 
 def decide(
@@ -81,19 +84,21 @@ def decide(
     print(equation(counted_status(place).counts))
 
 
-def open_to(one: Judged) -> bool:
-    """Whether the output does not follow the decisions on this photo yet."""
-    return one.moves or one.changes or not one.marked
-
-
 def tell(found: Sequence[Judged], output: str) -> None:
     """Print what is to be done, a line for each photo."""
-    todo = [one for one in found if open_to(one)]
+    todo = [one for one in found if one.open]
     for one in todo:
         page = f", page {one.row['page']}" if one.row["pages"] > 1 else ""
         print(printable(f"{one.row['member']}{page}: {words_of(one)}"))
     if not todo:
         print(f"{output}: nothing to do; {counted(len(found), 'photo')} with decisions")
+    idle = without_effect(output)
+    if idle:
+        why = "the photo was restored again since, no face of it was restored, or the run has no such photo or face"
+        asks = f'interlcm query {output} "{WHICH}"'
+        print(printable(f"note: {counted(idle, 'decision')} without effect ({why}): {asks}"), file=sys.stderr)
+    elif not found and not storage.exists(Output(output).decisions):
+        print(f"note: no folder {Output(output).decisions}; put exports of the report there", file=sys.stderr)
 
 
 def words_of(one: Judged) -> str:
@@ -102,11 +107,19 @@ def words_of(one: Judged) -> str:
     if one.moves:
         steps.append("withdraw" if one.verdict.withdrawn else "bring back")
     if one.changes:
-        strengths = ", ".join(f"{face.strength:.2g}" for face in one.verdict.faces)
-        steps.append(f"restore again, strength {strengths}")
+        steps.append(f"restore again, {strengths_in_words(one)}")
     if not steps:
         steps.append(f"mark as {one.verdict.reviewed_as or 'reviewed'}")
     return " and ".join(steps) + (f" ({one.verdict.reviewed_by})" if one.verdict.reviewed_by else "")
+
+
+def strengths_in_words(one: Judged) -> str:
+    """The strength of all faces if it is one, else those that change, as the manifest names them."""
+    new = [face.strength for face in one.verdict.faces]
+    if len(set(new)) == 1:
+        return f"strength {new[0]:.2g}"
+    changed = [index for index, face in enumerate(one.row["faces"]) if differs(strength(face), new[index])]
+    return ", ".join(f"face_index {index}: strength {new[index]:.2g}" for index in changed)
 
 
 def restore_again(
@@ -136,7 +149,7 @@ def restore_again(
     for job, where in jobs(output, found, again, signing_of(keys)):
         show(attempt.restore(with_dtype(job, resources), resources, mine, where, photos), Lines())
     ids = [one.row["photo_id"] for one in again]
-    left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not open_to(one)}
+    left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not one.open}
     if left:
         words = f"interlcm query {output} --failures says why; restore them with --where \"status = 'failed'\""
         raise RunError(f"{output}: not restored again: {counted(len(left), 'photo')}; {words}")

@@ -18,6 +18,7 @@ from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
 from pipeline.export.bag import Bagged
 from pipeline.export.photos import Counts
+from pipeline.run.verdicts import judged
 from pipeline.storage.output import Output
 
 app = typer.Typer(
@@ -79,7 +80,7 @@ def bag(
             print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
             last = time.monotonic()
     assert done is not None
-    tell(done.counts, output)
+    tell(done.counts)
     if done.percent_names:
         words = "RFC 8493 spells it %25, which bagit-python 1.9 does not read: such a bag fails there, and in no other"
         print(f"note: {counted(done.percent_names, 'name')} with a percent sign; {words}", file=sys.stderr)
@@ -129,7 +130,7 @@ def iiif(
             print(f"iiif: {shown.done}/{counted(shown.counts.kept, 'photo')}", flush=True)
             last = time.monotonic()
     assert shown is not None
-    tell(shown.counts, output)
+    tell(shown.counts)
     if shown.failed:
         print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))
     print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
@@ -164,23 +165,24 @@ def csv(
     base = {"archivematica": "objects"}.get(system, "") if files_at is None else files_at.rstrip("/")
     begin(output)
     for counts in export_tables.write_table(output, to, system, f"{base}/" if base else ""):
-        tell(counts, output)
+        tell(counts)
         where = storage.join(to, export_tables.FILES[system])
         print(printable(f"csv: {where} ({counted(counts.kept, 'photo')})"))
 
 
-def tell(counts: Counts, output: str) -> None:
-    """Say what is left out, and which decisions the output does not follow yet."""
+def tell(counts: Counts) -> None:
+    """Say what is left out."""
     if left_out := counts.words():
         print(f"left out: {left_out}")
-    if waiting := counts.left_out.get("rejected"):
-        print(
-            f"note: {counted(waiting, 'rejected photo')} still in restored/: interlcm decide {output}", file=sys.stderr
-        )
 
 
 def begin(output: str) -> None:
-    """StorageError if there is no run; joins a cluster if this process belongs to one."""
+    """StorageError if there is no run; joins a cluster if this process belongs to one. Says if decisions wait."""
     Output(output).check_run()
+    place = storage.canonical(output)
+    decided = storage.exists(Output(place).decisions)
+    if waiting := sum(one.open for one in judged(place)) if decided else 0:
+        words = f"with decisions that the output does not follow yet: interlcm decide {output}"
+        print(printable(f"note: {counted(waiting, 'photo')} {words}"), file=sys.stderr)
     if cluster.joined():
         cluster.connect()

@@ -56,10 +56,14 @@ def forget(
         return
     with lease.held(output):
         found = find(output, where)
+        report = storage.exists(Output(output).report) and bool(found.ids)
         files = forget_photos(output, found, reason)
         others = beside(output)
-    print(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}")
+    pages = f", the report's pages among them; make it again: interlcm report {output}" if report else ""
+    print(printable(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}{pages}"))
     if found.ids:
         print("note: bags, exports and copies are not touched; remove the photos there, too", file=sys.stderr)
         for name in others:
             print(printable(f"note: not of the run, and not looked at: {storage.join(output, name)}"), file=sys.stderr)
+    else:
+        print("note: no photo of the run matches --where", file=sys.stderr)

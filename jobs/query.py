@@ -51,11 +51,12 @@ QUESTIONS = {
         WHERE needs_review ORDER BY source, member, page, face_index
     """,
     "--summary": """
-        SELECT status, count(*) AS photos, sum(face_count)::BIGINT AS faces, sum(bytes)::BIGINT AS bytes,
+        SELECT status, count(*) AS photos, sum(face_count)::BIGINT AS faces,
+            sum(bytes) FILTER (page = 1)::BIGINT AS bytes,
             round(sum(coalesce(seconds_fetch, 0) + coalesce(seconds_detect, 0) + coalesce(seconds_restore, 0)
                 + coalesce(seconds_compose, 0)), 1) AS seconds,
             min(finished_at) AS first_finished, max(finished_at) AS last_finished
-        FROM photos GROUP BY status ORDER BY photos DESC
+        FROM photos GROUP BY status ORDER BY photos DESC, status
     """,
 }
 

@@ -13,9 +13,11 @@ from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
 from jobs.times import in_words, moment
+from pipeline import storage
 from pipeline.manifest.counts import Counts
 from pipeline.manifest.why import why as why_of
 from pipeline.run.status import MadeBy, Status, read_status
+from pipeline.storage.output import Output
 
 TERMS = ("restored", "no_face", "skipped", "failed", "withdrawn", "removed", "pending")
 
@@ -76,7 +78,7 @@ def story(output: str, member: dict[str, Any], rows: list[dict[str, Any]]) -> li
     shown = set()
     for row in rows:
         page = f"page {row['page']}: " if (row["pages"] or 1) > 1 else ""
-        reason = f": {row['error_type']}: {row['error']}" if row["error_type"] else ""
+        reason = "".join(f": {row[name]}" for name in ("error_type", "error") if row[name])
         place = "".join(f", {name} {row[name]}" for name in ("stage", "node", "attempt") if row[name] is not None)
         newest = row["photo_id"] not in shown
         shown.add(row["photo_id"])
@@ -84,10 +86,17 @@ def story(output: str, member: dict[str, Any], rows: list[dict[str, Any]]) -> li
         said.append(f"    {moment(row['finished_at'])}{place}")
         if newest and row["traceback"]:
             said += [f"    | {line}" for line in row["traceback"].splitlines()]
+        if newest and row["reviewed_at"]:
+            by = f" by {row['reviewed_by']}" if row["reviewed_by"] else ""
+            said.append(f"    decided{by}, {moment(row['reviewed_at'])}: {row['reviewed_as'] or 'faces or strength'}")
+        if newest:
+            said += [f"    warning: {one['kind']}: {one['words']}" for one in row["warnings"] or []]
         if newest and row["restored_uri"]:
-            said.append(f"    {row['restored_uri']}")
+            said.append(f"    {Output(storage.canonical(output)).now(row['restored_uri'], member['archive_name'])}")
         if newest and row["status"] == "failed" and row["node"]:
             said.append(f"    log: the lines with {row['photo_id']} in worker-*.err on {row['node']}, if it ran on Ray")
+    if rows[0]["status"] == "removed":
+        return said  # it does not come back
     return [*said, f"  again: interlcm restore ... --output {output} --where \"photo_id = '{member['photo_id']}'\""]
 
 

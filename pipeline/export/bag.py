@@ -239,7 +239,7 @@ def remove_marks(bag: str) -> None:
 def own_info(output: str, bagged: Bagged) -> list[tuple[str, str]]:
     tried = attempts(output)
     left_out = bagged.counts.words()
-    about = f"{bagged.photos} photos with restored faces from {output}" + (f"; left out: {left_out}" * bool(left_out))
+    about = f"{bagged.photos} photos from {output}" + (f"; left out: {left_out}" * bool(left_out))
     return [
         ("Bagging-Date", f"{datetime.now(UTC):%Y-%m-%d}"),
         ("Bag-Software-Agent", f"interlcm {version('interlcm')}"),

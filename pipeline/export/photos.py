@@ -52,7 +52,8 @@ WHERE p.status NOT IN ('skipped', '{PENDING}') AND p.member <> ''
     AND p.index_id NOT IN (SELECT index_id FROM newest WHERE status = '{REMOVED}') -- half removed, with further pages
 """
 COUNTS = f"""
-SELECT CASE WHEN rejected AND status = 'restored' THEN 'rejected' ELSE status END AS why, kept, count(*) AS n
+SELECT CASE WHEN rejected AND restored_uri IS NOT NULL AND status <> 'withdrawn' THEN 'rejected' ELSE status END AS why,
+    kept, count(*) AS n
 FROM ({PHOTOS}) GROUP BY ALL
 """
 

@@ -68,7 +68,8 @@ def _records(uri: str) -> Iterator[dict[str, Any]]:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
         if missing:
-            raise ValueError(f"no column {', '.join(missing)}")
+            commas = "; columns are to be separated by commas" * any(";" in name for name in reader.fieldnames or ())
+            raise ValueError(f"no column {', '.join(missing)}{commas}")
         yield from reader
         return
     records = json.loads(text)

@@ -14,7 +14,7 @@ MOST = 20  # members of the same name
 
 # By photo_id, that of a page too, by the path of the member, or by the name at its end.
 FOUND = f"""
-SELECT i.photo_id, i.source, i.member FROM index AS i
+SELECT i.photo_id, i.source, i.member, i.archive_name FROM index AS i
 WHERE i.photo_id = $photo OR i.photo_id = (SELECT {ROOT_ID} FROM (SELECT $photo::VARCHAR AS photo_id))
     OR i.member = $photo OR ends_with(i.member, '/' || $photo)
 ORDER BY i.source, i.member LIMIT {MOST}
@@ -33,6 +33,13 @@ def why(output: str, photo: str) -> list[tuple[dict[str, Any], list[dict[str, An
 
     def found(connection: duckdb.DuckDBPyConnection) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
         members = connection.sql(FOUND, params={"photo": photo}).to_arrow_table().to_pylist()
-        return [(member, connection.sql(ROWS, params=member).to_arrow_table().to_pylist()) for member in members]
+        return [
+            (member, connection.sql(ROWS, params=_named(member)).to_arrow_table().to_pylist()) for member in members
+        ]
 
     return query.reading(output, found, decided=False)
+
+
+def _named(member: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of ROWS."""
+    return {name: member[name] for name in ("photo_id", "source", "member")}

@@ -98,18 +98,26 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     before, now: as run.json has them. A setting that one of them does not have is left out.
     """
     old, new = _flat(before["settings"]), _flat(now["settings"])
-    changed = [f"{name} {old[name]} -> {value}" for name, value in new.items() if old.get(name, value) != value]
+    changed = [
+        f"{name} {_said(old[name])} -> {_said(value)}" for name, value in new.items() if old.get(name, value) != value
+    ]
     digest = now.get("weights_digest")
     other_weights = before.get("weights_digest", digest) != digest and old.get("weights") == new["weights"]
     return changed + ["the content of the weights folder"] * other_weights
+
+
+def _said(value: Any) -> str:
+    """A setting's value; that of an option without a default, such as max_face, may not be there."""
+    return "not given" if value is None else str(value)
 
 
 def check_names(job: Job) -> None:
     """Raises AttemptsError if the restored files of OUTPUT are named otherwise: names of both kinds could meet."""
     before = {one["settings"].get("names", "unique") for one in attempts(job.output)} - {job.settings.names}
     if before:
-        words = f"--names {job.settings.names}: its restored files have {before.pop()} names"
-        raise AttemptsError(f"{job.output}: {words}; continue with those, or name another OUTPUT")
+        kind = before.pop()
+        words = f"its restored files have {kind} names; give --names {kind}, or another OUTPUT"
+        raise AttemptsError(f"{job.output}: --names {job.settings.names}: {words}")
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ WHERE newest.status IN ('restored', 'withdrawn') AND ({which}) ORDER BY newest.s
 DECIDED = f"""
 newest.status = 'withdrawn' OR reviewed_at IS NOT NULL OR newest.photo_id IN (SELECT photo_id FROM ({COUNTING}))
 """
+# Decisions, joined with photos, that nothing in the output can follow.
+IDLE = "(decision <> '' OR strength >= 0) AND (void <> '' OR status NOT IN ('restored', 'withdrawn'))"
 ENOUGH = 1e-6  # difference of two strengths: the manifest has them in single precision
 
 
@@ -49,7 +51,12 @@ class Judged:
     def changes(self) -> bool:
         """Whether its faces are to be shown with other strengths; a photo that is set aside stays as it is."""
         pairs = zip(self.row["faces"], self.verdict.faces, strict=True)
-        return not self.verdict.withdrawn and any(abs(strength(face) - new.strength) > ENOUGH for face, new in pairs)
+        return not self.verdict.withdrawn and any(differs(strength(face), new.strength) for face, new in pairs)
+
+    @property
+    def open(self) -> bool:
+        """Whether the output does not follow the decisions on this photo yet."""
+        return self.moves or self.changes or not self.marked
 
     @property
     def marked(self) -> bool:
@@ -66,6 +73,11 @@ def strengths_of(row: Row, verdict: Verdict) -> Iterator[FaceVerdict]:
 def strength(face: Row) -> float:
     """That of a face of the manifest; it is full in rows of versions that had no other."""
     return 1.0 if face["strength"] is None else float(face["strength"])
+
+
+def differs(one: float, other: float) -> bool:
+    """Whether two strengths are not the same."""
+    return abs(one - other) > ENOUGH
 
 
 def shown(row: Row) -> Verdict:
@@ -93,6 +105,12 @@ def judged(output: str, faces: Shown = "all") -> list[Judged]:
         ]
 
     return query.reading(output, found)
+
+
+def without_effect(output: str) -> int:
+    """The number of decisions that nothing in the output can follow. Raises as `judged`."""
+    sql = f"SELECT count(*) AS n FROM decisions LEFT JOIN photos USING (photo_id) WHERE {IDLE}"
+    return int(query.reading(output, lambda connection: query.run(connection, sql))["n"][0].as_py())
 
 
 def verdict(row: Row, decided: Decided, faces: Shown, full: float) -> Verdict:

@@ -25,8 +25,12 @@ SHOWN = 20  # photo_ids in one line
 RESTORED = """
 SELECT p.photo_id, p.restored_uri AS uri, p.restored_sha256 AS sha256, i.archive_name, p.status = 'withdrawn' AS aside
 FROM newest p LEFT JOIN index i ON i.photo_id = p.index_id
-WHERE p.status IN ('restored', 'no_face', 'withdrawn') AND p.restored_uri IS NOT NULL
+WHERE p.status IN ('restored', 'no_face', 'withdrawn') AND p.restored_uri IS NOT NULL {but}
 ORDER BY p.restored_uri, p.photo_id
+"""
+# A bag was made without the photos that a curator had rejected, whether or not the run followed these decisions yet.
+NOT_REJECTED = """AND p.photo_id NOT IN (
+    SELECT photo_id FROM decisions WHERE void IS NULL AND face_index IS NULL AND decision = 'reject')
 """
 
 
@@ -98,11 +102,14 @@ def verify(output: str) -> Iterator[Verified]:
 
 
 def restored(output: str) -> tuple[list[Listed], set[str]]:
-    """The restored files of a run, sorted; and where those are that were set aside.
+    """The restored files of a run, sorted; of the run in a bag those that the bag has to have. And where those are that
+    were set aside.
 
     These are not checked: decide restores a photo again whose file is gone.
     """
-    rows = query.reading(output, lambda connection: query.run(connection, RESTORED), decided=False, whole=True)
+    but = NOT_REJECTED if storage.exists(f"{output.rpartition('/')[0]}/bagit.txt") else ""
+    sql = RESTORED.format(but=but)
+    rows = query.reading(output, lambda connection: query.run(connection, sql), decided=bool(but), whole=True)
     place, listed, aside = Output(output), list[Listed](), set[str]()
     for row in rows.to_pylist():
         one = Listed(row["photo_id"], place.now(row["uri"], row["archive_name"]), row["sha256"])

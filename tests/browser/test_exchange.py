@@ -38,7 +38,7 @@ def test_decisions_outlive_a_reload_and_travel(page: Page, tmp_path: Path) -> No
     page.shot("decided")
     page.click("#exchange-open")
     page.until("document.getElementById('exchange').open")
-    assert "1 accepted, 1 rejected, 1 comment" in page.text("#exchange")
+    assert "1 accepted, 1 rejected, 1 comment, 1 strength." in page.text("#exchange")
     page.shot("decisions")
     exported = {kind: page.downloaded(f"Export {kind}") for kind in ("CSV", "JSON")}
     rows = list(csv.DictReader(exported["CSV"].read_text(encoding="utf-8").splitlines()))

@@ -83,7 +83,7 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     run.export("both.png", "accept", "2026-03-01T10:03:00Z")
     listed = run.decide("--dry-run")
     assert listed.splitlines() == [
-        "a.png: withdraw (Anna)", "both.png: restore again, strength 0, 1 (Anna)",
+        "a.png: withdraw (Anna)", "both.png: restore again, face_index 0: strength 0 (Anna)",
         "h.png: restore again, strength 0.5 (Anna)",
     ]  # fmt: skip
     assert run.files() == first
@@ -127,7 +127,9 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     assert sorted(run.files()) == sorted(first)  # what was set aside is gone, its successor is for review
     void = run.ask("SELECT DISTINCT void, count(*) AS n FROM decisions GROUP BY void ORDER BY void")
     assert void == [{"void": "the photo was restored again since", "n": 3}, {"void": None, "n": 1}]
+    run.export("no.png", "reject", "2026-03-01T12:00:00Z")
     assert "nothing to do; 1 photo with decisions" in run.decide()
+    assert "note: 4 decisions without effect" in run.interlcm.err
 
 
 def test_what_cannot_be_followed_is_one_line_and_loses_nothing(

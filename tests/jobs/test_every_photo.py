@@ -72,7 +72,10 @@ def test_a_folder_is_complete_and_keeps_its_names(interlcm: Interlcm, tmp_path: 
 
     # An attempt that would name files otherwise could write over them.
     assert interlcm(*command, "--every-photo", "link") == 1
-    assert "--names unique: its restored files have source names; continue with those" in interlcm.line()
+    assert (
+        "--names unique: its restored files have source names; give --names source, or another OUTPUT"
+        in interlcm.line()
+    )
     # A link is never written through: photos that are done again leave their source as it is.
     again = ("--every-photo", "copy", "--names", "source", "--upscale", "2", "--where", "status = 'no_face'")
     assert interlcm(*command, *again) == 0

@@ -120,7 +120,7 @@ def test_nothing_of_a_photo_is_left(interlcm: Interlcm, run: tuple[Path, Path], 
     assert f"{source}: {NAME}/anna.jpg" in interlcm.out and "to remove: 3 photos" in interlcm.out
     assert everything(copy) == before
     assert interlcm("forget", str(copy), *WHERE, "--reason", REASON) == 0
-    assert interlcm.out.startswith("removed: 3 photos, ")
+    assert interlcm.out.startswith("removed: 3 photos, ") and "the report's pages among them" in interlcm.out
     assert left(copy, found) == []
 
     removed = [row for row in rows(copy) if row["status"] == "removed"]
@@ -145,7 +145,7 @@ def test_nothing_of_a_photo_is_left(interlcm: Interlcm, run: tuple[Path, Path], 
     assert left(copy, found) == []
     assert len(pending(str(copy))) == 0 and counts(str(copy)).adds_up
     assert interlcm("forget", str(copy), *WHERE) == 0
-    assert interlcm.out == "removed: 0 photos, 0 files\n"
+    assert interlcm.out == "removed: 0 photos, 0 files\n" and "no photo of the run matches --where" in interlcm.err
 
     # A reviewer had the page open, and exports a word on a removed photo afterwards.
     late = {"photo_id": ids[0], "face_index": 0, "decision": "reject", "comment": "Anna S.", "decided_at": "2026-05-01"}

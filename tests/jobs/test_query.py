@@ -81,6 +81,7 @@ def reviewed(output: str) -> str:
     same = [face(0, psnr=11.0, identity_similarity=0.9)]
     rows = [result_row("c.jpg", face_count=2, faces=faces), result_row("d.jpg", face_count=1, faces=look)]
     rows += [result_row("e.jpg", "failed", error_type="truncated", error="its end is missing", bytes=10, page=1)]
+    rows += [result_row("a.jpg", "no_face", photo_id="id-a.jpg-p2", page=2, pages=2, bytes=7)]  # the member's, again
     rows += [result_row("f.jpg", face_count=1, faces=same, bytes=30, seconds_fetch=0.5, seconds_restore=2.0)]
     write_part(rows, output, "2")
     lines = ["photo_id,face_index,decision,comment,decided_at", "id-c.jpg,0,reject,wax,2026-02-01T00:00:00Z"]
@@ -164,7 +165,8 @@ def test_the_faces_to_review_and_what_was_decided(reviewed: str, capsysbinary: p
 
 def test_the_summary(reviewed: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     found = {row["status"]: row for row in answer(reviewed, capsysbinary, "--summary")}
-    assert {status: row["photos"] for status, row in found.items()} == {"restored": 4, "no_face": 1, "failed": 1}
+    assert {status: row["photos"] for status, row in found.items()} == {"restored": 4, "no_face": 2, "failed": 1}
+    assert found["no_face"]["bytes"] is None  # the second page of a member is no other file
     restored = found["restored"]
     assert (restored["faces"], restored["bytes"], restored["seconds"]) == (6, 30, 2.5)
 

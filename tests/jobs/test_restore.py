@@ -25,6 +25,7 @@ from pipeline.cluster import telemetry
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Review, Settings
 from pipeline.manifest.pending import check_where
+from pipeline.manifest.query import QueryError
 from pipeline.run import attempts, prepare
 from pipeline.run.attempt import Progress
 from pipeline.stages.publish import DONE
@@ -159,9 +160,11 @@ def test_a_run_that_continues_with_other_settings_is_told(tmp_path: Path, tiny_w
     assert other_settings(first) == []
     attempts.record(first, Resources())
     assert other_settings(first) == []
-    changed = Settings(weights=tiny_weights, quality=90, review=Review(min_psnr=20))
+    changed = Settings(weights=tiny_weights, quality=90, max_face=400, review=Review(min_psnr=20))
     (line,) = other_settings(prepare.prepare(output, changed))
-    assert "(quality 95 -> 90, min_psnr 18.0 -> 20)" in line
+    assert "(max_face not given -> 400, quality 95 -> 90, min_psnr 18.0 -> 20)" in line
     condition = line.partition('--where "')[2].removesuffix('"')
     check_where(condition)
+    with pytest.raises(QueryError, match="it is empty; give a condition"):
+        check_where(" ")
     assert f"'{first.settings.digest()[:12]}%'" not in condition

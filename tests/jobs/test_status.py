@@ -340,6 +340,17 @@ def test_why_a_photo_failed(output: str, capsys: pytest.CaptureFixture[str]) -> 
     write_index(output, [index_row(name) for name in ("box/10.jpg", "other/10.jpg", "o'hara.jpg")], name="b")
     write_part([failed], output, "2")
     write_part([result_row("box/10.jpg", "no_face", attempt=1)], output, "1b")
+    aside = result_row("o.jpg", "withdrawn", restored_uri="/old/restored/a.tar/o.jpg.jpg", reviewed_by="Anna")
+    aside |= {"reviewed_as": "reject", "reviewed_at": datetime(2026, 1, 2, tzinfo=UTC)}
+    write_part([aside | {"warnings": [{"kind": "large_face", "words": "wide"}]}], output, "3")
+    write_index(output, [index_row("o.jpg")], name="c")
+    assert interlcm("status", output, "--why", "o.jpg") == 0
+    assert capsys.readouterr().out.splitlines()[2:6] == [
+        "    2026-01-01 00:00:00 UTC",
+        "    decided by Anna, 2026-01-02 00:00:00 UTC: reject",
+        "    warning: large_face: wide",
+        f"    {output}/restored/a.tar/o.jpg.jpg",  # where it is now
+    ]
     assert interlcm("status", output, "--why", "box/10.jpg") == 0
     assert capsys.readouterr().out.splitlines() == [
         "id-box/10.jpg  a.tar  box/10.jpg",

@@ -61,7 +61,9 @@ const Sheet = {
     const all = [...Decisions.all.values()].map((voices) => /** @type {Decision} */ (voices.at(-1)));
     const number = (/** @type {string} */ kind) => all.filter((one) => one.decision === kind).length;
     const comments = all.filter((one) => one.comment !== "").length;
-    const said = Numbers.counted(comments, "comment", "comments");
+    const strengths = all.filter((one) => one.strength !== null).length;
+    const chosen = strengths ? `, ${Numbers.counted(strengths, "strength", "strengths")}` : "";
+    const said = Numbers.counted(comments, "comment", "comments") + chosen;
     return `${Numbers.whole(number("accept"))} accepted, ${Numbers.whole(number("reject"))} rejected, ${said}.`;
   },
 

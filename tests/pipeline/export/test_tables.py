@@ -64,6 +64,10 @@ def test_omeka_needs_them(decided_run: str, place: str, capsys: pytest.CaptureFi
         main(["export", "csv", decided_run, "--for", "omeka", "--to", place])
     assert ended.value.code == 2 and "--files-at" in capsys.readouterr().err
     assert not Path(place).exists()
+    with pytest.raises(SystemExit):
+        main(["export", "csv", decided_run, "--for", "islandora", "--to", place])
+    said = capsys.readouterr()
+    assert "left out: " in said.out and "decisions that the output does not follow yet: interlcm decide" in said.err
 
 
 def test_no_name_becomes_two_values() -> None:

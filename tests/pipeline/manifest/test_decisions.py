@@ -182,6 +182,7 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
         ("a.csv", f'{HEADER}\np1,,accept,"half,2026-03-01T00:00:00Z\n'.encode(), "unexpected end of data"),
         ("a.csv", f"{HEADER}\np1,,accept,{'x' * 200_000},2026-03-01T00:00:00Z\n".encode(), "larger than field limit"),
         ("a.csv", b"name,verdict\na,b\n", "csv: no column photo_id, face_index, decision"),
+        ("a.csv", HEADER.replace(",", ";").encode(), "columns are to be separated by commas"),
         ("a.csv", b"", "no column photo_id"),
         ("a.csv", b"\xff\xfe\x00", "utf-8"),
         ("a.json", b"[" * 100_000, "recursion"),
