@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import bagit
 import pytest
@@ -77,7 +78,8 @@ def test_no_name_becomes_two_values() -> None:
 
 def test_a_member_that_is_half_removed_does_not_go_out_with_its_other_pages(tmp_path: Path) -> None:
     """`interlcm forget` was killed after its first step."""
-    output, pages = str(tmp_path), {"pages": 2, "restored_uri": f"{tmp_path}/restored/a.tar/a.tif"}
+    output = str(tmp_path)
+    pages: dict[str, Any] = {"pages": 2, "restored_uri": f"{tmp_path}/restored/a.tar/a.tif"}
     write_index(output, [index_row("a.tif")])
     first, second = result_row("a.tif", **pages), result_row("a.tif", **pages, photo_id="id-a.tif-p2", page=2)
     write_part([first, second], output, "1")
