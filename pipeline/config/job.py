@@ -22,6 +22,7 @@ class Job:
     weights_index: dict[str, Any]  # model_index.json as the driver read it; workers load only files with these digests
     signing: Signing | None = None
     number: int = 0  # of the attempt, from 1; 0 before it begins
+    by: str = "restore"  # the command, restore or decide
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # photo_id -> how it is to be shown, for detect
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -73,6 +74,11 @@ def last_attempt(output: str) -> Attempt | None:
     return Attempt(len(listed), started, newest["settings"]["weights"], newest.get("settings_digest", ""))
 
 
+def newest_choice(listed: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest attempt with settings that a user chose: one of decide has those that made its photos before."""
+    return next((one for one in reversed(listed) if one.get("by") != "decide"), None)
+
+
 def attempt_with(
     output: str, settings_digest: str, weights_digest: str, number: int | None = None
 ) -> dict[str, Any] | None:
@@ -85,11 +91,10 @@ def attempt_with(
 
 def differences(job: Job) -> list[str]:
     """The settings in which this job differs from the last attempt, such as "quality 95 -> 90"; none at the first."""
-    listed = attempts(job.output)
-    if not listed:
+    before = newest_choice(attempts(job.output))
+    if before is None:
         return []
-    before, now = listed[-1], {"settings": asdict(job.settings), "weights_digest": job.weights_digest}
-    return changes(before, now)
+    return changes(before, {"settings": asdict(job.settings), "weights_digest": job.weights_digest})
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -144,6 +149,7 @@ def record(job: Job, resources: Resources) -> None:
         {
             "attempt": job.attempt,
             "number": job.number,
+            "by": job.by,
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": asdict(job.settings),
             "settings_digest": job.settings.digest(),

@@ -149,7 +149,7 @@ def jobs(
         own = [one for one in again if made_with(one) == (settings_digest, weights_digest)]
         members = {root_id(one.row["photo_id"]) for one in own}
         pages = [one for one in judged if root_id(one.row["photo_id"]) in members]
-        yield replace(job, verdicts={one.row["photo_id"]: one.verdict for one in pages}), condition(own)
+        yield replace(job, by="decide", verdicts={one.row["photo_id"]: one.verdict for one in pages}), condition(own)
 
 
 def made_with(one: Judged) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from pipeline import storage
 from pipeline.index.copies import Index
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import query
-from pipeline.run.attempts import Attempt, attempts, changes, last_attempt
+from pipeline.run.attempts import Attempt, attempts, changes, last_attempt, newest_choice
 from pipeline.run.lease import Holder, working
 from pipeline.storage.output import Output
 
@@ -169,15 +169,16 @@ def _made_by(connection: duckdb.DuckDBPyConnection, listed: list[dict[str, Any]]
     rows = [{**row, **numbered[row["attempt"]]} for row in by_attempt if row["attempt"] in numbered]
     if len(rows) < len(by_attempt):
         rows += query.run(connection, OF_OTHERS.format(known=", ".join(map(str, numbered)))).to_pylist()
-    if listed:
-        rows.append({**listed[-1], "results": 0})  # it may have just begun
+    last = newest_choice(listed)
+    if last is not None:
+        rows.append({**last, "results": 0})  # it may have just begun
     results: Counter[tuple[str, str]] = Counter()
     for row in rows:
         results[_digests(row)] += row["results"]
     attempt_of = {_digests(one): one for one in listed}
     made = [
-        MadeBy(*pair, count, pair == _digests(listed[-1]), tuple(changes(attempt_of[pair], listed[-1])))
-        if pair in attempt_of
+        MadeBy(*pair, count, pair == _digests(last), tuple(changes(attempt_of[pair], last)))
+        if pair in attempt_of and last is not None
         else MadeBy(*pair, count, False)
         for pair, count in results.items()
         if all(pair)

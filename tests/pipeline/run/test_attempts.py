@@ -53,6 +53,14 @@ def test_a_row_finds_the_attempt_that_made_it(tmp_path: Path) -> None:
     assert attempts.attempt_with(output, "another", digests[1], 1) is None
 
 
+def test_settings_that_decide_took_from_a_photo_are_no_choice() -> None:
+    (old,) = OLD["attempts"]
+    chosen, redone = old | {"number": 2, "by": "restore"}, old | {"number": 3, "by": "decide"}
+    assert attempts.newest_choice([old, chosen, redone]) == chosen
+    assert attempts.newest_choice([old, redone]) == old
+    assert attempts.newest_choice([]) is None
+
+
 def test_a_run_of_a_later_version_is_refused_in_one_line(tmp_path: Path) -> None:
     output = written(tmp_path, OLD | {"format": 2})
     with pytest.raises(AttemptsError, match=r"run.json: written by a later version \(format 2\); install that version"):
