@@ -14,6 +14,7 @@ from jobs.counted import counted
 from jobs.options import Engine, Run
 from jobs.status import equation
 from pipeline import storage
+from pipeline.manifest.compaction import compact_if_many
 from pipeline.run import lease
 from pipeline.run.decide import put_right, settle
 from pipeline.run.lease import Lease
@@ -74,6 +75,7 @@ def decide(
         tell(judged(place, faces), output)
         return
     with lease.held(place) as mine:
+        compact_if_many(place, whole=False)  # the manifest is asked several times
         put_right(place)
         todo = judged(place, faces)
         tell(todo, output)
