@@ -29,8 +29,9 @@ def status(
         float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between updates of --watch.")
     ] = 10.0,
     why: Annotated[
-        str, typer.Option(metavar="PHOTO", help="Say what became of one photo: its photo_id, or its member's name.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="PHOTO", help="Say what became of one photo: its photo_id, or its member's name."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
 ) -> None:
     """Count the photos of a run by status; show its rate, what it waits for, and when it will end.
@@ -46,7 +47,7 @@ def status(
       interlcm status s3://archive/restored --watch --every 30
       interlcm status restored --why box7/0042.jpg
     """
-    if why:
+    if why is not None:
         return say_why(output, why, as_json)
     pace = watched(output, every) if watch else read_status(output)
     if as_json:
@@ -60,7 +61,7 @@ def status(
 
 def say_why(output: str, photo: str, as_json: bool) -> None:
     """Print what became of the photos that `photo` means."""
-    found = why_of(output, photo)
+    found = why_of(output, photo) if photo else []
     if not found:
         raise typer.BadParameter(f"--why {photo}: no such photo in the index; give a photo_id or a member's name")
     for member, rows in found:

@@ -377,3 +377,5 @@ def test_why_a_photo_failed(output: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "pending: it has no result yet" in capsys.readouterr().out
     assert interlcm("status", output, "--why", "nobody.jpg") == 2
     assert "no such photo in the index" in capsys.readouterr().err
+    assert interlcm("status", output, "--why", "") == 2  # an unset variable of the shell
+    assert "no such photo in the index" in capsys.readouterr().err
