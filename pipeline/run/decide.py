@@ -37,7 +37,7 @@ PLACES = """
 SELECT n.restored_uri AS uri, n.restored_sha256 AS sha256, i.archive_name
 FROM newest AS n JOIN index AS i ON i.photo_id = n.index_id WHERE n.restored_uri IS NOT NULL AND {which}
 """
-STRAY = "n.status = 'restored' AND EXISTS (SELECT 1 FROM stray WHERE ends_with(n.restored_uri, '/restored/' || path))"
+STRAY = "n.status <> 'withdrawn' AND EXISTS (SELECT 1 FROM stray WHERE ends_with(n.restored_uri, '/restored/' || path))"
 
 
 def put_right(output: str) -> None:
@@ -103,7 +103,7 @@ def settled(output: str, one: Judged) -> Row | None:
             return None
     faces = zip(row["faces"], strengths_of(row, verdict), strict=True)
     news = {
-        "status": "withdrawn" if verdict.withdrawn else "restored",
+        "status": "withdrawn" if verdict.withdrawn else "restored" if row["faces"] else "no_face",
         "restored_uri": uri,
         "faces": [{**face, "accepted": new.accepted} for face, new in faces],
         "reviewed_as": verdict.reviewed_as,

@@ -22,22 +22,22 @@ Decided = Mapping[int | None, Row]  # the decisions that count on one photo, by 
 Shown = Literal["all", "accepted"]  # faces that the output shows: all but the rejected ones, or only the accepted ones
 
 COUNTING = "SELECT * FROM decisions WHERE void IS NULL"
-# The newest rows of restored photos, {which} of them.
+# The newest rows of photos that have a file in the output, {which} of them.
 ROWS = """
 SELECT newest.*, i.archive_name FROM newest JOIN index AS i ON i.photo_id = newest.index_id
-WHERE newest.status IN ('restored', 'withdrawn') AND ({which}) ORDER BY newest.source, newest.member, newest.page
+WHERE newest.restored_uri IS NOT NULL AND ({which}) ORDER BY newest.source, newest.member, newest.page
 """
 DECIDED = f"""
 newest.status = 'withdrawn' OR reviewed_at IS NOT NULL OR newest.photo_id IN (SELECT photo_id FROM ({COUNTING}))
 """
 # Decisions, joined with photos, that nothing in the output can follow.
-IDLE = "(decision <> '' OR strength >= 0) AND (void <> '' OR status NOT IN ('restored', 'withdrawn'))"
+IDLE = "(decision <> '' OR strength >= 0) AND (void <> '' OR restored_uri IS NULL)"
 ENOUGH = 1e-6  # difference of two strengths: the manifest has them in single precision
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A restored photo that decisions are about: its newest row, and how it is to be shown."""
+    """A photo with a file in the output, about which there are decisions: its newest row, and how it is to be shown."""
 
     row: Row
     verdict: Verdict
@@ -130,7 +130,7 @@ def verdict(row: Row, decided: Decided, faces: Shown, full: float) -> Verdict:
         reviewed_at=kept.reviewed_at if newest is None else newest["decided_at"],
         faces=judgements,
     )
-    if faces == "accepted" and not any(one.strength > 0 for one in judgements):
+    if faces == "accepted" and judgements and not any(one.strength > 0 for one in judgements):
         made = replace(made, withdrawn=True)
     return replace(made, faces=tuple(strengths_of(row, made))) if made.withdrawn else made
 

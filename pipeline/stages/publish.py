@@ -69,7 +69,7 @@ def publish_photo(current: Row, job: Job) -> Row:
     begun = time.perf_counter()
     as_it_is = not current["faces"] and job.settings.upscale == 1
     built = PastedFile(current["data"], current["format"]) if as_it_is else composed(current, job)
-    place, aside = Output(job.output), bool(current.get("withdrawn")) and bool(current["faces"])
+    place, aside = Output(job.output), bool(current.get("withdrawn"))
     path = restored_path(current, built.format, job.settings.names)
     uri = storage.join(place.withdrawn if aside else place.restored, path)
     own = own_file(current) if as_it_is and job.settings.every_photo == "link" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,21 @@ def test_a_file_of_another_place_is_not_touched(output: str, tmp_path: Path) -> 
     with pytest.raises(RunError, match="run interlcm decide on the OUTPUT that has this file"):
         follow(output)
     assert other.exists()
+
+
+def test_a_rejected_copy_is_set_aside_and_stays_a_photo_without_faces(output: str) -> None:
+    """A photo that `--every-photo` put into restored/ as it is."""
+    (row,) = asked(output, "SELECT * FROM newest WHERE status = 'no_face'")
+    uri = f"{output}/restored/scans.tar/{row['member']}"
+    storage.write_bytes(uri, b"as it is")
+    news = {"restored_uri": uri, "restored_sha256": hashlib.sha256(b"as it is").hexdigest()}
+    later = row["finished_at"] + timedelta(minutes=1)
+    write_part([{name: row[name] for name in MANIFEST_SCHEMA.names} | news | {"finished_at": later}], output, "copy")
+    before = files(output)
+    decide(output, (row["member"], None, "reject", "2026-02-01T10:00:00Z"))
+    assert follow(output) == [] and states(output)[row["member"]] == ("withdrawn", "reject", "Anna")
+    assert f"withdrawn/scans.tar/{row['member']}" in files(output)
+    decide(output, (row["member"], None, "accept", "2026-02-02T10:00:00Z"), name="b")
+    assert follow(output) == [] and states(output)[row["member"]] == ("no_face", "accept", "Anna")
+    assert files(output) == before
+    assert [one.verdict.withdrawn for one in judged(output, "accepted") if not one.row["faces"]] == [False]
