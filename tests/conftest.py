@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Python looks through all objects when their number has grown by a quarter. Here, with every library in one process,
 # this takes up to a second each time, and took a third of the tests' CPU time in some files. So it does it more rarely.
 gc.set_threshold(50_000, 10, 20)
+# Ray gives its workers the niceness 15: beside busy programs they would get a hundredth of a core, and tests time out.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.hookimpl(optionalhook=True)
