@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("", "pictures", "cluster", "restore")
+EXTRAS = ("", "pictures", "cluster", "stages,cluster", "restore")
 
 
 def wheel(folder: Path) -> Path:
