@@ -58,6 +58,12 @@ CREATE VIEW newest AS
         {unsettled} SEMI JOIN repeated USING (photo_id) UNION ALL {settled} SEMI JOIN repeated USING (photo_id))
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
+# Tables of the manifest: all files but small parts, those of them that are settled, the others, and small parts.
+ARROW = ("arrow_manifest", "arrow_settled", "arrow_unsettled", "arrow_parts")
+LOG = """
+CREATE VIEW manifest AS FROM arrow_manifest UNION ALL FROM arrow_parts;
+CREATE VIEW unsettled AS FROM arrow_unsettled UNION ALL FROM arrow_parts;
+"""
 ALL_SETTLED = "CREATE VIEW newest AS {settled};"
 NONE_SETTLED = """
 CREATE VIEW newest AS {unsettled}
@@ -173,21 +179,32 @@ def connect(
     """
     place = Output(output)
     place.check_run()
-    sizes = dict(place.manifest_files())
-    settled = manifest_settled.read(output, sizes)
-    unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
-    manifest_files.check(place.manifest, unsettled)
+    settled, parts, large = _log(output)
     native = dataset.local_paths(place.manifest, _plain(settled.values())) if whole else []
     others = [(one.name, one.groups) for one in settled.values() if not native or one not in _plain(settled.values())]
     tables = {
         "index": dataset.of(output, [(name, None) for name in (index or Index.of(output)).pieces()], INDEX_SCHEMA),
-        "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
+        "arrow_manifest": dataset.of(place.manifest, [(name, None) for name in (*settled, *large)], MANIFEST_SCHEMA),
         "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
-        "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
+        "arrow_unsettled": dataset.of(place.manifest, [(name, None) for name in large], MANIFEST_SCHEMA),
+        "arrow_parts": parts,
         "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = NEWEST if settled else NONE_SETTLED
-    return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some, native)
+    all_settled = not large and not len(parts)
+    return _connected(tables, memory, ALL_SETTLED if all_settled else NEWEST_OF_ALL if whole else some, native)
+
+
+def _log(output: str) -> tuple[dict[str, Settled], pa.Table, list[str]]:
+    """The settled files of a manifest, the rows of its small parts, and its other files, as of one moment."""
+    place = Output(output)
+    for _ in range(_ATTEMPTS):
+        sizes = dict(place.manifest_files())
+        settled = manifest_settled.read(output, sizes)
+        unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
+        if (found := manifest_files.loaded(place.manifest, unsettled)) is not None:
+            return settled, *found
+    raise QueryError(f"{place.manifest}: its files disappear while they are read; does another program delete them?")
 
 
 def _plain(settled: Iterable[Settled]) -> list[Settled]:
@@ -197,7 +214,7 @@ def _plain(settled: Iterable[Settled]) -> list[Settled]:
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    log = dict.fromkeys(("manifest", "arrow_settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
+    log = dict.fromkeys(ARROW, MANIFEST_SCHEMA.empty_table())
     others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
 
@@ -211,6 +228,7 @@ def _connected(
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
     sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
+    connection.execute(LOG)
     connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
     connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + standing.VIEW)
