@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -182,7 +183,7 @@ def begin(output: str) -> None:
     place = storage.canonical(output)
     decided = storage.exists(Output(place).decisions)
     if waiting := sum(one.open for one in judged(place)) if decided else 0:
-        words = f"with decisions that the output does not follow yet: interlcm decide {output}"
+        words = f"with decisions that the output does not follow yet: interlcm decide {quote(output)}"
         print(printable(f"note: {counted(waiting, 'photo')} {words}"), file=sys.stderr)
     if cluster.joined():
         cluster.connect()
