@@ -3,7 +3,7 @@
 import itertools
 from collections import deque
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
 from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
+from pipeline.storage import traffic
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -156,7 +157,7 @@ def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
 
     def look() -> Facts:
         joined = cluster.running()
-        return Facts(demand=demand.look() if joined else None, on_ray=joined)
+        return replace(Facts.of(traffic.retries), demand=demand.look() if joined else None, on_ray=joined)
 
     return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 
