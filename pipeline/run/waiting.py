@@ -116,7 +116,9 @@ class Waiting:
                 "why nodes take so long: ray status, and monitor.log on the head (image, setup commands, quota)"
             )
         if self.facts.throttled:
-            found.append("the storage's limit of requests: fewer actors, or more from the provider; the run waits for it")
+            found.append(
+                "the storage's limit of requests: fewer actors, or more from the provider; the run waits for it"
+            )
         elif self.facts.retrying:
             found.append("the storage: its address, its network, and its limit of requests; the run stops by itself")
         if demand and any(starting for _, starting in demand.actors.values()) and not demand.impossible:

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 LONGEST_ASKED = 600.0  # seconds: a server that asks for a longer pause is asked again all the same
-# Codes of S3 and of servers with its protocol (AWS, Ceph, MinIO, R2), and HTTP statuses. Google and Azure answer 429 and
-# 503 too ("ServerBusy"); their clients give the status alone.
+# Codes of S3 and of servers with its protocol (AWS, Ceph, MinIO, R2), and HTTP statuses, which are all that the clients
+# of Google's and Azure's storage give.
 THROTTLED = {
     *("503", "429", "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite", "ServerBusy"),
     *("Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequests"),
@@ -32,7 +32,7 @@ def error_code(error: BaseException | None) -> str:
 
 
 def http_status(error: BaseException | None) -> str:
-    """The HTTP status that aiohttp (`status`), Azure's (`status_code`) or Google's client (`code`) gives; else empty."""
+    """The HTTP status that aiohttp (`status`), Azure's SDK (`status_code`) or gcsfs (`code`) gives; else empty."""
     for one in _causes(error):
         for name in ("status", "status_code", "code"):
             found = str(getattr(one, name, ""))
