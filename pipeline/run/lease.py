@@ -94,8 +94,7 @@ class Lease:
                 if other is not None and other.id != self._holder.id:
                     self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run finish")
                     return
-                with self._writing:
-                    write(self._uri, replace(self._holder, waiting=self._waiting))
+                self.renew()
             except storage.StorageError as error:
                 if not error.stops_run:  # the workers decide about temporary trouble
                     self._lost = error
@@ -120,8 +119,12 @@ class Lease:
 
     def hold(self, photo: str) -> None:
         """Note that this process now works on this photo alone; empty: on several photos again."""
+        self._holder = replace(self._holder, alone=photo)
+        self.renew()
+
+    def renew(self) -> None:
+        """Write the lease as it is now."""
         with self._writing:
-            self._holder = replace(self._holder, alone=photo)
             write(self._uri, replace(self._holder, waiting=self._waiting))
 
     def note(self, waiting: Sequence[str]) -> None:
