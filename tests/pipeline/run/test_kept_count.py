@@ -100,7 +100,9 @@ def test_random_histories_are_counted_as_from_scratch(
         attempt = draw.choice([1 + step // 2, 1 + step // 2, None, 9])
         for part in range(draw.choice([1, 2])):
             chosen = draw.sample(range(PHOTOS), draw.choice([1, 4, 12]))
-            minutes = [100 * step + 10 * part + n % 7 - draw.choice([0, 0, 250]) for n in chosen]  # some clocks are behind
+            minutes = [
+                100 * step + 10 * part + n % 7 - draw.choice([0, 0, 250]) for n in chosen
+            ]  # some clocks are behind
             rows = [drawn(draw, n, minute, attempt) for n, minute in zip(chosen, minutes, strict=True)]
             if draw.random() < 0.1:
                 rows.append(
