@@ -20,8 +20,8 @@ def report(
         typer.Option(help="Which photos get pictures: all, those with a face that needs review, or none."),
     ] = "all",
     max_side: Annotated[
-        int, typer.Option(metavar="PX", min=256, max=16384, help="Show whole photos reduced to this size, px.")
-    ] = 16384,
+        int, typer.Option(metavar="PX", min=256, max=65536, help="Reduce larger photos to this size, px.")
+    ] = 65536,
     price_per_hour: Annotated[
         float | None,
         typer.Option(min=0, help="Price of one hour of all machines, to show the cost per 1,000 photos."),

@@ -46,7 +46,7 @@ class Written:
 def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgress]:
     """Make the missing display copies; yields after each batch of photos.
 
-    choice: a key of `report_pictures.CHOICES`. max_side: px; larger whole photos are reduced to it.
+    choice: a key of `report_pictures.CHOICES`. max_side: px; larger photos are reduced to it.
     """
     report = Output(storage.canonical(output)).report
     rows = report_pictures.wanted(output, choice)

@@ -35,7 +35,7 @@ CHOICES = {
     "review": "status = 'restored' AND len(list_filter(faces, lambda f: f.needs_review)) > 0",
     "none": "false",
 }
-COPIES = 2  # the version of what a folder of copies holds
+COPIES = 3  # the version of what a folder of copies holds
 DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa.string())])
 
 
@@ -43,7 +43,7 @@ DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa
 class Task:
     """The settings of every worker that makes copies.
 
-    output: URI of the run. max_side: greatest side of a whole photo, px.
+    output: URI of the run. max_side: greatest side of a photo, px.
     """
 
     output: str

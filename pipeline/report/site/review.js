@@ -150,6 +150,7 @@ const Review = {
       label: face === null ? name : `Face ${face + 1} of ${name}`,
       width: photo.width,
       height: photo.height,
+      folder: face === null ? photo.pictures : null,
       boxes: face === null ? boxes : [],
     };
   },
