@@ -48,6 +48,8 @@ def report(
     written = write_report(output, Pictures(pictures, max_side, failed), price)
     faces = f"{counted(written.to_review, 'face')} to review"
     print(f"report: {written.page} ({counted(written.photos, 'file')}, {faces})")
+    if written.removed:
+        print(f"removed: former pictures of {counted(written.removed, 'photo')}")
     print("open it in a browser; export decisions there, put the file into")
     print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {output} --dry-run")
 

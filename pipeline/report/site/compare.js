@@ -146,10 +146,10 @@ class Compare {
       {
         type: "button",
         class: flagged ? "box flagged" : "box",
-        "aria-label": `Open face ${number + 1}`,
+        "aria-label": `Open face ${number}`,
         onclick: () => this.openFace(number),
       },
-      element("span", {}, String(number + 1)),
+      element("span", {}, String(number)),
     );
     const [left, top, right, bottom] = box;
     outline.style.left = `${(left / pair.width) * 100}%`;

@@ -45,7 +45,7 @@ const Describe = {
             element(
               "button",
               { type: "button", class: "link", onclick: () => select(face_index) },
-              `Face ${face_index + 1}`,
+              `Face ${face_index}`,
             ),
             ` ${review_reason ?? ""}`,
           ),

@@ -57,7 +57,7 @@ const Judge = {
       await Reviewer.known();
       const { row, photo, face, place } = Review;
       const key = Gallery.key(place);
-      const what = face === null ? "Photo" : `Face ${face + 1}`;
+      const what = face === null ? "Photo" : `Face ${face}`;
       Decisions.decide([targetOf(row, photo, face)], decision);
       announce(`${what} ${SAID[decision]}`);
       Review.drawDecision();

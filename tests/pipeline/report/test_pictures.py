@@ -193,3 +193,19 @@ def test_only_the_side_that_is_large_has_tiles() -> None:
     assert {name.split("/")[0] for name in files if "/" in name} == {"after_files"}
     assert files["tiles.js"] == b'Report.receive("tiles", {"after": [6000, 128]});\n'
     assert decode(files["before.jpg"]).width == 3000
+
+
+def test_pictures_that_no_report_shows_any_more_go(tmp_path: Path) -> None:
+    output = write_run(tmp_path)
+    report_pictures.copy_unit(report_pictures.wanted(output, "all"), tasks(output))
+    pictures = Path(output, "report", "pictures")
+    gone = [pictures / "00" / "0000-12345678", pictures / "ab" / "abcd-12345678"]  # a former result, a photo that left
+    for folder in gone:
+        (folder / "after_files" / "14").mkdir(parents=True)
+        (folder / "after_files" / "14" / "0_0.jpg").write_bytes(b"tile")
+        (folder / "thumbnail.jpg").write_bytes(b"picture")
+    assert write_report(output, NO_PICTURES).removed == 0 and gone[0].exists()  # without pictures
+    assert write_report(output, Pictures("review", 4096, {})).removed == 2
+    assert not gone[0].exists() and not gone[1].parent.exists()
+    assert len(report_pictures.existing(f"{output}/report")) == 5  # also those that this report does not show
+    assert write_report(output, Pictures("all", 2048, {})).removed == 5

@@ -191,9 +191,9 @@ def test_work_is_counted_from_each_start_to_the_last_row_before_the_next() -> No
 
 
 def test_the_price_of_a_thousand_photos(reviewed: str) -> None:
-    write_report(reviewed, NO_PICTURES, Price(7.0, "EUR"))
+    write_report(reviewed, NO_PICTURES, Price(6.0, "EUR"))
     cost = received(f"{reviewed}/report", "summary")["cost"]
-    assert cost == {"per_1000": pytest.approx(100), "per_hour": 7.0, "currency": "EUR"}  # 7 photos in 6 of 60 minutes
+    assert cost == {"per_1000": pytest.approx(100), "per_hour": 6.0, "currency": "EUR"}  # 6 photos in 6 of 60 minutes
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
