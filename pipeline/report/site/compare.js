@@ -32,7 +32,12 @@ class Compare {
     this.frame = element(
       "div",
       { class: "frame", onpointerdown: (/** @type {PointerEvent} */ event) => this.drag(event) },
-      ...[this.before.node, this.after.node, this.boxes, this.line, side("left", "Before"), side("right", "After")],
+      this.before.node,
+      this.after.node,
+      this.boxes,
+      this.line,
+      side("left", "Before"),
+      side("right", "After"),
     );
     this.other = element("div", { class: "frame" }, this.beside.node, side("left", "Before"));
     this.view = element("div", { class: "view" }, this.frame);
@@ -70,7 +75,9 @@ class Compare {
         "div",
         { class: "bar" },
         element("span", { class: "looks", role: "group", "aria-label": "View" }, ...this.looks),
-        ...[ends, element("span", { class: "sizes" }, this.smaller, this.scale, this.larger, this.full), this.outlines],
+        ends,
+        element("span", { class: "sizes" }, this.smaller, this.scale, this.larger, this.full),
+        this.outlines,
       ),
     );
     this.zoom = new Zoom(this.view, this.frame, () => this.size, () => this.resized());
