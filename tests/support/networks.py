@@ -13,6 +13,7 @@ from facexlib.parsing.parsenet import ParseNet
 from facexlib.recognition.arcface_arch import Backbone
 from torch import nn
 from torchvision.models import vgg16
+from torchvision.models.resnet import Bottleneck
 
 from interlcm.perceptual import HEADS, LAYERS, TRUNK
 from interlcm.weights_index import describe, merge_index, read_index, write_index
@@ -58,10 +59,13 @@ def write_retinaface(folder: Path, name: str) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     heads = [*network.ClassHead.modules(), *network.BboxHead.modules(), *network.LandmarkHead.modules()]
     for module in network.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)  # else each block of ResNet-50 doubles the signal
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=0.1, generator=generator)
             if module in heads:
                 module.weight.data *= 0.01
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     state: dict[str, torch.Tensor] = network.state_dict()

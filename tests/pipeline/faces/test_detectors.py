@@ -155,7 +155,12 @@ def test_tiles_of_a_photo_go_through_retinaface_together(
     photo, batches = a_photo(400, 560), list[tuple[int, ...]]()
     monkeypatch.setattr(retinaface, "reach", replace(retinaface.reach, view=256))
     forward = retinaface._network.forward
-    monkeypatch.setattr(retinaface._network, "forward", lambda x: (batches.append(tuple(x.shape)), forward(x))[1])
+
+    def noted(pictures: torch.Tensor) -> Any:
+        batches.append(tuple(pictures.shape))
+        return forward(pictures)
+
+    monkeypatch.setattr(retinaface._network, "forward", noted)
 
     def found(quarters: Sequence[int]) -> list[list[Face]]:
         batches.clear()
