@@ -22,8 +22,9 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.storage import http_ranges, local_disk, traffic
+from pipeline.storage.answers import BROKEN, THROTTLED, error_code
 from pipeline.storage.client import filesystem, retried
-from pipeline.storage.errors import REFUSED, StorageError, error_code, storage_errors
+from pipeline.storage.errors import REFUSED, StorageError, storage_errors
 from pipeline.storage.listing import describe, exists, info
 from pipeline.storage.places import join
 
@@ -241,9 +242,15 @@ def remove_all(folder: str, names: Sequence[str]) -> None:
     for start in range(0, len(names), 1000):
         objects = [{"Key": f"{key}/{name}"} for name in names[start : start + 1000]]
         chosen = {"Bucket": bucket, "Delete": {"Objects": objects, "Quiet": True}}
-        answer = retried(folder, partial(fs.call_s3, "delete_objects", **chosen), writing=True)
-        for error in answer.get("Errors", ()):  # an object that is gone is none
-            raise StorageError(f"{folder}: cannot delete {error['Key']} ({error['Code']}: {error['Message']})")
+        retried(folder, partial(_delete, fs, folder, chosen), writing=True)
+
+
+def _delete(fs: AbstractFileSystem, folder: str, chosen: dict[str, Any]) -> None:
+    """One request that deletes files. The server may refuse some of them in a good answer; one that is gone is none."""
+    for error in fs.call_s3("delete_objects", **chosen).get("Errors", ()):
+        reason = "throttled" if error["Code"] in THROTTLED else "unreachable" if error["Code"] in BROKEN else "failed"
+        words = f"cannot delete {error['Key']} ({error['Code']}: {error['Message']})"
+        raise StorageError(f"{folder}: {words}", reason, writing=True)
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
