@@ -12,7 +12,7 @@ import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
-from jobs.options import Engine, Run
+from jobs.options import Actors, Certificate, Engine, GpusPerActor, Run
 from jobs.status import equation
 from pipeline import storage
 from pipeline.manifest.compaction import compact_if_many
@@ -40,18 +40,12 @@ def decide(
     c2pa_key: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Private key of a signed run, for photos restored again.")
     ] = None,
-    c2pa_cert: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")
-    ] = None,
-    actors: Annotated[
-        str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
-    ] = "",
+    c2pa_cert: Certificate = None,
+    actors: Actors = "",
     engine: Annotated[
         Engine, typer.Option(help="Restore again in this process (here) or on Ray; auto: as interlcm restore.")
     ] = "auto",
-    gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="GPUs for each actor. Default: 1 if there are GPUs.")
-    ] = None,
+    gpus_per_actor: GpusPerActor = None,
 ) -> None:
     """Make the output follow the decisions of curators: withdraw, restore again, mark.
 
