@@ -42,7 +42,7 @@ COMMANDS = {
         "Take photos out of a run for good: restored files, crops, pictures, decisions, names and measures.",
     ),
     "verify": ("jobs.verify", "Read all restored files of a run and compare them with the manifest."),
-    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."),
+    "export": ("jobs.export", "Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables."),
     "train": (
         "jobs.train",
         "Train weights: the two encoders, as in the InterLCM paper, or the small demo weights (preset demo).",

@@ -3,7 +3,7 @@
 import itertools
 from collections import deque
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -161,9 +161,8 @@ def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
             lines.say("waiting", "\n".join(found.lines), **asdict(found))
 
     def look() -> Facts:
-        joined, retries = cluster.running(), traffic.retries
-        seen = demand.look() if joined else None
-        return Facts({}, retries.count, retries.last, retries.ago, demand=seen, on_ray=joined)
+        joined = cluster.running()
+        return replace(Facts.of(traffic.retries), demand=demand.look() if joined else None, on_ray=joined)
 
     return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ LOADING = Demand([], nodes=1, most={"CPU": 4.0, "GPU": 1.0}, total={"CPU": 4.0, 
 OUTAGE = Facts(
     {"publish": 8}, 12, "s3://b/x: unreachable", 3.2, on_ray=True, demand=Demand(nodes=1, total={"CPU": 4.0})
 )
+THROTTLED = replace(OUTAGE, last_retry="s3://b/x: SlowDown", throttled_ago=3.2)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,13 @@ OUTAGE = Facts(
             "storage retried, times: 12, the last 3 s ago: s3://b/x: unreachable",
             "",
             "the storage: its address",
+        ),
+        (
+            THROTTLED,
+            "nodes: 1 up with 4 CPU; photos in work: publish 8; "
+            "storage asks for slower requests, retried, times: 12, the last 3 s ago: s3://b/x: SlowDown",
+            "",
+            "the storage's limit of requests: fewer actors",
         ),
         (Facts(on_ray=True), "the cluster's head does not answer", "", "whether the head's machine"),
     ],
@@ -90,3 +99,15 @@ def test_it_speaks_only_while_nothing_moves() -> None:
     first, second, third = told[:3]
     assert first is not None and second is not None and third is None
     assert 0 < first.seconds < second.seconds
+
+
+def test_a_run_that_storage_slows_down_says_so_although_it_moves() -> None:
+    done, facts, told = [0], [THROTTLED], list[Waiting | None]()
+    watch = Watch(lambda: done[0], lambda: facts[0], told.append)
+    for ago in (3.2, 70.0):
+        done[0] += 8
+        facts[0] = replace(THROTTLED, throttled_ago=ago)
+        watch()
+    slow, last = told
+    words = "slow: storage asks for slower requests, retried, times: 12, the last 3 s ago: s3://b/x: SlowDown"
+    assert slow is not None and slow.lines == [words] and last is None
