@@ -17,9 +17,10 @@ import typer
 
 from jobs import progress
 from jobs.lines import Lines
+from jobs.meanwhile import meanwhile
 from jobs.plan import actor_range, batch_of, plan
 from jobs.progress import progress_line, show
-from jobs.run import compiling, meanwhile, other_settings, weak_defaults
+from jobs.run import compiling, other_settings, weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.resources import Resources
@@ -139,7 +140,7 @@ def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_storage_that_does_not_answer_is_said_before_there_is_a_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("jobs.run.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("jobs.meanwhile.LOOK_EVERY", 0.01)
     monkeypatch.setattr(cluster, "running", lambda: False)  # another test's cluster may still be there
     monkeypatch.setattr(traffic, "retries", traffic.Retries())
     traffic.retries.add("s3://scans/a.tar: the server cannot be reached")
