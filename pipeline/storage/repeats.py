@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from interlcm.errors import without_secrets
 from pipeline.storage import traffic
 from pipeline.storage.answers import BROKEN, THROTTLED
 
@@ -41,6 +41,6 @@ def _created(request: Any, **_: Any) -> None:
     reason = request.context.pop(_KEPT, None)
     if reason is None:
         return
-    throttled, path = reason in THROTTLED, urlsplit(request.url).path
+    throttled, address = reason in THROTTLED, request.url.partition("?")[0]
     words = f"the server asks for slower requests ({reason})" if throttled else reason
-    traffic.retries.add(f"{request.method} {path}: {words}", throttled)
+    traffic.retries.add(without_secrets(f"{request.method} {address}: {words}"), throttled)
