@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
@@ -89,10 +90,11 @@ def run(request: Request) -> int:
             check_where(where)
         except QueryError as error:
             raise typer.BadParameter(f"--where: {error}") from error
-    found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
-    job = prepare.prepare(output, request.settings, signing_of(request.keys))
-    prepare.check_links(job, found)
-    attempts.check_names(job)
+    with meanwhile(lines, "checking"):
+        found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
+        job = prepare.prepare(output, request.settings, signing_of(request.keys))
+        prepare.check_links(job, found)
+        attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
@@ -130,7 +132,7 @@ def run(request: Request) -> int:
             lines.say("note", "nothing to do: every selected photo has a result")
             deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
     counts = attempt.audit(output, partial=where is not None)
-    last = f"faces restored: {counts.faces}; next: interlcm status {output}"
+    last = f"faces restored: {counts.faces}; next: interlcm status {quote(output)}"
     lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))
     return counts.failed
 
@@ -149,7 +151,10 @@ def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate"
 
 
 def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
-    """Inside this block, a line every ten seconds about what the cluster lacks. what: what is done in the block."""
+    """Inside this block, a line every ten seconds about what the command waits for: storage, or what the cluster lacks.
+
+    what: what is done in the block.
+    """
 
     def say(found: Waiting | None) -> None:
         if found and found.lines:

@@ -73,12 +73,12 @@ class Waiting:
     def lines(self) -> list[str]:
         """What the run waits for; what cannot come; after LONG what to check.
 
-        In this process, where a face may take a minute on a CPU, there is nothing to say until LONG, unless storage
-        makes trouble.
+        While photos are restored in this process, where a face may take a minute on a CPU, there is nothing to say
+        until LONG, unless storage makes trouble.
         """
         if self.slow:
             return [f"slow: {self.facts.storage}"]
-        if not self.facts.on_ray and not self.facts.retrying and self.seconds < LONG:
+        if self.what == PHOTO and not self.facts.on_ray and not self.facts.retrying and self.seconds < LONG:
             return []
         said = [f"waiting: {self.what} for {self.seconds:.0f} s; " + "; ".join(self.things)]
         demand = self.facts.demand

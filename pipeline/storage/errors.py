@@ -37,6 +37,11 @@ REFUSED = {
 # What servers say to the checksums that clients send since 2025, if they know none.
 _NO_CHECKSUMS = re.compile("checksum|trailer|aws-chunked|content-sha256", re.IGNORECASE)
 _CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=WHEN_REQUIRED"
+# What is in the way on a disk. EEXIST: of a folder that is to be made.
+_KIND = {
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of this path is a file, not a folder"),
+    errno.EISDIR: "a folder, not a file",
+}
 # Errors that every other write to the same disk meets too.
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
 
@@ -97,6 +102,8 @@ def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str
     number = getattr(error, "errno", None)
     if number in _FULL:
         return "full", f"{_FULL[number]}; make room, then start the same command again"
+    if number in _KIND:
+        return "failed", f"{_KIND[number]}; check the name"
     if number == errno.EROFS:
         return "full", "the file system is read-only; remount it, or name another folder"
     if "PermissionError" in classes or code == "AccessDenied":

@@ -21,8 +21,7 @@ import pyarrow.fs
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.storage import local_disk, traffic
-from pipeline.storage.addresses import public
+from pipeline.storage import http_ranges, local_disk, traffic
 from pipeline.storage.answers import BROKEN, THROTTLED, error_code
 from pipeline.storage.client import filesystem, retried
 from pipeline.storage.errors import REFUSED, StorageError, storage_errors
@@ -62,14 +61,13 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
-    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short.
-
-    A web server that knows no ranges sends the whole file, whose first bytes are not the requested ones: an error.
-    """
+    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short."""
     try:
         if start == 0 and end is None:
             whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs requests the size, too
             data = traffic.read.add(bytes(fs.cat_file(path, **whole)))
+        elif "http" in fs.protocol:
+            data = traffic.read.add(http_ranges.read(fs, path, start, end))
         else:
             data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
     except OSError as error:
@@ -78,9 +76,7 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
             raise
         return b""
     if end is not None and len(data) > end - start:
-        raise StorageError(
-            f"{public(path)}: the server sends whole files only, no parts; copy it to a disk or a bucket"
-        )
+        raise http_ranges.whole_files(path)
     if end is None or len(data) < end - start:
         size = int(info(fs, path)["size"])
         expected = max(0, (size if end is None else min(size, end)) - start)

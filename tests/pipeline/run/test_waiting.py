@@ -78,7 +78,7 @@ def test_a_run_without_a_cluster_is_quiet_unless_storage_makes_trouble() -> None
     assert Waiting(LONG - 1, Facts()).lines == []
     waits, check = Waiting(LONG, Facts()).lines
     assert waits.endswith("; work goes on") and check.startswith("check: a stack of the process")
-    assert Waiting(LONG, Facts(), "indexing").lines == ["waiting: indexing for 300 s; work goes on"]
+    assert Waiting(10, Facts(), "indexing").lines == ["waiting: indexing for 10 s; work goes on"]
     trouble = Facts(retries=3, last_retry="s3://b/x: unreachable", retried_ago=1.0)
     assert "times: 3" in Waiting(20, trouble).lines[0]
 
