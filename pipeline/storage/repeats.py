@@ -13,7 +13,7 @@ _KEPT = "interlcm"  # where a request's context has the reason for its repetitio
 
 def counting_session(settings: dict[str, Any]) -> Any:
     """A session of aiobotocore whose clients tell `traffic.retries` of each request that they repeat."""
-    from aiobotocore.session import AioSession  # late: s3fs has imported it by now, and only then it is needed
+    from aiobotocore.session import AioSession  # late: it comes with s3fs, which has imported it by now
 
     session = AioSession(**settings)
     session.register("needs-retry.s3", _failed)
