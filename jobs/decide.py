@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -29,8 +29,12 @@ WHICH = f"SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (phot
 def decide(
     output: Run,
     faces: Annotated[
-        Literal["all", "accepted"],
-        typer.Option(help="Faces that the output shows: all but the rejected ones, or only the accepted ones."),
+        Shown,
+        typer.Option(
+            help="Faces that the output shows. all: those that nobody rejected. reviewed: of these, a face that needs "
+            "review only once it is accepted. accepted: only faces that are accepted, by themselves or with their "
+            "photo. In place of the others the photo stays as it was."
+        ),
     ] = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     c2pa_key: Annotated[

@@ -2,8 +2,7 @@
 
 import itertools
 from collections import deque
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from jobs import credentials
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
+from jobs.meanwhile import meanwhile
 from jobs.options import Engine
 from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
@@ -24,7 +24,6 @@ from jobs.status import equation, failures
 from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
-from pipeline.cluster import demand
 from pipeline.config.job import Job
 from pipeline.config.resources import Prices, Resources
 from pipeline.config.secrets import Signing
@@ -36,8 +35,6 @@ from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
-from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
-from pipeline.storage import traffic
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -148,23 +145,6 @@ def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate"
     from pipeline.run.estimate import estimate  # brings torch
 
     return estimate(job, resources, where)
-
-
-def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
-    """Inside this block, a line every ten seconds about what the command waits for: storage, or what the cluster lacks.
-
-    what: what is done in the block.
-    """
-
-    def say(found: Waiting | None) -> None:
-        if found and found.lines:
-            lines.say("waiting", "\n".join(found.lines), **asdict(found))
-
-    def look() -> Facts:
-        joined = cluster.running()
-        return replace(Facts.of(traffic.retries), demand=demand.look() if joined else None, on_ray=joined)
-
-    return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 
 
 def weak_defaults(settings: Settings) -> list[str]:
