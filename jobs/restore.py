@@ -109,6 +109,14 @@ def restore(
             help="Restore in this process (here) or on Ray; auto: Ray for a cluster, several actors or many photos."
         ),
     ] = "auto",
+    drivers: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Split the work among K drivers on Ray, if one cannot keep up with the actors (see docs/performance.md).",
+        ),
+    ] = 1,
     gpus_per_actor: Annotated[
         float | None,
         typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
@@ -201,7 +209,7 @@ def restore(
     failed = run(
         Request(
             sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names,
-            prices, detect_gpus,
+            prices, detect_gpus, drivers,
         )
     )  # fmt: skip
     if strict and failed:

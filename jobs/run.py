@@ -58,6 +58,7 @@ class Request:
         prices: of an hour of a GPU and of a CPU, for a dry run.
         detect_gpus: GPUs for RetinaFace detectors; None: those that restore actors leave free.
         zip_names: code page of names in zips that do not say theirs; empty: UTF-8 or code page 437.
+        drivers: processes that each drive the stages for a share of the photos, on Ray.
     """
 
     sources: list[str]
@@ -74,6 +75,7 @@ class Request:
     zip_names: str = ""
     prices: Prices | None = None
     detect_gpus: int | None = None
+    drivers: int = 1
 
 
 def run(request: Request) -> int:
@@ -88,14 +90,16 @@ def run(request: Request) -> int:
             check_where(where)
         except QueryError as error:
             raise typer.BadParameter(f"--where: {error}") from error
+    if request.engine == "here" and request.drivers > 1:
+        raise typer.BadParameter(f"--drivers {request.drivers}: --engine here has no drivers; leave one of them out")
     found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
     job = prepare.prepare(output, request.settings, signing_of(request.keys))
     prepare.check_links(job, found)
     attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
-        cluster.connect(request.actors[1] or 1)
-    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces, request.detect_gpus)
+        cluster.connect(request.actors[1] or 1, request.drivers)
+    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces, request.detect_gpus, request.drivers)
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
@@ -117,7 +121,7 @@ def run(request: Request) -> int:
             if left_out:
                 words = "photos with decisions that would come out as they were judged, and are left out"
                 lines.say("note", f"note: {words}: {left_out}; choose other settings, or see interlcm decide")
-        steps = attempt.restore(job, resources, mine, where, photos)
+        steps = attempt.restore(job, resources, mine, where, photos, partial(lines.say, "note"))
         first = next(steps)
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"

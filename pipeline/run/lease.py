@@ -41,6 +41,7 @@ class Holder:
     alone: photo_id, if the process works on this photo alone; then this photo is to blame if the process dies.
     namespace: of process numbers; a container with the same host name has its own.
     waiting: lines that say what the run waits for; none while it moves.
+    drivers: a line about each driver, if there are several.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Holder:
     alone: str = ""
     namespace: str = ""
     waiting: Sequence[str] = ()
+    drivers: Sequence[str] = ()
 
     @staticmethod
     def here() -> Holder:
@@ -123,10 +125,11 @@ class Lease:
             self._holder = replace(self._holder, alone=photo)
             write(self._uri, self._holder)
 
-    def note(self, waiting: Sequence[str]) -> None:
-        """What the run waits for; written when the lease is renewed, at most RENEW_EVERY seconds later."""
+    def note(self, waiting: Sequence[str], drivers: Sequence[str] = ()) -> None:
+        """What the run waits for, and its drivers; written when the lease is renewed, at most RENEW_EVERY seconds
+        later."""
         with self._writing:
-            self._holder = replace(self._holder, waiting=list(waiting))
+            self._holder = replace(self._holder, waiting=list(waiting), drivers=list(drivers))
 
     def check(self) -> None:
         if self._lost is not None:

@@ -27,7 +27,7 @@ from pipeline.config.settings import Review, Settings
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempts, prepare
-from pipeline.run.attempt import Progress
+from pipeline.run.progress import Progress
 from pipeline.stages.publish import DONE
 
 
