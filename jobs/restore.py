@@ -114,7 +114,7 @@ def restore(
         typer.Option(
             metavar="K",
             min=1,
-            help="Split the work among K drivers on Ray, if one cannot keep up with the actors (see docs/performance.md).",
+            help="Split the run among K drivers on Ray, if one cannot keep up with all actors (docs/performance.md).",
         ),
     ] = 1,
     gpus_per_actor: Annotated[

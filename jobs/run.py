@@ -1,6 +1,7 @@
 """A run from sources to counts: what `interlcm restore` and `interlcm demo` do once their options are read."""
 
 import itertools
+import math
 from collections import deque
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, attempts, lease, prepare
+from pipeline.run.batching import ACTOR_PHOTOS, driver_photos
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
 from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
@@ -126,7 +128,7 @@ def run(request: Request) -> int:
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
-            for words in compiling(resources, first.total):
+            for words in [*compiling(resources, first.total), *drivers_to_give(resources, indexed)]:
                 lines.say("note", f"note: {words}")
             show(itertools.chain([first], steps), lines)
         else:
@@ -180,6 +182,19 @@ def to_come(resources: Resources) -> list[str]:
     if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
         return []
     return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
+
+
+def drivers_to_give(resources: Resources, found: IndexSummary) -> list[str]:
+    """A note if the drivers cannot keep up with all actors on GPUs."""
+    mean = found.bytes / max(1, found.photos)
+    most, actors = driver_photos(mean), resources.max_actors
+    wanted = math.ceil(actors * ACTOR_PHOTOS / most)
+    if not resources.gpus_per_actor or wanted <= resources.drivers:
+        return []
+    return [
+        f"a driver follows about {most:,.0f} photos/s of {mean / 1e6:.1f} MB, enough for {most / ACTOR_PHOTOS:.0f} "
+        f"fast GPUs; for {actors} of them give --drivers {wanted}"
+    ]
 
 
 def compiling(resources: Resources, files: int) -> list[str]:

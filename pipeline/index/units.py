@@ -71,8 +71,9 @@ class Pending:
         cuts = {0, len(self)}
         for number in range(1, parts):
             cut = len(self) * number // parts
-            if cut and streamed[cut] and file[cut - 1] == file[cut]:
-                cut = int(np.searchsorted(file, file[cut]))  # where its archive begins
+            if len(self) and streamed[cut]:
+                first, end = (int(np.searchsorted(file, file[cut], side)) for side in ("left", "right"))
+                cut = first if cut - first <= end - cut else end
             cuts.add(cut)
         edges = sorted(cuts)
         return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,9 +23,13 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
+from jobs.run import Request
+from jobs.run import run as restore
 from pipeline import storage
+from pipeline.config.settings import Settings
 from pipeline.manifest import query
 from pipeline.manifest.counts import counts
+from pipeline.run.status import read_status
 from tests.support.archives import put, tar_bytes, zip_bytes
 from tests.support.ceph import CephGateway
 from tests.support.fault_proxy import FaultProxy
@@ -66,6 +71,7 @@ class Lab:
     weights: str
     log: Path
     chance: random.Random
+    drivers: int = 1
     cluster: Any = field(default_factory=new_cluster)
     nodes: list[Any] = field(default_factory=list)
     driver: subprocess.Popen[bytes] | None = None
@@ -74,20 +80,17 @@ class Lab:
         """Two live nodes; a busy machine may have cost one that nobody struck."""
         self.nodes = [node for node in self.nodes if node.all_processes["raylet"][0].process.poll() is None]
         while len(self.nodes) < NODES:
-            node = patiently(lambda: self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20))
-            self.nodes.append(node)
+            self.nodes.append(patiently(self.new_node))
+
+    def new_node(self) -> Any:
+        return self.cluster.add_node(num_cpus=2 * self.drivers, object_store_memory=100 << 20)
 
     def start(self) -> None:
         command = [sys.executable, "-m", "jobs", "restore", *self.sources, "--output", self.output]
+        command += ["--weights", self.weights, "--actors", str(self.drivers), "--drivers", str(self.drivers)]
         environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
         with self.log.open("ab") as log:
-            self.driver = subprocess.Popen(
-                [*command, "--weights", self.weights, "--actors", "1"],
-                env=environment,
-                stdout=log,
-                stderr=log,
-                cwd=Path.cwd(),
-            )
+            self.driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=Path.cwd())
 
     @property
     def running(self) -> bool:
@@ -131,6 +134,12 @@ class Lab:
         with suppress(ProcessLookupError, IndexError):  # the process, or the run, ended meanwhile
             os.kill(self.chance.choice(self.busy()), signal.SIGKILL)
 
+    def kill_share(self) -> None:
+        """One of several drivers; the command goes on."""
+        self.wait(lambda: not self.running or self.shares())
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(self.chance.choice(self.shares()), signal.SIGKILL)
+
     def kill_raylet(self) -> None:
         """The run goes on with the two CPUs of the other node before there is another one."""
         self.grow()
@@ -152,19 +161,29 @@ class Lab:
 
         Not its two agents, though: a raylet ends when one of them does, and that is `kill_raylet`.
         """
-        raylets = {node.all_processes["raylet"][0].process.pid for node in self.nodes}
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                name = (folder / "cmdline").read_bytes()
-                if parent in raylets and name.startswith(b"ray::") and not any(kind in name for kind in OTHERS):
-                    found.append(int(folder.name))
+        found = [
+            pid for node in self.nodes for pid, name in processes(node) if not any(kind in name for kind in OTHERS)
+        ]
         return sorted(found)
+
+    def shares(self) -> list[int]:
+        """Drivers that are actors beside the command, on the head."""
+        return sorted(pid for pid, name in processes(self.cluster.head_node) if name.startswith(b"ray::Driver"))
 
     def end(self) -> None:
         self.kill_driver()
         self.cluster.shutdown()
+
+
+def processes(node: Any) -> Iterator[tuple[int, bytes]]:
+    """Number and title of each process that a raylet started."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            name = (folder / "cmdline").read_bytes()
+            if parent == raylet and name.startswith(b"ray::"):
+                yield int(folder.name), name
 
 
 @pytest.fixture
@@ -183,7 +202,7 @@ def lab(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with ExitStack() as stack:
 
-        def make(count: int, seed: int) -> tuple[Lab, FaultProxy]:
+        def make(count: int, seed: int, drivers: int = 1) -> tuple[Lab, FaultProxy]:
             members = list(photos(count).items())
             half = count // 2
             sources = [
@@ -192,7 +211,7 @@ def lab(
             ]
             proxy = stack.enter_context(FaultProxy(s3.rgw_port, RATES, seed=seed))
             monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-            run = Lab(sources, f"{bucket}/out", tiny_weights, tmp_path / "log", random.Random(seed))
+            run = Lab(sources, f"{bucket}/out", tiny_weights, tmp_path / "log", random.Random(seed), drivers)
             stack.callback(run.end)
             run.grow()
             return run, proxy
@@ -217,9 +236,10 @@ def check(output: str, count: int, may_fail: set[str]) -> None:
     assert listed == set(restored)
 
 
-def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None:
+def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int, drivers: int = 1) -> Lab:
     count = photos_a_round * (len(victims) + 1)
-    run, proxy = lab(count, seed)
+    run: Lab
+    run, proxy = lab(count, seed, drivers)
     met = 0  # strikes that hit a working run; the last one may come after the run
     for victim in victims:
         if not run.running:
@@ -231,12 +251,37 @@ def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None
     assert met >= len(victims) - 1
     check(run.output, count, may_fail={"worker_died"})
     assert sum(proxy.counts[fault] for fault in RATES) > 0
+    return run
 
 
 @pytest.mark.slow  # three minutes; test_kill.py strikes a worker and a driver on a smaller run every time
 @pytest.mark.timeout(1200)
 def test_three_rounds(lab: Any) -> None:
     rounds(lab, ["worker", "raylet", "driver"], seed=5, photos_a_round=32)
+
+
+@pytest.mark.slow  # test_run restores with two drivers every time, and test_drivers has stand-ins that die
+@pytest.mark.timeout(3600)
+def test_three_drivers(lab: Any, tmp_path: Path) -> None:
+    """Drivers, workers and the command are killed; the files are those of a run in one process."""
+    victims = ["share", "worker", "share", "driver", "share", "driver"]
+    run = rounds(lab, victims, seed=7, photos_a_round=32, drivers=3)
+    said = run.log.read_text()
+    assert "3 drivers" in said and re.search(r"^driver \d of 3 died .*; starting it again$", said, re.MULTILINE), said
+    status = read_status(run.output)
+    assert (status.counts.adds_up, status.counts.pending, status.holder) == (True, 0, None)
+    alone = str(tmp_path / "alone")
+    restore(Request(run.sources, alone, Settings(weights=run.weights), engine="here"))
+    assert digests(run.output).items() <= digests(alone).items()
+    assert len(digests(alone)) - len(digests(run.output)) <= status.counts.failed  # of worker_died
+
+
+def digests(output: str) -> dict[str, str]:
+    """Path below restored/ -> sha256, by the manifest, with which `check` compares the files."""
+    with query.connect(output) as connection:
+        sql = "SELECT restored_uri, restored_sha256 FROM photos WHERE status = 'restored'"
+        rows = query.run(connection, sql).to_pylist()
+    return {row["restored_uri"].removeprefix(output): row["restored_sha256"] for row in rows}
 
 
 @pytest.mark.slow
