@@ -35,6 +35,7 @@ from pipeline.run.progress import Done
 from pipeline.run.waiting import Facts
 
 TELL_EVERY = 1.0  # seconds between the counts that a driver passes on
+DIED = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)  # the latter where Ray ended it for its memory
 DEATHS = 3  # of a driver, without a photo done in between; then the run stops
 
 
@@ -123,7 +124,7 @@ class Drivers:
                     made = ray.get(next(stream))
                 except StopIteration:
                     del working[stream]
-                except ray.exceptions.RayActorError as error:
+                except DIED as error:
                     if isinstance(error, ray.exceptions.RayTaskError):  # the driver lives, and says what it met
                         raise
                     del working[stream]

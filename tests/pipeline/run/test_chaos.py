@@ -83,7 +83,7 @@ class Lab:
             self.nodes.append(patiently(self.new_node))
 
     def new_node(self) -> Any:
-        return self.cluster.add_node(num_cpus=2 * self.drivers, object_store_memory=100 << 20)
+        return self.cluster.add_node(num_cpus=1 + self.drivers, object_store_memory=100 << 20)
 
     def start(self) -> None:
         command = [sys.executable, "-m", "jobs", "restore", *self.sources, "--output", self.output]
@@ -264,8 +264,8 @@ def test_three_rounds(lab: Any) -> None:
 @pytest.mark.timeout(3600)
 def test_three_drivers(lab: Any, tmp_path: Path) -> None:
     """Drivers, workers and the command are killed; the files are those of a run in one process."""
-    victims = ["share", "worker", "share", "driver", "share", "driver"]
-    run = rounds(lab, victims, seed=7, photos_a_round=32, drivers=3)
+    victims = ["share", "worker", "share", "driver", "share"]
+    run = rounds(lab, victims, seed=7, photos_a_round=24, drivers=3)
     said = run.log.read_text()
     assert "3 drivers" in said and re.search(r"^driver \d of 3 died .*; starting it again$", said, re.MULTILINE), said
     status = read_status(run.output)
