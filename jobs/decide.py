@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -97,7 +98,7 @@ def tell(found: Sequence[Judged], output: str) -> None:
     idle = without_effect(output)
     if idle:
         why = "the photo was restored again since, no face of it was restored, or the run has no such photo or face"
-        asks = f'interlcm query {output} "{WHICH}"'
+        asks = f'interlcm query {quote(output)} "{WHICH}"'
         print(printable(f"note: {counted(idle, 'decision')} without effect ({why}): {asks}"), file=sys.stderr)
     elif not found and not storage.exists(Output(output).decisions):
         print(f"note: no folder {Output(output).decisions}; put exports of the report there", file=sys.stderr)
@@ -153,5 +154,5 @@ def restore_again(
     ids = [one.row["photo_id"] for one in again]
     left = {*ids} - {one.row["photo_id"] for one in judged(output, faces) if not one.open}
     if left:
-        words = f"interlcm query {output} --failures says why; restore them with --where \"status = 'failed'\""
+        words = f"interlcm query {quote(output)} --failures says why; restore them with --where \"status = 'failed'\""
         raise RunError(f"{output}: not restored again: {counted(len(left), 'photo')}; {words}")

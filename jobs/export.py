@@ -1,8 +1,9 @@
-"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
+"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables."""
 
 import re
 import sys
 import time
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -18,12 +19,13 @@ from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
 from pipeline.export.bag import Bagged
 from pipeline.export.photos import Counts
+from pipeline.run.status import counted as count_run
 from pipeline.run.verdicts import judged
 from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="export",
-    help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest.",
+    help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -36,7 +38,7 @@ To = Annotated[str, typer.Option(metavar="URI", help="Folder or URI to write to.
 
 @app.callback()
 def group() -> None:
-    """Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
+    """Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables."""
 
 
 def element(text: str) -> tuple[str, str]:
@@ -170,6 +172,30 @@ def csv(
         print(printable(f"csv: {where} ({counted(counts.kept, 'photo')})"))
 
 
+@app.command()
+def iceberg(output: Run, to: To) -> None:
+    """Register the manifest as an Iceberg table: metadata alone, which names the manifest's own files.
+
+    The table has the newest row of each photo. Small files of the manifest are merged first. Start the command again
+    when the run has gone on: the table gets a new snapshot. Needs the extra iceberg.
+
+    \b
+    Examples:
+      interlcm export iceberg restored --to tables/photos
+      interlcm export iceberg s3://archive/restored --to s3://archive/tables/photos
+    """
+    from pipeline.export.iceberg import write_table  # pyiceberg is for this export alone
+
+    done = write_table(output, to)
+    if done.merged:
+        count_run(storage.canonical(output))
+    if done.waiting:
+        words = f"{counted(done.waiting, 'file')} that a run has written since; start this again when it has ended"
+        print(f"not in the table: {words}")
+    files = f"{counted(done.files, 'file')}, {done.added} new, {done.removed} gone"
+    print(printable(f"iceberg: {done.metadata} ({counted(done.photos, 'photo')} in {files})"))
+
+
 def tell(counts: Counts) -> None:
     """Say what is left out."""
     if left_out := counts.words():
@@ -182,7 +208,7 @@ def begin(output: str) -> None:
     place = storage.canonical(output)
     decided = storage.exists(Output(place).decisions)
     if waiting := sum(one.open for one in judged(place)) if decided else 0:
-        words = f"with decisions that the output does not follow yet: interlcm decide {output}"
+        words = f"with decisions that the output does not follow yet: interlcm decide {quote(output)}"
         print(printable(f"note: {counted(waiting, 'photo')} {words}"), file=sys.stderr)
     if cluster.joined():
         cluster.connect()

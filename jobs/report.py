@@ -1,5 +1,6 @@
 """`interlcm report`: a static gallery for the review of a run."""
 
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -49,7 +50,7 @@ def report(
     faces = f"{counted(written.to_review, 'face')} to review"
     print(f"report: {written.page} ({counted(written.photos, 'file')}, {faces})")
     print("open it in a browser; export decisions there, put the file into")
-    print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {output} --dry-run")
+    print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {quote(output)} --dry-run")
 
 
 def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:

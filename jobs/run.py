@@ -4,10 +4,11 @@ import itertools
 import math
 from collections import deque
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
@@ -38,6 +39,7 @@ from pipeline.run.batching import ACTOR_PHOTOS, driver_photos
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
 from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
+from pipeline.storage import traffic
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -94,10 +96,11 @@ def run(request: Request) -> int:
             raise typer.BadParameter(f"--where: {error}") from error
     if request.engine == "here" and request.drivers > 1:
         raise typer.BadParameter(f"--drivers {request.drivers}: --engine here has no drivers; leave one of them out")
-    found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
-    job = prepare.prepare(output, request.settings, signing_of(request.keys))
-    prepare.check_links(job, found)
-    attempts.check_names(job)
+    with meanwhile(lines, "checking"):
+        found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
+        job = prepare.prepare(output, request.settings, signing_of(request.keys))
+        prepare.check_links(job, found)
+        attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1, request.drivers)
@@ -135,7 +138,7 @@ def run(request: Request) -> int:
             lines.say("note", "nothing to do: every selected photo has a result")
             deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
     counts = attempt.audit(output, partial=where is not None)
-    last = f"faces restored: {counts.faces}; next: interlcm status {output}"
+    last = f"faces restored: {counts.faces}; next: interlcm status {quote(output)}"
     lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))
     return counts.failed
 
@@ -154,7 +157,10 @@ def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate"
 
 
 def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
-    """Inside this block, a line every ten seconds about what the cluster lacks. what: what is done in the block."""
+    """Inside this block, a line every ten seconds about what the command waits for: storage, or what the cluster lacks.
+
+    what: what is done in the block.
+    """
 
     def say(found: Waiting | None) -> None:
         if found and found.lines:
@@ -162,7 +168,7 @@ def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
 
     def look() -> Facts:
         joined = cluster.running()
-        return Facts(demand=demand.look() if joined else None, on_ray=joined)
+        return replace(Facts.of(traffic.retries), demand=demand.look() if joined else None, on_ray=joined)
 
     return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 

@@ -158,7 +158,8 @@ class Drivers:
         share.idle = 0 if share.counted + untold > 0 else share.idle + 1
         share.pending, share.done, share.deaths = left, share.done + untold, share.deaths + 1
         share.book, share.counted = ledger.book(share.resources.max_actors), 0
-        words = f"{share.name} died ({str(error).strip().splitlines()[0]})"
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")  # Ray says much more
+        words = f"{share.name} died ({reason})"
         if share.idle == DEATHS:
             raise RunError(f"{words}, {DEATHS} times without a photo done; see the memory of its node, and start again")
         again = bool(len(left)) and not self.stopping

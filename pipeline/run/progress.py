@@ -62,4 +62,5 @@ class Progress:
         self.done += done.photos
         self.faces += done.faces
         self.failed += done.failed
-        self.waiting = None
+        if self.waiting is not None and not self.waiting.slow:
+            self.waiting = None

@@ -323,7 +323,7 @@ def test_what_a_run_waits_for_is_in_its_status(output: str, capsys: pytest.Captu
     )
     with lease.held(output) as mine:
         mine.note(Waiting(20, facts).lines)
-        lease.write(f"{output}/run.lock.json", mine._holder)  # as its thread does every ten seconds
+        mine.renew()  # as its thread does every ten seconds
         assert interlcm("status", output) == 0
         assert capsys.readouterr().out.splitlines()[-3:] == [
             f"pending: {mine._holder} works on it",

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from interlcm import InterLCM
-from interlcm.weights import digest, read_index, verify
+from interlcm.weights_index import digest, read_index, verify
 from jobs.__main__ import main
 from jobs.train import PRESETS
 

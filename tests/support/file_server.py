@@ -20,6 +20,7 @@ class FileServer(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.sent: Counter[str] = Counter()  # bytes of each path
         self.knows_ranges = True
+        self.busy: list[str] = []  # Retry-After of the next answers, which are "429 Too Many Requests"
         self.cut_short: set[str] = set()  # answers with half of what it announces
         self.stated_sha256: dict[str, str] = {}  # the sha256 that the hub states, if it is not the file's own
 
@@ -39,6 +40,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, with_body: bool) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
+        if self.server.busy:
+            self.send_response(429)
+            self.send_header("Retry-After", self.server.busy.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = self.server.files.get(self.path)
         if body is None:
             self.send_error(404)
