@@ -84,7 +84,8 @@ class Lease:
         self.before = before
         self._ended = threading.Event()
         self._writing = threading.Lock()
-        self._noted: dict[str, tuple[str, ...]] = {}
+        self._waiting: tuple[str, ...] = ()
+        self._drivers: tuple[str, ...] = ()
         self._lost: Exception | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -127,7 +128,7 @@ class Lease:
     def renew(self) -> None:
         """Write the lease as it is now."""
         with self._writing:
-            write(self._uri, replace(self._holder, **self._noted))
+            write(self._uri, replace(self._holder, waiting=self._waiting, drivers=self._drivers))
 
     def note(self, waiting: Sequence[str], drivers: Sequence[str] = ()) -> None:
         """What the run waits for, and its drivers; written when the lease is renewed, at most RENEW_EVERY seconds
@@ -135,7 +136,7 @@ class Lease:
 
         It waits for no write: storage may be what the run waits for.
         """
-        self._noted = {"waiting": tuple(waiting), "drivers": tuple(drivers)}
+        self._waiting, self._drivers = tuple(waiting), tuple(drivers)
 
     def check(self) -> None:
         if self._lost is not None:
