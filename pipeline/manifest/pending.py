@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,24 @@ def pending(output: str, where: str | None = None) -> Pending:
     index = Index.of(output)
     work = partial(_pending, index=index, where=where)
     return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
+
+
+def left(pending: Pending, attempt: int) -> Pending:
+    """Those of these rows of which this attempt has not made a result, or not one for each of their pages."""
+    index = Index.of(pending.output)
+
+    def work(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        connection.execute(f"{RESULTS} DELETE FROM results WHERE attempt IS DISTINCT FROM {attempt}; {MEMBERS}")
+        connection.register("all_places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
+        connection.register("share", pending.places)
+        found = "SELECT * EXCLUDE (photo_id) FROM all_places SEMI JOIN share USING (file, row)"
+        chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
+        sql = f"{found} SEMI JOIN ({chosen}) AS chosen USING (photo_id) ORDER BY file, row"
+        return query.run(connection, sql)
+
+    return replace(
+        pending, places=query.reading(pending.output, work, decided=False, memory=MEMORY, whole=True, index=index)
+    )
 
 
 def selected(output: str, where: str) -> list[dict[str, Any]]:
