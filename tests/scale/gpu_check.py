@@ -92,16 +92,16 @@ def verdicts(folder: Path) -> Iterator[str]:
         psnr = f"PSNR {eager['PSNR dB']:.1f} and {compiled['PSNR dB']:.1f} dB"
         yield f"compile: {eager['faces/s']:.1f} -> {compiled['faces/s']:.1f} faces/s after {cost:.0f} s: {pays}; {psnr}"
         yield f"compile: the default compiles from {COMPILE_SECONDS / SAVED_SECONDS:,.0f} faces an actor (resources.py)"
+    for row in rows(folder, "compile", "Actor"):
+        if row["compiled"] != "no":
+            words = f"{row['faces/s']:.1f} faces/s after {row['first call s']:.0f} s from the cache"
+            yield f"compile: in the actor ({row['judged by']}): {words if row['compiled'] == 'yes' else 'failed'}"
     tiles = rows(folder, "finding", "Tiles")
     for side in dict.fromkeys(row["px"] for row in tiles):
         rates = {row["micro-batch"]: row["tiles/s"] for row in tiles if row["px"] == side}
         best = max(rates, key=lambda batch: rates[batch])
         words = f"{rates[1]:.1f} alone, {rates[best]:.1f} in micro-batches of {best}"
         yield f"finding: RetinaFace, tiles/s of {side} px: {words}; the default is MOST of retinaface.py"
-    for row in rows(folder, "compile", "Actor"):
-        if row["compiled"] != "no":
-            words = f"{row['faces/s']:.1f} faces/s after {row['first call s']:.0f} s from the cache"
-            yield f"compile: in the actor ({row['judged by']}): {words if row['compiled'] == 'yes' else 'failed'}"
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
     python -m tests.scale.retinaface_rate [--to FILE] [--sides 1600,400] [--batches 1,4,8,16] [--network resnet50]
 
 Random weights; on a GPU if there is one. Each row is a call of the detector with as many tiles as the largest
-micro-batch has, repeated for two seconds at least: the copy to the device, the network, the hits. The last column
+micro-batch has, repeated for a second at least: the copy to the device, the network, the hits. The last column
 compares scores with those of tiles one by one.
 """
 
@@ -26,7 +26,7 @@ from pipeline.faces.retinaface import RetinaFaceDetector
 from tests.support.networks import write_retinaface
 from tests.support.parts import listed
 
-SECONDS = 2.0
+SECONDS = 1.0
 CERTAIN = (0.9999, 0.999, 0.99, 0.9, 0.8, 0.7, 0.6)  # thresholds; random weights are sure of everything or of nothing
 
 
