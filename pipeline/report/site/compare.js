@@ -85,10 +85,7 @@ class Compare {
       this.zoom.fit();
       this.deepen();
     });
-    this.view.addEventListener("scroll", () => {
-      this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop);
-      this.drawSoon();
-    });
+    this.view.addEventListener("scroll", () => this.drawSoon());
     setInterval(() => this.look === "flicker" && this.frame.classList.toggle("off"), FLICKER);
     this.setLook("slider");
   }
@@ -128,14 +125,18 @@ class Compare {
     this.zoom.fit();
   }
 
-  /** Draw the tiles of what is on show. */
+  /** Draw the tiles of what is on show; the other view shows the same place. */
   draw() {
+    this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop);
     const [view, frame] = [this.view.getBoundingClientRect(), this.frame.getBoundingClientRect()];
     const across = (/** @type {number} */ x) => (x - frame.left) / frame.width;
     const down = (/** @type {number} */ y) => (y - frame.top) / frame.height;
     const part = [across(view.left), down(view.top), across(view.right), down(view.bottom)];
-    const layers = this.look === "side" ? [this.beside, this.after] : [this.before, this.after];
-    for (const layer of layers) layer.draw(part, frame.width * window.devicePixelRatio);
+    const width = frame.width * window.devicePixelRatio;
+    const side = this.look === "side";
+    this.after.draw(part, width);
+    this.before.draw(part, side ? 0 : width);
+    this.beside.draw(part, side ? width : 0);
   }
 
   /** Once what is on show has its size and place. */
