@@ -64,6 +64,13 @@ def test_it_is_zoomed_to_its_pixels_before_and_after_in_step(scan: Page) -> None
     assert tiles(scan, "after") == ["after_files/14/1_0.jpg", "after_files/14/2_0.jpg"]
     outline = scan.run("(({left, width}) => [left, width])(document.querySelector('.box').getBoundingClientRect())")
     assert outline == pytest.approx([scan.run(PLACES)[2] + X - 1.4 * EYES, 2.8 * EYES], abs=0.5)
+    line = "Review.compare.line.getBoundingClientRect().left"
+    left, _, *_ = scan.run(PLACES)
+    middle = left + scan.run("Review.compare.view.clientWidth") / 2
+    assert scan.run(line) == pytest.approx(middle, abs=2)  # it stays in view, wherever the photo is moved
+    scan.press(Keys.ARROW_LEFT)
+    scan.until(f"Math.abs({line} - {middle}) < 2 && Review.compare.view.scrollLeft < 4000")
+    scan.press(Keys.ARROW_RIGHT)
     scan.run("Review.compare.split(100)")
     assert far_from(scan, SCAN) < 8 < far_from(scan, AFTER)
     scan.run("Review.compare.split(0)")
