@@ -1,8 +1,8 @@
-"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
+"""`interlcm export`: a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables."""
 
 import re
 import sys
-import time
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -10,25 +10,25 @@ import typer
 from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
+from jobs.steps import last_of
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.export import bag as export_bag
 from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
-from pipeline.export.bag import Bagged
 from pipeline.export.photos import Counts
+from pipeline.run.status import counted as count_run
 from pipeline.run.verdicts import judged
 from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="export",
-    help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest.",
+    help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
-LOG_EVERY = 10.0  # seconds between progress lines
 FIXED = ("payload-oxum", "bag-software-agent")  # of bag-info.txt: not for a user to say
 
 To = Annotated[str, typer.Option(metavar="URI", help="Folder or URI to write to.")]
@@ -36,7 +36,7 @@ To = Annotated[str, typer.Option(metavar="URI", help="Folder or URI to write to.
 
 @app.callback()
 def group() -> None:
-    """Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables for ingest."""
+    """Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables."""
 
 
 def element(text: str) -> tuple[str, str]:
@@ -73,13 +73,8 @@ def bag(
     """
     elements = [element(one) for one in info or []]
     begin(output)
-    last = time.monotonic()
-    done: Bagged | None = None
-    for done in export_bag.write_bag(output, to, elements, archivematica):
-        if time.monotonic() - last >= LOG_EVERY:
-            print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
-            last = time.monotonic()
-    assert done is not None
+    steps = export_bag.write_bag(output, to, elements, archivematica)
+    done = last_of(steps, lambda now: f"bag: {now.photos}/{counted(now.counts.kept, 'photo')}")
     tell(done.counts)
     if done.percent_names:
         words = "RFC 8493 spells it %25, which bagit-python 1.9 does not read: such a bag fails there, and in no other"
@@ -124,12 +119,8 @@ def iiif(
       interlcm export iiif restored --to iiif --base-url https://images.example.org/iiif
     """
     begin(output)
-    shown, last = None, time.monotonic()
-    for shown in export_iiif.write_iiif(output, to, base_url):
-        if time.monotonic() - last >= LOG_EVERY:
-            print(f"iiif: {shown.done}/{counted(shown.counts.kept, 'photo')}", flush=True)
-            last = time.monotonic()
-    assert shown is not None
+    steps = export_iiif.write_iiif(output, to, base_url)
+    shown = last_of(steps, lambda now: f"iiif: {now.done}/{counted(now.counts.kept, 'photo')}")
     tell(shown.counts)
     if shown.failed:
         print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))
@@ -170,6 +161,30 @@ def csv(
         print(printable(f"csv: {where} ({counted(counts.kept, 'photo')})"))
 
 
+@app.command()
+def iceberg(output: Run, to: To) -> None:
+    """Register the manifest as an Iceberg table: metadata alone, which names the manifest's own files.
+
+    The table has the newest row of each photo. Small files of the manifest are merged first. Start the command again
+    when the run has gone on: the table gets a new snapshot. Needs the extra iceberg.
+
+    \b
+    Examples:
+      interlcm export iceberg restored --to tables/photos
+      interlcm export iceberg s3://archive/restored --to s3://archive/tables/photos
+    """
+    from pipeline.export.iceberg import write_table  # pyiceberg is for this export alone
+
+    done = write_table(output, to)
+    if done.merged:
+        count_run(storage.canonical(output))
+    if done.waiting:
+        words = f"{counted(done.waiting, 'file')} that a run has written since; start this again when it has ended"
+        print(f"not in the table: {words}")
+    files = f"{counted(done.files, 'file')}, {done.added} new, {done.removed} gone"
+    print(printable(f"iceberg: {done.metadata} ({counted(done.photos, 'photo')} in {files})"))
+
+
 def tell(counts: Counts) -> None:
     """Say what is left out."""
     if left_out := counts.words():
@@ -182,7 +197,7 @@ def begin(output: str) -> None:
     place = storage.canonical(output)
     decided = storage.exists(Output(place).decisions)
     if waiting := sum(one.open for one in judged(place)) if decided else 0:
-        words = f"with decisions that the output does not follow yet: interlcm decide {output}"
+        words = f"with decisions that the output does not follow yet: interlcm decide {quote(output)}"
         print(printable(f"note: {counted(waiting, 'photo')} {words}"), file=sys.stderr)
     if cluster.joined():
         cluster.connect()

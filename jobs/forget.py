@@ -1,6 +1,7 @@
 """`interlcm forget`: takedown, or a photo that must not be in the run any more."""
 
 import sys
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -59,7 +60,7 @@ def forget(
         report = storage.exists(Output(output).report) and bool(found.ids)
         files = forget_photos(output, found, reason)
         others = beside(output)
-    pages = f", the report's pages among them; make it again: interlcm report {output}" if report else ""
+    pages = f", the report's pages among them; make it again: interlcm report {quote(output)}" if report else ""
     photos = in_members(found.photos + len(found.begun), len(found.ids))
     print(printable(f"removed: {photos}, {counted(files, 'file')}{pages}"))
     if found.ids:

@@ -1,5 +1,6 @@
 """`interlcm report`: a static gallery for the review of a run."""
 
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -51,7 +52,7 @@ def report(
     if written.removed:
         print(f"removed: former pictures of {counted(written.removed, 'photo')}")
     print("open it in a browser; export decisions there, put the file into")
-    print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {output} --dry-run")
+    print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {quote(output)} --dry-run")
 
 
 def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:

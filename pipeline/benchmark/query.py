@@ -148,6 +148,7 @@ def manifest_columns(rows: Any, number: int) -> dict[str, Any]:
         "restored_uri": [f"s3://archive/restored/{member}" for member in named["member"]],
         "bytes": draw.integers(1_000_000, 20_000_000, len(rows)),
         "face_count": counts,
+        "attempt": np.ones(len(rows), np.int32),
         "faces": pa.ListArray.from_arrays(ends.astype(np.int32), face_structs(draw, int(ends[-1]))),
         **{f"seconds_{stage}": draw.random(len(rows)) for stage in ("fetch", "detect", "restore", "compose")},
         "finished_at": pa.array(1_767_225_600_000_000 + 100_000 * rows, pa.timestamp("us", "UTC")),

@@ -37,12 +37,16 @@ FEW = 64  # parts that a run does not compact: a reader opens them quickly
 
 @dataclass(frozen=True)
 class Compacted:
-    """The result of a compaction: number of the manifest's files before and after, rows and bytes written."""
+    """The result of a compaction: number of the manifest's files before and after, rows and bytes written.
+
+    files: those that have the rows of the files before now; a file that it wrote has no version.
+    """
 
     parts_before: int
     parts_after: int
     rows: int
     bytes: int
+    files: Sequence[Listed] = ()
 
 
 @dataclass
@@ -50,12 +54,13 @@ class Work:
     """What a compaction has done so far.
 
     kept: settled files that stay. new: files of which is not known whether they share photos with others. done: files
-    whose rows are in another one now.
+    whose rows are in another one now. written: name and bytes of each file that it wrote.
     """
 
     kept: list[Settled] = field(default_factory=list)
     new: list[Settled] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+    written: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     bytes: int = 0
 
@@ -68,16 +73,17 @@ def compact_if_many(output: str, whole: bool = True) -> None:
         compact(output, whole)
 
 
-def compact(output: str, whole: bool = True) -> Compacted:
+def compact(output: str, whole: bool = True, listing: Sequence[Listed] | None = None) -> Compacted:
     """Merge the small parts of the manifest of a run into files of up to FILE_ROWS rows, sorted by source and member.
 
     May run at any time, also during a run and several times at once. Needs the memory of one file. Files that are large
     enough are kept, unless they have an earlier version of the schema. whole: large files are written again, too, if
     one of their photos was done again since; else a later compaction does that, and questions take longer until then.
+    listing: the files of the manifest, if they were listed already; later ones stay.
     Raises StorageError, also for a part that is damaged or has a later version.
     """
     folder = Output(output).manifest
-    listing = Output(output).manifest_listing()
+    listing = Output(output).manifest_listing() if listing is None else listing
     before = {name: version for name, _, version in listing}
     settled = manifest_settled.read(output, {name: size for name, size, _ in listing})
     known = {name: file for name, file in settled.items() if file.schema_version == SCHEMA_VERSION}
@@ -88,8 +94,10 @@ def compact(output: str, whole: bool = True) -> Compacted:
     files = {file.name: file for file in work.kept + work.new}
     if files != settled:
         manifest_settled.write(output, files.values())
-    gone = _remove(output, [name for name in work.done if name not in files], before)
-    return Compacted(len(before), gone, work.rows, work.bytes)
+    done = {name for name in work.done if name not in files}
+    left = _remove(output, sorted(done), before)
+    now = {file[0]: file for file in listing} | {name: (name, size, "") for name, size in work.written.items()}
+    return Compacted(len(before), left, work.rows, work.bytes, [now[name] for name in now.keys() - done])
 
 
 def _merged(folder: str, files: Sequence[Listed], known: dict[str, Settled], threads: ThreadPoolExecutor) -> Work:
@@ -146,6 +154,7 @@ def _write(folder: str, work: Work, rows: pa.Table) -> None:
     storage.write_bytes(storage.join(folder, name), data.to_pybytes())
     footer = pq.read_metadata(pa.BufferReader(data))
     work.new.append(described(name, data.size, footer, len(newest)))
+    work.written[name] = data.size
     work.rows, work.bytes = work.rows + len(rows), work.bytes + data.size
 
 

@@ -58,7 +58,7 @@ class Counts:
     pending: int
     faces: int
     failures: dict[str, int]  # error_type -> failed photos, most frequent first
-    lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has
+    lost: dict[str, int]  # source -> photos with a result, for sources that the index no longer has, most first
     withdrawn: int = 0
     removed: int = 0
     warnings: dict[str, int] = field(default_factory=dict)  # kind -> photos with such a warning, most frequent first
@@ -75,8 +75,8 @@ SELECT coalesce(error_type, 'unknown'), count(*) FROM results WHERE status = 'fa
 """
 # A source whose index file is gone. (One that was mended has a new one, with other rows perhaps.)
 LOST = """
-SELECT source, count(DISTINCT photo_id) FROM manifest ANTI JOIN (SELECT DISTINCT source FROM index) USING (source)
-GROUP BY source ORDER BY source
+SELECT source, count(DISTINCT photo_id) FROM manifest ANTI JOIN sources USING (source)
+GROUP BY source ORDER BY 2 DESC, 1
 """
 WARNINGS = "SELECT kind, count(*) FROM (SELECT unnest(kinds) AS kind FROM results) GROUP BY 1 ORDER BY 2 DESC, 1"
 
@@ -96,19 +96,20 @@ def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
     def number(sql: str) -> int:
         return int(query.run(connection, sql)[0][0].as_py() or 0)
 
-    by_status = _pairs(connection, "SELECT status, count(*) FROM results GROUP BY status")
+    by_status = pairs(connection, "SELECT status, count(*) FROM results GROUP BY status")
     return Counts(
         indexed=number("SELECT count(*) FROM index") + number(FURTHER),
         **{status: by_status.get(status, 0) for status in STATUSES},
         removed=number(f"SELECT count(DISTINCT root) FROM results WHERE status = '{REMOVED}'"),
         pending=number("SELECT count(*) FROM untouched") + number("SELECT count(*) FROM incomplete"),
         faces=number("SELECT sum(face_count) FROM results WHERE status = 'restored'"),
-        failures=_pairs(connection, FAILURES),
-        lost=_pairs(connection, LOST),
-        warnings=_pairs(connection, WARNINGS),
+        failures=pairs(connection, FAILURES),
+        lost=pairs(connection, LOST),
+        warnings=pairs(connection, WARNINGS),
     )
 
 
-def _pairs(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, int]:
+def pairs(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, int]:
+    """A query of names and numbers, in its order."""
     table = query.run(connection, sql)
     return dict(zip(table[0].to_pylist(), table[1].to_pylist(), strict=True))

@@ -72,7 +72,7 @@ def selected(output: str, where: str) -> list[dict[str, Any]]:
 def check_where(where: str) -> None:
     """Raise QueryError for a condition that no run could answer. Asked of empty tables, before there is an index."""
     if not where.strip():
-        raise query.QueryError("it is empty; give a condition, such as \"status = 'failed'\"")
+        raise query.StatementError("it is empty; give a condition, such as \"status = 'failed'\"")
     with query.empty() as connection:
         connection.execute(RESULTS + MEMBERS)
         query.run(connection, f"SELECT * FROM ({_candidates()}) WHERE (\n{where}\n)")

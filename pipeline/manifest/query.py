@@ -19,6 +19,7 @@ from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
 from pipeline.manifest import dataset, decisions, standing
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
+from pipeline.manifest.parts import Listed
 from pipeline.manifest.schema import (
     DECISION_SCHEMA,
     EXPORTED_SCHEMA,
@@ -58,7 +59,14 @@ CREATE VIEW newest AS
         {unsettled} SEMI JOIN repeated USING (photo_id) UNION ALL {settled} SEMI JOIN repeated USING (photo_id))
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
+# Tables of the manifest: all files but small parts, those of them that are settled, the others, and small parts.
+ARROW = ("arrow_manifest", "arrow_settled", "arrow_unsettled", "arrow_parts")
+LOG = """
+CREATE VIEW manifest AS FROM arrow_manifest UNION ALL FROM arrow_parts;
+CREATE VIEW unsettled AS FROM arrow_unsettled UNION ALL FROM arrow_parts;
+"""
 ALL_SETTLED = "CREATE VIEW newest AS {settled};"
+SOURCES = "CREATE VIEW sources AS SELECT DISTINCT source FROM index;"
 NONE_SETTLED = """
 CREATE VIEW newest AS {unsettled}
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
@@ -95,7 +103,7 @@ DESCRIBED = {
 
 # DESCRIBE, SUMMARIZE and SHOW count as SELECT.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-_ATTEMPTS = 5
+ATTEMPTS = 5
 # What Arrow and DuckDB say of a file that is not there any more.
 _GONE = ("FileNotFoundError", "No such file", "No files found")
 _UNREADABLE = "reading the stream registered as"  # how DuckDB's message begins when Arrow cannot read a file
@@ -104,7 +112,17 @@ Result = TypeVar("Result")
 
 
 class QueryError(InterLCMError):
-    """SQL that cannot run: what DuckDB says about it, in one line."""
+    """A query that cannot be answered: what DuckDB says about it, in one line."""
+
+
+class StatementError(QueryError):
+    """SQL that is wrong as it stands, whatever the run has."""
+
+    exit_code = 2
+
+
+class GoneError(QueryError):
+    """A file of the run disappeared while it was read; its rows are in another one."""
 
 
 def reading(
@@ -114,25 +132,27 @@ def reading(
     memory: str = "",
     whole: bool = False,
     index: Index | None = None,
+    listing: Sequence[Listed] | None = None,
 ) -> Result:
     """The result of `work` on a connection to the run (`connect`), repeated if a part disappeared while it was read.
 
-    Compaction removes small parts once their rows are in a merged one, where a new connection finds them.
+    Compaction removes small parts once their rows are in a merged one, where a new connection finds them. If the files
+    of the manifest were listed already, nothing is repeated: `gone` tells this error from others.
     """
     attempts = 0
     while True:
         attempts += 1
         try:
-            with connect(output, decided, memory, whole, index) as connection:
+            with connect(output, decided, memory, whole, index, listing) as connection:
                 return work(connection)
         except (QueryError, duckdb.Error) as error:
             cause = error if isinstance(error, duckdb.Error) else error.__cause__
-            if any(words in str(cause) for words in _GONE) and attempts < _ATTEMPTS:
+            if listing is None and gone(error) and attempts < ATTEMPTS:
                 continue
-            if _UNREADABLE in str(cause):
+            if _UNREADABLE in str(cause) and not gone(error):
                 _check_rows(output)
             if isinstance(error, duckdb.Error):
-                raise QueryError(_words(error)) from error
+                raise refused(error) from error
             raise
 
 
@@ -146,7 +166,13 @@ def streaming(output: str, memory: str = "") -> Iterator[duckdb.DuckDBPyConnecti
         with connect(output, memory=memory, whole=True) as connection:
             yield connection
     except duckdb.Error as error:
-        raise QueryError(_words(error)) from error
+        raise refused(error) from error
+
+
+def gone(error: BaseException) -> bool:
+    """Whether an error says that a file disappeared while it was read."""
+    cause = error if isinstance(error, duckdb.Error) else error.__cause__
+    return isinstance(error, GoneError) or any(words in str(cause) for words in _GONE)
 
 
 def _check_rows(output: str) -> None:
@@ -157,7 +183,12 @@ def _check_rows(output: str) -> None:
 
 
 def connect(
-    output: str, decided: bool = True, memory: str = "", whole: bool = False, index: Index | None = None
+    output: str,
+    decided: bool = True,
+    memory: str = "",
+    whole: bool = False,
+    index: Index | None = None,
+    listing: Sequence[Listed] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection with the tables of a run and nothing else: it cannot open files.
 
@@ -165,29 +196,41 @@ def connect(
     `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
     are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
     the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`. On a local disk DuckDB
-    then reads files of the manifest itself, which takes half of the time; it can open no others. index: its files, if
-    they were listed already.
+    then reads files of the manifest itself, which takes half of the time; it can open no others. index, listing: the
+    files of index and manifest, if they were listed already.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
     """
     place = Output(output)
     place.check_run()
-    sizes = dict(place.manifest_files())
-    settled = manifest_settled.read(output, sizes)
-    unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
-    manifest_files.check(place.manifest, unsettled)
+    settled, parts, large = _log(output, listing)
     native = dataset.local_paths(place.manifest, _plain(settled.values())) if whole else []
     others = [(one.name, one.groups) for one in settled.values() if not native or one not in _plain(settled.values())]
     tables = {
         "index": dataset.of(output, [(name, None) for name in (index or Index.of(output)).pieces()], INDEX_SCHEMA),
-        "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
+        "arrow_manifest": dataset.of(place.manifest, [(name, None) for name in (*settled, *large)], MANIFEST_SCHEMA),
         "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
-        "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
+        "arrow_unsettled": dataset.of(place.manifest, [(name, None) for name in large], MANIFEST_SCHEMA),
+        "arrow_parts": parts,
         "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = NEWEST if settled else NONE_SETTLED
-    return _connected(tables, memory, ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some, native)
+    all_settled = not large and not len(parts)
+    return _connected(tables, memory, ALL_SETTLED if all_settled else NEWEST_OF_ALL if whole else some, native)
+
+
+def _log(output: str, listing: Sequence[Listed] | None) -> tuple[dict[str, Settled], pa.Table, list[str]]:
+    """The settled files of a manifest, the rows of its small parts, and its other files, as of one moment."""
+    place = Output(output)
+    for _ in range(ATTEMPTS if listing is None else 1):
+        sizes = {name: size for name, size, _ in (place.manifest_listing() if listing is None else listing)}
+        settled = manifest_settled.read(output, sizes)
+        unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
+        if (found := manifest_files.loaded(place.manifest, unsettled)) is not None:
+            return settled, *found
+    words = "its files disappear while they are read; does another program delete them?"
+    raise GoneError(f"{place.manifest}: {words}")
 
 
 def _plain(settled: Iterable[Settled]) -> list[Settled]:
@@ -197,9 +240,25 @@ def _plain(settled: Iterable[Settled]) -> list[Settled]:
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    log = dict.fromkeys(("manifest", "arrow_settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
+    log = dict.fromkeys(ARROW, MANIFEST_SCHEMA.empty_table())
     others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
+
+
+def of_rows(manifest: pa.Table, index: pa.Table, sources: pa.Table) -> duckdb.DuckDBPyConnection:
+    """A connection with these rows of a manifest and of an index. sources: those that the index has."""
+    rows = dict.fromkeys(ARROW, MANIFEST_SCHEMA.empty_table()) | {"index": _padded(index, INDEX_SCHEMA)}
+    rows["arrow_manifest"] = rows["arrow_unsettled"] = _padded(manifest, MANIFEST_SCHEMA)
+    connection = _connected(rows | {"exported": EXPORTED_SCHEMA.empty_table()}, memory="", newest=NONE_SETTLED)
+    connection.execute("DROP VIEW sources")
+    connection.register("sources", sources)
+    return connection
+
+
+def _padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with all columns of a schema; those that they lack are null."""
+    columns = [rows[one.name] if one.name in rows.column_names else pa.nulls(len(rows), one.type) for one in schema]
+    return pa.table(columns, schema=schema)
 
 
 def _connected(
@@ -211,9 +270,10 @@ def _connected(
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
     sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
+    connection.execute(LOG)
     connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
-    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + standing.VIEW)
+    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + SOURCES + standing.VIEW)
     lock(connection, native)
     return connection
 
@@ -240,10 +300,17 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READING:
             example = "SELECT status, count(*) FROM photos GROUP BY 1"
-            raise QueryError(f"only one statement that reads is allowed, such as: {example}")
+            raise StatementError(f"only one statement that reads is allowed, such as: {example}")
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(_words(error)) from error
+        raise refused(error) from error
+
+
+def refused(error: duckdb.Error) -> QueryError:
+    """The error of this module for one of DuckDB's, which may be the machine's: no memory, no space, no file."""
+    others = (duckdb.OperationalError, duckdb.InternalError, duckdb.InterruptException, duckdb.FatalException)
+    machines = isinstance(error, others) or _UNREADABLE in str(error)
+    return (QueryError if machines else StatementError)(_words(error))
 
 
 def _words(error: duckdb.Error) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.manifest import compaction
+from pipeline.run import kept_count
 
 COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
 _LOOK = 1.0  # seconds between looks at the lease while the last compaction works
-_LEAVE = 5.0  # seconds for which a run that fails or is stopped waits for a compaction, which may end anywhere
+_LEAVE = 3.0  # seconds for which a run that fails or is stopped waits for a compaction, which may end anywhere
 
 
 class Merging:
@@ -49,7 +50,10 @@ class Merging:
 
     def _compact(self, whole: bool) -> None:
         try:
-            compaction.compact_if_many(self._output, whole)
+            if whole:
+                compaction.compact_if_many(self._output)  # the run is counted anew afterwards
+            else:
+                kept_count.merge(self._output)
         except BaseException as error:  # raised in the run's own thread
             self._error = error
 

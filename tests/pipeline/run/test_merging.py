@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import storage
 from pipeline.manifest import compaction
+from pipeline.manifest.compaction import Compacted
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
 from pipeline.run import merging
@@ -31,14 +33,14 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[bool]]]:
     """An event for which each compaction waits, and those that began: whether they were whole."""
     gate, begun = threading.Event(), []
-    merge = compaction.compact_if_many
+    merge = compaction.compact
 
-    def waits(output: str, whole: bool) -> None:
+    def waits(output: str, whole: bool, **known: Any) -> Compacted:
         begun.append(whole)
         gate.wait()
-        merge(output, whole)
+        return merge(output, whole, **known)
 
-    monkeypatch.setattr(compaction, "compact_if_many", waits)
+    monkeypatch.setattr(compaction, "compact", waits)
     yield gate, begun
     gate.set()
 
