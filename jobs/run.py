@@ -30,6 +30,7 @@ from pipeline.config.resources import Prices, Resources
 from pipeline.config.secrets import Signing
 from pipeline.config.settings import Settings
 from pipeline.index.build import IndexSummary
+from pipeline.index.copies import Index
 from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
@@ -115,7 +116,7 @@ def run(request: Request) -> int:
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
             with meanwhile(lines, "restoring a sample"):
-                found_cost = estimate_of(job, resources, where)
+                found_cost = estimate_of(job, resources, where, indexed.index)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
         if where is not None:
@@ -123,7 +124,7 @@ def run(request: Request) -> int:
             if left_out:
                 words = "photos with decisions that would come out as they were judged, and are left out"
                 lines.say("note", f"note: {words}: {left_out}; choose other settings, or see interlcm decide")
-        steps = attempt.restore(job, resources, mine, where, photos, partial(lines.say, "note"))
+        steps = attempt.restore(job, resources, mine, where, photos, partial(lines.say, "note"), indexed.index)
         first = next(steps)
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
@@ -147,10 +148,10 @@ def say_index(lines: Lines, found: IndexSummary) -> None:
     lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed), gone=len(found.gone))
 
 
-def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":
+def estimate_of(job: Job, resources: Resources, where: str | None, index: Index) -> "Estimate":
     from pipeline.run.estimate import estimate  # brings torch
 
-    return estimate(job, resources, where)
+    return estimate(job, resources, where, index)
 
 
 def weak_defaults(settings: Settings) -> list[str]:

@@ -41,8 +41,8 @@ SELECT photo_id FROM index SEMI JOIN (
 """
 
 
-def pending(output: str, where: str | None = None) -> Pending:
-    """The index rows to work on.
+def pending(output: str, where: str | None = None, index: Index | None = None) -> Pending:
+    """The index rows to work on. index: if its files were listed already.
 
     Without `where`: rows without a manifest row, or without one for each of their pages, and those whose archive could
     not be read. `where` is an SQL condition
@@ -52,7 +52,7 @@ def pending(output: str, where: str | None = None) -> Pending:
 
     Raises `StorageError` if there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
     """
-    index = Index.of(output)
+    index = index or Index.of(output)
     work = partial(_pending, index=index, where=where)
     return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
 
@@ -112,7 +112,9 @@ def _pending(connection: duckdb.DuckDBPyConnection, index: Index, where: str | N
     connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
     found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
     (indexed,) = query.run(connection, "SELECT count(*) FROM index")[0].to_pylist()
-    return Pending(index.output, list(index.files), query.run(connection, f"{found} ORDER BY file, row"), indexed)
+    (attempt,) = query.run(connection, "SELECT coalesce(max(attempt), 0) FROM results")[0].to_pylist()
+    left = query.run(connection, f"{found} ORDER BY file, row")
+    return Pending(index.output, list(index.files), left, indexed, attempt)
 
 
 def _asks_index_only(where: str) -> bool:

@@ -87,7 +87,6 @@ CREATE VIEW faces AS SELECT * REPLACE (
 # into memory goes to the system's folder for temporary files.
 LOCKS = """
 SET TimeZone = 'UTC';
-SET enable_progress_bar = false;
 SET temp_directory = '{temporary}';
 SET enable_external_access = false;
 SET python_enable_replacements = false;
@@ -273,6 +272,7 @@ def _connected(
     """native: files that DuckDB reads itself, beside those in `settled`, for statements of this software alone.
     restored_uri: expression for where a row's file is."""
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
+    connection.execute("SET enable_progress_bar = false")
     for name, rows in tables.items():
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
