@@ -64,6 +64,13 @@ def test_it_is_zoomed_to_its_pixels_before_and_after_in_step(scan: Page) -> None
     assert tiles(scan, "after") == ["after_files/14/1_0.jpg", "after_files/14/2_0.jpg"]
     outline = scan.run("(({left, width}) => [left, width])(document.querySelector('.box').getBoundingClientRect())")
     assert outline == pytest.approx([scan.run(PLACES)[2] + X - 1.4 * EYES, 2.8 * EYES], abs=0.5)
+    line = "Review.compare.line.getBoundingClientRect().left"
+    left, _, *_ = scan.run(PLACES)
+    middle = left + scan.run("Review.compare.view.clientWidth") / 2
+    assert scan.run(line) == pytest.approx(middle, abs=2)  # it stays in view, wherever the photo is moved
+    scan.press(Keys.ARROW_LEFT)
+    scan.until(f"Math.abs({line} - {middle}) < 2 && Review.compare.view.scrollLeft < 4000")
+    scan.press(Keys.ARROW_RIGHT)
     scan.run("Review.compare.split(100)")
     assert far_from(scan, SCAN) < 8 < far_from(scan, AFTER)
     scan.run("Review.compare.split(0)")
@@ -75,15 +82,17 @@ def test_it_is_zoomed_to_its_pixels_before_and_after_in_step(scan: Page) -> None
 
 
 def test_side_by_side_both_show_the_same_place(scan: Page) -> None:
-    scan.press_button("Side by side")
     scan.press("f")
+    scan.run("Review.compare.view.scrollTo(1e6, 1e6)")
+    scan.press_button("Side by side")
+    in_step = "(([one, other]) => one.scrollLeft === other.scrollLeft && one.scrollTop === other.scrollTop)"
+    scan.until(f"Review.compare.view.scrollLeft > 4000 && {in_step}([Review.compare.view, Review.compare.otherView])")
     settled(scan, "beside", "after")
     place = scan.run("Review.compare.view.scrollLeft")
     scan.press(*[Keys.ARROW_LEFT] * 4, Keys.ARROW_DOWN)
     scan.until(f"Review.compare.view.scrollLeft < {place - 300}")
     settled(scan, "beside", "after")
-    lefts = "[Review.compare.view, Review.compare.otherView].map((one) => one.scrollLeft)"
-    scan.until(f"(([one, other]) => one === other)({lefts})")
+    scan.until(f"{in_step}([Review.compare.view, Review.compare.otherView])")
     assert [one.replace("before", "after") for one in tiles(scan, "beside")] == tiles(scan, "after")
     assert tiles(scan, "before") == []  # behind the other one
     scan.shot("deep-zoom-side-by-side")
