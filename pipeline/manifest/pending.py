@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,8 +41,8 @@ SELECT photo_id FROM index SEMI JOIN (
 """
 
 
-def pending(output: str, where: str | None = None) -> Pending:
-    """The index rows to work on.
+def pending(output: str, where: str | None = None, index: Index | None = None) -> Pending:
+    """The index rows to work on. index: if its files were listed already.
 
     Without `where`: rows without a manifest row, or without one for each of their pages, and those whose archive could
     not be read. `where` is an SQL condition
@@ -51,9 +52,27 @@ def pending(output: str, where: str | None = None) -> Pending:
 
     Raises `StorageError` if there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
     """
-    index = Index.of(output)
+    index = index or Index.of(output)
     work = partial(_pending, index=index, where=where)
     return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
+
+
+def left(pending: Pending, attempt: int) -> Pending:
+    """Those of these rows of which this attempt has not made a result, or not one for each of their pages."""
+    index = Index.of(pending.output)
+
+    def work(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        connection.execute(f"{RESULTS} DELETE FROM results WHERE attempt IS DISTINCT FROM {attempt}; {MEMBERS}")
+        connection.register("all_places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
+        connection.register("share", pending.places)
+        found = "SELECT * EXCLUDE (photo_id) FROM all_places SEMI JOIN share USING (file, row)"
+        chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
+        sql = f"{found} SEMI JOIN ({chosen}) AS chosen USING (photo_id) ORDER BY file, row"
+        return query.run(connection, sql)
+
+    return replace(
+        pending, places=query.reading(pending.output, work, decided=False, memory=MEMORY, whole=True, index=index)
+    )
 
 
 def selected(output: str, where: str) -> list[dict[str, Any]]:
@@ -93,7 +112,9 @@ def _pending(connection: duckdb.DuckDBPyConnection, index: Index, where: str | N
     connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
     found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
     (indexed,) = query.run(connection, "SELECT count(*) FROM index")[0].to_pylist()
-    return Pending(index.output, list(index.files), query.run(connection, f"{found} ORDER BY file, row"), indexed)
+    (attempt,) = query.run(connection, "SELECT coalesce(max(attempt), 0) FROM results")[0].to_pylist()
+    left = query.run(connection, f"{found} ORDER BY file, row")
+    return Pending(index.output, list(index.files), left, indexed, attempt)
 
 
 def _asks_index_only(where: str) -> bool:

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from interlcm.errors import InterLCMError, one_line
+from pipeline import storage
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA, ROOT_ID
-from pipeline.manifest import dataset, decisions, standing
+from pipeline.manifest import dataset, decisions, moved, standing
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
 from pipeline.manifest.parts import Listed
@@ -75,8 +76,9 @@ CREATE VIEW newest AS {unsettled}
 ROWS = f"""
 SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM """
 VIEWS = """
-CREATE VIEW photos AS SELECT * EXCLUDE (faces, index_id) FROM newest;
-CREATE VIEW faces AS SELECT * REPLACE (box::FLOAT[4] AS box, landmarks::FLOAT[2][5] AS landmarks) FROM (
+CREATE VIEW photos AS SELECT * EXCLUDE (faces, index_id) REPLACE ({restored_uri} AS restored_uri) FROM newest;
+CREATE VIEW faces AS SELECT * REPLACE (
+    {restored_uri} AS restored_uri, box::FLOAT[4] AS box, landmarks::FLOAT[2][5] AS landmarks) FROM (
     SELECT photo_id, source, member, page, restored_uri, face.* FROM (
         SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest));
 """
@@ -85,7 +87,6 @@ CREATE VIEW faces AS SELECT * REPLACE (box::FLOAT[4] AS box, landmarks::FLOAT[2]
 # into memory goes to the system's folder for temporary files.
 LOCKS = """
 SET TimeZone = 'UTC';
-SET enable_progress_bar = false;
 SET temp_directory = '{temporary}';
 SET enable_external_access = false;
 SET python_enable_replacements = false;
@@ -194,10 +195,13 @@ def connect(
 
     `photos` has the newest row of each photo without its faces, `faces` one row per face of these, `index` all members,
     `manifest` every row ever written, `decisions` what curators decided (no files are read if `decided` is false). They
-    are empty until something is written. memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole:
-    the query is about all photos, not about some that a condition selects; see `NEWEST_OF_ALL`. On a local disk DuckDB
-    then reads files of the manifest itself, which takes half of the time; it can open no others. index, listing: the
-    files of index and manifest, if they were listed already.
+    are empty until something is written. `restored_uri` in `photos` and `faces` is where the file is now, if OUTPUT was
+    moved; in `manifest` it is as it was written.
+
+    memory: limit for DuckDB, such as "1GB"; else most of the machine's. whole: the query is about all photos, not about
+    some that a condition selects; see `NEWEST_OF_ALL`. On a local disk DuckDB then reads files of the manifest itself,
+    which takes half of the time; it can open no others. index, listing: the files of index and manifest, if they were
+    listed already.
 
     Raises `storage.StorageError` if there is no run at OUTPUT, or it cannot be read or was written by a later version
     of this software, and `decisions.DecisionError`.
@@ -217,7 +221,8 @@ def connect(
     }
     some = NEWEST if settled else NONE_SETTLED
     all_settled = not large and not len(parts)
-    return _connected(tables, memory, ALL_SETTLED if all_settled else NEWEST_OF_ALL if whole else some, native)
+    newest = ALL_SETTLED if all_settled else NEWEST_OF_ALL if whole else some
+    return _connected(tables, memory, newest, native, moved.restored_uri(storage.canonical(output)))
 
 
 def _log(output: str, listing: Sequence[Listed] | None) -> tuple[dict[str, Settled], pa.Table, list[str]]:
@@ -262,10 +267,12 @@ def _padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _connected(
-    tables: dict[str, Any], memory: str, newest: str, native: Sequence[str] = ()
+    tables: dict[str, Any], memory: str, newest: str, native: Sequence[str] = (), restored_uri: str = "restored_uri"
 ) -> duckdb.DuckDBPyConnection:
-    """native: files that DuckDB reads itself, beside those in `settled`, for statements of this software alone."""
+    """native: files that DuckDB reads itself, beside those in `settled`, for statements of this software alone.
+    restored_uri: expression for where a row's file is."""
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
+    connection.execute("SET enable_progress_bar = false")
     for name, rows in tables.items():
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
@@ -273,7 +280,8 @@ def _connected(
     connection.execute(LOG)
     connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
-    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + VIEWS + SOURCES + standing.VIEW)
+    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + SOURCES + standing.VIEW)
+    connection.execute(VIEWS.format(restored_uri=restored_uri))
     lock(connection, native)
     return connection
 

@@ -1,6 +1,7 @@
 """A whole run with Ray, sources and OUTPUT on an S3 server: every kind of trouble in archives is accounted for.
 
 Weights come from there too. An older accession that is gone now is left out with --where, as the line about it says.
+The first start has two drivers, the later ones have one. For drivers that die, see test_drivers and test_chaos.
 """
 
 from __future__ import annotations
@@ -101,12 +102,12 @@ class Done:
     def output(self) -> str:
         return f"{self.bucket}/out"
 
-    def start(self, where: str | None = None, actors: int = 1) -> Done:
+    def start(self, where: str | None = None, drivers: int = 1) -> Done:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
             settings = Settings(weights=f"{self.bucket}/weights")
-            request = Request(self.sources, self.output, settings, (actors, actors), where=where or self.where)
-            failed = run(request)
+            actors, where = (drivers, drivers), where or self.where
+            failed = run(Request(self.sources, self.output, settings, actors, where=where, drivers=drivers))
         return Done(self.bucket, self.sources, self.where, text.getvalue(), failed)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
@@ -140,7 +141,7 @@ def done(module_bucket: str, tiny_weights: str, ray_cluster: None) -> Done:
     gone = put(folder, "gone.tar", tar_bytes({"a.jpg": encoded(hopper())}))
     index_sources([gone], f"{module_bucket}/out")
     storage.remove(gone)
-    return Done(module_bucket, sources, f"source <> '{gone}'").start(actors=2)
+    return Done(module_bucket, sources, f"source <> '{gone}'").start(drivers=2)
 
 
 def test_every_member_has_its_row(done: Done) -> None:
@@ -240,7 +241,7 @@ def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str)
 def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
     attempts = done.attempts()
     assert [attempt["settings"]["detector"] for attempt in attempts] == [load_detector("auto", None).name]
-    assert attempts[0]["resources"]["max_actors"] == 2
+    assert [attempts[0]["resources"][name] for name in ("max_actors", "drivers")] == [2, 2]
     digests = done.rows("SELECT DISTINCT settings_digest, weights_digest FROM photos")
     assert digests == [{key: attempts[0][key] for key in ("settings_digest", "weights_digest")}]
     for name in done.files(""):
@@ -258,7 +259,7 @@ def test_what_it_prints(done: Done) -> None:
     assert progress[-1].startswith("restore: 18/18 files, 9 faces") and progress[-1].endswith(", 6 failed")
     assert lines[-4].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
-    assert lines[2:4] == ["actors: 2, on the CPU", "engine: Ray (2 actors)"]
+    assert lines[2:4] == ["actors: 2, on the CPU, 2 drivers", "engine: Ray (2 actors)"]
     assert len(lines) == len(progress) + 9
 
 
