@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights import READABLE, check_state, config_in, quiet_libraries, tidy_config, write_encoder
+from interlcm.weights_content import check_state, config_in, quiet_libraries
 from interlcm.weights_index import (
     ENCODERS,
     INDEX,
@@ -32,6 +32,7 @@ from interlcm.weights_index import (
     read_index,
     write_index,
 )
+from interlcm.weights_saving import READABLE, tidy_config, write_encoder
 
 CONVERTIBLE = (*ENCODERS, "clip")
 LICENCES = {"visual_encoder": "CC-BY-NC-4.0", "spatial_encoder": "CC-BY-NC-4.0", "clip": "MIT"}

@@ -13,17 +13,8 @@ from torch import nn
 from interlcm.model import InterLCM
 from interlcm.spatial_encoder import CONDITIONING_CHANNELS, spatial_encoder_for
 from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights import (
-    DIFFUSERS_FILE,
-    config_in,
-    diffusers_module,
-    load_lcm,
-    one_line,
-    quiet_libraries,
-    read_config,
-    tidy_config,
-    write_encoder,
-)
+from interlcm.weights import DIFFUSERS_FILE, diffusers_module, load_lcm, read_config
+from interlcm.weights_content import config_in, one_line, quiet_libraries
 from interlcm.weights_index import (
     ENCODERS,
     Parts,
@@ -34,6 +25,7 @@ from interlcm.weights_index import (
     opened,
     write_index,
 )
+from interlcm.weights_saving import tidy_config, write_encoder
 
 SIZES = ("block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim", "in_channels")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from interlcm import color_fix as interlcm_color_fix
-from interlcm import schedule, weights
+from interlcm import schedule, weights, weights_saving
 from interlcm.device import upload
 from interlcm.image_tokens import image_tokens
 from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
@@ -97,9 +97,9 @@ class InterLCM(nn.Module):
         return cls(**parts, image_size=index["image_size"], task=index["variants"][variant]["task"]).eval()
 
     def save_pretrained(self, folder: str | Path, variant: str = "3step", **about: Any) -> None:
-        """Write the weights folder of one variant, with digests; `about` goes to `weights.save_components`."""
+        """Write the weights folder of one variant, with digests; `about` goes to `weights_saving.save_components`."""
         about = {"image_size": self.image_size, "task": self.task, **about}
-        weights.save_components(Path(folder), variant, self.components(), **about)
+        weights_saving.save_components(Path(folder), variant, self.components(), **about)
 
     def components(self) -> dict[str, Any]:
         names = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip", "scheduler")

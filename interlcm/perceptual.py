@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.models import vgg16
 
 from interlcm.convert import read_checkpoint
-from interlcm.weights import check_state
+from interlcm.weights_content import check_state
 from interlcm.weights_index import Parts, WeightsError
 
 TRUNK, HEADS = "metrics/vgg16-397923af.pth", "metrics/vgg.pth"

@@ -3,6 +3,7 @@
 import atexit
 import itertools
 import os
+import posixpath
 import re
 import shlex
 import sys
@@ -163,22 +164,28 @@ def _leave(code: int) -> NoReturn:
 
 def _wrong_usage(error: typer.TyperException, words: list[str]) -> int:
     message = error.format_message()
-    if message.removesuffix(".") == "Missing option '--output'":
-        message = f"--output is missing: name the folder or URI to write to, such as {_with_output(words)}"
+    context = getattr(error, "ctx", None)
+    if context and message.removesuffix(".") == "Missing option '--output'":
+        output = _beside(context.params["sources"][0]) if context.params.get("sources") else "output"
+        example = f"interlcm {shlex.join(words)} --output {shlex.quote(output)}"
+        message = f"--output is missing: name the folder or URI to write to, such as {example}"
     if message.startswith("Usage: "):  # the subcommand is missing: the message is the command's help
         print(message, file=sys.stderr)
         return error.exit_code
-    context = getattr(error, "ctx", None)
     command = context.command_path if context else "interlcm"
     return _say(f"{_plain(message, words)} (see {command} --help)", error.exit_code)
 
 
-def _with_output(words: list[str]) -> str:
-    """The command that the user may have meant: OUTPUT beside the first source."""
-    first = next((word for word in words[1:] if not word.startswith("-")), "scans").rstrip("/")
-    first = re.sub(r"/[^/]*[*?\[].*$", "", first)
-    bucket = re.fullmatch(r"\w+://[^/]+", first)
-    return f"interlcm {shlex.join(words)} --output {shlex.quote(first + ('/restored' if bucket else '-restored'))}"
+def _beside(source: str) -> str:
+    """An OUTPUT beside a source; in the current folder if there is no such place, as on a web server."""
+    if source.startswith(("http://", "https://")):
+        source = posixpath.basename(source.partition("?")[0])
+    place = re.sub(r"(^|/)[^/]*[*?\[].*$", "", source).rstrip("/")
+    if re.fullmatch(r"\w+://[^/]+", place):
+        return f"{place}/restored"
+    if posixpath.basename(place) in (".", ".."):
+        place = os.path.abspath(place)
+    return f"{place}-restored" if place else "restored"
 
 
 # What the validator says of a value -> what its user is to give.

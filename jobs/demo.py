@@ -12,7 +12,9 @@ from PIL import Image
 from jobs import samples
 from jobs.query import query
 from jobs.run import Request, run
+from pipeline import storage
 from pipeline.config.settings import Settings
+from pipeline.storage.errors import storage_errors
 
 
 def demo(
@@ -25,10 +27,11 @@ def demo(
       interlcm demo --output demo
     """
     archive, folder = output / "sample.tar", str(output / "run")
-    output.mkdir(parents=True, exist_ok=True)
+    with storage_errors(str(output), writing=True):
+        output.mkdir(parents=True, exist_ok=True)
     print(f"sample archive: {archive}", flush=True)
     if not archive.exists():
-        archive.write_bytes(sample_archive())
+        storage.write_bytes(str(archive), sample_archive())
     run(Request([str(archive)], folder, Settings()))
     query(folder, "SELECT member, status, width, height, face_count, error_type FROM photos ORDER BY member")
     measures = ("eye_distance", "psnr", "delta_e", "sharpness_before", "sharpness_after")

@@ -81,14 +81,15 @@ def gpus() -> str:
 def ray() -> str:
     if find_spec("ray") is None:
         return "not installed"
-    address = os.environ.get("RAY_ADDRESS")
-    if address is None:
+    if not cluster.joined():
         return f"{version('ray')}; RAY_ADDRESS is not set, so a run stays on this machine"
+    address = os.environ["RAY_ADDRESS"]
     try:
         cluster.check_listening(address)
     except cluster.ClusterError as error:
         return f"{version('ray')}; {error}"
-    return f"{version('ray')}; a run would join RAY_ADDRESS={address}, which answers"
+    found = "the cluster on this machine" if address == "auto" else "which answers"
+    return f"{version('ray')}; a run would join RAY_ADDRESS={address}, {found}"
 
 
 def weights_lines(weights: str) -> list[str]:

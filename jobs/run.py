@@ -2,11 +2,11 @@
 
 import itertools
 from collections import deque
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,6 +16,7 @@ from jobs import credentials
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
+from jobs.meanwhile import meanwhile
 from jobs.options import Engine
 from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
@@ -23,7 +24,6 @@ from jobs.status import equation, failures
 from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
-from pipeline.cluster import demand
 from pipeline.config.job import Job
 from pipeline.config.resources import Prices, Resources
 from pipeline.config.secrets import Signing
@@ -35,7 +35,6 @@ from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
-from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -88,10 +87,11 @@ def run(request: Request) -> int:
             check_where(where)
         except QueryError as error:
             raise typer.BadParameter(f"--where: {error}") from error
-    found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
-    job = prepare.prepare(output, request.settings, signing_of(request.keys))
-    prepare.check_links(job, found)
-    attempts.check_names(job)
+    with meanwhile(lines, "checking"):
+        found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
+        job = prepare.prepare(output, request.settings, signing_of(request.keys))
+        prepare.check_links(job, found)
+        attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
         cluster.connect(request.actors[1] or 1)
@@ -129,7 +129,7 @@ def run(request: Request) -> int:
             lines.say("note", "nothing to do: every selected photo has a result")
             deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
     counts = attempt.audit(output, partial=where is not None)
-    last = f"faces restored: {counts.faces}; next: interlcm status {output}"
+    last = f"faces restored: {counts.faces}; next: interlcm status {quote(output)}"
     lines.say("end", "\n".join([equation(counts), *failures(output, counts), last]), **asdict(counts))
     return counts.failed
 
@@ -145,20 +145,6 @@ def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate"
     from pipeline.run.estimate import estimate  # brings torch
 
     return estimate(job, resources, where)
-
-
-def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
-    """Inside this block, a line every ten seconds about what the cluster lacks. what: what is done in the block."""
-
-    def say(found: Waiting | None) -> None:
-        if found and found.lines:
-            lines.say("waiting", "\n".join(found.lines), **asdict(found))
-
-    def look() -> Facts:
-        joined = cluster.running()
-        return Facts(demand=demand.look() if joined else None, on_ray=joined)
-
-    return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
 
 
 def weak_defaults(settings: Settings) -> list[str]:

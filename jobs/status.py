@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -98,7 +99,8 @@ def story(output: str, member: dict[str, Any], rows: list[dict[str, Any]]) -> li
             said.append(f"    log: the lines with {row['photo_id']} in worker-*.err on {row['node']}, if it ran on Ray")
     if rows[0]["status"] == "removed":
         return said  # it does not come back
-    return [*said, f"  again: interlcm restore ... --output {output} --where \"photo_id = '{member['photo_id']}'\""]
+    again = f"interlcm restore ... --output {quote(output)} --where \"photo_id = '{member['photo_id']}'\""
+    return [*said, f"  again: {again}"]
 
 
 def numbers(pace: Status) -> dict[str, Any]:
@@ -153,12 +155,12 @@ def lines(output: str, pace: Status) -> list[str]:
         shown.append(f"rate: {pace.photos_per_minute:.1f} files/min, {pace.faces_per_second:.2f} faces/s{at}")
     shown += failures(output, found)
     for source, photos in found.lost.items():
-        again = f"interlcm index {source} --output {output}"
+        again = f"interlcm index {quote(source)} --output {quote(output)}"
         results = counted(photos, "result")
         shown.append(f"not in the index: {source}, with {results}; restore its index file, or run {again}")
     if found.warnings:
         shown.append("warnings: " + ", ".join(f"{count} {kind}" for kind, count in found.warnings.items()))
-        shown.append(f"  which: interlcm query {output} --warnings")
+        shown.append(f"  which: interlcm query {quote(output)} --warnings")
     return [*shown, *next_step(output, pace)]
 
 
@@ -181,7 +183,7 @@ def made_by(output: str, found: tuple[MadeBy, ...]) -> list[str]:
         return shown
     differing = [f"settings_digest <> '{last.settings_digest}'"] * (len(settings) > 1)
     differing += [f"weights_digest <> '{last.weights_digest}'"] * (len(weights) > 1)
-    again = f'interlcm restore SOURCE... --output {output} --where "{" OR ".join(differing)}"'
+    again = f'interlcm restore SOURCE... --output {quote(output)} --where "{" OR ".join(differing)}"'
     return [*shown, f"  to do the others again: {again}"]
 
 
@@ -190,7 +192,7 @@ def failures(output: str, found: Counts) -> list[str]:
     if not found.failures:
         return []
     kinds = ", ".join(f"{count} {error_type}" for error_type, count in found.failures.items())
-    return [f"failed: {kinds}", f"  which: interlcm query {output} --failures"]
+    return [f"failed: {kinds}", f"  which: interlcm query {quote(output)} --failures"]
 
 
 def next_step(output: str, pace: Status) -> list[str]:
@@ -201,7 +203,7 @@ def next_step(output: str, pace: Status) -> list[str]:
         if pace.holder is not None:
             return [f"pending: {pace.holder} works on it", *waiting(pace)]
         return ["pending: start the same interlcm restore again to continue"]
-    return [f"complete; next: interlcm report {output}"] if pace.counts.adds_up else []
+    return [f"complete; next: interlcm report {quote(output)}"] if pace.counts.adds_up else []
 
 
 def waiting(pace: Status) -> list[str]:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
         save_stage(model, checkpoint)
         unfinished.unlink()
     model.save_pretrained(output, settings["variant"], licence=settings["licence"], origin=settings["origin"])
-    print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {output}")
+    print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {quote(output)}")
 
 
 def same_preset(path: Path, settings: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 import typer
@@ -41,7 +42,7 @@ def train_encoders(
     for line in left_out:
         print(f"left out: {line}")
     result = f"{output.rstrip('/')}/weights"
-    print(f"weights written to {result}; next: interlcm restore SOURCE --output RESTORED --weights {result}")
+    print(f"weights written to {result}; next: interlcm restore SOURCE --output RESTORED --weights {quote(result)}")
 
 
 def show(reports: Iterator[dict[str, Any]], iterations: int) -> list[str]:

@@ -3,6 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -60,7 +61,7 @@ def pull(
     from pipeline.weights.pull import pull
 
     pull(weights, variant, print, metrics=metrics)
-    print(f"{weights}: complete; next: interlcm weights verify {weights}")
+    print(f"{weights}: complete; next: interlcm weights verify {quote(weights)}")
 
 
 @app.command()

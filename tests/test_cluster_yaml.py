@@ -1,49 +1,29 @@
-"""Checks of cluster.yaml (Ray on AWS), rayjob.yaml (KubeRay) and the Dockerfile that need no cloud."""
+"""Checks of cluster.yaml (Ray on AWS) that need no cloud."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import re
-import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import botocore.session  # type: ignore[import-untyped]
 import botocore.validate  # type: ignore[import-untyped]
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-import typer
-import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from jobs.__main__ import app
-from jobs.remote_command import checked
-
-ROOT = Path(__file__).parent.parent
-CONSTRAINTS = (ROOT / "constraints.txt").read_text()
-
-
-def load(name: str) -> Any:
-    return yaml.safe_load((ROOT / name).read_text())
+from tests.support.deployment import ROOT, change, dockerfile, load, pinned
 
 
 @pytest.fixture
 def cluster() -> Any:
     return load("cluster.yaml")
-
-
-@pytest.fixture
-def rayjob() -> Any:
-    return load("rayjob.yaml")
-
-
-def change(document: Any, path: str, value: Any) -> None:
-    """Set the value at a path such as spec/workerGroupSpecs/0/replicas, which may not exist yet."""
-    *parents, last = path.split("/")
-    for name in parents:
-        document = document[int(name) if name.isdigit() else name]
-    document[last] = value
 
 
 def test_ray_accepts_the_cluster(cluster: Any) -> None:
@@ -124,198 +104,40 @@ def test_nodes_have_roles_and_no_keys(cluster: Any) -> None:
     assert not re.search(r"AWS_|SECRET|ACCESS_KEY", (ROOT / "cluster.yaml").read_text())
 
 
-def test_nodes_have_the_tested_versions(cluster: Any) -> None:
-    assert cluster["docker"]["image"] == f"rayproject/ray:{pinned('ray')}-py311-cpu"  # where they were tested
-    assert cluster["file_mounts"]["~/constraints.txt"] == "constraints.txt"
-    assert "pip install --no-cache-dir -r ~/constraints.txt" in cluster["setup_commands"]
+def test_nodes_have_the_image_in_which_the_versions_were_tested(cluster: Any) -> None:
+    assert cluster["docker"]["image"] == f"rayproject/ray:{pinned('ray')}-py311-cpu"
     options = cluster["docker"]["run_options"] + cluster["available_node_types"]["gpu"]["docker"]["worker_run_options"]
     assert all(option.startswith("-") for option in options)  # a comma in the wrong place makes two of one
 
 
-def pinned(package: str) -> str:
-    (version,) = re.findall(rf"^{package}==(.+)$", CONSTRAINTS, re.MULTILINE)
-    return str(version)
+def test_each_node_installs_what_the_image_of_its_stages_has(cluster: Any) -> None:
+    """A node type's own worker_setup_commands replace the general ones, so each must list all that it needs."""
+    prepared = prepare_config(cluster)
+    types = prepared["available_node_types"]
+    libraries, *more = prepared["setup_commands"]
+    assert not more
+    cpu, gpu = (f"cd ~/interlcm && {line}" for line in re.findall(r"^RUN (pip .*)$", dockerfile(), re.MULTILINE))
+    assert types["cpu"]["worker_setup_commands"] == [libraries, cpu]
+    assert types["gpu"]["worker_setup_commands"] == [libraries, gpu]
+    assert prepared["head_setup_commands"][:2] == [libraries, gpu]  # the driver
+    for words in re.findall(r"^RUN (sudo .*?) && \\$", dockerfile(), re.MULTILINE):
+        assert words == libraries
+    assert "torch" not in " ".join([libraries, cpu]) and "[stages,cluster]" in cpu
 
 
-# The part of the ray.io/v1 and core/v1 schemas that rayjob.yaml uses, after the API references of KubeRay
-# (ray-project.github.io/kuberay/reference/api) and of Kubernetes. A field that is not named here is an error, whether
-# it is misspelt or only new.
-
-
-def fields(required: str = "", **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}
-
-
-def items(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": schema, "minItems": 1}
-
-
-TEXT = {"type": "string", "minLength": 1}
-FLAG = {"type": "boolean"}
-COUNT = {"type": "integer", "minimum": 0}
-TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-QUANTITY = {"type": "string", "pattern": r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
-QUANTITIES = {"type": "object", "additionalProperties": QUANTITY}
-NAME = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 47}  # KubeRay adds to it
-
-CONTAINER = fields(
-    "name image resources",
-    name=NAME,
-    image=TEXT,
-    env=items(fields("name", name=TEXT, value={"type": "string"})),
-    envFrom=items(fields(secretRef=fields("name", name=NAME, optional=FLAG))),
-    resources=fields("requests limits", requests=QUANTITIES, limits=QUANTITIES),
-    securityContext=fields(allowPrivilegeEscalation=FLAG, capabilities=fields(drop=items(TEXT))),
-)
-OF_CONTAINER = CONTAINER["properties"]["securityContext"]
-POD = fields(
-    "containers",
-    containers=items(CONTAINER),
-    terminationGracePeriodSeconds=COUNT,
-    automountServiceAccountToken=FLAG,
-    serviceAccountName=NAME,
-    restartPolicy={"enum": ["Always", "OnFailure", "Never"]},
-    securityContext=fields(
-        runAsNonRoot=FLAG,
-        runAsUser=COUNT,
-        fsGroup=COUNT,
-        seccompProfile=fields("type", type={"enum": ["RuntimeDefault", "Localhost", "Unconfined"]}),
-    ),
-    tolerations=items(
-        fields(
-            key=TEXT,
-            operator={"enum": ["Exists", "Equal"]},
-            value=TEXT,
-            effect={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
-        )
-    ),
-)
-TEMPLATE = fields("spec", metadata=fields(labels=TEXTS, annotations=TEXTS), spec=POD)
-HEAD = fields(
-    "rayStartParams template",
-    rayStartParams=TEXTS,
-    serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
-    template=TEMPLATE,
-)
-WORKERS = fields(
-    "groupName minReplicas maxReplicas rayStartParams template",
-    groupName=NAME,
-    replicas=COUNT,
-    minReplicas=COUNT,
-    maxReplicas=COUNT,
-    rayStartParams=TEXTS,
-    template=TEMPLATE,
-)
-CLUSTER = fields(
-    "headGroupSpec",
-    rayVersion=TEXT,
-    authOptions=fields(mode={"enum": ["disabled", "token"]}),
-    enableInTreeAutoscaling=FLAG,
-    autoscalerOptions=fields(version={"enum": ["v1", "v2"]}, idleTimeoutSeconds=COUNT, securityContext=OF_CONTAINER),
-    headGroupSpec=HEAD,
-    workerGroupSpecs=items(WORKERS),
-)
-JOB = fields(
-    "entrypoint rayClusterSpec",
-    entrypoint=TEXT,
-    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-    backoffLimit=COUNT,
-    activeDeadlineSeconds=COUNT,
-    shutdownAfterJobFinishes=FLAG,
-    ttlSecondsAfterFinished=COUNT,
-    submitterPodTemplate=TEMPLATE,
-    rayClusterSpec=CLUSTER,
-)
-RAYJOB = fields(
-    "apiVersion kind metadata spec",
-    apiVersion={"const": "ray.io/v1"},
-    kind={"const": "RayJob"},
-    metadata=fields("name", name=NAME, namespace=NAME, labels=TEXTS, annotations=TEXTS),
-    spec=JOB,
-)
-
-
-def test_the_rayjob_has_the_fields_of_its_schema(rayjob: Any) -> None:
-    jsonschema.Draft202012Validator.check_schema(RAYJOB)
-    jsonschema.validate(rayjob, RAYJOB)
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("spec/entryPoint", "interlcm"),
-        ("spec/backoffLimit", "3"),
-        ("spec/rayClusterSpec/workerGroupSpec", []),
-        ("spec/rayClusterSpec/authOptions/mode", "on"),
-        ("spec/rayClusterSpec/headGroupSpec/rayStartParams/num-cpus", 0),
-        ("spec/rayClusterSpec/workerGroupSpecs/0/minReplica", 0),
-        ("spec/rayClusterSpec/workerGroupSpecs/1/template/spec/containers/0/resources/limits/cpu", 4),
-        ("spec/rayClusterSpec/headGroupSpec/template/spec/containers/0/envFrom", []),
-    ],
-)
-def test_the_schema_does_not_accept_everything(path: str, value: Any, rayjob: Any) -> None:
-    change(rayjob, path, value)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(rayjob, RAYJOB)
-
-
-def test_the_rayjob_starts_with_its_head_alone(rayjob: Any) -> None:
-    spec = rayjob["spec"]["rayClusterSpec"]
-    assert spec["enableInTreeAutoscaling"] is True
-    assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
-    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
-    assert set(groups) == {"cpu", "gpu"}
-    assert [(group["replicas"], group["minReplicas"]) for group in groups.values()] == [(0, 0), (0, 0)]
-    limits = {name: group["template"]["spec"]["containers"][0]["resources"]["limits"] for name, group in groups.items()}
-    assert "nvidia.com/gpu" not in limits["cpu"] and limits["gpu"]["nvidia.com/gpu"] == "1"
-
-
-def test_secrets_of_the_rayjob_come_from_a_secret_and_to_the_head_only(rayjob: Any) -> None:
-    spec = rayjob["spec"]["rayClusterSpec"]
-    assert spec["authOptions"] == {"mode": "token"}
-    assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
-    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
-    assert head["envFrom"] == [{"secretRef": {"name": "interlcm-storage", "optional": True}}]
-    assert spec["headGroupSpec"]["template"]["spec"]["serviceAccountName"] == "interlcm"
-    for group in spec["workerGroupSpecs"]:
-        (worker,) = group["template"]["spec"]["containers"]
-        assert not {"env", "envFrom"} & set(worker)
-        assert group["template"]["spec"]["automountServiceAccountToken"] is False
-        assert group["template"]["spec"]["serviceAccountName"] == "interlcm"  # which the cloud's role is bound to
-
-
-def pods_of(rayjob: Any) -> dict[str, Any]:
-    """The pods of a RayJob by name."""
-    spec = rayjob["spec"]["rayClusterSpec"]
-    groups = {group["groupName"]: group["template"]["spec"] for group in spec["workerGroupSpecs"]}
-    head, submitter = spec["headGroupSpec"]["template"]["spec"], rayjob["spec"]["submitterPodTemplate"]["spec"]
-    return {"submitter": submitter, "head": head, **groups}
-
-
-def test_a_restricted_namespace_admits_every_pod(rayjob: Any) -> None:
-    """What kubernetes.io/docs/concepts/security/pod-security-standards asks for under "restricted"."""
-    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    pods = pods_of(rayjob)
-    assert set(pods) == {"submitter", "head", "cpu", "gpu"}
-    for pod in pods.values():
-        assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert [container["securityContext"] for container in pod["containers"]] == [confined]
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-    assert rayjob["spec"]["rayClusterSpec"]["autoscalerOptions"]["securityContext"] == confined
-
-
-# CPUs and GiB of the machines that the comments of rayjob.yaml name.
-MACHINES = {"head": (4, 16), "cpu": (16, 64), "gpu": (4, 16)}
-
-
-@pytest.mark.parametrize("name", MACHINES)
-def test_a_pod_leaves_room_on_its_machine(name: str, rayjob: Any) -> None:
-    """A kubelet keeps up to 0.1 CPU and 3 GiB, daemons of the cluster about as much again."""
-    cpus, memory = MACHINES[name]
-    requests = pods_of(rayjob)[name]["containers"][0]["resources"]["requests"]
-    assert cpus - 2 <= int(requests["cpu"]) < cpus
-    assert 0.7 <= int(requests["memory"].removesuffix("Gi")) / memory <= 0.85
+def test_nodes_get_the_files_from_which_pip_reads_the_dependencies(cluster: Any, tmp_path: Path) -> None:
+    """pyproject.toml names two of them; without the packages there is no code, which comes with each job."""
+    sent = {target: source for target, source in cluster["file_mounts"].items() if target.startswith("~/interlcm/")}
+    assert {target.removeprefix("~/interlcm/") for target in sent} == set(sent.values())
+    for source in sent.values():
+        shutil.copy(ROOT / source, tmp_path)
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('.'))"
+    done = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True)
+    with ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+        assert not [name for name in wheel.namelist() if name.endswith(".py")]
+        (metadata,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
+        assert 'Requires-Dist: ray[data,default]<2.61,>=2.60; extra == "cluster"' in wheel.read(metadata).decode()
+    assert (tmp_path / "constraints.txt").exists()
 
 
 def test_the_quotas_that_the_page_asks_for_suffice(cluster: Any) -> None:
@@ -324,33 +146,3 @@ def test_the_quotas_that_the_page_asks_for_suffice(cluster: Any) -> None:
     types = cluster["available_node_types"]
     cpu, gpu = (types[name]["max_workers"] * types[name]["resources"]["CPU"] for name in ("cpu", "gpu"))
     assert asked == {"L-1216C47A": cpu + 4, "L-3819A6DF": gpu}  # a head of 4 vCPUs is on demand like the CPU workers
-
-
-def test_the_entrypoint_of_the_rayjob_is_a_command_for_a_cluster(rayjob: Any) -> None:
-    program, *words = shlex.split(rayjob["spec"]["entrypoint"])
-    assert program == "interlcm"
-    assert checked(words, typer.main.get_command(app)) == (words, None)
-
-
-def test_two_images_and_one_version_of_ray(rayjob: Any, cluster: Any) -> None:
-    spec = rayjob["spec"]["rayClusterSpec"]
-    assert spec["rayVersion"] == pinned("ray")
-    images = {name: pod["containers"][0]["image"] for name, pod in pods_of(rayjob).items()}
-    tags = dict(re.findall(r"--target (\w+) -t (\S+)", dockerfile()))
-    assert images == {"submitter": tags["gpu"], "head": tags["gpu"], "cpu": tags["cpu"], "gpu": tags["gpu"]}
-    base, *stages = re.findall(r"^FROM (.*)$", dockerfile(), re.MULTILINE)
-    assert base == f"{cluster['docker']['image']} AS base"
-    assert stages == ["base AS cpu", "base AS gpu"]
-
-
-def test_the_dockerfile_copies_what_it_installs() -> None:
-    copied = [words.split()[:-1] for words in re.findall(r"^COPY --chown=ray (.*)$", dockerfile(), re.MULTILINE)]
-    names = {name for words in copied for name in words}
-    assert all((ROOT / name).exists() for name in names)
-    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert kept == names
-    assert {"constraints.txt", "pyproject.toml", "README.md", "LICENSE", "interlcm", "pipeline", "jobs"} == names
-
-
-def dockerfile() -> str:
-    return (ROOT / "Dockerfile").read_text()

@@ -137,6 +137,11 @@ def test_the_project_imports_no_test() -> None:
     assert {name for name, found in IMPORTS.items() if "tests" in found} == set()
 
 
+def test_the_tests_of_pipeline_are_in_its_rooms() -> None:
+    rooms = {path.parent.name for path in (ROOT / "tests" / "pipeline").rglob("test_*.py")}
+    assert rooms == set().union(*FLOORS) - TOPS
+
+
 def test_no_test_module_imports_another() -> None:
     shared = {"tests.support", "tests.corpus", "tests.scale", "tests.reference"}
     for name, path in TESTS.items():

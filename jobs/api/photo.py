@@ -65,7 +65,7 @@ def png_of_array(pixels: Array) -> bytes:
 def png_of_image(image: Image.Image) -> bytes:
     """A PIL image, turned upright, as a PNG with its profile."""
     if not isinstance(image, Image.Image):
-        raise TypeError(f"a {type(image).__name__} is no photo: give a path, bytes, a PIL image or an array")
+        raise TypeError(f"{type(image).__name__} is no type of photo: give a path, bytes, a PIL image or an array")
     if image.mode not in PNG_MODES:
         raise ValueError(f"a PIL image of mode {image.mode}: convert it to L, RGB or RGBA, or give its file")
     buffer = io.BytesIO()

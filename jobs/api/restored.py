@@ -134,7 +134,7 @@ def faces_of(result: Row) -> list[RestoredFace]:
 
 
 def face_of(found: Row, before: Pixels, after: Pixels) -> RestoredFace:
-    apart = ("face_index", "box", "landmarks", "seed", "strength", "needs_review", "review_reason")
+    apart = ("face_index", "box", "landmarks", "seed", "strength", "needs_review", "review_reason", "accepted")
     return RestoredFace(
         box=tuple(found["box"]),
         landmarks=np.array(found["landmarks"], np.float32),

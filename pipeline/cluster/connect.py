@@ -49,13 +49,15 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     progress, which does not fit on two cores with one CPU per actor; and stages mostly wait for storage and each other.
     It is closed to other accounts: it listens on loopback, and only its user can read its token and enter its folder.
     """
+    if running():
+        return
+    if joined():
+        check_listening(os.environ["RAY_ADDRESS"])  # before the seconds that the import of Ray takes
     import psutil
     import ray
 
     from pipeline.cluster.ray_private import on_loopback
 
-    if ray.is_initialized():
-        return
     # Silence Ray's notices; this project prints its own. Workers' errors still arrive, as exceptions.
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray's core logs an error for every actor pool (Ray issue 53727, about evicted constructor arguments).
@@ -63,9 +65,7 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     # Without this, Ray 2.60 warns that later versions do not set CUDA_VISIBLE_DEVICES on actors without a GPU.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
-    if address is not None:
-        check_listening(address)
-    else:
+    if not address:
         own_user.keep_token()
     options: dict[str, Any] = {
         "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
@@ -112,10 +112,15 @@ def end(processes: set[psutil.Process]) -> None:
 
 
 def check_listening(address: str) -> None:
-    """Raise ClusterError if nothing answers at HOST:PORT. Ray itself would keep trying for minutes."""
+    """Raise ClusterError if nothing answers at HOST:PORT, for which Ray itself would keep trying for minutes.
+
+    Only Ray can look up "auto": the cluster that runs on this machine.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():  # "auto" and the like
+    if address == "auto":
         return
+    if "/" in host or not (host and port.isdigit()):
+        raise ClusterError(f"RAY_ADDRESS={address}: give HOST:PORT, ray://HOST:PORT or auto, or unset it")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
@@ -181,4 +186,4 @@ def gpus() -> float:
 
 def joined() -> bool:
     """Whether runs use an existing cluster, which may grow."""
-    return "RAY_ADDRESS" in os.environ
+    return bool(os.environ.get("RAY_ADDRESS"))

@@ -37,7 +37,8 @@ from pipeline.storage.output import Output, check_not_in_run
 READ = 4 << 20  # bytes of a file in memory at once
 DECLARATION = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 MANIFEST, TAG_MANIFEST, UNFINISHED = "manifest-sha256.txt", "tagmanifest-sha256.txt", "unfinished"
-# What else of the run goes along, so that it can be read and checked without the rest of OUTPUT.
+# What else of the run goes along, so that it can be read and checked without the rest of OUTPUT. Copies of index files
+# (index.copies/) do not: they name the state of each file that they copy, which is another one in the bag.
 TABLES = ("manifest", "index", "decisions")
 
 
@@ -166,7 +167,9 @@ def copy(source: str, target: str, expected: str | None = None) -> str:
 
 def copy_tables(task: Task) -> list[Line]:
     """Put the run's own tables into the bag."""
-    paths = ["run.json"] if storage.exists(Output(task.output).run_json) else []
+    place = Output(task.output)
+    single = [uri for uri in (place.run_json, place.settled) if storage.exists(uri)]
+    paths = [uri.rpartition("/")[2] for uri in single]
     for name in TABLES:
         folder = storage.join(task.output, name)
         found = storage.list_files(folder) if storage.exists(folder) else []

@@ -39,24 +39,34 @@ def is_tag(bags: tuple[str, ...], path: str) -> bool:
 
 
 class Checksums:
-    """What the manifests of the bags below a folder say. A path takes about 150 bytes: 64 bits stand for it."""
+    """What the manifests of the bags below a folder say. A path takes about 150 bytes: 64 bits stand for it.
+
+    A manifest spells a percent sign %25. bagit-python and others of its age leave it as it is, so a line that would be
+    of another name counts for the file of just this spelling, too.
+    """
 
     def __init__(self, folder: str, bags: tuple[str, ...]) -> None:
         self._folder, self._bags = folder, bags
         self._algorithms = {bag: self._algorithm(bag) for bag in bags}
-        self._sums = {_key(path): text for path, text in self._lines()}
+        self._sums: dict[int, str] = {}
+        self._spelled: dict[int, int] = {}  # the key of a line's own spelling -> that of its path
+        for path, spelled, text in self._lines():
+            self._sums[_key(path)] = text
+            if spelled != path:
+                self._spelled[_key(spelled)] = _key(path)
         self._seen: set[int] = set()
 
     def of(self, path: str) -> str | None:
         """ "sha256:..." for a file below the folder; None if no manifest has it."""
         key = _key(path)
+        key = key if key in self._sums else self._spelled.get(key, key)
         self._seen.add(key)
         return self._sums.get(key)
 
     def missing(self) -> Iterator[Member]:
         """The files that were not asked for by now, and are not archives, which are sources of their own."""
         if self._sums.keys() - self._seen:
-            for path, text in self._lines():
+            for path, _, text in self._lines():
                 if _key(path) not in self._seen and not self._is_archive(path):
                     yield Member(escape_name(path), "missing", 0, 0, 0, version=MISSING, checksum=text)
 
@@ -67,7 +77,8 @@ class Checksums:
         names = [(name, storage.below(self._folder, _within(bag, f"manifest-{name}.txt"))) for name in _ALGORITHMS]
         return next((name for name, uri in names if storage.exists(uri)), None)
 
-    def _lines(self) -> Iterator[tuple[str, str]]:
+    def _lines(self) -> Iterator[tuple[str, str, str]]:
+        """Path, its spelling in the manifest, and checksum of each line."""
         for bag, algorithm in self._algorithms.items():
             if algorithm is None:
                 continue
@@ -75,7 +86,7 @@ class Checksums:
                 for line in file:
                     if found := _LINE.fullmatch(line.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")):
                         path = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), found[2])
-                        yield _within(bag, path), f"{algorithm}:{found[1].lower()}"
+                        yield _within(bag, path), _within(bag, found[2]), f"{algorithm}:{found[1].lower()}"
 
 
 def _within(bag: str, path: str) -> str:

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interlcm.errors import one_line
 from pipeline import storage
-from pipeline.manifest.schema import REQUIRED, SCHEMA_VERSION
+from pipeline.manifest.schema import MANIFEST_SCHEMA, REQUIRED, SCHEMA_VERSION
 
 REQUESTS = 16  # files read at a time
+ROOM = 128 << 20  # bytes of the parts whose rows are held in memory: some five thousand parts, much of them footers
 _SMALL = 1 << 20  # bytes up to which a file is read whole for its footer
 _MAGIC = b"PAR1"  # at the end of every Parquet file
-
-
-def footer(folder: str, name: str, size: int) -> pq.FileMetaData | None:
-    """The footer of a file; None if it is gone. Raises StorageError as `opened` does."""
-    found = opened(folder, name, size)
-    return None if found is None else found[0]
+_AT_ONCE = 256  # files open together: a few rows take far more memory as a table of their own
 
 
 def opened(folder: str, name: str, size: int) -> tuple[pq.FileMetaData, bytes | None] | None:
@@ -125,8 +122,33 @@ def check_rows(folder: str, files: list[tuple[str, int]]) -> None:
             raise damaged(uri, error) from error
 
 
-def check(folder: str, files: list[tuple[str, int]]) -> None:
-    """Raises StorageError unless this version can read all of these."""
+def loaded(folder: str, files: list[tuple[str, int]]) -> tuple[pa.Table, list[str]] | None:
+    """The rows of small parts, each read in one request, and the names of the other files, which are checked alone.
+
+    Parts beyond ROOM count as others. None if a file is gone. Raises StorageError unless this version can read all.
+    """
+    tables, others = [], []
+    room = ROOM
     with ThreadPoolExecutor(REQUESTS) as threads:
-        for _ in threads.map(lambda file: footer(folder, *file) is None, files):
-            pass
+        pairs = zip(files, threads.map(lambda file: opened(folder, *file), files), strict=True)
+        while some := list(islice(pairs, _AT_ONCE)):
+            rows = []
+            for (name, size), found in some:
+                if found is None:
+                    return None
+                _, data = found
+                room -= size if data is not None and name.startswith("part-") else 0
+                if data is not None and name.startswith("part-") and room >= 0:
+                    rows.append(_rows(storage.join(folder, name), data))
+                else:
+                    others.append(name)
+            tables.append(pa.concat_tables([MANIFEST_SCHEMA.empty_table(), *rows]).combine_chunks())
+    return pa.concat_tables([MANIFEST_SCHEMA.empty_table(), *tables]), others
+
+
+def _rows(uri: str, data: bytes) -> pa.Table:
+    """The rows of a part in the schema of this version; a column that it lacks is null."""
+    try:
+        return pq.read_table(pa.BufferReader(data), schema=MANIFEST_SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(uri, error) from error

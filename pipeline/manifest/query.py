@@ -60,6 +60,12 @@ CREATE VIEW newest AS
         {unsettled} SEMI JOIN repeated USING (photo_id) UNION ALL {settled} SEMI JOIN repeated USING (photo_id))
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
+# Tables of the manifest: all files but small parts, those of them that are settled, the others, and small parts.
+ARROW = ("arrow_manifest", "arrow_settled", "arrow_unsettled", "arrow_parts")
+LOG = """
+CREATE VIEW manifest AS FROM arrow_manifest UNION ALL FROM arrow_parts;
+CREATE VIEW unsettled AS FROM arrow_unsettled UNION ALL FROM arrow_parts;
+"""
 ALL_SETTLED = "CREATE VIEW newest AS {settled};"
 SOURCES = "CREATE VIEW sources AS SELECT DISTINCT source FROM index;"
 NONE_SETTLED = """
@@ -203,22 +209,34 @@ def connect(
     """
     place = Output(output)
     place.check_run()
-    sizes = {name: size for name, size, _ in (place.manifest_listing() if listing is None else listing)}
-    settled = manifest_settled.read(output, sizes)
-    unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
-    manifest_files.check(place.manifest, unsettled)
+    settled, parts, large = _log(output, listing)
     native = dataset.local_paths(place.manifest, _plain(settled.values())) if whole else []
     others = [(one.name, one.groups) for one in settled.values() if not native or one not in _plain(settled.values())]
     tables = {
         "index": dataset.of(output, [(name, None) for name in (index or Index.of(output)).pieces()], INDEX_SCHEMA),
-        "manifest": dataset.of(place.manifest, [(name, None) for name in sizes], MANIFEST_SCHEMA),
+        "arrow_manifest": dataset.of(place.manifest, [(name, None) for name in (*settled, *large)], MANIFEST_SCHEMA),
         "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
-        "unsettled": dataset.of(place.manifest, [(name, None) for name, _ in unsettled], MANIFEST_SCHEMA),
+        "arrow_unsettled": dataset.of(place.manifest, [(name, None) for name in large], MANIFEST_SCHEMA),
+        "arrow_parts": parts,
         "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = NEWEST if settled else NONE_SETTLED
-    newest = ALL_SETTLED if not unsettled else NEWEST_OF_ALL if whole else some
+    all_settled = not large and not len(parts)
+    newest = ALL_SETTLED if all_settled else NEWEST_OF_ALL if whole else some
     return _connected(tables, memory, newest, native, moved.restored_uri(storage.canonical(output)))
+
+
+def _log(output: str, listing: Sequence[Listed] | None) -> tuple[dict[str, Settled], pa.Table, list[str]]:
+    """The settled files of a manifest, the rows of its small parts, and its other files, as of one moment."""
+    place = Output(output)
+    for _ in range(ATTEMPTS if listing is None else 1):
+        sizes = {name: size for name, size, _ in (place.manifest_listing() if listing is None else listing)}
+        settled = manifest_settled.read(output, sizes)
+        unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
+        if (found := manifest_files.loaded(place.manifest, unsettled)) is not None:
+            return settled, *found
+    words = "its files disappear while they are read; does another program delete them?"
+    raise GoneError(f"{place.manifest}: {words}")
 
 
 def _plain(settled: Iterable[Settled]) -> list[Settled]:
@@ -228,15 +246,15 @@ def _plain(settled: Iterable[Settled]) -> list[Settled]:
 
 def empty() -> duckdb.DuckDBPyConnection:
     """A connection with the same tables and nothing in them."""
-    log = dict.fromkeys(("manifest", "arrow_settled", "unsettled"), MANIFEST_SCHEMA.empty_table())
+    log = dict.fromkeys(ARROW, MANIFEST_SCHEMA.empty_table())
     others = {"index": INDEX_SCHEMA.empty_table(), "exported": EXPORTED_SCHEMA.empty_table()}
     return _connected(log | others, memory="", newest=ALL_SETTLED)
 
 
 def of_rows(manifest: pa.Table, index: pa.Table, sources: pa.Table) -> duckdb.DuckDBPyConnection:
     """A connection with these rows of a manifest and of an index. sources: those that the index has."""
-    rows = {"manifest": _padded(manifest, MANIFEST_SCHEMA), "arrow_settled": MANIFEST_SCHEMA.empty_table()}
-    rows |= {"unsettled": rows["manifest"], "index": _padded(index, INDEX_SCHEMA)}
+    rows = dict.fromkeys(ARROW, MANIFEST_SCHEMA.empty_table()) | {"index": _padded(index, INDEX_SCHEMA)}
+    rows["arrow_manifest"] = rows["arrow_unsettled"] = _padded(manifest, MANIFEST_SCHEMA)
     connection = _connected(rows | {"exported": EXPORTED_SCHEMA.empty_table()}, memory="", newest=NONE_SETTLED)
     connection.execute("DROP VIEW sources")
     connection.register("sources", sources)
@@ -259,6 +277,7 @@ def _connected(
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
     sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
+    connection.execute(LOG)
     connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
     connection.execute(newest.format(**rows, order=NEWEST_FIRST) + SOURCES + standing.VIEW)

@@ -61,7 +61,8 @@ class Progress:
         )  # a member counts once
         self.faces += sum(done["face_count"].to_pylist())
         self.failed += done["status"].to_pylist().count("failed")
-        self.waiting = None
+        if self.waiting is not None and not self.waiting.slow:
+            self.waiting = None
 
 
 def restore(

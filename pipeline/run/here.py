@@ -84,8 +84,7 @@ class Here:
 
     def facts(self) -> Facts:
         """What this process is at."""
-        retries = traffic.retries
-        return Facts({}, retries.count, retries.last, retries.ago)
+        return Facts.of(traffic.retries)
 
     def work(self, stage: Stage) -> Work:
         if stage.name not in self.made:

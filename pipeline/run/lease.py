@@ -26,7 +26,7 @@ from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 
 RENEW_EVERY, DEAD_AFTER = 10.0, 60.0  # seconds
-PATIENCE = 5.0  # seconds
+PATIENCE = 3.0  # seconds
 POLL = 1.0  # seconds between checks of another holder's lease
 
 
@@ -82,6 +82,7 @@ class Lease:
         self.before = before
         self._ended = threading.Event()
         self._writing = threading.Lock()
+        self._waiting: tuple[str, ...] = ()
         self._lost: Exception | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -93,8 +94,7 @@ class Lease:
                 if other is not None and other.id != self._holder.id:
                     self._lost = LeaseError(f"{self._output}: taken over by {other}; let that run finish")
                     return
-                with self._writing:
-                    write(self._uri, self._holder)
+                self.renew()
             except storage.StorageError as error:
                 if not error.stops_run:  # the workers decide about temporary trouble
                     self._lost = error
@@ -119,25 +119,31 @@ class Lease:
 
     def hold(self, photo: str) -> None:
         """Note that this process now works on this photo alone; empty: on several photos again."""
+        self._holder = replace(self._holder, alone=photo)
+        self.renew()
+
+    def renew(self) -> None:
+        """Write the lease as it is now."""
         with self._writing:
-            self._holder = replace(self._holder, alone=photo)
-            write(self._uri, self._holder)
+            write(self._uri, replace(self._holder, waiting=self._waiting))
 
     def note(self, waiting: Sequence[str]) -> None:
-        """What the run waits for; written when the lease is renewed, at most RENEW_EVERY seconds later."""
-        with self._writing:
-            self._holder = replace(self._holder, waiting=list(waiting))
+        """What the run waits for; written when the lease is renewed, at most RENEW_EVERY seconds later.
+
+        It waits for no write: storage may be what the run waits for.
+        """
+        self._waiting = tuple(waiting)
 
     def check(self) -> None:
         if self._lost is not None:
             raise self._lost
 
     def abandon(self) -> None:
-        """Release the lease if that takes PATIENCE seconds at most; else it runs out. For storage that does not answer,
-        where each request is repeated for minutes."""
+        """Release the lease if that takes PATIENCE seconds at most; else it runs out. For a run that fails or is
+        stopped: storage may not answer, or ask for slower requests, and then each one is repeated for long."""
 
         def release() -> None:
-            with suppress(storage.StorageError):
+            with suppress(storage.StorageError, LeaseError):
                 self.release()
 
         thread = threading.Thread(target=release, name="release", daemon=True)
@@ -156,9 +162,9 @@ class Lease:
 def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     """Hold the lease of OUTPUT inside this block.
 
-    If the block ends because storage cannot be reached, so that the lease's file cannot be removed, it runs out. Raises
-    LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find out, and
-    `say` gets one line about it.
+    If the block ends with an error and the lease's file cannot be removed within PATIENCE seconds, the lease runs out.
+    Raises LeaseError if another run works there. If that run may be dead, this waits up to DEAD_AFTER seconds to find
+    out, and `say` gets one line about it.
     """
     uri, holder = Output(output).lease, Holder.here()
     before = None
@@ -174,11 +180,8 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     lease = Lease(output, holder, before)
     try:
         yield lease
-    except storage.StorageError as error:
-        (lease.abandon if error.reason == "unreachable" else lease.release)()
-        raise
     except BaseException:
-        lease.release()
+        lease.abandon()
         raise
     lease.release()
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -75,14 +76,13 @@ class Ledger:
             self.in_progress.pop((stage, photo), None)
             self.deaths.pop((stage, photo), None)
 
-    def retried(self, count: int, words: str) -> None:
-        """Note a worker's retries of storage; words: about the last one."""
-        self._retries.add(words, count)
+    def retried(self, count: int, words: str, throttled: bool) -> None:
+        """Note a worker's retries of storage; words: about the last one. throttled: it asked for slower requests."""
+        self._retries.add(words, throttled, count)
 
     def facts(self) -> Facts:
         """What the workers are at, without what the cluster itself knows."""
-        counts = dict(Counter(stage for stage, _ in self.in_progress))
-        return Facts(counts, self._retries.count, self._retries.last, self._retries.ago, on_ray=True)
+        return replace(Facts.of(self._retries), in_progress=dict(Counter(stage for stage, _ in self.in_progress)))
 
     def stop(self) -> None:
         self._stopping = True
@@ -125,16 +125,23 @@ def new(count: int) -> tuple[Any, ...]:
 
 def look(book: Book) -> Facts:
     """What the workers are at, and what the cluster is asked for; little if its head is gone."""
-    seen = demand.look()
+    seen, here = demand.look(), Facts.of(traffic.retries)
     try:
         found = ray.get([one.facts.remote() for one in book.ledgers], timeout=demand.SECONDS)
     except ray.exceptions.RayError:  # includes GetTimeoutError
-        return Facts(demand=seen, on_ray=True)
+        return replace(here, demand=seen, on_ray=True)
+    return replace(together([here, *found]), demand=seen, on_ray=True)
+
+
+def together(found: Sequence[Facts]) -> Facts:
+    """The facts of several processes in one."""
     counts: Counter[str] = Counter()
     for one in found:
         counts.update(one.in_progress)
     last = min(found, key=lambda one: math.inf if one.retried_ago is None else one.retried_ago)
-    return replace(last, in_progress=dict(counts), retries=sum(one.retries for one in found), demand=seen)
+    throttled = [one.throttled_ago for one in found if one.throttled_ago is not None]
+    retries = sum(one.retries for one in found)
+    return replace(last, in_progress=dict(counts), retries=retries, throttled_ago=min(throttled, default=None))
 
 
 _told: dict[Book, float] = {}  # when this process last heard that its run goes on
@@ -156,13 +163,15 @@ class Retries:
 
     def __init__(self, book: Book) -> None:
         self.ledger, self.waiting, self.told = book.of(str(os.getpid())), 0, 0.0
+        self.lock = threading.Lock()  # the client of storage repeats requests in a thread of its own
 
-    def __call__(self, words: str) -> None:
+    def __call__(self, words: str, throttled: bool) -> None:
         telemetry.storage_retried(1)
-        self.waiting += 1
-        if time.monotonic() - self.told >= TOLD:
-            self.ledger.retried.remote(self.waiting, words)
-            self.waiting, self.told = 0, time.monotonic()
+        with self.lock:
+            self.waiting += 1
+            if time.monotonic() - self.told >= TOLD:
+                self.ledger.retried.remote(self.waiting, words, throttled)
+                self.waiting, self.told = 0, time.monotonic()
 
 
 class Isolated:

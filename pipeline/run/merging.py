@@ -11,7 +11,7 @@ from pipeline.run import kept_count
 
 COMPACT_EVERY = 8000  # photos: about a thousand manifest parts, which a reader opens in a second or two
 _LOOK = 1.0  # seconds between looks at the lease while the last compaction works
-_LEAVE = 5.0  # seconds for which a run that fails or is stopped waits for a compaction, which may end anywhere
+_LEAVE = 3.0  # seconds for which a run that fails or is stopped waits for a compaction, which may end anywhere
 
 
 class Merging:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pipeline.cluster.demand import Demand
+from pipeline.storage.traffic import Retries
 
 LOOK_EVERY = 10.0  # seconds
 LAST = 1.0  # seconds for the work in progress at the end of a block
@@ -22,8 +23,8 @@ class Facts:
     """What an engine knows about the work in it.
 
     in_progress: photos by stage. retries: requests of storage that were repeated. last_retry, retried_ago: about the
-    newest one, and seconds since. on_ray: the run works on a cluster. demand: what it is asked for; None if its head
-    does not answer.
+    newest one, and seconds since. throttled_ago: seconds since storage last asked for slower requests. on_ray: the run
+    works on a cluster. demand: what it is asked for; None if its head does not answer.
     """
 
     in_progress: dict[str, int] = field(default_factory=dict)
@@ -32,31 +33,52 @@ class Facts:
     retried_ago: float | None = None
     demand: Demand | None = None
     on_ray: bool = False
+    throttled_ago: float | None = None
+
+    @staticmethod
+    def of(retries: Retries) -> Facts:
+        """What a process knows of its own storage."""
+        ago = retries.throttled_ago
+        return Facts(retries=retries.count, last_retry=retries.last, retried_ago=retries.ago, throttled_ago=ago)
 
     @property
     def retrying(self) -> bool:
         return self.retried_ago is not None and self.retried_ago < RECENT
+
+    @property
+    def throttled(self) -> bool:
+        """Whether storage asks for slower requests."""
+        return self.throttled_ago is not None and self.throttled_ago < RECENT
+
+    @property
+    def storage(self) -> str:
+        """What storage made the run repeat."""
+        asks = "storage asks for slower requests," if self.throttled else "storage"
+        return f"{asks} retried, times: {self.retries}, the last {self.retried_ago:.0f} s ago: {self.last_retry}"
 
 
 @dataclass(frozen=True)
 class Waiting:
     """A run in which nothing moves. seconds: since the last photo, or since the start. facts: of this moment.
 
-    what: "no photo", or what it does before there can be any.
+    what: "no photo", or what it does before there can be any. slow: it moves, but storage asks for slower requests.
     """
 
     seconds: float
     facts: Facts
     what: str = PHOTO
+    slow: bool = False
 
     @property
     def lines(self) -> list[str]:
         """What the run waits for; what cannot come; after LONG what to check.
 
-        In this process, where a face may take a minute on a CPU, there is nothing to say until LONG, unless storage
-        makes trouble.
+        While photos are restored in this process, where a face may take a minute on a CPU, there is nothing to say
+        until LONG, unless storage makes trouble.
         """
-        if not self.facts.on_ray and not self.facts.retrying and self.seconds < LONG:
+        if self.slow:
+            return [f"slow: {self.facts.storage}"]
+        if self.what == PHOTO and not self.facts.on_ray and not self.facts.retrying and self.seconds < LONG:
             return []
         said = [f"waiting: {self.what} for {self.seconds:.0f} s; " + "; ".join(self.things)]
         demand = self.facts.demand
@@ -75,8 +97,7 @@ class Waiting:
                 "photos in work: " + ", ".join(f"{stage} {n}" for stage, n in sorted(facts.in_progress.items()))
             )
         if facts.retrying:
-            retries = f"storage retried, times: {facts.retries}, the last {facts.retried_ago:.0f} s ago"
-            told.append(f"{retries}: {facts.last_retry}")
+            told.append(facts.storage)
         return told or ["work goes on"]
 
     @property
@@ -94,7 +115,11 @@ class Waiting:
             found.append(
                 "why nodes take so long: ray status, and monitor.log on the head (image, setup commands, quota)"
             )
-        if self.facts.retrying:
+        if self.facts.throttled:
+            found.append(
+                "the storage's limit of requests: fewer actors, or more from the provider; the run waits for it"
+            )
+        elif self.facts.retrying:
             found.append("the storage: its address, its network, and its limit of requests; the run stops by itself")
         if demand and any(starting for _, starting in demand.actors.values()) and not demand.impossible:
             found.append("whether each node reaches the weights: worker-*.err on it, or the dashboard's page of actors")
@@ -128,8 +153,7 @@ def shape(resources: dict[str, float]) -> str:
 class Watch:
     """Looks, each time it is called, whether a run moved, and tells what it waits for if not.
 
-    done: the number of photos done. look: the facts, asked only if nothing moved. tell: gets the Waiting, or None once
-    the run moves again.
+    done: the number of photos done. look: the facts. tell: gets the Waiting, or None while the run moves as it should.
     """
 
     def __init__(
@@ -143,11 +167,12 @@ class Watch:
         self.seen, self.moved = done(), time.monotonic()
 
     def __call__(self) -> None:
-        if self.done() == self.seen:
-            self.tell(Waiting(time.monotonic() - self.moved, self.look(), self.what))
+        done, facts = self.done(), self.look()
+        if done == self.seen:
+            self.tell(Waiting(time.monotonic() - self.moved, facts, self.what))
             return
-        self.seen, self.moved = self.done(), time.monotonic()
-        self.tell(None)
+        self.seen, self.moved = done, time.monotonic()
+        self.tell(Waiting(0.0, facts, slow=True) if facts.throttled else None)
 
 
 @contextmanager

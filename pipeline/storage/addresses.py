@@ -7,6 +7,7 @@ have the address without it. This process remembers it for its requests, and han
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -18,6 +19,13 @@ VARIABLE = "INTERLCM_HTTP_QUERIES"  # the remembered query strings among the sto
 _HTTP = re.compile(r"https?://", re.IGNORECASE)
 # A password before the host. In http(s) any name before it is refused, since tokens take its place.
 _PASSWORD = re.compile(r"[a-z][a-z0-9+.-]+://[^/?#]*(:|%3a)[^/?#]*@|https?:/*[^/?#]*@", re.IGNORECASE)
+# Signatures and versions in addresses of Azure and Google, whose clients read the versions only. Any other ? is part of
+# a name.
+_PARAMETER = re.compile(
+    r"(abfss?|az|gc?s)://[^?]*[?](?:.*&)?(sig|sv|se|versionid|snapshot|generation|[\w-]*(?:signature|token|credential))=",
+    re.IGNORECASE,
+)
+_ACCOUNT = re.compile(r"(?:abfss?|az)://(?:[^/@]*@)?([^/@.]+)\.(?:dfs|blob)\.core\.windows\.net", re.IGNORECASE)
 _CHAIN = re.compile(r"[a-z][a-z0-9+.-]+::.*:/", re.IGNORECASE)  # of fsspec
 
 _queries: dict[str, str] = {}
@@ -26,10 +34,11 @@ _queries: dict[str, str] = {}
 def public(uri: str) -> str:
     """The address without its query string, which is remembered for requests.
 
-    Raises StorageError, without the secret, for a password in it.
+    Raises StorageError, without the secret, for a password in it, and as `check_cloud` does.
     """
     check_no_password(uri)
     if not _HTTP.match(uri):
+        check_cloud(uri)
         return uri
     address, query = split(uri)
     if query:
@@ -65,6 +74,26 @@ def check_no_password(uri: str) -> None:
     host = re.split(r"[/?#:]", rest.rpartition("@")[2].lstrip("/"))[0]
     words = "the URI holds credentials, which would be written into OUTPUT"
     raise StorageError(f"{scheme}://{host}: {words}; put them into the environment, or name a copy of the file")
+
+
+def check_cloud(uri: str) -> None:
+    """Raise StorageError for an address of Azure or Google that would not be read as it is written.
+
+    One with a query string, which names, tables and messages would hold; its secret is not in the error. And one that
+    names an account of Azure other than the environment's, since only the container and the path are kept.
+    """
+    if found := _PARAMETER.match(uri):
+        words = f"a query string ({found[2].lower()}=) is only taken from an https:// address"
+        remedy = "name that, or leave it out and set AZURE_STORAGE_SAS_TOKEN or Google's credentials"
+        raise StorageError(f"{uri.partition('?')[0]}: {words}; {remedy}")
+    if (found := _ACCOUNT.match(uri)) and not _is_the_account(found[1]):
+        words = f"the account is taken from the environment, which does not name {found[1]}"
+        raise StorageError(f"{uri}: {words}; set AZURE_STORAGE_ACCOUNT_NAME={found[1]}")
+
+
+def _is_the_account(name: str) -> bool:
+    connection = re.search("AccountName=([^;]*)", os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+    return name in (os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"), connection and connection[1])
 
 
 def _broken_port(uri: str) -> bool:

@@ -15,7 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from interlcm.errors import one_line
-from pipeline.storage import addresses, traffic
+from pipeline.storage import addresses, repeats, traffic
 from pipeline.storage.errors import StorageError, storage_errors
 
 # A scheme as in RFC 3986 section 3.1. Anything else before "://" belongs to a file name, such as a member's.
@@ -30,11 +30,13 @@ _LOCAL = re.compile(
 _SESSION_ENDS = ("AWS_CREDENTIAL_EXPIRATION", "AWS_SESSION_EXPIRATION")
 _EXTRAS = {"gs": "gs", "gcs": "gs", "abfs": "azure", "abfss": "azure", "az": "azure"}  # protocol -> extra that reads it
 # Two layers of retries. The client repeats a request that was refused or reset, with exponential backoff and full
-# jitter (botocore's "standard" mode). `retried` does the same after answers that the client accepts although their
-# body broke off or is short.
+# jitter (botocore's "standard" mode). `retried` does the same after that, and after answers that the client accepts
+# although their body broke off or is short. A server that cannot be reached is given up after a minute or two. One that
+# asks for slower requests is not: each process then asks ever more rarely, down to one round of the client's requests
+# in _LONGEST_PAUSE seconds, and at random moments, so that thousands of them do not come back at once.
 _REQUESTS = 6  # of the client for one answer; AWS_MAX_ATTEMPTS overrides it
-_ATTEMPTS = 5
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds
+_ATTEMPTS = 5  # at a server that cannot be reached
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 60.0  # seconds
 
 Result = TypeVar("Result")
 
@@ -65,6 +67,8 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         return fs, addresses.private(kind._strip_protocol(uri))
     fs.split_path = partial(_literal_key, fs)
     fs.retries = 1  # s3fs's own rounds, without jitter, would multiply with botocore's and with `retried`
+    if fs.session is None:
+        fs.session = repeats.counting_session(fs.kwargs)
     path = uri.partition("://")[2]
     return fs, path if path.endswith("//") else path.removesuffix("/")  # "a//" is the folder of the key "a//b"
 
@@ -77,19 +81,25 @@ def _retries_of_s3() -> dict[str, Any]:
 def retried(uri: str, work: Callable[[], Result], writing: bool = False) -> Result:
     """The result of `work`, retried with backoff and full jitter while the server cannot be reached.
 
-    Raises StorageError after the last try. It does not stop the run if the server answers another request by then.
+    Raises StorageError after the last try, which does not stop the run if the server answers another request by then.
+    While the server asks for slower requests there is no last try.
     """
-    for attempt in range(_ATTEMPTS):
+    tries = broken = 0
+    while True:
         try:
             with storage_errors(uri, writing):
                 return work()
         except StorageError as error:
-            if error.reason != "unreachable":
+            if error.reason not in ("unreachable", "throttled"):
                 raise
-            last = error
-        if attempt < _ATTEMPTS - 1:
-            traffic.retries.add(str(last))
-            time.sleep(random.uniform(0, min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)))
+            last, throttled = error, error.reason == "throttled"
+        broken += not throttled
+        if broken == _ATTEMPTS:
+            break
+        traffic.retries.add(str(last), throttled)
+        traffic.retries.log(str(last), throttled)
+        time.sleep(last.pause + random.uniform(0, min(_FIRST_PAUSE * 2 ** min(tries, 16), _LONGEST_PAUSE)))
+        tries += 1
     if _answers(uri):
         raise StorageError(f"{last} (its other files can be reached)") from last.__cause__
     raise last

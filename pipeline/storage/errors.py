@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import fsspec
 
 from interlcm.errors import InterLCMError, one_line
+from pipeline.storage.answers import BROKEN, THROTTLED, asked_pause, bodiless, error_code, http_status
 
 # Exceptions of the clients (botocore, aiohttp, socket, gcsfs) by class name, so that none of these is imported here.
 _UNREACHABLE = {
@@ -33,11 +34,14 @@ REFUSED = {
          "MissingSecurityHeader", "MissingAuthenticationToken", "UnrecognizedClientException"), ""
     ),
 }  # fmt: skip
-_THROTTLED = {"503", "429", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
-_BROKEN = {"500", "502", "504", "InternalError", "BadGateway", "GatewayTimeout", "RequestTimeout"}
 # What servers say to the checksums that clients send since 2025, if they know none.
 _NO_CHECKSUMS = re.compile("checksum|trailer|aws-chunked|content-sha256", re.IGNORECASE)
 _CHECKSUMS = "set AWS_REQUEST_CHECKSUM_CALCULATION=WHEN_REQUIRED"
+# What is in the way on a disk. EEXIST: of a folder that is to be made.
+_KIND = {
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of this path is a file, not a folder"),
+    errno.EISDIR: "a folder, not a file",
+}
 # Errors that every other write to the same disk meets too.
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "over the quota", errno.EFBIG: "larger than a file may be here"}
 
@@ -46,13 +50,14 @@ class StorageError(InterLCMError):
     """A failure of storage: one line that names the URI, what happened and the remedy.
 
     `reason`: "missing", "denied" (this file or folder is closed to us), "credentials" (they are refused, or there are
-    none), "unreachable" (also: the server asks to slow down), "full" (no space, over the quota, read-only), "source" (a
-    whole source is gone, closed to us, or another one than was indexed) or "failed".
+    none), "unreachable", "throttled" (the server asks for fewer requests; `client.retried` waits as long as it does),
+    "full" (no space, over the quota, read-only), "source" (a whole source is gone, closed to us, or another one than
+    was indexed) or "failed". pause: seconds for which a throttling server asks to wait.
     """
 
-    def __init__(self, message: str, reason: str = "failed", writing: bool = False) -> None:
+    def __init__(self, message: str, reason: str = "failed", writing: bool = False, pause: float = 0.0) -> None:
         super().__init__(message)
-        self.reason, self.writing = reason, writing
+        self.reason, self.writing, self.pause = reason, writing, pause
 
     @property
     def stops_run(self) -> bool:
@@ -60,7 +65,7 @@ class StorageError(InterLCMError):
 
         A missing or forbidden member concerns that member alone; a missing or forbidden OUTPUT concerns all photos.
         """
-        if self.reason in ("unreachable", "credentials", "full", "source"):
+        if self.reason in ("unreachable", "throttled", "credentials", "full", "source"):
             return True
         return self.writing and self.reason in ("missing", "denied")
 
@@ -76,15 +81,20 @@ def storage_errors(uri: str, writing: bool = False) -> Iterator[None]:
         reason, words = _reason(uri, error, writing)
         # A client's message about an http(s) address contains its query string.
         shown = None if uri.lower().startswith("http") else error
-        raise StorageError(f"{uri}: {words}", reason, writing) from shown
+        raise StorageError(f"{uri}: {words}", reason, writing, asked_pause(error)) from shown
 
 
 def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str]:
     classes = {cls.__name__ for cls in type(error).__mro__}
-    if "FileNotFoundError" in classes:
-        return "missing", _missing(uri)
     code, said = error_code(error), _said(error)
-    if bodiless(code) and code not in _THROTTLED | _BROKEN and is_s3(uri):
+    answer = code or http_status(error)
+    if answer in THROTTLED:
+        return "throttled", f"the server asks for slower requests ({answer})"
+    if answer in BROKEN:
+        return "unreachable", f"the server fails ({said if code else answer}); start again later"
+    if "FileNotFoundError" in classes:  # after these: over http(s) fsspec takes every refusal for a missing file
+        return "missing", _missing(uri)
+    if bodiless(code) and is_s3(uri):
         code, said = _answer_of_listing(uri, code, said)
     if classes & _CREDENTIALS or code in REFUSED:
         remedy = REFUSED.get(code) or _no_credentials(classes)
@@ -92,14 +102,12 @@ def _reason(uri: str, error: Exception, writing: bool = False) -> tuple[str, str
     number = getattr(error, "errno", None)
     if number in _FULL:
         return "full", f"{_FULL[number]}; make room, then start the same command again"
+    if number in _KIND:
+        return "failed", f"{_KIND[number]}; check the name"
     if number == errno.EROFS:
         return "full", "the file system is read-only; remount it, or name another folder"
     if "PermissionError" in classes or code == "AccessDenied":
         return "denied", f"access denied ({said})" if is_s3(uri) else "access denied; check its permissions"
-    if code in _THROTTLED:
-        return "unreachable", f"the server asks to slow down ({code}); start again later or with fewer actors"
-    if code in _BROKEN:
-        return "unreachable", f"the server fails ({said}); start again later"
     if bodiless(code) and is_s3(uri):
         return "unreachable", f"the server refuses, and does not say why (HTTP {code})"
     if writing and is_s3(uri) and _knows_no_checksums(code, said):
@@ -141,21 +149,6 @@ def _way_to(uri: str, error: Exception) -> str:
 
 def is_s3(uri: str) -> bool:
     return uri.startswith(("s3://", "s3a://"))
-
-
-def error_code(error: BaseException | None) -> str:
-    """The error code in the server's answer; empty if the client gives none. A number: the answer had no body."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict) and "Error" in response:
-            return str(response["Error"].get("Code", ""))
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-def bodiless(code: str) -> bool:
-    """Whether a code is no more than a refusal's HTTP status: all answers to HEAD are, and those of some proxies."""
-    return code.isdigit() and code not in ("404", "412", "416")
 
 
 def _answer_of_listing(uri: str, code: str, said: str) -> tuple[str, str]:

@@ -21,10 +21,10 @@ import pyarrow.fs
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.storage import local_disk, traffic
-from pipeline.storage.addresses import public
+from pipeline.storage import http_ranges, local_disk, traffic
+from pipeline.storage.answers import BROKEN, THROTTLED, error_code
 from pipeline.storage.client import filesystem, retried
-from pipeline.storage.errors import REFUSED, StorageError, error_code, storage_errors
+from pipeline.storage.errors import REFUSED, StorageError, storage_errors
 from pipeline.storage.listing import describe, exists, info
 from pipeline.storage.places import join
 
@@ -61,14 +61,13 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
 
 
 def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
-    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short.
-
-    A web server that knows no ranges sends the whole file, whose first bytes are not the requested ones: an error.
-    """
+    """One read. If it gives fewer bytes than requested, the file's size is checked: the file must be that short."""
     try:
         if start == 0 and end is None:
             whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs requests the size, too
             data = traffic.read.add(bytes(fs.cat_file(path, **whole)))
+        elif "http" in fs.protocol:
+            data = traffic.read.add(http_ranges.read(fs, path, start, end))
         else:
             data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
     except OSError as error:
@@ -77,9 +76,7 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
             raise
         return b""
     if end is not None and len(data) > end - start:
-        raise StorageError(
-            f"{public(path)}: the server sends whole files only, no parts; copy it to a disk or a bucket"
-        )
+        raise http_ranges.whole_files(path)
     if end is None or len(data) < end - start:
         size = int(info(fs, path)["size"])
         expected = max(0, (size if end is None else min(size, end)) - start)
@@ -245,9 +242,15 @@ def remove_all(folder: str, names: Sequence[str]) -> None:
     for start in range(0, len(names), 1000):
         objects = [{"Key": f"{key}/{name}"} for name in names[start : start + 1000]]
         chosen = {"Bucket": bucket, "Delete": {"Objects": objects, "Quiet": True}}
-        answer = retried(folder, partial(fs.call_s3, "delete_objects", **chosen), writing=True)
-        for error in answer.get("Errors", ()):  # an object that is gone is none
-            raise StorageError(f"{folder}: cannot delete {error['Key']} ({error['Code']}: {error['Message']})")
+        retried(folder, partial(_delete, fs, folder, chosen), writing=True)
+
+
+def _delete(fs: AbstractFileSystem, folder: str, chosen: dict[str, Any]) -> None:
+    """One request that deletes files. The server may refuse some of them in a good answer; one that is gone is none."""
+    for error in fs.call_s3("delete_objects", **chosen).get("Errors", ()):
+        reason = "throttled" if error["Code"] in THROTTLED else "unreachable" if error["Code"] in BROKEN else "failed"
+        words = f"cannot delete {error['Key']} ({error['Code']}: {error['Message']})"
+        raise StorageError(f"{folder}: {words}", reason, writing=True)
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:

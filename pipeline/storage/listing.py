@@ -12,8 +12,9 @@ from fsspec.utils import glob_translate
 
 from pipeline.storage import local_disk
 from pipeline.storage.addresses import public, split
+from pipeline.storage.answers import bodiless, error_code
 from pipeline.storage.client import filesystem, retried
-from pipeline.storage.errors import StorageError, bodiless, error_code, storage_errors
+from pipeline.storage.errors import StorageError, storage_errors
 from pipeline.storage.places import below, canonical, folder_and_name, uri_of
 
 # Keys that show that a file changed, the best first: digests, then times. Clients differ in the names.

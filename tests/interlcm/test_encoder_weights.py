@@ -10,8 +10,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from interlcm import InterLCM, encoder_weights
-from interlcm.weights import WeightsError, read_index, verify
-from interlcm.weights_index import describe, merge_index, write_index
+from interlcm.weights_index import WeightsError, describe, merge_index, read_index, verify, write_index
 from tests.support import tiny
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from interlcm.weights import load_components, save_components
+from interlcm.weights import load_components
 from interlcm.weights_index import WeightsError, describe, digest, merge_index, opened, read_index, verify, write_index
+from interlcm.weights_saving import save_components
 from tests.support import tiny
 
 MODULES = ("unet", "vae", "spatial_encoder", "visual_encoder", "clip")

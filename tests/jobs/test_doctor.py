@@ -40,6 +40,13 @@ def test_what_is_wrong_is_a_line_and_the_rest_is_still_said(
     assert line(interlcm.out, "storage settings")
 
 
+@pytest.mark.parametrize("address", ["head", "http://127.0.0.1:8265"])
+def test_an_address_that_ray_cannot_join(address: str, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert interlcm("doctor") == 0
+    assert f"RAY_ADDRESS={address}: give HOST:PORT" in line(interlcm.out, "Ray")
+
+
 def test_parts_of_a_weights_folder(interlcm: Interlcm, tiny_weights: str) -> None:
     parts = {"face/parsing_parsenet.pth": "parsing masks", "face/face_detection_yunet_2023mar.onnx": "detector yunet"}
     assert interlcm("doctor", "--weights", tiny_weights) == 0

@@ -13,14 +13,8 @@ import pytest
 from jobs.__main__ import main
 from pipeline import storage
 from pipeline.manifest.write import write_part
+from tests.support.command import interlcm
 from tests.support.rows import face, index_row, result_row, write_index
-
-
-def interlcm(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    code = stopped.value.code
-    return code if isinstance(code, int) else 0
 
 
 @pytest.fixture

@@ -9,11 +9,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 
 from pipeline import storage
 from pipeline.archives import reader as archives
@@ -24,7 +21,7 @@ from pipeline.config.limits import Limits
 from pipeline.storage import client as storage_client
 from pipeline.storage import traffic
 from tests.support.ceph import CephGateway
-from tests.support.fault_proxy import FaultProxy
+from tests.support.late_proxy import late_proxy
 
 
 def one_walk(uri: str) -> Iterable[object]:
@@ -44,28 +41,17 @@ def told(name: str, uri: str, listing: Callable[[str], Iterable[object]]) -> Non
     )
 
 
-def late(port: int, seconds: float, opened: Connection) -> None:
-    """Serve until the process ends; returns the address."""
-    with FaultProxy(port, {"slow": 1.0}, seconds=seconds) as proxy:
-        opened.send(proxy.endpoint)
-        threading.Event().wait()
-
-
 def main(members: int = 2000, kilobytes: int = 500, milliseconds: int = 20) -> None:
     with CephGateway() as gateway:
         os.environ |= gateway.environment
         storage_client.filesystem("s3://slow")[0].mkdir("s3://slow")
         for format in ("zip", "tar"):
             storage.write_bytes(f"s3://slow/a.{format}", built(format, members, kilobytes * 1000))
-        fresh = get_context("spawn")
-        ours, theirs = fresh.Pipe()
-        proxy = fresh.Process(target=late, args=(gateway.rgw_port, milliseconds / 1000, theirs), daemon=True)
-        proxy.start()  # in a separate process, so that it takes no time from the measured one
-        storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
-        told("zip", "s3://slow/a.zip", lambda uri: archives.list_members(uri, "zip", Limits()))
-        told("tar", "s3://slow/a.tar", lambda uri: archives.list_members(uri, "tar", Limits()))
-        told("tar, from header to header", "s3://slow/a.tar", one_walk)
-        proxy.terminate()
+        with late_proxy(gateway.rgw_port, milliseconds / 1000) as proxy:
+            storage_client.configure({"AWS_ENDPOINT_URL": proxy.endpoint})
+            told("zip", "s3://slow/a.zip", lambda uri: archives.list_members(uri, "zip", Limits()))
+            told("tar", "s3://slow/a.tar", lambda uri: archives.list_members(uri, "tar", Limits()))
+            told("tar, from header to header", "s3://slow/a.tar", one_walk)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ runs a command. Seconds depend on pip's cache and the network; megabytes are tho
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ EXTRAS = ("", "pictures", "cluster", "stages,cluster", "restore")
 
 
 def wheel(folder: Path) -> Path:
-    """Build the package's wheel into a folder."""
+    """Build the package's wheel into a folder. What an earlier build left would come along, removed modules too."""
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(pip, check=True)
     (built,) = folder.glob("interlcm-*.whl")

@@ -1,8 +1,9 @@
-"""What a compaction and a resume ask of slow storage: python -m tests.scale.late_storage [PARTS [ARCHIVES [MS]]]
+"""What a compaction and the copies of an index ask of slow storage:
+python -m tests.scale.late_storage [PARTS [ARCHIVES [MS]]]
 
 Puts a made-up run on a real S3 server behind a proxy that answers each request late and counts them. Prints requests
-and seconds for the compaction of PARTS parts, and for what a started run reads before its first photo from an index of
-ARCHIVES archives. This is not a test.
+and seconds for the compaction of PARTS parts, and for the copies of the index of ARCHIVES archives. `late_start`
+measures the start of a large run. This is not a test.
 """
 
 from __future__ import annotations
@@ -12,26 +13,20 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.config.limits import Limits
-from pipeline.index import build
+from pipeline.index.copies import kept
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.sources import Source
 from pipeline.manifest.compaction import compact
-from pipeline.manifest.pending import pending
 from pipeline.manifest.write import write_part
-from pipeline.run.attempts import last_number
-from pipeline.run.status import read_status
 from pipeline.storage import client as storage_client
 from tests.support.ceph import CephGateway
-from tests.support.fault_proxy import FaultProxy
+from tests.support.late_proxy import LateProxy, late_proxy
 from tests.support.rows import face, index_row, result_row
 
 PHOTOS = 100  # of an archive
@@ -60,24 +55,11 @@ def write(output: str, parts: int, archives: int) -> None:
         write_part(rows, output, "1")
 
 
-def late(port: int, seconds: float, told: Connection) -> None:
-    """Serve until the process ends; tells its address, then the number of requests so far at each question."""
-    with FaultProxy(port, {"slow": 1.0}, seconds=seconds) as proxy:
-        told.send(proxy.endpoint)
-        while True:
-            told.recv()
-            told.send(proxy.counts.total())
-
-
-def measured(what: str, told: Connection, per: int, unit: str, work: Callable[[], Any]) -> None:
-    def requests() -> int:
-        told.send(None)
-        return int(told.recv())
-
-    before, begun, cpu = requests(), time.perf_counter(), time.process_time()
+def measured(what: str, proxy: LateProxy, per: int, unit: str, work: Callable[[], Any]) -> None:
+    before, begun, cpu = proxy.requests(), time.perf_counter(), time.process_time()
     found = work()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    count = requests() - before
+    count = proxy.requests() - before
     each = f"{count / per:.2f} for each {unit}"
     print(f"{what:30} {count:6,} requests, {each}, {seconds:.1f} s, {cpu:.1f} s of CPU; {found}", flush=True)
 
@@ -88,25 +70,10 @@ def main(parts: int = 500, archives: int = 500, milliseconds: int = 30) -> None:
         os.environ |= gateway.environment
         storage_client.filesystem("s3://late")[0].mkdir("s3://late")
         write(output, parts, archives)
-        ours, theirs = get_context("spawn").Pipe()
-        proxy = get_context("spawn").Process(
-            target=late, args=(gateway.rgw_port, milliseconds / 1000, theirs), daemon=True
-        )
-        proxy.start()  # in a separate process, so that it takes no time from the measured one
-        storage_client.configure({"AWS_ENDPOINT_URL": ours.recv()})
-        measured("compaction", ours, parts, "part", lambda: compact(output))
-        measured(
-            "index, copied once", ours, archives, "archive", lambda: build.build_index([], output, Limits()).members
-        )
-        resume = {
-            "index of a run": lambda: build.build_index([], output, Limits()).members,
-            "number of the attempt": lambda: last_number(output),
-            "what is left": lambda: len(pending(output)),
-            "status": lambda: read_status(output).counts.pending,
-        }
-        for what, work in resume.items():
-            measured(what, ours, archives, "archive", work)
-        proxy.terminate()
+        with late_proxy(gateway.rgw_port, milliseconds / 1000) as proxy:
+            storage_client.configure({"AWS_ENDPOINT_URL": proxy.endpoint})
+            measured("compaction", proxy, parts, "part", lambda: compact(output))
+            measured("copies of the index", proxy, archives, "archive", lambda: len(kept(output).copies))
 
 
 if __name__ == "__main__":

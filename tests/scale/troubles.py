@@ -1,4 +1,4 @@
-"""What a person on call sees in five staged troubles: `python -m tests.scale.troubles [NAME ...]`.
+"""What a person on call sees in six staged troubles: `python -m tests.scale.troubles [NAME ...]`.
 
 Each is a real run of the command on a cluster of raylets on this machine, in a folder of its own: a few minutes, and
 five more for no-gpu, which waits until the run says what to check. docs/cluster.md shows what they print.
@@ -114,6 +114,32 @@ def no_gpu() -> None:
 
 def storage_down() -> None:
     """The gateway answers no request from the third committed part on."""
+    with on_s3() as (stage, proxy):
+        proxy.rule = lambda method, path: "reset"
+        stage.finish()
+        proxy.rule = None
+        stage.ask("status", "s3://archive/out")
+
+
+def slow_down() -> None:
+    """The gateway asks for slower requests for three minutes, first whatever is asked of it, then now and then."""
+    with on_s3() as (stage, proxy):
+        begun, asked = time.monotonic(), [0]
+
+        def rule(method: str, path: str) -> str | None:
+            asked[0] += 1
+            passed = time.monotonic() - begun
+            return "slow_down" if passed < 100 or (passed < 180 and asked[0] % 3) else None
+
+        proxy.rule = rule
+        stage.wait(lambda: time.monotonic() - begun > 150)
+        stage.ask("status", "s3://archive/out")
+        stage.finish()
+
+
+@contextmanager
+def on_s3() -> Iterator[tuple[Stage, FaultProxy]]:
+    """A run with sources and OUTPUT in a bucket, after its third committed part."""
     import s3fs
 
     from pipeline import storage
@@ -128,10 +154,7 @@ def storage_down() -> None:
             stage.start(source, "--output", "s3://archive/out", "--weights", "~/weights", "--actors", "1")
             manifest = "s3://archive/out/manifest"
             stage.wait(lambda: storage.exists(manifest) and len(storage.list_files(manifest)) >= 3)
-            proxy.rule = lambda method, path: "reset"
-            stage.finish()
-            proxy.rule = lambda method, path: None
-            stage.ask("status", "s3://archive/out")
+            yield stage, proxy
 
 
 def full_disk() -> None:
@@ -176,7 +199,8 @@ def spot_storm() -> None:
         stage.finish()
 
 
-TROUBLES = {f.__name__.replace("_", "-"): f for f in (no_gpu, storage_down, full_disk, bad_weights, spot_storm)}
+STAGED = (no_gpu, storage_down, slow_down, full_disk, bad_weights, spot_storm)
+TROUBLES = {f.__name__.replace("_", "-"): f for f in STAGED}
 
 
 def main() -> None:

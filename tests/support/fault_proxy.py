@@ -25,11 +25,14 @@ import pytest
 
 # The faults of a request. One that is "lost" reaches the server, and its answer is dropped.
 FAULTS = (
-    *("slow_down", "internal_error", "expired", "denied", "not_implemented", "mute", "reset"),  # these do not reach it
+    # These do not reach it. "busy" is a good answer to a list of files to delete, one of which is refused.
+    *("slow_down", "busy", "internal_error", "expired", "denied", "not_implemented", "mute", "reset"),
     *("lost", "cut", "half", "short", "slow"),
 )
 
 ERROR = """<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{words}</Message></Error>"""
+BUSY = """<?xml version="1.0" encoding="UTF-8"?><DeleteResult><Error><Key>a</Key><Code>SlowDown</Code>
+<Message>Please reduce your request rate.</Message></Error></DeleteResult>"""
 REFUSALS = {
     "slow_down": (503, "Service Unavailable", "SlowDown", "Please reduce your request rate."),
     "expired": (400, "Bad Request", "ExpiredToken", "The provided token has expired."),
@@ -112,6 +115,8 @@ class FaultProxy:
         self.counts[fault or "passed"] += 1
         if fault == "reset":
             return _reset(writer)
+        if fault == "busy":
+            return await _send(writer, _answer_of(200, "OK", BUSY.encode()))
         if fault in REFUSALS:
             return await _send(writer, _refusal(*REFUSALS[fault], has_body=method != "HEAD"))
         if fault == "slow":
@@ -182,6 +187,10 @@ async def _send(writer: asyncio.StreamWriter, data: bytes) -> bool:
 
 def _refusal(status: int, reason: str, code: str, words: str, has_body: bool) -> bytes:
     body = ERROR.format(code=code, words=words).encode() if code else b""
+    return _answer_of(status, reason, body, has_body)
+
+
+def _answer_of(status: int, reason: str, body: bytes, has_body: bool = True) -> bytes:
     head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + (body if has_body else b"")
 

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -20,6 +22,7 @@ class FileServer(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.sent: Counter[str] = Counter()  # bytes of each path
         self.knows_ranges = True
+        self.busy: list[str] = []  # Retry-After of the next answers, which are "429 Too Many Requests"
         self.cut_short: set[str] = set()  # answers with half of what it announces
         self.stated_sha256: dict[str, str] = {}  # the sha256 that the hub states, if it is not the file's own
 
@@ -39,6 +42,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, with_body: bool) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
+        if self.server.busy:
+            self.send_response(429)
+            self.send_header("Retry-After", self.server.busy.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = self.server.files.get(self.path)
         if body is None:
             self.send_error(404)
@@ -78,8 +87,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[FileServer]:
-    with FileServer() as server:
+def running(server: Server) -> Iterator[Server]:
+    """A web server that answers in a thread of its own."""
+    with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -87,3 +97,9 @@ def serve() -> Iterator[FileServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def serve() -> Iterator[FileServer]:
+    with running(FileServer()) as server:
+        yield server

@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from interlcm.model import InterLCM
 from interlcm.spatial_encoder import spatial_encoder_for
 from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights import save_components
+from interlcm.weights_saving import save_components
 
 IMAGE_SIZE = 32  # px; the latent is 16 x 16, CLIP sees 2 x 2 patches and a class token
 

@@ -60,6 +60,7 @@ def test_a_face_has_box_landmarks_measures_and_crops(restorer: Restorer) -> None
         assert face.before.shape == face.after.shape == (32, 32, 3)
         assert (face.before != face.after).any()
         assert face.measures["psnr"] and face.measures["eye_distance"]
+        assert "accepted" not in face.measures  # a decision that nobody made
         assert face.needs_review == bool(face.review_reason) and face.strength == 1
     left, right = sorted(restored.faces, key=lambda face: face.box[0])
     assert left.box[2] <= right.box[0] + 8
@@ -109,7 +110,7 @@ def test_an_image_is_turned_upright_and_keeps_its_profile(restorer: Restorer) ->
         (np.zeros((8, 8, 2), np.uint8), ValueError, "(8, 8, 2)"),
         (np.zeros((0, 8, 3), np.uint8), ValueError, "(0, 8, 3): it has no pixels"),
         (Image.new("CMYK", (8, 8)), ValueError, "mode CMYK: convert it"),
-        (7, TypeError, "a int is no photo"),
+        (7, TypeError, "int is no type of photo"),
         ("/nowhere/a.jpg", StorageError, "/nowhere/a.jpg"),
         (b"", PhotoError, "empty"),
         (b"\xff\xd8\xff", PhotoError, "the photo: "),

@@ -17,7 +17,10 @@ from pipeline.export import bag as export_bag
 from pipeline.export.bag import write_bag
 from pipeline.export.photos import ExportError
 from pipeline.index.bags import Checksums
+from pipeline.manifest import settled
+from pipeline.manifest.compaction import compact
 from pipeline.manifest.write import write_part
+from pipeline.storage.output import Output
 from pipeline.verify.files import verify
 from tests.support.rows import index_row, result_row, write_index
 
@@ -129,6 +132,17 @@ def run_with_names(folder: Path, names: list[str]) -> str:
     write_index(output, [index_row(name) for name in names])
     write_part(rows, output, "1")
     return output
+
+
+def test_what_compaction_knows_of_the_manifest_goes_along(tmp_path: Path, place: str) -> None:
+    """So that a question to a bag on object storage asks for as little as one to the run."""
+    output = run_with_names(tmp_path, ["a", "b"])
+    write_part([result_row("b", "failed", minute=1)], output, "2")
+    compact(output)
+    written(output, place)
+    run, copy = (settled.read(uri, dict(Output(uri).manifest_files())) for uri in (output, f"{place}/data"))
+    assert run and copy == run
+    bagit.Bag(place).validate()
 
 
 def test_a_photo_that_was_rejected_for_a_while(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:

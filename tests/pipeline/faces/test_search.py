@@ -73,7 +73,7 @@ def test_faded_and_dark_prints_are_seen_with_all_their_tones(print_of: object) -
     assert callable(print_of)
     print_ = np.rint(print_of(hopper(160).astype(np.float32))).astype(np.uint8)
     before, haar = print_.copy(), HaarDetector()
-    assert haar.detect(print_, 24) == []
+    assert haar.detect([print_], 24) == [[]]
     assert len(found(print_, detector=haar).faces) == len(found(print_).faces) == 1
     assert np.array_equal(print_, before)
 

@@ -35,11 +35,13 @@ def test_a_bag_is_its_payload_with_checksums(root: str, tmp_path: Path) -> None:
     bag = tmp_path / "in" / root
     loose(bag)
     put(str(bag), "box.zip", zip_bytes({}))  # a source of its own
-    put(str(bag), "100%\nsure.jpg", b"odd name")
+    odd = {"100%\nsure.jpg": b"odd name", "a%25b.jpg": b"spelled as it is", "c%0Ad.jpg": b"this one too"}
+    for name, data in odd.items():
+        put(str(bag), name, data)
     bagit.make_bag(str(bag), checksums=["sha256", "md5"])
     put(str(bag), "thumbnail.jpg", b"a tag file")
     indexed(tmp_path / "in", tmp_path / "out")
-    expected = {f"{root}data/{name}": data for name, data in {**PHOTOS, "100%\nsure.jpg": b"odd name"}.items()}
+    expected = {f"{root}data/{name}": data for name, data in {**PHOTOS, **odd}.items()}
     assert outcomes(tmp_path / "out") == expected
     assert all(row["checksum"].startswith("sha256:") for row in index_rows(tmp_path / "out"))
 

@@ -202,7 +202,7 @@ def test_an_error_of_storage_in_a_task_is_one_line_and_costs_no_other_archive(tm
     output = str(tmp_path / "out")
     target = index_files([Source(uris[0], "archive")], output, [])[0][2]
     Path(target).mkdir(parents=True)
-    with pytest.raises(storage.StorageError, match="Is a directory") as caught:
+    with pytest.raises(storage.StorageError, match="a folder, not a file") as caught:
         index_sources(uris, output)
     assert "\n" not in str(caught.value)
     Path(target).rmdir()

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import storage
-from pipeline.run import lease
+from pipeline.run import lease, termination
 from pipeline.run.lease import Holder, LeaseError
 from pipeline.storage.output import Output
+from tests.support.ceph import CephGateway
+from tests.support.fault_proxy import FaultProxy
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -111,7 +113,7 @@ def test_one_that_is_not_renewed_is_taken_over(output: str, quick: None) -> None
 
 HOLD = """
 import sys, time
-from pipeline.run import lease
+from pipeline.run import lease, termination
 with lease.held(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -190,3 +192,27 @@ def test_storage_that_does_not_answer_holds_up_no_error(tmp_path: Path, monkeypa
         raise storage.StorageError("no answer", "unreachable")
     assert storage.exists(f"{output}/run.lock.json")
     back.set()
+
+
+def test_sigterm_ends_a_run_that_waits_for_storage(
+    bucket: str, s3: CephGateway, fresh_clients: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage asks for slower requests, and would do so for ever."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for module, name, value in ((termination, "GRACE", 0.2), (termination, "END", 1e6), (lease, "PATIENCE", 0.01)):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
+    with FaultProxy(s3.rgw_port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        with (
+            pytest.raises(termination.TerminatedError),
+            lease.held(f"{bucket}/run") as mine,
+            termination.heeded(lambda: None, bucket),
+        ):
+            proxy.rule = lambda method, path: "slow_down"
+            while not proxy.counts["slow_down"]:  # the lease is being renewed
+                time.sleep(0.01)
+            mine.note(["what it waits for"])
+            os.kill(os.getpid(), signal.SIGTERM)
+            storage.write_bytes(f"{bucket}/a.bin", b"")
+        proxy.rule = None

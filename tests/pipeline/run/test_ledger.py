@@ -22,12 +22,14 @@ from pipeline.photos.errors import PhotoError
 from pipeline.run import attempt, lease, ledger, prepare
 from pipeline.run.chain import Stage
 from pipeline.run.ledger import Isolated, Ledger
+from pipeline.run.waiting import Facts
 from pipeline.stages import detect
 from pipeline.stages import restore as stages_restore
 from pipeline.stages import row as stages_row
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Row
+from pipeline.storage.traffic import Retries
 from tests.corpus.deadly import Deadly, Refusing
 from tests.support.archives import index_sources, put, tar_bytes
 from tests.support.pictures import coffee, encoded, hopper
@@ -147,6 +149,18 @@ def test_a_large_run_has_several_ledgers(actors: int, ledgers: int, monkeypatch:
     assert book == ledger.Book(tuple(range(ledgers)))
     assert {book.of(f"{n:020x}") for n in range(100)} == set(range(ledgers))
     assert all(book.of(f"{n:020x}") == ledger.book(actors).of(f"{n:020x}") for n in range(100))
+
+
+def test_what_several_processes_know_of_storage_is_put_together(book: Ledger) -> None:
+    book.begin("publish", ["a"], HERE)
+    book.retried(3, "s3://b/a: SlowDown", True)
+    other = Ledger()
+    other.begin("publish", ["b", "c"], HERE)
+    other.retried(2, "s3://b/b: reset", False)
+    found = ledger.together([Facts.of(Retries()), book.facts(), other.facts()])
+    assert (found.in_progress, found.retries, found.last_retry) == ({"publish": 3}, 5, "s3://b/b: reset")
+    assert found.throttled and not other.facts().throttled
+    assert not ledger.together([Facts(), Facts()]).retrying
 
 
 def test_told_to_stop_only_the_last_stage_goes_on(book: Ledger) -> None:

@@ -9,6 +9,8 @@ import contextlib
 import io
 import json
 import tarfile
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,11 @@ from pipeline.run import attempt as run_attempt
 from pipeline.run import lease, ledger, merging, on_ray, prepare
 from pipeline.run.batching import BatchSizes
 from pipeline.run.chain import chain
+from pipeline.storage import client as storage_client
+from pipeline.storage import traffic
 from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
-from tests.support.ceph import SECRET_KEY, free_port
+from tests.support.ceph import SECRET_KEY, CephGateway, free_port
+from tests.support.fault_proxy import FaultProxy
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -186,12 +191,36 @@ def test_restored_photos_are_whole(done: Done) -> None:
     assert {face["restored_uri"] for face in faces} == {row["restored_uri"] for row in rows}
 
 
-def test_the_bytes_are_those_of_a_run_in_this_process(done: Done, tmp_path: Path) -> None:
-    settings = Settings(weights=f"{done.bucket}/weights")
-    assert run(Request(done.sources, str(tmp_path), settings, engine="here")) == done.failed
-    there = {name: storage.read_bytes(f"{done.output}/restored/{name}") for name in done.files("restored")}
-    here = {name: Path(tmp_path, "restored", name).read_bytes() for name in there}
-    assert len(there) == 8 and here == there
+def test_the_bytes_are_those_of_a_run_in_this_process_on_storage_that_asks_for_slower_requests(
+    done: Done,
+    ceph_gateway: CephGateway,
+    new_bucket: Callable[[], str],
+    fresh_clients: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each key is refused more often than a server that cannot be reached is asked, for reads and for writes."""
+    refused = Counter[tuple[str, str]]()
+
+    def rule(method: str, path: str) -> str | None:
+        request = method, path.partition("?")[0]
+        refused[request] += 1
+        return "slow_down" if refused[request] <= 7 else None
+
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(storage_client, "_LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(traffic, "retries", traffic.Retries())
+    output, settings = f"{new_bucket()}/out", Settings(weights=f"{done.bucket}/weights")
+    with FaultProxy(ceph_gateway.rgw_port, rule=rule) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        s3fs.S3FileSystem.clear_instance_cache()
+        assert run(Request(done.sources, output, settings, engine="here")) == done.failed
+        assert proxy.counts["slow_down"] >= traffic.retries.count > 300  # Ray's workers index, and count for themselves
+        there = {name: storage.read_bytes(f"{done.output}/restored/{name}") for name in done.files("restored")}
+        here = {name: storage.read_bytes(f"{output}/restored/{name}") for name in there}
+        assert len(there) == 8 and here == there
+        found = counts(output)
+        assert (found.failed, found.pending, found.adds_up) == (done.failed, 0, True)
+        assert not storage.exists(f"{output}/run.lock.json")
 
 
 def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str) -> None:
@@ -220,7 +249,8 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 
 
 def test_what_it_prints(done: Done) -> None:
-    lines = [line for line in done.printed.splitlines() if not line.startswith("waiting: ")]  # on a busy machine
+    busy = ("waiting", "check: ")  # lines on a busy machine
+    lines = [line for line in done.printed.splitlines() if not line.startswith(busy)]
     assert lines[0] == "checking sources, weights and settings"
     assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
     progress = [line for line in lines if line.startswith("restore: ")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ LOADING = Demand([], nodes=1, most={"CPU": 4.0, "GPU": 1.0}, total={"CPU": 4.0, 
 OUTAGE = Facts(
     {"publish": 8}, 12, "s3://b/x: unreachable", 3.2, on_ray=True, demand=Demand(nodes=1, total={"CPU": 4.0})
 )
+THROTTLED = replace(OUTAGE, last_retry="s3://b/x: SlowDown", throttled_ago=3.2)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,13 @@ OUTAGE = Facts(
             "",
             "the storage: its address",
         ),
+        (
+            THROTTLED,
+            "nodes: 1 up with 4 CPU; photos in work: publish 8; "
+            "storage asks for slower requests, retried, times: 12, the last 3 s ago: s3://b/x: SlowDown",
+            "",
+            "the storage's limit of requests: fewer actors",
+        ),
         (Facts(on_ray=True), "the cluster's head does not answer", "", "whether the head's machine"),
     ],
 )
@@ -69,7 +78,7 @@ def test_a_run_without_a_cluster_is_quiet_unless_storage_makes_trouble() -> None
     assert Waiting(LONG - 1, Facts()).lines == []
     waits, check = Waiting(LONG, Facts()).lines
     assert waits.endswith("; work goes on") and check.startswith("check: a stack of the process")
-    assert Waiting(LONG, Facts(), "indexing").lines == ["waiting: indexing for 300 s; work goes on"]
+    assert Waiting(10, Facts(), "indexing").lines == ["waiting: indexing for 10 s; work goes on"]
     trouble = Facts(retries=3, last_retry="s3://b/x: unreachable", retried_ago=1.0)
     assert "times: 3" in Waiting(20, trouble).lines[0]
 
@@ -90,3 +99,15 @@ def test_it_speaks_only_while_nothing_moves() -> None:
     first, second, third = told[:3]
     assert first is not None and second is not None and third is None
     assert 0 < first.seconds < second.seconds
+
+
+def test_a_run_that_storage_slows_down_says_so_although_it_moves() -> None:
+    done, facts, told = [0], [THROTTLED], list[Waiting | None]()
+    watch = Watch(lambda: done[0], lambda: facts[0], told.append)
+    for ago in (3.2, 70.0):
+        done[0] += 8
+        facts[0] = replace(THROTTLED, throttled_ago=ago)
+        watch()
+    slow, last = told
+    words = "slow: storage asks for slower requests, retried, times: 12, the last 3 s ago: s3://b/x: SlowDown"
+    assert slow is not None and slow.lines == [words] and last is None

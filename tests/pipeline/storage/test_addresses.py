@@ -100,3 +100,43 @@ def test_a_source_that_is_no_address_says_nothing_of_a_password(source: str) -> 
 )
 def test_no_error_of_this_project_repeats_a_secret(text: str, shown: str) -> None:
     assert without_secrets(text) == str(InterLCMError(text)) == str(StorageError(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "parameter"),
+    [
+        ("az://box/a.tar?sv=2024-11-04&se=2027-01-01&sig=SECRET", "sig"),
+        ("abfss://box@account.dfs.core.windows.net/a.tar?SIG=SECRET", "sig"),
+        ("gs://box/a.tar?X-Goog-Algorithm=GOOG4&X-Goog-Credential=SECRET", "x-goog-credential"),
+        ("gs://box/a.tar?generation=1712345678", "generation"),
+        ("abfs://box/a.tar?versionid=2024-05-01T00:00:00Z", "versionid"),
+    ],
+)
+def test_an_address_of_azure_or_google_with_a_query_string_is_refused(address: str, parameter: str) -> None:
+    """Its client would take it for a part of the name, or of the version, and the index would hold it."""
+    with pytest.raises(StorageError) as caught:
+        storage.canonical(address)
+    named = address.partition("?")[0]
+    assert str(caught.value).startswith(
+        f"{named}: a query string ({parameter}=) is only taken from an https:// address; name that, or leave it out"
+    )
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_question_mark_in_a_name_is_no_query_string() -> None:
+    for name in ("gs://box/what?.jpg", "az://box/who?=when&where.jpg", "s3://box/image.php?sig=1", "/a/b?sig=1"):
+        assert addresses.public(name) == name
+
+
+def test_an_account_of_azure_that_the_environment_does_not_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the container and the path are kept, so another account's container of that name would be read."""
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "other")
+    address = "abfss://box@archive.dfs.core.windows.net/scans"
+    with pytest.raises(StorageError, match="does not name archive; set AZURE_STORAGE_ACCOUNT_NAME=archive$"):
+        storage.canonical(address)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "archive")
+    assert addresses.public(address) == address
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=archive;AccountKey=a")
+    assert addresses.public(address) == address

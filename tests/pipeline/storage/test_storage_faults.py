@@ -19,7 +19,7 @@ from pipeline.archives import reader as archives
 from pipeline.config.limits import Limits
 from pipeline.manifest import counts
 from pipeline.manifest import write as manifest_write
-from pipeline.storage import cache, local_disk
+from pipeline.storage import cache, client, local_disk, traffic
 from pipeline.storage.errors import StorageError
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
@@ -48,7 +48,7 @@ def proxied(s3: CephGateway, monkeypatch: pytest.MonkeyPatch, fresh_clients: Non
 
 @pytest.mark.parametrize("fault", ["slow_down", "internal_error", "reset", "lost", "cut", "half", "short"])
 def test_a_fault_in_every_fourth_request_goes_unnoticed(bucket: str, proxied: Proxied, fault: str) -> None:
-    proxy = proxied(**{fault: 0.25})
+    proxy, before = proxied(**{fault: 0.25}), traffic.retries.count
     for n in range(3):
         uri = f"{bucket}/a/{n}.bin"
         storage.write_bytes(uri, DATA)
@@ -61,6 +61,66 @@ def test_a_fault_in_every_fourth_request_goes_unnoticed(bucket: str, proxied: Pr
         with storage.open_stream(uri) as file:
             assert b"".join(iter(lambda: file.read(30_000), b"")) == DATA
     assert proxy.counts[fault] >= 3
+    if fault == "slow_down":  # each one is counted, those that the client itself repeats too
+        assert traffic.retries.count - before == proxy.counts[fault] and traffic.retries.throttled_ago is not None
+
+
+ASKS = 12  # requests in a row: more than a server that cannot be reached gets
+
+
+def test_a_server_that_asks_for_slower_requests_is_waited_for(
+    bucket: str, proxied: Proxied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is asked of it, and for as long as it asks."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(traffic, "retries", traffic.Retries())
+    (tmp_path / "a.bin").write_bytes(DATA)
+    uri, other, left = f"{bucket}/a/1.bin", f"{bucket}/a/2.bin", [0]
+
+    def rule(method: str, path: str) -> str | None:
+        left[0] -= 1
+        return "slow_down" if left[0] >= 0 else None
+
+    proxy = proxied(rule=rule)
+    calls: list[tuple[Callable[[], object], object]] = [
+        (lambda: storage.write_bytes(uri, DATA), None),
+        (lambda: storage.read_bytes(uri, 10, 20_000), DATA[10:20_000]),
+        (lambda: storage.describe(uri), ("file", len(DATA))),
+        (lambda: storage.exists(other), False),
+        (lambda: storage.create_bytes(other, b"lease"), True),
+        (lambda: storage.put_file(f"{bucket}/a/3.bin", tmp_path / "a.bin"), None),
+        (lambda: storage.move(other, f"{bucket}/b/2.bin"), True),
+        (lambda: storage.list_files(f"{bucket}/a"), [("1.bin", len(DATA)), ("3.bin", len(DATA))]),
+        (lambda: storage.remove(f"{bucket}/a/3.bin"), None),
+        (lambda: storage.remove_all(f"{bucket}/a", ["1.bin"]), None),
+    ]
+    for call, answer in calls:
+        left[0] = ASKS
+        assert call() == answer
+    assert storage.list_files(bucket) == [("b/2.bin", 5)]
+    assert proxy.counts["slow_down"] == traffic.retries.count == ASKS * len(calls)
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == [f"storage: trying again: {uri}: the server asks for slower requests (SlowDown)"]  # one a minute
+
+
+def test_a_key_that_is_refused_among_others_is_deleted_later(
+    bucket: str, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may do a part of a long list, and ask for slower requests in a good answer."""
+    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.002)
+    names = [f"{n}.bin" for n in range(4)]
+    for name in names:
+        storage.write_bytes(f"{bucket}/a/{name}", b"x")
+    times = [0]
+
+    def rule(method: str, path: str) -> str | None:
+        times[0] += method == "POST"
+        return "busy" if method == "POST" and times[0] <= 7 else None
+
+    proxy = proxied(rule=rule)
+    storage.remove_all(f"{bucket}/a", names)
+    assert storage.list_files(bucket) == [] and proxy.counts["busy"] == 7
 
 
 def test_an_archive_is_read_through_storms(bucket: str, proxied: Proxied) -> None:
@@ -78,16 +138,16 @@ def test_a_key_that_always_fails_does_not_stop_the_run(
     bucket: str, proxied: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    proxy = proxied(rule=lambda method, path: "slow_down" if "bad.bin" in path else None)
+    proxy = proxied(rule=lambda method, path: "internal_error" if "bad.bin" in path else None)
     storage.write_bytes(f"{bucket}/good.bin", DATA)
     for call in (lambda uri: storage.write_bytes(uri, DATA), storage.read_bytes):
         with pytest.raises(
-            StorageError, match=r"bad.bin: .*slow down \(\w+\).*its other files can be reached"
+            StorageError, match=r"bad.bin: the server fails \(.*\).*its other files can be reached"
         ) as caught:
             call(f"{bucket}/bad.bin")
         assert not caught.value.stops_run
         assert "\n" not in str(caught.value)
-    assert proxy.counts["slow_down"] >= 6
+    assert proxy.counts["internal_error"] >= 6
     assert storage.read_bytes(f"{bucket}/good.bin") == DATA
 
 
@@ -104,8 +164,8 @@ def test_a_file_that_is_always_short_is_never_whole(
 
 def test_a_server_that_is_gone_stops_the_run(bucket: str, proxied: Proxied, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    proxied(rule=lambda method, path: "slow_down")
-    with pytest.raises(StorageError, match="slow down") as caught:
+    proxied(rule=lambda method, path: "internal_error")
+    with pytest.raises(StorageError, match="the server fails") as caught:
         storage.read_bytes(f"{bucket}/a.bin")
     assert caught.value.stops_run
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from interlcm import InterLCM, weights_index
 from interlcm.errors import TrainingError
-from interlcm.weights import WeightsError
+from interlcm.weights_index import WeightsError
 from jobs.run import Request, run
 from pipeline import storage
 from pipeline.config.settings import Settings

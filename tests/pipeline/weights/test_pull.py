@@ -2,7 +2,6 @@
 
 import io
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,20 +19,10 @@ from pipeline.storage.cache import local_folder
 from pipeline.weights.published import PUBLISHED, Published
 from pipeline.weights.pull import pull
 from tests.support import tiny
-from tests.support.file_server import REVISION, FileServer, serve
+from tests.support.file_server import REVISION, FileServer
 
 REPO = "owner/lcm"
 UNET = "lcm/unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    with serve() as server:
-        # HF_ENDPOINT is read when the hub's client is imported; these are what it sets.
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield server
 
 
 def checkpoint(state: dict[str, Any]) -> bytes:

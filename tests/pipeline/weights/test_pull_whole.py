@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,10 @@ from jobs.__main__ import main
 from pipeline.benchmark import model as benchmark_model
 from pipeline.weights.pull import pull
 from tests.support import tiny
-from tests.support.file_server import FileServer, serve
+from tests.support.file_server import FileServer
 from tests.support.publication import LEGACY, publish
 
 VAE = "vae/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    with serve() as server:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield server
 
 
 def pulled(server: FileServer, model: InterLCM, variant: str, folder: Path) -> None:
