@@ -47,13 +47,15 @@ class Pending:
     """Index rows to work on.
 
     files: names in OUTPUT/index, one archive each. places: PLACE without photo_id, ordered by file and row, which is
-    the members' order in their archive. indexed: all rows of the index, those with a result too.
+    the members' order in their archive. indexed: all rows of the index, those with a result too. attempt: the
+    highest number of an attempt among the results.
     """
 
     output: str
     files: list[str]
     places: pa.Table
     indexed: int = 0
+    attempt: int = 0
 
     def __len__(self) -> int:
         return int(self.places.num_rows)
@@ -61,6 +63,25 @@ class Pending:
     def split(self, first: int) -> tuple[Pending, Pending]:
         """The first `first` rows, and the others."""
         return replace(self, places=self.places.slice(0, first)), replace(self, places=self.places.slice(first))
+
+    def shares(self, parts: int) -> list[Pending]:
+        """At most so many parts with about as many rows each, in order; none is empty.
+
+        A large archive may be in several of them, but not a compressed tar, which has to be read from its beginning.
+        """
+        file, streamed = self.places["file"].to_numpy(), self.places["streamed"].to_numpy()
+        cuts = {0, len(self)}
+        for number in range(1, parts):
+            cut = len(self) * number // parts
+            if len(self) and streamed[cut]:
+                first, end = (int(np.searchsorted(file, file[cut], side)) for side in ("left", "right"))
+                cut = first if cut - first <= end - cut else end
+            cuts.add(cut)
+        edges = sorted(cuts)
+        return [
+            replace(self, places=self.places.slice(first, last - first))
+            for first, last in zip(edges, edges[1:], strict=False)
+        ]
 
     def units(self, actors: int) -> pa.Table:
         """One row of UNIT for each unit."""
