@@ -302,7 +302,7 @@ SMALL = 24  # photos of an archive of the small run
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger, a worker, and both at once; the manifest is compacted all the time."""
     members = list(photos(2 * SMALL).items())

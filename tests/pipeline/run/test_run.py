@@ -280,15 +280,16 @@ def test_started_again_it_does_nothing(done: Done) -> None:
 def test_what_failed_is_done_again_and_only_that(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above do not see this: one broken photo was repaired meanwhile. The manifest's parts are merged too."""
     merged: list[bool] = []
-    merge = compaction.compact_if_many
+    compact = compaction.compact
 
-    def and_note(output: str, whole: bool) -> None:
-        merge(output, whole)
+    def and_note(output: str, whole: bool = True, **options: Any) -> compaction.Compacted:
+        done = compact(output, whole, **options)
         merged.append(whole)
+        return done
 
     monkeypatch.setattr(merging, "COMPACT_EVERY", 1)
     monkeypatch.setattr(compaction, "FEW", 0)
-    monkeypatch.setattr(compaction, "compact_if_many", and_note)
+    monkeypatch.setattr(compaction, "compact", and_note)
     put(done.sources[-1], "late.jpg", encoded(hopper()))
     before = snapshot(f"{done.output}/restored")
     again = done.start(where="status = 'failed' OR error_type = 'source_changed'")  # repaired: pending
