@@ -124,6 +124,7 @@ class Drivers:
                     made = ray.get(next(stream))
                 except StopIteration:
                     del working[stream]
+                    end(share.actor)
                 except DIED as error:
                     if isinstance(error, ray.exceptions.RayTaskError):  # the driver lives, and says what it met
                         raise
