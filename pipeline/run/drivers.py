@@ -119,12 +119,14 @@ class Drivers:
         stream: Any
         try:
             while working:
-                (stream,), _ = ray.wait(list(working))
+                ready, _ = ray.wait(list(working))
+                stream: Any = ready[0]  # Ray's types know no streams
                 share = working[stream]
                 try:
                     made: Done = ray.get(next(stream))
                 except StopIteration:
                     del working[stream]
+                    end(share.actor)
                 except DIED as error:
                     if isinstance(error, ray.exceptions.RayTaskError):  # the driver lives, and says what it met
                         raise
