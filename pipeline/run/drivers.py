@@ -116,7 +116,6 @@ class Drivers:
     def done(self) -> Generator[Done, None, None]:
         """What the drivers commit, as they tell of it. Raises their errors, and RunError for one that keeps dying."""
         working: dict[Any, Share] = {self.start(share): share for share in self.shares}
-        stream: Any
         try:
             while working:
                 ready, _ = ray.wait(list(working))
