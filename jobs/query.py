@@ -142,7 +142,7 @@ def as_table(rows: pa.Table) -> bytes:
     """DuckDB's own table: every row. On a terminal as many columns as fit into it, elsewhere all, with whole values."""
     text = io.StringIO()
     terminal = sys.stdout.isatty()
-    width = (
+    width: dict[str, Any] = (
         {"max_width": shutil.get_terminal_size().columns} if terminal else {"max_width": WIDE, "max_col_width": WIDE}
     )
     with contextlib.redirect_stdout(text):

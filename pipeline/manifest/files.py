@@ -17,8 +17,8 @@ from pipeline.manifest.schema import MANIFEST_SCHEMA, REQUIRED, SCHEMA_VERSION
 REQUESTS = 16  # files read at a time
 ROOM = 128 << 20  # bytes of the parts whose rows are held in memory: some five thousand parts, much of them footers
 _SMALL = 1 << 20  # bytes up to which a file is read whole for its footer
-_AT_ONCE = 256  # files open together: a few rows take far more memory as a table of their own
 _MAGIC = b"PAR1"  # at the end of every Parquet file
+_AT_ONCE = 256  # files open together: a few rows take far more memory as a table of their own
 
 
 def opened(folder: str, name: str, size: int) -> tuple[pq.FileMetaData, bytes | None] | None:

@@ -15,7 +15,7 @@ this is no photo's fault.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,17 +113,19 @@ class Drivers:
         ]
         self.stopping = False
 
-    def done(self) -> Iterator[Done]:
+    def done(self) -> Generator[Done, None, None]:
         """What the drivers commit, as they tell of it. Raises their errors, and RunError for one that keeps dying."""
         working: dict[Any, Share] = {self.start(share): share for share in self.shares}
         try:
             while working:
-                (stream,), _ = ray.wait(list(working))
+                ready, _ = ray.wait(list(working))
+                stream: Any = ready[0]  # Ray's types know no streams
                 share = working[stream]
                 try:
-                    made = ray.get(next(stream))
+                    made: Done = ray.get(next(stream))
                 except StopIteration:
                     del working[stream]
+                    end(share.actor)
                 except DIED as error:
                     if isinstance(error, ray.exceptions.RayTaskError):  # the driver lives, and says what it met
                         raise

@@ -8,11 +8,11 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Page
-from tests.support.pictures import Pixels
+from tests.support.pictures import Pixels, decoded
 from tests.support.review_run import large_scan
 
 SCAN, ((X, Y, EYES),) = large_scan()["strip.png"]
-AFTER = cv2.medianBlur(SCAN, 7)
+AFTER = cv2.medianBlur(SCAN, 7).astype(np.uint8)
 TILES = "[...document.querySelectorAll('.{layer} .tiles img')].map((one) => one.src.split('/').slice(-3).join('/'))"
 SETTLED = "[{layers}].every((one) => one.wanted.size > 0 && one.shown.size === one.ready.size)"
 # Left and top of the view and of the photo in it, px of the screen.
@@ -41,8 +41,7 @@ def far_from(page: Page, photo: Pixels) -> float:
     """Mean difference of what the view shows at full size from the photo's own pixels there, of 255."""
     view_left, view_top, left, top = (round(n) for n in page.run(PLACES))
     x, y = max(view_left, left) + 20, max(view_top, top) + 60
-    png = np.frombuffer(page.driver.get_screenshot_as_png(), np.uint8)
-    screen = cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    screen = decoded(page.driver.get_screenshot_as_png()).astype(int)
     shown = screen[y : y + 200, x : x + 400]
     return float(abs(shown - photo[y - top :, x - left :][:200, :400]).mean())
 

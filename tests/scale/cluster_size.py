@@ -229,7 +229,7 @@ def of_run(nodes: int, output: str, gate: str, watched: Watched) -> Measured:
 
     real, merging.compaction.compact_if_many = merging.compaction.compact_if_many, merged
     # The sizes of a run of 10^8 photos on 200 such nodes.
-    sizes, _ = fitting(
+    fixed, _ = fitting(
         10**8,
         1e6,
         512,
@@ -237,8 +237,8 @@ def of_run(nodes: int, output: str, gate: str, watched: Watched) -> Measured:
         int(0.3 * GPU_NODE),
         int(0.3 * GPU_NODE),
     )
-    attempt.chain = lambda job, resources, _: chain(job, resources, sizes, gate)
-    attempt.batches = lambda pending, size, resources: (sizes, resources)
+    attempt.chain = lambda job, resources, sizes: chain(job, resources, fixed, gate)
+    attempt.batches = lambda pending, size, resources: (fixed, resources)
     merging.COMPACT_EVERY = 10**9  # all at the end, where it is measured by itself
     snaps: list[dict[str, float]] = []
 

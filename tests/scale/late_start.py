@@ -160,7 +160,7 @@ def fill_all(port: int, archives: int, photos: int) -> None:
     for part in range(min(PARTS, archives)):
         later = indexed(part, photos).slice(int(photos * DONE), PER_PART).to_pylist()
         known = [{**{name: row[name] for name in ("photo_id", "source")}, "attempt": 1, "page": 1} for row in later]
-        faces = {"faces": [face(0), face(1)], "face_count": 2, "pages": 1}
+        faces: dict[str, Any] = {"faces": [face(0), face(1)], "face_count": 2, "pages": 1}
         rows = [result_row(row["member"], **faces, **one) for row, one in zip(later, known, strict=True)]
         write_part(rows, OUTPUT, "1")
 

@@ -28,7 +28,8 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("moved") / "it's there")
     named = index_files([Source(source, "archive") for source in SOURCES], uri, [])
     assert [name for _, name, _ in named][1] == f"a.tar-{hashlib.sha256(b'/data/a.tar').hexdigest()[:8]}"
-    members, rows = [], []
+    members: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for source, name, _ in named:
         for before in (*BEFORE, uri):
             for path in PATHS:

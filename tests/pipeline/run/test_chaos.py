@@ -359,7 +359,7 @@ def test_three_rounds(lab: Any) -> None:
 @pytest.mark.timeout(3600)
 def test_three_drivers(lab: Any) -> None:
     """Drivers, a worker and the command are killed."""
-    run = rounds(lab, ["share", "worker", "share", "driver", "share"], seed=7, photos_a_round=24, drivers=3)
+    run = rounds(lab, ["share", "worker", "share", "driver", "share"], seed=7, photos_a_round=64, drivers=3)
     said = run.log.read_text()
     assert "3 drivers" in said and re.search(r"^driver \d of 3 died .*; starting it again$", said, re.MULTILINE), said
     status = read_status(run.output)
