@@ -13,7 +13,7 @@ import pyarrow.parquet
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.units import PLACE, Pending, places
-from pipeline.manifest import query
+from pipeline.manifest import query, views
 from pipeline.manifest.counts import MEMBERS, MEMORY, RESULTS, ROOT
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 
@@ -92,7 +92,7 @@ def check_where(where: str) -> None:
     """Raise QueryError for a condition that no run could answer. Asked of empty tables, before there is an index."""
     if not where.strip():
         raise query.StatementError("it is empty; give a condition, such as \"status = 'failed'\"")
-    with query.empty() as connection:
+    with views.empty() as connection:
         connection.execute(RESULTS + MEMBERS)
         query.run(connection, f"SELECT * FROM ({_candidates()}) WHERE (\n{where}\n)")
 
@@ -123,7 +123,7 @@ def _asks_index_only(where: str) -> bool:
     index = pa.schema([column for column in INDEX_SCHEMA if column.name not in ("error", "error_type")])
     with duckdb.connect() as connection:
         connection.register("index", index.empty_table())
-        query.lock(connection)
+        views.lock(connection)
         try:
             query.run(connection, f"SELECT * FROM index WHERE (\n{where}\n)")
         except query.QueryError as error:

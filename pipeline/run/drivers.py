@@ -116,15 +116,16 @@ class Drivers:
     def done(self) -> Generator[Done, None, None]:
         """What the drivers commit, as they tell of it. Raises their errors, and RunError for one that keeps dying."""
         working: dict[Any, Share] = {self.start(share): share for share in self.shares}
-        stream: Any
         try:
             while working:
-                (stream,), _ = ray.wait(list(working))
+                ready, _ = ray.wait(list(working))
+                stream: Any = ready[0]  # Ray's types know no streams
                 share = working[stream]
                 try:
                     made: Done = ray.get(next(stream))
                 except StopIteration:
                     del working[stream]
+                    end(share.actor)
                 except DIED as error:
                     if isinstance(error, ray.exceptions.RayTaskError):  # the driver lives, and says what it met
                         raise

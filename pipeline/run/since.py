@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline import storage
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA
-from pipeline.manifest import dataset, query
+from pipeline.manifest import dataset, query, views
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
 from pipeline.manifest.counts import ROOT
@@ -52,11 +52,11 @@ class Members:
 
     def before(self) -> duckdb.DuckDBPyConnection:
         """A connection with these members as they were counted."""
-        return query.of_rows(self.earlier, self.index, self.sources)
+        return views.of_rows(self.earlier, self.index, self.sources)
 
     def now(self) -> duckdb.DuckDBPyConnection:
         """A connection with these members as they are now."""
-        return query.of_rows(pa.concat_tables([self.earlier, self.fresh]), self.index, self.sources)
+        return views.of_rows(pa.concat_tables([self.earlier, self.fresh]), self.index, self.sources)
 
 
 def members(

@@ -42,14 +42,15 @@ class Same:
 
 
 def chain(blocks: int) -> Dataset:
+    """Each operator asks for other resources, as in a run: Ray Data makes one of those that ask for the same."""
     pool = ActorPoolStrategy(min_size=1, max_size=2)
     arrow: dict[str, Any] = {"batch_format": "pyarrow", "zero_copy_batch": True}
     rows = ray.data.range(blocks * PHOTOS, override_num_blocks=blocks)
     return (
         rows.map_batches(same, batch_size=None, num_cpus=0.25, **arrow)
-        .map_batches(Same, batch_size=None, num_cpus=0.25, compute=pool, **arrow)
-        .map_batches(Same, batch_size=None, num_cpus=0.25, compute=pool, **arrow)
-        .map_batches(same, batch_size=None, num_cpus=0.25, **arrow)
+        .map_batches(Same, batch_size=None, num_cpus=0.2, compute=pool, **arrow)
+        .map_batches(Same, batch_size=None, num_cpus=0.3, compute=pool, **arrow)
+        .map_batches(same, batch_size=None, num_cpus=0.2, **arrow)
     )
 
 

@@ -72,7 +72,7 @@ def several(
 ) -> tuple[Drivers, list[str]]:
     monkeypatch.setattr(drivers, "Driver", kind)
     lives.write_text("")
-    stages, said = [Stage(str(lives), lambda: lambda table: table, (), deaths)], list[str]()
+    stages, said = [Stage(str(lives), lambda: iter, (), deaths)], list[str]()
     resources = Resources(max_actors=2, drivers=2)
     return Drivers(stages, pending(), resources, SIZES, lambda share: share.split(committed)[1], said.append), said
 
