@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
-from jobs.options import Engine, Run
+from jobs.options import Actors, Certificate, Engine, GpusPerActor, Run
 from jobs.status import equation
 from pipeline import storage
 from pipeline.manifest.compaction import compact_if_many
@@ -29,25 +29,23 @@ WHICH = f"SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (phot
 def decide(
     output: Run,
     faces: Annotated[
-        Literal["all", "accepted"],
-        typer.Option(help="Faces that the output shows: all but the rejected ones, or only the accepted ones."),
+        Shown,
+        typer.Option(
+            help="Faces that the output shows. all: those that nobody rejected. reviewed: of these, a face that needs "
+            "review only once it is accepted. accepted: only faces that are accepted, by themselves or with their "
+            "photo. In place of the others the photo stays as it was."
+        ),
     ] = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     c2pa_key: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Private key of a signed run, for photos restored again.")
     ] = None,
-    c2pa_cert: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")
-    ] = None,
-    actors: Annotated[
-        str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
-    ] = "",
+    c2pa_cert: Certificate = None,
+    actors: Actors = "",
     engine: Annotated[
         Engine, typer.Option(help="Restore again in this process (here) or on Ray; auto: as interlcm restore.")
     ] = "auto",
-    gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="GPUs for each actor. Default: 1 if there are GPUs.")
-    ] = None,
+    gpus_per_actor: GpusPerActor = None,
 ) -> None:
     """Make the output follow the decisions of curators: withdraw, restore again, mark.
 

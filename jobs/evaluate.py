@@ -11,7 +11,7 @@ from interlcm.weights_index import opened
 from jobs import portrait
 from jobs.counted import counted
 from jobs.lines import Lines
-from jobs.options import ColorFix, Weights
+from jobs.options import ColorFix, GpusPerActor, Weights
 from jobs.plan import actor_range, in_words_of, plan
 from jobs.progress import show
 from jobs.train import read_preset
@@ -70,10 +70,7 @@ def evaluate(
     actors: Annotated[
         str, typer.Option(metavar="N or MIN:MAX", help="Number of actors; each loads the whole model.")
     ] = "",
-    gpus_per_actor: Annotated[
-        float | None,
-        typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
-    ] = None,
+    gpus_per_actor: GpusPerActor = None,
     batch_faces: Annotated[int, typer.Option(min=1, help="Faces in one micro-batch on a GPU (on a CPU: one).")] = 8,
 ) -> None:
     """Restore test pictures and compare them with sharp ones: PSNR, SSIM, LPIPS, identity, FID and others.

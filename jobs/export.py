@@ -2,7 +2,6 @@
 
 import re
 import sys
-import time
 from shlex import quote
 from typing import Annotated, Literal
 
@@ -11,13 +10,13 @@ import typer
 from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
+from jobs.steps import last_of
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.export import bag as export_bag
 from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
-from pipeline.export.bag import Bagged
 from pipeline.export.photos import Counts
 from pipeline.run.status import counted as count_run
 from pipeline.run.verdicts import judged
@@ -30,7 +29,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-LOG_EVERY = 10.0  # seconds between progress lines
 FIXED = ("payload-oxum", "bag-software-agent")  # of bag-info.txt: not for a user to say
 
 To = Annotated[str, typer.Option(metavar="URI", help="Folder or URI to write to.")]
@@ -75,13 +73,8 @@ def bag(
     """
     elements = [element(one) for one in info or []]
     begin(output)
-    last = time.monotonic()
-    done: Bagged | None = None
-    for done in export_bag.write_bag(output, to, elements, archivematica):
-        if time.monotonic() - last >= LOG_EVERY:
-            print(f"bag: {done.photos}/{counted(done.counts.kept, 'photo')}", flush=True)
-            last = time.monotonic()
-    assert done is not None
+    steps = export_bag.write_bag(output, to, elements, archivematica)
+    done = last_of(steps, lambda now: f"bag: {now.photos}/{counted(now.counts.kept, 'photo')}")
     tell(done.counts)
     if done.percent_names:
         words = "RFC 8493 spells it %25, which bagit-python 1.9 does not read: such a bag fails there, and in no other"
@@ -126,12 +119,8 @@ def iiif(
       interlcm export iiif restored --to iiif --base-url https://images.example.org/iiif
     """
     begin(output)
-    shown, last = None, time.monotonic()
-    for shown in export_iiif.write_iiif(output, to, base_url):
-        if time.monotonic() - last >= LOG_EVERY:
-            print(f"iiif: {shown.done}/{counted(shown.counts.kept, 'photo')}", flush=True)
-            last = time.monotonic()
-    assert shown is not None
+    steps = export_iiif.write_iiif(output, to, base_url)
+    shown = last_of(steps, lambda now: f"iiif: {now.done}/{counted(now.counts.kept, 'photo')}")
     tell(shown.counts)
     if shown.failed:
         print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))

@@ -31,7 +31,7 @@ def forget(
 ) -> None:
     """Take photos out of a run for good: restored files, crops, pictures, decisions, names and measures.
 
-    All pages of a member go together. One row stays for each photo: its photo_id and source, the status removed, when,
+    All pages of a member go together. One row stays for each member: its photo_id and source, the status removed, when,
     and the reason. Starting restore again does not bring it back. The source is not touched. The report goes too, but
     for the pictures of other photos; interlcm report makes it again.
 
@@ -53,7 +53,7 @@ def forget(
         for row in found.rows:
             print(printable(f"{row['photo_id']} {row['source']}: {row['member']}"))
         left = f", and {len(found.begun)} that an earlier call began" if found.begun else ""
-        print(f"to remove: {counted(len(found.rows), 'photo')}{left}")
+        print(f"to remove: {in_members(found.photos, len(found.rows))}{left}")
         return
     with lease.held(output):
         found = find(output, where)
@@ -61,10 +61,16 @@ def forget(
         files = forget_photos(output, found, reason)
         others = beside(output)
     pages = f", the report's pages among them; make it again: interlcm report {quote(output)}" if report else ""
-    print(printable(f"removed: {counted(len(found.ids), 'photo')}, {counted(files, 'file')}{pages}"))
+    photos = in_members(found.photos + len(found.begun), len(found.ids))
+    print(printable(f"removed: {photos}, {counted(files, 'file')}{pages}"))
     if found.ids:
         print("note: bags, exports and copies are not touched; remove the photos there, too", file=sys.stderr)
         for name in others:
             print(printable(f"note: not of the run, and not looked at: {storage.join(output, name)}"), file=sys.stderr)
     else:
         print("note: no photo of the run matches --where", file=sys.stderr)
+
+
+def in_members(photos: int, members: int) -> str:
+    """Photos as interlcm status counts them, and in how many members they are if some have several pages."""
+    return counted(photos, "photo") + (f" in {counted(members, 'member')}" if photos != members else "")

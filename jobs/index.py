@@ -3,6 +3,8 @@
 import typer
 
 from jobs.counted import counted
+from jobs.lines import Lines
+from jobs.meanwhile import meanwhile
 from jobs.options import Limit, Output, Sources, ZipNames, thresholds
 from jobs.plan import RAY_ARCHIVES
 from pipeline import storage
@@ -27,12 +29,13 @@ def index(sources: Sources, output: Output, limit: Limit = None, zip_names: ZipN
     if not output or not all(sources):
         raise typer.BadParameter("a source or --output is empty; is a variable of the shell unset?")
     limits = thresholds("--limit", Limits(), limit or [])
-    found = expand(sources, storage.canonical(output))
-
+    with meanwhile(Lines(), "checking"):
+        found = expand(sources, storage.canonical(output))
     if cluster.joined() or len(found) >= RAY_ARCHIVES:
         cluster.connect()
     with lease.held(storage.canonical(output)):
-        summary = scan(found, output, limits, zip_names)
+        with meanwhile(Lines(), "indexing"):
+            summary = scan(found, output, limits, zip_names)
         print(*[f"note: {words}" for words in summary.notes], f"index: {index_line(summary)}", sep="\n")
 
 

@@ -33,6 +33,15 @@ ColorFix = Annotated[
     ),
 ]
 
+Actors = Annotated[
+    str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
+]
+GpusPerActor = Annotated[
+    float | None,
+    typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
+]
+Certificate = Annotated[Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")]
+
 Limit = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="Limit for untrusted input, such as seconds=120 for one photo."),

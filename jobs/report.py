@@ -21,8 +21,8 @@ def report(
         typer.Option(help="Which photos get pictures: all, those with a face that needs review, or none."),
     ] = "all",
     max_side: Annotated[
-        int, typer.Option(metavar="PX", min=256, max=16384, help="Show whole photos reduced to this size, px.")
-    ] = 16384,
+        int, typer.Option(metavar="PX", min=256, max=65536, help="Reduce larger photos to this size, px.")
+    ] = 65536,
     price_per_hour: Annotated[
         float | None,
         typer.Option(min=0, help="Price of one hour of all machines, to show the cost per 1,000 photos."),
@@ -49,6 +49,8 @@ def report(
     written = write_report(output, Pictures(pictures, max_side, failed), price)
     faces = f"{counted(written.to_review, 'face')} to review"
     print(f"report: {written.page} ({counted(written.photos, 'file')}, {faces})")
+    if written.removed:
+        print(f"removed: former pictures of {counted(written.removed, 'photo')}")
     print("open it in a browser; export decisions there, put the file into")
     print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {quote(output)} --dry-run")
 

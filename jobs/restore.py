@@ -5,7 +5,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.options import ColorFix, Config, Engine, ImageFormat, Limit, Output, Sources, Weights, ZipNames, thresholds
+from jobs.options import (
+    Actors,
+    Certificate,
+    ColorFix,
+    Config,
+    Engine,
+    GpusPerActor,
+    ImageFormat,
+    Limit,
+    Output,
+    Sources,
+    Weights,
+    ZipNames,
+    thresholds,
+)
 from pipeline.config.limits import Limits
 from pipeline.config.settings import Review, Settings
 
@@ -90,9 +104,7 @@ def restore(
     c2pa_key: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Private key; signs restored photos with a C2PA manifest.")
     ] = None,
-    c2pa_cert: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")
-    ] = None,
+    c2pa_cert: Certificate = None,
     seed: Annotated[int, typer.Option(help="Seed of the run's noise.")] = 0,
     review: Annotated[
         list[str] | None,
@@ -100,9 +112,7 @@ def restore(
     ] = None,
     limit: Limit = None,
     zip_names: ZipNames = "",
-    actors: Annotated[
-        str, typer.Option(metavar="N or MIN:MAX", help="Number of restore actors; each loads the whole model.")
-    ] = "",
+    actors: Actors = "",
     engine: Annotated[
         Engine,
         typer.Option(
@@ -117,10 +127,7 @@ def restore(
             help="Split the run among K drivers on Ray, if one cannot keep up with all actors (docs/performance.md).",
         ),
     ] = 1,
-    gpus_per_actor: Annotated[
-        float | None,
-        typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
-    ] = None,
+    gpus_per_actor: GpusPerActor = None,
     detect_gpus: Annotated[
         int | None,
         typer.Option(

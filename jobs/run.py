@@ -3,8 +3,7 @@
 import itertools
 import math
 from collections import deque
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from jobs import credentials
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
+from jobs.meanwhile import meanwhile
 from jobs.options import Engine
 from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
@@ -25,12 +25,12 @@ from jobs.status import equation, failures
 from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
-from pipeline.cluster import demand
 from pipeline.config.job import Job
 from pipeline.config.resources import Prices, Resources
 from pipeline.config.secrets import Signing
 from pipeline.config.settings import Settings
 from pipeline.index.build import IndexSummary
+from pipeline.index.copies import Index
 from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
@@ -38,8 +38,6 @@ from pipeline.run import attempt, attempts, lease, prepare
 from pipeline.run.batching import ACTOR_PHOTOS, driver_photos
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
-from pipeline.run.waiting import LOOK_EVERY, Facts, Waiting, Watch, repeated
-from pipeline.storage import traffic
 
 if TYPE_CHECKING:
     from pipeline.run.estimate import Estimate
@@ -118,7 +116,7 @@ def run(request: Request) -> int:
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
             with meanwhile(lines, "restoring a sample"):
-                found_cost = estimate_of(job, resources, where)
+                found_cost = estimate_of(job, resources, where, indexed.index)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
             return 0
         if where is not None:
@@ -126,7 +124,7 @@ def run(request: Request) -> int:
             if left_out:
                 words = "photos with decisions that would come out as they were judged, and are left out"
                 lines.say("note", f"note: {words}: {left_out}; choose other settings, or see interlcm decide")
-        steps = attempt.restore(job, resources, mine, where, photos, partial(lines.say, "note"))
+        steps = attempt.restore(job, resources, mine, where, photos, partial(lines.say, "note"), indexed.index)
         first = next(steps)
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
@@ -150,27 +148,10 @@ def say_index(lines: Lines, found: IndexSummary) -> None:
     lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed), gone=len(found.gone))
 
 
-def estimate_of(job: Job, resources: Resources, where: str | None) -> "Estimate":
+def estimate_of(job: Job, resources: Resources, where: str | None, index: Index) -> "Estimate":
     from pipeline.run.estimate import estimate  # brings torch
 
-    return estimate(job, resources, where)
-
-
-def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
-    """Inside this block, a line every ten seconds about what the command waits for: storage, or what the cluster lacks.
-
-    what: what is done in the block.
-    """
-
-    def say(found: Waiting | None) -> None:
-        if found and found.lines:
-            lines.say("waiting", "\n".join(found.lines), **asdict(found))
-
-    def look() -> Facts:
-        joined = cluster.running()
-        return replace(Facts.of(traffic.retries), demand=demand.look() if joined else None, on_ray=joined)
-
-    return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
+    return estimate(job, resources, where, index)
 
 
 def weak_defaults(settings: Settings) -> list[str]:

@@ -1,6 +1,5 @@
 """`interlcm verify`: whether restored files still match the manifest, and whether results are reproducible."""
 
-import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -9,12 +8,11 @@ import typer
 from interlcm.errors import printable
 from jobs.counted import counted
 from jobs.options import Run
+from jobs.steps import last_of
 from pipeline.cluster import connect as cluster
 from pipeline.storage.output import Output
 from pipeline.verify import files as verify_files
 from pipeline.verify.files import Verified
-
-LOG_EVERY = 10.0  # seconds between progress lines
 
 
 def verify(
@@ -46,13 +44,11 @@ def verify(
 
 
 def show(steps: Iterator[Verified]) -> Verified:
-    """Print progress every LOG_EVERY seconds, and the whole result at the end."""
-    last = time.monotonic()
-    for found in steps:
-        if time.monotonic() - last >= LOG_EVERY:
-            problems = counted(len(found.problems), "problem")
-            print(f"verify: {found.done}/{counted(found.total, 'file')}, {problems}", flush=True)
-            last = time.monotonic()
+    """Print progress, and the whole result at the end."""
+    found = last_of(
+        steps,
+        lambda now: f"verify: {now.done}/{counted(now.total, 'file')}, {counted(len(now.problems), 'problem')}",
+    )
     counts = ", ".join(f"{found.count(kind)} {kind}" for kind in ("missing", "differs", "unreadable"))
     good = found.total - len(found.problems)
     print(f"restored files: {found.total} in the manifest, {good} unchanged, {counts}")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
-from pipeline.provenance.xmp import NOT_XML
+from pipeline.provenance.rdf import NOT_XML
 
 Element = ElementTree.Element
 

@@ -5,23 +5,20 @@ It decodes untrusted bytes, so it runs in the sandbox.
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 
 import numpy as np
 import numpy.typing as npt
-import pyvips
 
 from pipeline.config.limits import Limits
 from pipeline.export.iiif import Size
 from pipeline.photos import decode as photo_decoder
 from pipeline.photos import pages as photo_pages
+from pipeline.photos import tiles as photo_tiles
 from pipeline.photos.bit_depth import eight_bit
 
 TILE_SIDE = 512  # px
 WHOLE_SIDE = 4096  # px: a larger photo is given out whole only reduced to it; its tiles have all pixels
-QUALITY = 88
 
 
 def pyramids(
@@ -43,13 +40,10 @@ def pyramids(
 
 def pyramid(pixels: npt.NDArray[np.uint8], name: str, address: str, files: dict[str, bytes]) -> list[Size]:
     """Add the files of one picture, (H, W, 3) sRGB; returns the three sizes as `pyramids` does."""
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(interpretation="srgb")
-    suffix = f".jpg[Q={QUALITY},optimize_coding]"
-    packed = image.dzsave_buffer(layout="iiif3", tile_size=TILE_SIDE, suffix=suffix, id=address, imagename=name)
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        made = {path: archive.read(path) for path in archive.namelist() if path.startswith(f"{name}/")}
+    image = photo_tiles.srgb_image(pixels)
+    made = photo_tiles.pyramid(image, name, "iiif3", TILE_SIDE, id=address)
     whole = image if max(pixels.shape) <= WHOLE_SIDE else image.thumbnail_image(WHOLE_SIDE, height=WHOLE_SIDE)
-    made[f"{name}/full/max/0/default.jpg"] = whole.jpegsave_buffer(Q=QUALITY, optimize_coding=True)
+    made[f"{name}/full/max/0/default.jpg"] = whole.jpegsave_buffer(Q=photo_tiles.QUALITY, optimize_coding=True)
     smallest = next(path.split("/")[2] for path in made if path.startswith(f"{name}/full/") and "/max/" not in path)
     width, height = map(int, smallest.split(","))
     info = json.loads(made[f"{name}/info.json"]) | {"sizes": [{"width": width, "height": height}]}

@@ -66,13 +66,16 @@ class Reach:
 
 
 class Detector(Protocol):
-    """Finds faces in one picture, without scaling or turning it."""
+    """Finds faces in pictures, without scaling or turning them."""
 
     name: str
     reach: Reach
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Faces at least min_face px wide, in px. pixels: (H, W, 3) uint8 RGB, upright, at most reach.view px long."""
+    def detect(self, views: Sequence[Pixels], min_face: int) -> list[list[Face]]:
+        """For each view its faces at least min_face px wide, in px.
+
+        views: (H, W, 3) uint8 RGB, upright, at most reach.view px long; sizes may differ.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ square, and the other landmarks follow from the FFHQ template.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -38,8 +39,11 @@ class HaarDetector:
         self._second = _cascade("haarcascade_frontalface_default.xml")
         self._eyes = _EyeFinder()
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Faces at least min_face px wide, best score first. pixels: (H, W, 3) uint8 RGB, upright."""
+    def detect(self, views: Sequence[Pixels], min_face: int) -> list[list[Face]]:
+        """For each view (H, W, 3) uint8 RGB, upright: faces at least min_face px wide, best score first."""
+        return [self._faces(view, min_face) for view in views]
+
+    def _faces(self, pixels: Pixels, min_face: int) -> list[Face]:
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
         faces = [
             Face(

@@ -6,7 +6,7 @@ A detector takes one picture at one scale. Its `Reach` says how a photo is scale
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -41,8 +41,9 @@ FULL_RANGE, EMPTY_RANGE = 128, 8
 # Percentiles of a copy with this longest side, px, which averages out grain and dust. They are far out, so that a small
 # print on a large page is not clipped.
 SAMPLE, RANGE = 512, (0.1, 99.9)
-# Fraction of the pixel budget for each of the three turns: most photos without an upright face have no face at all.
-TURNED_SHARE = 0.25
+# Quarters of a turn, and the fraction of the pixel budget for each: most photos without an upright face have no face at
+# all.
+TURNS, TURNED_SHARE = (1, 2, 3), 0.25
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,13 @@ def search(detector: Detector, pixels: Eight, min_face: int, most_pixels: int) -
     """
     seen = stretched(descreened(pixels))
     budget = most_pixels * detector.reach.share
-    upright = Found(found_in(detector, seen, min_face, budget))
-    if stands_upright(upright.faces, detector.reach.sure):
+    upright, sure = Found(next(found_in(detector, seen, min_face, budget))), detector.reach.sure
+    if stands_upright(upright.faces, sure):
         return upright
-    others = [turned(detector, seen, min_face, budget * TURNED_SHARE, quarters) for quarters in (1, 2, 3)]
+    others = [
+        Found([turned_back(face, quarters, *seen.shape[1::-1]) for face in faces if face.score >= sure], 90 * quarters)
+        for quarters, faces in zip(TURNS, found_in(detector, seen, min_face, budget * TURNED_SHARE, TURNS), strict=True)
+    ]
     return max((upright, *others), key=lambda found: sum(face.score for face in found.faces))
 
 
@@ -79,12 +83,9 @@ def stands_upright(faces: list[Face], sure: float) -> bool:
     return bool(score >= sure and tilt < TILTED)
 
 
-def turned(detector: Detector, seen: Eight, min_face: int, budget: float, quarters: int) -> Found:
-    """The faces found in the photo turned clockwise by so many quarters, in the coordinates of the unrotated photo."""
-    view: Eight = np.ascontiguousarray(np.rot90(seen, -quarters))
-    faces = found_in(detector, view, min_face, budget)
-    sure = [face for face in faces if face.score >= detector.reach.sure]
-    return Found([turned_back(face, quarters, seen.shape[1], seen.shape[0]) for face in sure], 90 * quarters)
+def turned(picture: Eight, quarters: int) -> Eight:
+    """The picture turned clockwise by so many quarters."""
+    return np.ascontiguousarray(np.rot90(picture, -quarters))
 
 
 def turned_back(face: Face, quarters: int, width: int, height: int) -> Face:
@@ -100,15 +101,27 @@ def turned_back(face: Face, quarters: int, width: int, height: int) -> Face:
     return Face((x0, y0, x1, y1), back(face.landmarks), face.score)
 
 
-def found_in(detector: Detector, seen: Eight, min_face: int, budget: float) -> list[Face]:
-    """Faces of all views of a picture, each once, best score first, after the second look if the detector wants it."""
-    hits: list[Face] = []
+def found_in(
+    detector: Detector, seen: Eight, min_face: int, budget: float, turns: Sequence[int] = (0,)
+) -> Iterator[list[Face]]:
+    """For each of `turns`, the faces of the picture turned clockwise by so many quarters, in the turned picture.
+
+    Each face comes once, best score first, after the second look if the detector wants it. budget: pixels of all views
+    of one turn.
+    """
+    hits: list[list[Face]] = [[] for _ in turns]
     for scale in scales(seen.shape[1], seen.shape[0], detector, min_face, budget):
-        hits += found_at(detector, seen, scale, max(1, math.floor(min_face * scale)))
-    faces = suppress(face for face in hits if face.box[2] - face.box[0] >= min_face)
-    if not detector.reach.accept:
-        return faces
-    return suppress(again for face in faces if (again := looked_at_again(detector, seen, face)) is not None)
+        view = np.asarray(shrink(seen, scale), np.uint8)
+        found = found_at(detector, [turned(view, n) for n in turns], max(1, math.floor(min_face * scale)))
+        for known, faces in zip(hits, found, strict=True):
+            known += [moved(face, zoom=1 / scale) for face in faces]
+    for quarters, known in zip(turns, hits, strict=True):
+        faces = suppress(face for face in known if face.width >= min_face)
+        if faces and detector.reach.accept:
+            picture = turned(seen, quarters)
+            looks = (looked_at_again(detector, picture, face) for face in faces)
+            faces = suppress(face for face in looks if face is not None)
+        yield faces
 
 
 def scales(width: int, height: int, detector: Detector, min_face: int, budget: float) -> list[float]:
@@ -126,31 +139,48 @@ def scales(width: int, height: int, detector: Detector, min_face: int, budget: f
     return chosen
 
 
-def found_at(detector: Detector, seen: Eight, scale: float, min_face: int) -> Iterator[Face]:
-    """Faces of one scale, tile by tile, in the coordinates of the picture."""
-    view = np.asarray(shrink(seen, scale), np.uint8)
-    height, width = view.shape[:2]
+def found_at(detector: Detector, pictures: Sequence[Eight], min_face: int) -> list[list[Face]]:
+    """The faces of each picture (H, W, 3) at this one scale, in its coordinates. The detector gets all their tiles
+    together."""
     size = detector.reach.view
-    for top in starts(height, size):
-        for left in starts(width, size):
-            tile: Eight = np.ascontiguousarray(view[top : top + size, left : left + size])
-            right, bottom = left + tile.shape[1], top + tile.shape[0]
-            for face in detector.detect(tile, min_face):
-                x0, y0, x1, y1 = moved = tuple(np.array(face.box) + (left, top, left, top))
-                cut = (left and x0 < left + EDGE) or (top and y0 < top + EDGE)
-                if not (cut or (right < width and x1 > right - EDGE) or (bottom < height and y1 > bottom - EDGE)):
-                    points = ((face.landmarks + (left, top)) / scale).astype(np.float32)
-                    box = (moved[0] / scale, moved[1] / scale, moved[2] / scale, moved[3] / scale)
-                    yield Face(box, points, face.score)
+    tiles = [
+        (n, (left, top, right, bottom))
+        for n, picture in enumerate(pictures)
+        for top, bottom in spans(picture.shape[0], size)
+        for left, right in spans(picture.shape[1], size)
+    ]
+    views = [pictures[n][top:bottom, left:right] for n, (left, top, right, bottom) in tiles]
+    found: list[list[Face]] = [[] for _ in pictures]
+    for (n, tile), faces in zip(tiles, detector.detect(views, min_face), strict=True):
+        height, width = pictures[n].shape[:2]
+        there = [moved(face, *tile[:2]) for face in faces]
+        found[n] += [face for face in there if not is_cut(face, tile, width, height)]
+    return found
 
 
-def starts(length: int, size: int) -> list[int]:
-    """Where tiles of `size` px begin along a side, evenly, overlapping by OVERLAP px or more."""
+def is_cut(face: Face, tile: tuple[int, int, int, int], width: int, height: int) -> bool:
+    """Whether an inner edge of the tile (x0, y0, x1, y1) of a picture (width, height) cuts the face."""
+    (x0, y0, x1, y1), (left, top, right, bottom) = face.box, tile
+    before = (left and x0 < left + EDGE) or (top and y0 < top + EDGE)
+    return bool(before or (right < width and x1 > right - EDGE) or (bottom < height and y1 > bottom - EDGE))
+
+
+def moved(face: Face, left: float = 0, top: float = 0, zoom: float = 1) -> Face:
+    """The face moved by so many px, then enlarged with its picture."""
+    x0, y0, x1, y1 = face.box
+    box = (x0 + left) * zoom, (y0 + top) * zoom, (x1 + left) * zoom, (y1 + top) * zoom
+    return Face(box, ((face.landmarks + (left, top)) * zoom).astype(np.float32), face.score)
+
+
+def spans(length: int, size: int) -> list[tuple[int, int]]:
+    """Start and end of tiles along a side: as few as suffice with at most `size` px each and OVERLAP px in common, and
+    then as short as possible, all of one length."""
     if length <= size:
-        return [0]
+        return [(0, length)]
     overlap = min(OVERLAP, size // 2)
     count = math.ceil((length - overlap) / (size - overlap))
-    return [round(start) for start in np.linspace(0, length - size, count)]
+    each = math.ceil((length + (count - 1) * overlap) / count)
+    return [(round(start), round(start) + each) for start in np.linspace(0, length - each, count)]
 
 
 def looked_at_again(detector: Detector, seen: Eight, face: Face) -> Face | None:
@@ -180,7 +210,8 @@ def look(detector: Detector, seen: Eight, matrix: alignment.Matrix, mirror: bool
     """The best face in the middle of a crop of AGAIN px, in crop coordinates. mirror: search the mirrored crop."""
     view = np.rint(alignment.cut(seen, matrix, AGAIN)).clip(0, 255).astype(np.uint8)
     view = stretched(np.ascontiguousarray(view[:, ::-1]) if mirror else view)
-    near = [one for one in detector.detect(view, 1) if np.abs(middle(one) - AGAIN / 2).max() < AGAIN / 8]
+    (hits,) = detector.detect([view], 1)
+    near = [one for one in hits if np.abs(middle(one) - AGAIN / 2).max() < AGAIN / 8]
     best = max(near, key=lambda one: one.score, default=None)
     if best is None or not mirror:
         return best

@@ -7,6 +7,7 @@ the landmarks, so this module calls the library's one documented function, `face
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,8 +39,11 @@ class SlimeFaceDetector:
         self._find = facedetect()
         self._results = np.zeros(RESULT_BYTES, np.uint8)
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Hits at least min_face px wide. pixels: (H, W, 3) uint8 RGB, upright."""
+    def detect(self, views: Sequence[Pixels], min_face: int) -> list[list[Face]]:
+        """For each view (H, W, 3) uint8 RGB, upright: hits at least min_face px wide."""
+        return [self._hits(view, min_face) for view in views]
+
+    def _hits(self, pixels: Pixels, min_face: int) -> list[Face]:
         image = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         height, width = image.shape[:2]
         self._find(self._results.ctypes.data, image.ctypes.data, width, height, width * 3)

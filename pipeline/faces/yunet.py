@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -32,8 +34,11 @@ class YuNetDetector:
                 f"{file} does not hold YuNet: {reason}; remove it and pull the weights again"
             ) from error
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
-        """Hits at least min_face px wide. pixels: (H, W, 3) uint8 RGB, upright."""
+    def detect(self, views: Sequence[Pixels], min_face: int) -> list[list[Face]]:
+        """For each view (H, W, 3) uint8 RGB, upright: hits at least min_face px wide."""
+        return [self._hits(view, min_face) for view in views]
+
+    def _hits(self, pixels: Pixels, min_face: int) -> list[Face]:
         image = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         self._network.setInputSize((image.shape[1], image.shape[0]))
         _, rows = self._network.detect(image)  # (N, 15): x, y, width, height, five points, score

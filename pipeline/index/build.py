@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -37,7 +37,7 @@ class IndexSummary:
 
     changed: files of folders that changed since they were indexed. Their rows still are those of the earlier files.
     gone: (source, member) of indexed files that folders do not have any more. notes: a line for each source that was
-    not indexed as it was named.
+    not indexed as it was named. index: the index that was counted, of which 10^5 files take a while to list.
     """
 
     archives: int
@@ -48,6 +48,7 @@ class IndexSummary:
     changed: tuple[Changed, ...] = ()
     gone: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    index: Index = field(default_factory=Index, compare=False, repr=False)
 
 
 def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names: str = "") -> IndexSummary:
@@ -76,7 +77,8 @@ def build_index(found: Sequence[Source], output: str, limits: Limits, zip_names:
     notes += [_of_guess(source, *one.guessed) for source, one in pairs if isinstance(one, Listing) and one.guessed[1]]
     changed = tuple(one for listing in listings for one in listing.changed)
     missing = tuple(one for listing in listings for one in listing.gone)
-    return replace(summary(kept(output)), changed=changed, gone=missing, notes=tuple(notes))
+    after = kept(output) if any(listing.written for listing in listings) else before
+    return replace(summary(after), changed=changed, gone=missing, notes=tuple(notes))
 
 
 def _of_guess(source: Source, path: str, count: int) -> str:
@@ -140,7 +142,8 @@ def write_archive(
             rows, last = rows + sum(map(len, batches)), batches[-1]["kind"][-1].as_py()
     nothing_new = (known or gone.ids) and not rows
     nothing_left = (rows, last) == (len(stay) + 1, "archive") and storage.exists(target)  # the earlier list is better
-    if not nothing_new and not nothing_left:
+    listing.written = not nothing_new and not nothing_left
+    if listing.written:
         storage.write_bytes(target, sink.getvalue().to_pybytes())
     if source.kind == "folder" and source.only is None and last != "archive" and not listing.partial:
         listing.gone = [(source.uri, path) for path in indexed if not source.leaves_out(output, path)]
@@ -183,7 +186,8 @@ def summary(index: Index) -> IndexSummary:
         members += len(batch) - kinds.get("archive", 0) - kinds.get(KIND, 0)
         photos += kinds.get("file", 0)
         size += pc.sum(batch["bytes"]).as_py() or 0
-    return IndexSummary(len({Source.digest_in(file) for file in index.files}), members, photos, size, errors)
+    archives = len({Source.digest_in(file) for file in index.files})
+    return IndexSummary(archives, members, photos, size, errors, index=index)
 
 
 def _dataset(output: str, files: list[str]) -> ds.Dataset:

@@ -42,7 +42,7 @@ COPY_SCHEMA = pa.schema([*INDEX_SCHEMA, pa.field(FILE, pa.string()), pa.field(RO
 class Index:
     """The files of an index: name -> (bytes, version), and the copies that count: name -> names of their files."""
 
-    output: str
+    output: str = ""
     files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
 

@@ -27,13 +27,15 @@ class Listing:
 
     changed: files of a folder that changed since they were indexed. gone: (source, member) of those that are not there
     any more. partial: whether some of the folder could not be read, so that nothing is known of what is gone.
-    guessed: a member's path in a guessed code page, and the number of such members.
+    guessed: a member's path in a guessed code page, and the number of such members. written: whether it has an index
+    file of its own now.
     """
 
     changed: list[Changed] = field(default_factory=list)
     gone: list[tuple[str, str]] = field(default_factory=list)
     partial: bool = False
     guessed: tuple[str, int] = ("", 0)
+    written: bool = False
 
 
 def rows_of(

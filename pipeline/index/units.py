@@ -47,13 +47,15 @@ class Pending:
     """Index rows to work on.
 
     files: names in OUTPUT/index, one archive each. places: PLACE without photo_id, ordered by file and row, which is
-    the members' order in their archive. indexed: all rows of the index, those with a result too.
+    the members' order in their archive. indexed: all rows of the index, those with a result too. attempt: the
+    highest number of an attempt among the results.
     """
 
     output: str
     files: list[str]
     places: pa.Table
     indexed: int = 0
+    attempt: int = 0
 
     def __len__(self) -> int:
         return int(self.places.num_rows)

@@ -41,7 +41,8 @@ CREATE TEMP VIEW untouched AS
 
 @dataclass(frozen=True)
 class Counts:
-    """The equation of a run, each term counted separately. All count photos, except `faces`.
+    """The equation of a run, each term counted separately. All count photos, except `faces`, and `removed`,
+    which counts members: their pages are not known any more.
 
     `indexed` counts index rows and the further pages that a row says its member has; the terms on the other side count
     rows by status, and the pages and index rows that have none. So the equation holds when each index row is there

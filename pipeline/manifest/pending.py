@@ -13,7 +13,7 @@ import pyarrow.parquet
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.units import PLACE, Pending, places
-from pipeline.manifest import query
+from pipeline.manifest import query, views
 from pipeline.manifest.counts import MEMBERS, MEMORY, RESULTS, ROOT
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 
@@ -41,8 +41,8 @@ SELECT photo_id FROM index SEMI JOIN (
 """
 
 
-def pending(output: str, where: str | None = None) -> Pending:
-    """The index rows to work on.
+def pending(output: str, where: str | None = None, index: Index | None = None) -> Pending:
+    """The index rows to work on. index: if its files were listed already.
 
     Without `where`: rows without a manifest row, or without one for each of their pages, and those whose archive could
     not be read. `where` is an SQL condition
@@ -52,7 +52,7 @@ def pending(output: str, where: str | None = None) -> Pending:
 
     Raises `StorageError` if there is no run at OUTPUT, `query.QueryError` for a condition that DuckDB refuses.
     """
-    index = Index.of(output)
+    index = index or Index.of(output)
     work = partial(_pending, index=index, where=where)
     return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
 
@@ -92,7 +92,7 @@ def check_where(where: str) -> None:
     """Raise QueryError for a condition that no run could answer. Asked of empty tables, before there is an index."""
     if not where.strip():
         raise query.StatementError("it is empty; give a condition, such as \"status = 'failed'\"")
-    with query.empty() as connection:
+    with views.empty() as connection:
         connection.execute(RESULTS + MEMBERS)
         query.run(connection, f"SELECT * FROM ({_candidates()}) WHERE (\n{where}\n)")
 
@@ -112,7 +112,9 @@ def _pending(connection: duckdb.DuckDBPyConnection, index: Index, where: str | N
     connection.register("places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
     found = f"SELECT * EXCLUDE (photo_id) FROM places SEMI JOIN ({chosen}) AS chosen USING (photo_id)"
     (indexed,) = query.run(connection, "SELECT count(*) FROM index")[0].to_pylist()
-    return Pending(index.output, list(index.files), query.run(connection, f"{found} ORDER BY file, row"), indexed)
+    (attempt,) = query.run(connection, "SELECT coalesce(max(attempt), 0) FROM results")[0].to_pylist()
+    left = query.run(connection, f"{found} ORDER BY file, row")
+    return Pending(index.output, list(index.files), left, indexed, attempt)
 
 
 def _asks_index_only(where: str) -> bool:
@@ -121,7 +123,7 @@ def _asks_index_only(where: str) -> bool:
     index = pa.schema([column for column in INDEX_SCHEMA if column.name not in ("error", "error_type")])
     with duckdb.connect() as connection:
         connection.register("index", index.empty_table())
-        query.lock(connection)
+        views.lock(connection)
         try:
             query.run(connection, f"SELECT * FROM index WHERE (\n{where}\n)")
         except query.QueryError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import md5
 from xml.dom import minidom
 
-from pipeline.provenance.xmp import NAMESPACES, Element, Packet, children
+from pipeline.provenance.rdf import NAMESPACES, Element, children
+from pipeline.provenance.xmp import Packet
 
 # Most bytes of the first part. A segment has 65,533, of which XMP's signature takes 29.
 MAIN_BYTES = 65_502

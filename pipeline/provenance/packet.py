@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pipeline.provenance.extended import merged
+from pipeline.provenance.rdf import escaped
 from pipeline.provenance.record import DIGITAL_SOURCE_TYPE, Provenance
 from pipeline.provenance.regions import Placed, add_iptc, add_mwg, move_regions
-from pipeline.provenance.xmp import Packet, XmpError, escaped
+from pipeline.provenance.xmp import Packet, XmpError
 
 # Properties of the source's packet that are wrong for the restored file: a thumbnail of the old faces, and the digest
 # of the packet's second part.

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.provenance.xmp import Element, Packet, append_to_array, field, items, set_value, value
+from pipeline.provenance.rdf import Element, append_to_array, field, items, set_value, value
+from pipeline.provenance.xmp import Packet
 
 Box = tuple[float, ...]  # x0, y0, x1, y1 in px
 Sides = tuple[float, float, float, float]

@@ -36,17 +36,18 @@ class CopyProgress:
 
 @dataclass(frozen=True)
 class Written:
-    """Counts of a written report. page: URI of its index.html."""
+    """Counts of a written report. page: URI of its index.html; removed: photos whose former pictures went."""
 
     page: str
     photos: int
     to_review: int
+    removed: int
 
 
 def copy_pictures(output: str, choice: str, max_side: int) -> Iterator[CopyProgress]:
     """Make the missing display copies; yields after each batch of photos.
 
-    choice: a key of `report_pictures.CHOICES`. max_side: px; larger whole photos are reduced to it.
+    choice: a key of `report_pictures.CHOICES`. max_side: px; larger photos are reduced to it.
     """
     report = Output(storage.canonical(output)).report
     rows = report_pictures.wanted(output, choice)
@@ -79,7 +80,10 @@ def limits(output: str) -> Limits:
 
 
 def write_report(output: str, pictures: Pictures, price: Price | None = None) -> Written:
-    """Write report/ without the pictures, index.html last. Raises StorageError if there is no run at OUTPUT."""
+    """Write report/ without the pictures, index.html last, and remove pictures that no report shows any more.
+
+    With the choice "none" pictures stay, whatever they are of. Raises StorageError if there is no run at OUTPUT.
+    """
     place = storage.canonical(output)
     report = Output(place).report
     made_at = datetime.now(UTC)
@@ -91,7 +95,8 @@ def write_report(output: str, pictures: Pictures, price: Price | None = None) ->
     files.write("summary", about)
     write_site(report, about["version"])
     files.remove_others()
-    return Written(storage.join(report, "index.html"), about["photos"], about["to_review"])
+    removed = 0 if pictures.choice == "none" else report_pictures.remove_others(place, pictures.max_side)
+    return Written(storage.join(report, "index.html"), about["photos"], about["to_review"], removed)
 
 
 def run_key(place: str) -> str:

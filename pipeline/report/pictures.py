@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -21,6 +22,7 @@ from pipeline.photos.errors import PhotoError
 from pipeline.report.files import publish
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row
+from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 
 # The newest row of each photo in the index, with the columns needed to read its member again.
@@ -35,7 +37,7 @@ CHOICES = {
     "review": "status = 'restored' AND len(list_filter(faces, lambda f: f.needs_review)) > 0",
     "none": "false",
 }
-COPIES = 2  # the version of what a folder of copies holds
+COPIES = 3  # the version of what a folder of copies holds
 DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa.string())])
 
 
@@ -43,7 +45,7 @@ DONE = pa.schema([("photo_id", pa.string()), ("bytes", pa.int64()), ("error", pa
 class Task:
     """The settings of every worker that makes copies.
 
-    output: URI of the run. max_side: greatest side of a whole photo, px.
+    output: URI of the run. max_side: greatest side of a photo, px.
     """
 
     output: str
@@ -70,9 +72,35 @@ def row_folder(row: Row, max_side: int) -> str:
 
 def existing(report: str) -> set[str]:
     """The folders with all their copies: the thumbnail is written last."""
-    pictures = storage.join(report, "pictures")
-    names = [name for name, _ in storage.list_files(pictures)] if storage.exists(pictures) else []
+    names = files(report)
     return {f"pictures/{name.removesuffix('/thumbnail.jpg')}" for name in names if name.endswith("/thumbnail.jpg")}
+
+
+def files(report: str) -> list[str]:
+    """The paths of all copies below report/pictures/."""
+    pictures = storage.join(report, "pictures")
+    return [name for name, _ in storage.list_files(pictures)] if storage.exists(pictures) else []
+
+
+def remove_others(output: str, max_side: int) -> int:
+    """Remove the copies of earlier results, of another `max_side`, and of photos that are not in the report any more.
+
+    Those that another choice of photos would show stay. Returns the number of their folders.
+    """
+    sql = f"SELECT photo_id, restored_sha256, sha256 FROM ({NEWEST}) WHERE {CHOICES['all']}"
+    rows = query.reading(output, lambda connection: query.run(connection, sql), decided=False, whole=True)
+    kept = {row_folder(row, max_side) for row in rows.to_pylist()}
+    report = Output(output).report
+    others: dict[str, list[str]] = {}
+    for name in files(report):
+        place = "/".join(name.split("/")[:2])
+        if f"pictures/{place}" not in kept:
+            others.setdefault(place, []).append(name)
+    pictures = storage.join(report, "pictures")
+    storage.remove_all(pictures, [name for names in others.values() for name in names])
+    if others and storage.is_local(pictures):
+        local_disk.remove_empty(Path(pictures))
+    return len(others)
 
 
 def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:

@@ -38,7 +38,7 @@ def summary(output: str, columns: Columns, price: Price | None) -> dict[str, Any
     tried = attempts(output)
     reasons, stage_seconds, finished = query.reading(output, asked, decided=False, whole=True)
     wall = wall_seconds(finished, tried)
-    done = found.restored + found.no_face + found.skipped + found.failed + found.withdrawn
+    done = found.restored + found.no_face + found.failed + found.withdrawn  # photos: what was skipped is none
     return {
         "counts": {**asdict(found), "adds_up": found.adds_up},
         "skipped": reasons,
@@ -83,7 +83,7 @@ def wall_seconds(finished: Numbers, tried: list[dict[str, Any]]) -> float:
 
 
 def cost(price: Price | None, wall: float, done: int) -> dict[str, Any] | None:
-    """Cost of 1,000 photos of any status; None if price or time is unknown."""
+    """Cost of 1,000 photos; None if price or time is unknown."""
     if price is None or not done or not wall:
         return None
     return {"per_1000": price.per_hour * wall / 3600 / done * 1000, **asdict(price)}

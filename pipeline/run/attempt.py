@@ -10,11 +10,12 @@ from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
+from pipeline.index.copies import Index
 from pipeline.index.units import Pending
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
 from pipeline.run import lease, merging, status, termination, waiting
-from pipeline.run.attempts import last_number, record
+from pipeline.run.attempts import attempts, record
 from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
@@ -47,23 +48,25 @@ def restore(
     where: str | None = None,
     ray_from: float = 0,
     say: Callable[[str], None] = print,
+    index: Index | None = None,
 ) -> Iterator[Progress]:
     """Restore the photos in the index of a run that are not in its manifest; yields after each committed part.
 
     mine: the lease of its OUTPUT. where: a condition that selects photos, as in `manifest.pending`. ray_from: this many
-    photos or more run on Ray, fewer in this process. Starting it again continues: committed rows are done.
+    photos or more run on Ray, fewer in this process. index: if its files were listed already. Starting it again
+    continues: committed rows are done.
 
     Raises RunError if rows are missing at the end or SIGTERM stopped the run, StorageError if storage fails for all
     photos, LeaseError if another run works on the same OUTPUT.
     """
     lease.remove_leftovers(job.output)
-    pending = manifest_pending.pending(job.output, where)
+    pending = manifest_pending.pending(job.output, where, index)
     earlier = pending.indexed - len(pending) if where is None else 0
     progress = Progress(len(pending), on_ray=len(pending) >= ray_from, earlier=earlier)
     yield progress
     with merging.beside(job.output) as merge:
         if len(pending):
-            job = replace(job, number=last_number(job.output) + 1)
+            job = replace(job, number=1 + max(len(attempts(job.output)), pending.attempt))
             telemetry.label(job.output, job.number)
             resources = resources.with_compiler(len(pending))
             work = on_ray(job, resources, pending, say) if progress.on_ray else here(job, resources, pending, mine)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.resources import Prices, Resources
+from pipeline.index.copies import Index
 from pipeline.index.units import UNIT, Pending, load
 from pipeline.manifest import pending as manifest_pending
 from pipeline.run.batching import batches, fill
@@ -102,9 +103,12 @@ class Estimate:
         return self.actor_hours * each * prices.gpu, cpu_hours * prices.cpu
 
 
-def estimate(job: Job, resources: Resources, where: str | None = None) -> Estimate:
-    """Measure a sample of the run: on a restore actor if Ray runs, else in this process. Writes nothing."""
-    pending = manifest_pending.pending(job.output, where)
+def estimate(job: Job, resources: Resources, where: str | None = None, index: Index | None = None) -> Estimate:
+    """Measure a sample of the run: on a restore actor if Ray runs, else in this process. Writes nothing.
+
+    index: if its files were listed already.
+    """
+    pending = manifest_pending.pending(job.output, where, index)
     units = chosen(pending)
     sizes, resources = batches(pending, job.crop_size, resources)
     if cluster.running():

@@ -59,6 +59,8 @@ OWNED = """
 SELECT path FROM found WHERE EXISTS (
     SELECT 1 FROM newest WHERE ends_with(restored_uri, '/' || path) AND index_id NOT IN (SELECT photo_id FROM chosen))
 """
+# Their pages beyond the first one of each.
+FURTHER = f"SELECT count(*) - count(DISTINCT {ROOT_ID}) AS n FROM newest WHERE {ROOT_ID} IN (FROM chosen)"
 REASONS = f"""
 SELECT photo_id, max(error) AS reason, max(finished_at) AS finished_at, bool_or(member = '') AS said
 FROM manifest WHERE status = '{REMOVED}' GROUP BY photo_id
@@ -71,10 +73,14 @@ class ForgetError(InterLCMError):
 
 @dataclass(frozen=True)
 class Found:
-    """What is to be removed: the index rows of the photos, and the photo_ids of photos of an earlier call."""
+    """What is to be removed: the index rows of the members, and the photo_ids of those of an earlier call.
+
+    photos: the number of photos in `rows` as `interlcm status` counts them, a page of a member being one.
+    """
 
     rows: list[Row]
     begun: list[str]
+    photos: int
 
     @property
     def ids(self) -> set[str]:
@@ -90,7 +96,9 @@ def find(output: str, where: str) -> Found:
     decisions.read(output)  # it is rewritten later: a damaged file is told before anything is removed
     rows = manifest_pending.selected(output, where)
     begun = query.reading(output, lambda connection: query.run(connection, UNFINISHED))
-    return Found(rows, sorted(set(begun["photo_id"].to_pylist()) - {row["photo_id"] for row in rows}))
+    ids = {row["photo_id"] for row in rows}
+    further = asked(output, FURTHER, ids)[0]["n"] if ids else 0
+    return Found(rows, sorted(set(begun["photo_id"].to_pylist()) - ids), len(rows) + further)
 
 
 def forget(output: str, found: Found, reason: str | None) -> int:

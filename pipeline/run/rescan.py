@@ -43,7 +43,8 @@ def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = 
             for uri in published(output, file):
                 storage.remove(uri)
             changed.write(output, file)
-        copies.kept(output)  # else each question reads all files of the copies that held the changed ones
+        # Copied anew, or each question reads all files of the copies that held the changed ones.
+        summary = replace(summary, index=copies.kept(output))
     return summary
 
 

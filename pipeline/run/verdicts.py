@@ -19,7 +19,9 @@ from pipeline.storage.output import Output
 
 Row = dict[str, Any]
 Decided = Mapping[int | None, Row]  # the decisions that count on one photo, by face_index; None: the photo as a whole
-Shown = Literal["all", "accepted"]  # faces that the output shows: all but the rejected ones, or only the accepted ones
+# Faces that the output shows: all that nobody rejected; of those that need review the accepted ones alone; or the
+# accepted ones alone.
+Shown = Literal["all", "reviewed", "accepted"]
 
 COUNTING = "SELECT * FROM decisions WHERE void IS NULL"
 # The newest rows of photos that have a file in the output, {which} of them.
@@ -30,6 +32,13 @@ WHERE newest.restored_uri IS NOT NULL AND ({which}) ORDER BY newest.source, newe
 DECIDED = f"""
 newest.status = 'withdrawn' OR reviewed_at IS NOT NULL OR newest.photo_id IN (SELECT photo_id FROM ({COUNTING}))
 """
+# An earlier call with another choice of faces left some as they were, though nobody decided so.
+HELD = f"({DECIDED}) OR len(list_filter(newest.faces, lambda face: face.strength = 0 AND face.accepted IS NULL)) > 0"
+WHICH = {
+    "all": HELD,
+    "reviewed": f"{HELD} OR len(list_filter(newest.faces, lambda face: face.needs_review)) > 0",
+    "accepted": "true",
+}
 # Decisions, joined with photos, that nothing in the output can follow.
 IDLE = "(decision <> '' OR strength >= 0) AND (void <> '' OR restored_uri IS NULL)"
 ENOUGH = 1e-6  # difference of two strengths: the manifest has them in single precision
@@ -87,18 +96,18 @@ def shown(row: Row) -> Verdict:
 
 
 def judged(output: str, faces: Shown = "all") -> list[Judged]:
-    """The photos that decisions are about. faces: "accepted" is about every restored photo.
+    """The photos that decisions are about: with "reviewed" those too that need review, with "accepted" all,
+    and always those of which an earlier call left faces as they were.
 
     Raises StorageError, DecisionError or AttemptsError.
     """
-    which = DECIDED if faces == "all" else "true"
     full = {one["settings_digest"]: one["settings"].get("strength", 1.0) for one in attempts(output)}
 
     def found(connection: duckdb.DuckDBPyConnection) -> list[Judged]:
         decided: dict[str, dict[int | None, Row]] = {}
         for one in query.run(connection, COUNTING).to_pylist():
             decided.setdefault(one["photo_id"], {})[one["face_index"]] = one
-        rows = query.run(connection, ROWS.format(which=which)).to_pylist()
+        rows = query.run(connection, ROWS.format(which=WHICH[faces])).to_pylist()
         return [
             Judged(row, verdict(row, decided.get(row["photo_id"], {}), faces, full.get(row["settings_digest"], 1.0)))
             for row in rows
@@ -130,7 +139,7 @@ def verdict(row: Row, decided: Decided, faces: Shown, full: float) -> Verdict:
         reviewed_at=kept.reviewed_at if newest is None else newest["decided_at"],
         faces=judgements,
     )
-    if faces == "accepted" and judgements and not any(one.strength > 0 for one in judgements):
+    if faces != "all" and judgements and not any(one.strength > 0 for one in judgements):
         made = replace(made, withdrawn=True)
     return replace(made, faces=tuple(strengths_of(row, made))) if made.withdrawn else made
 
@@ -148,7 +157,8 @@ def face_verdict(face: Row, own: Row | None, whole: Row | None, faces: Shown, fu
     decisions = [one for one in (own, whole) if one is not None]
     word = next((one["decision"] for one in decisions if one["decision"]), None)
     share = next((one["strength"] for one in decisions if one["strength"] is not None), full)
-    if word == "reject" or (faces == "accepted" and word != "accept"):
+    asked = faces == "accepted" or (faces == "reviewed" and face["needs_review"])
+    if word == "reject" or (asked and word != "accept"):
         share = 0.0
     return FaceVerdict(box, share, None if word is None else word == "accept")
 

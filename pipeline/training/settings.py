@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from interlcm.degradation import Degradation
-from interlcm.encoder_training import Recipe
 from interlcm.errors import TrainingError
+from interlcm.recipe import Recipe
 from interlcm.tasks import TASKS
 
 Settings = TypeVar("Settings")

@@ -17,21 +17,30 @@ from pipeline.report import pictures as report_pictures
 from pipeline.report.build import write_report
 from pipeline.report.data import Pictures
 from tests.support.browser import Page, start_browser
-from tests.support.review_run import write_run
+from tests.support.review_run import large_scan, write_run
 
+MAX_SIDE = 65536
 PROGRAMS = ("chromium", "chromedriver")
 
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder report/ of a small run, with its pictures."""
-    output = write_run(tmp_path_factory.mktemp("reviewed"))
-    folder = storage.join(output, "report")
-    task = report_pictures.Task(output, 4096, Limits(), Environment({}))
+    return reported(write_run(tmp_path_factory.mktemp("reviewed")))
+
+
+@pytest.fixture(scope="session")
+def large_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder report/ of a run with a large scan."""
+    return reported(write_run(tmp_path_factory.mktemp("large"), large_scan()))
+
+
+def reported(output: str) -> Path:
+    task = report_pictures.Task(output, MAX_SIDE, Limits(), Environment({}))
     done = report_pictures.copy_unit(report_pictures.wanted(output, "all"), task)
     assert set(done["error"].to_pylist()) == {None}
-    write_report(output, Pictures("all", 4096, {}))
-    return Path(folder)
+    write_report(output, Pictures("all", MAX_SIDE, {}))
+    return Path(storage.join(output, "report"))
 
 
 @pytest.fixture(scope="session")
@@ -66,11 +75,20 @@ def page(chromium: WebDriver, report: Path, artefacts: Path, downloads: Path) ->
 
     The test fails if there are console messages.
     """
-    page = Page(chromium, report, artefacts, downloads)
+    yield from opened(Page(chromium, report, artefacts, downloads))
+
+
+@pytest.fixture
+def large_page(chromium: WebDriver, large_report: Path, artefacts: Path, downloads: Path) -> Iterator[Page]:
+    """The same, of the report with a large scan."""
+    yield from opened(Page(chromium, large_report, artefacts, downloads))
+
+
+def opened(page: Page) -> Iterator[Page]:
     page.size(1280, 800)
     page.scheme("light")
     page.open()
     page.forget()
-    chromium.get_log("browser")  # type: ignore[attr-defined]
+    page.driver.get_log("browser")  # type: ignore[attr-defined]
     yield page
-    assert chromium.get_log("browser") == []  # type: ignore[attr-defined]
+    assert page.driver.get_log("browser") == []  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ def test_decisions_outlive_a_reload_and_travel(page: Page, tmp_path: Path) -> No
     page.press("j")
     page.run("(Review.parts.decision.querySelector('[name=strength]').value = 60)")
     page.run("Review.parts.decision.querySelector('[name=strength]').dispatchEvent(new Event('input'))")
-    assert page.run("Review.compare.after.style.opacity") == "0.6"
+    assert page.run("Review.compare.after.node.style.opacity") == "0.6"
     page.shot("strength")
     page.run("Review.parts.decision.querySelector('[name=strength]').dispatchEvent(new Event('change'))")
     page.until("Decisions.all.size === 2")

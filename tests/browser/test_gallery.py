@@ -22,7 +22,7 @@ def test_filters_narrow_and_the_address_keeps_them(page: Page) -> None:
     page.until("Gallery.rows.length === 1")
     assert page.cards() == ["pair.png"]
     assert page.text(".card .detail") == "box2"  # the folder tells photos of one name apart
-    assert page.text(".count") == "1 of 7 photos"
+    assert page.text(".count") == "1 of 7 files"
     page.driver.refresh()
     page.until("Gallery.rows.length === 1")
     assert page.cards() == ["pair.png"]

@@ -29,7 +29,7 @@ def test_nothing_is_asked_of_other_places(page: Page) -> None:
     page.open()
     page.open_photo("pair.png")
     page.press("j")
-    page.until("Review.compare.after.naturalWidth > 0")
+    page.until("Review.compare.after.image.naturalWidth > 0")
     asked = page.asked()
     inside = page.folder.as_uri()
     assert len(asked) > 20

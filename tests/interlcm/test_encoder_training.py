@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from interlcm import InterLCM
-from interlcm.encoder_training import EncoderTraining, MicroBatch, Recipe
+from interlcm.encoder_training import EncoderTraining, MicroBatch
 from interlcm.errors import TrainingError
 from interlcm.perceptual import Perceptual
+from interlcm.recipe import Recipe
 from tests.support import tiny
 from tests.support.networks import write_perceptual_network
 from tests.support.parts import listed

@@ -117,10 +117,12 @@ def test_nothing_of_a_photo_is_left(interlcm: Interlcm, run: tuple[Path, Path], 
     assert left(copy, found) == sorted(found)
     before = everything(copy)
     assert interlcm("forget", str(copy), *WHERE, "--dry-run") == 0
-    assert f"{source}: {NAME}/anna.jpg" in interlcm.out and "to remove: 3 photos" in interlcm.out
+    assert f"{source}: {NAME}/anna.jpg" in interlcm.out and "to remove: 4 photos in 3 members" in interlcm.out
     assert everything(copy) == before
     assert interlcm("forget", str(copy), *WHERE, "--reason", REASON) == 0
-    assert interlcm.out.startswith("removed: 3 photos, ") and "the report's pages among them" in interlcm.out
+    assert (
+        interlcm.out.startswith("removed: 4 photos in 3 members, ") and "the report's pages among them" in interlcm.out
+    )
     assert left(copy, found) == []
 
     removed = [row for row in rows(copy) if row["status"] == "removed"]

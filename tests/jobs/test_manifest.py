@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.__main__ import main
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
+from tests.support.command import interlcm
 from tests.support.rows import index_row, result_row, write_index
-
-
-def interlcm(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    code = stopped.value.code
-    return code if isinstance(code, int) else 0
 
 
 def test_compact_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,14 +13,8 @@ import pytest
 from jobs.__main__ import main
 from pipeline import storage
 from pipeline.manifest.write import write_part
+from tests.support.command import interlcm
 from tests.support.rows import face, index_row, result_row, write_index
-
-
-def interlcm(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    code = stopped.value.code
-    return code if isinstance(code, int) else 0
 
 
 @pytest.fixture
@@ -40,6 +34,13 @@ def test_a_table_shows_every_row(output: str, capsysbinary: pytest.CaptureFixtur
     assert interlcm("query", output, "SELECT 'row ' || i AS name FROM range(500) AS r(i)") == 0
     text = capsysbinary.readouterr().out.decode()
     assert all(f"row {n} " in text for n in range(500))
+
+
+def test_a_table_that_is_no_terminal_has_whole_values(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    columns = ", ".join(f"repeat('{n}', 50) AS c{n}" for n in range(9))
+    assert interlcm("query", output, f"SELECT {columns}, repeat('x', 300) AS long, ['y', repeat('z', 99)] AS list") == 0
+    text = capsysbinary.readouterr().out.decode()
+    assert all(str(n) * 50 in text for n in range(9)) and "x" * 300 in text and f"[y, {'z' * 99}]" in text
 
 
 def test_csv_on_the_screen(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -192,9 +193,9 @@ def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.Ca
     [
         (["FROM photos", "--format", "parquet"], 2, "--to"),
         (["FROM photos", "--format", "yaml"], 2, "yaml"),
-        (["SELECT nothing FROM photos"], 1, "nothing"),
-        (["DROP VIEW photos"], 1, "reads"),
-        (["SELECT * FROM read_csv('/etc/passwd')"], 1, "disabled"),
+        (["SELECT nothing FROM photos"], 2, "nothing"),
+        (["DROP VIEW photos"], 2, "reads"),
+        (["SELECT * FROM read_csv('/etc/passwd')"], 2, "disabled"),
         (
             [],
             2,

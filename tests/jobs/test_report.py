@@ -4,15 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.__main__ import main
+from tests.support.command import interlcm
 from tests.support.review_run import write_run
-
-
-def interlcm(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    code = stopped.value.code
-    return code if isinstance(code, int) else 0
 
 
 def test_a_report_says_where_it_is_and_what_comes_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

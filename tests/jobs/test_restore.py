@@ -17,6 +17,7 @@ import typer
 
 from jobs import progress
 from jobs.lines import Lines
+from jobs.meanwhile import meanwhile
 from jobs.plan import actor_range, batch_of, plan, ray_from
 from jobs.progress import progress_line, show
 from jobs.run import Request, compiling, drivers_to_give, other_settings, run, weak_defaults
@@ -30,6 +31,7 @@ from pipeline.manifest.query import QueryError
 from pipeline.run import attempts, prepare
 from pipeline.run.progress import Done, Progress
 from pipeline.stages.publish import DONE
+from pipeline.storage import traffic
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,21 @@ def test_faces_of_photos_under_way_count_in_this_process() -> None:
 def test_nothing_to_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(False, monkeypatch, total=0, parts=0).startswith("restore: 0/0 files, 0 faces")
     assert shown(False, monkeypatch, total=0, parts=0).count("\n") == 1
+
+
+def test_storage_that_does_not_answer_is_said_before_there_is_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jobs.meanwhile.LOOK_EVERY", 0.01)
+    monkeypatch.setattr(cluster, "running", lambda: False)  # another test's cluster may still be there
+    monkeypatch.setattr(traffic, "retries", traffic.Retries())
+    traffic.retries.add("s3://scans/a.tar: the server cannot be reached")
+    said = ""
+    with meanwhile(Lines(), "checking"):
+        while "\n" not in said:
+            time.sleep(0.01)
+            said += capsys.readouterr().out
+    assert re.match(r"waiting: checking for 0 s; storage retried, times: 1, .* s3://scans/a.tar: the server", said)
 
 
 def test_minutes_without_a_face_are_announced() -> None:

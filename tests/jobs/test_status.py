@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import jobs.status
-from jobs.__main__ import main
 from jobs.status import equation
 from jobs.times import in_words
 from pipeline import storage
@@ -27,16 +26,10 @@ from pipeline.manifest.write import write_part
 from pipeline.run import lease
 from pipeline.run.status import Status, read_status
 from pipeline.run.waiting import Facts, Waiting
+from tests.support.command import interlcm
 from tests.support.rows import face, index_row, result_row, write_index
 
 EQUATION = ["indexed", "=", "restored", "+", "no_face", "+", "skipped", "+", "failed", "+", "pending"]
-
-
-def interlcm(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    code = stopped.value.code
-    return code if isinstance(code, int) else 0
 
 
 @pytest.fixture

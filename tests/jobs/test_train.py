@@ -12,8 +12,8 @@ import yaml
 
 from interlcm import InterLCM
 from interlcm.weights_index import digest, read_index, verify
-from jobs.__main__ import main
 from jobs.train import PRESETS
+from tests.support.command import interlcm
 
 STAGES = ["vae", "prior", "encoders"]
 SIZE = 32  # px
@@ -36,12 +36,6 @@ def tiny_preset(folder: Path, **changes: Any) -> str:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(preset))
     return str(path)
-
-
-def interlcm(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    return stopped.value.code if isinstance(stopped.value.code, int) else 0
 
 
 def trained(output: str) -> list[str]:

@@ -42,7 +42,7 @@ DECISIONS = """(async () => {
     const target = Review.photo && byId('review').open ? byId('review') : document.activeElement;
     target.dispatchEvent(new KeyboardEvent('keydown', { key: n % 3 ? 'a' : 'r', bubbles: true }));
     await Gallery.deciding;
-    if (byId('review').open && Review.photo.pictures) await Review.compare.after.decode();
+    if (byId('review').open && Review.photo.pictures) await Review.compare.after.image.decode();
     await new Promise((drawn) => requestAnimationFrame(drawn));
     times.push(performance.now() - begun);
   }

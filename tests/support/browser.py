@@ -18,6 +18,12 @@ SWITCHES = (
     *("--disable-component-update", "--disable-sync", "--force-device-scale-factor=1"),
 )
 
+AXE = (
+    Path(__file__).parents[1] / "browser" / "axe" / "axe.min.js"
+)  # axe-core 4.14.1 by Deque Systems, MPL-2.0, unchanged
+FOUND = "axe.run(document, {resultTypes: ['violations'], preload: false}).then((found) => found.violations.map(told))"
+TOLD = "(rule) => `${rule.id}: ${rule.nodes.map((node) => `${node.html} ${node.failureSummary}`).join(' | ')}`"
+
 
 def start_browser(profile: Path, downloads: Path) -> WebDriver:
     """A headless Chromium with its data in `profile`."""
@@ -122,6 +128,11 @@ class Page:
     def shot(self, name: str) -> None:
         self.until("[...document.images].every((image) => image.complete)")
         self.driver.save_screenshot(str(self.artefacts / f"report-{name}.png"))
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong on the page as it is now."""
+        self.driver.execute_script(AXE.read_text(encoding="utf-8"))
+        return list(self.run(f"((told) => {FOUND})({TOLD})"))
 
     def size(self, width: int, height: int, mobile: bool = False) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}

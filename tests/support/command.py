@@ -7,18 +7,24 @@ import pytest
 from jobs.__main__ import main
 
 
+def interlcm(*arguments: str) -> int:
+    """Run the command in this process; returns its exit code."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return stopped.value.code if isinstance(stopped.value.code, int) else 0
+
+
 class Interlcm:
-    """Runs the command in this process; keeps the exit code and the output on stderr."""
+    """The same, and keeps what it printed."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys
 
     def __call__(self, *arguments: str) -> int:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(arguments))
+        code = interlcm(*arguments)
         self.out, self.err = self.capsys.readouterr()
         assert "Traceback" not in self.out + self.err
-        return stopped.value.code if isinstance(stopped.value.code, int) else 0
+        return code
 
     def line(self) -> str:
         """The one line on stderr."""

@@ -27,8 +27,10 @@ def typed(page: Path) -> Iterator[tuple[str, str]]:
 def masked(text: str) -> list[str]:
     """The shape of an output: without paths, digests, figures, times, widths of columns, repeated lines of progress.
 
-    On a busy machine there are more lines of progress, some with one face, some with the time that is left.
+    On a busy machine there are more lines of progress, some with one face, some with the time that is left, and lines
+    about what takes long.
     """
+    text = re.sub(r"^waiting: .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r", about .+ left$", "", text, flags=re.MULTILINE)
     text = re.sub(r"; Ray from \d+", "", text)  # on a machine with more cores
     text = re.sub(r"\b(face|photo)\b", r"\1s", text)

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -85,8 +87,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[FileServer]:
-    with FileServer() as server:
+def running(server: Server) -> Iterator[Server]:
+    """A web server that answers in a thread of its own."""
+    with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -94,3 +97,9 @@ def serve() -> Iterator[FileServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def serve() -> Iterator[FileServer]:
+    with running(FileServer()) as server:
+        yield server

@@ -8,12 +8,16 @@ from pathlib import Path
 import torch
 from facexlib.alignment.awing_arch import FAN
 from facexlib.assessment.hyperiqa_net import HyperIQA
+from facexlib.detection.retinaface import RetinaFace
 from facexlib.parsing.parsenet import ParseNet
 from facexlib.recognition.arcface_arch import Backbone
+from torch import nn
 from torchvision.models import vgg16
+from torchvision.models.resnet import Bottleneck
 
 from interlcm.perceptual import HEADS, LAYERS, TRUNK
 from interlcm.weights_index import describe, merge_index, read_index, write_index
+from pipeline.faces.detectors import RETINAFACE_FILES
 from pipeline.networks.facexlib import ASSESSOR, PARSER, RECOGNISER
 from pipeline.networks.landmarks import HOURGLASSES, LANDMARKS, POINTS
 
@@ -45,6 +49,28 @@ def write_face_networks(folder: Path) -> FacexlibNetworks:
     torch.save(recogniser.state_dict(), folder / RECOGNISER, _use_new_zipfile_serialization=False)
     torch.save(assessor.hypernet.state_dict(), folder / ASSESSOR, _use_new_zipfile_serialization=False)
     return FacexlibNetworks(parser.eval(), recogniser.eval(), assessor.eval())
+
+
+def write_retinaface(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """The detector of this name as facexlib publishes it, with random weights whose scores are spread over all values;
+    its state dict. The keys in the file have DataParallel's prefix."""
+    file, network_name = RETINAFACE_FILES[name]
+    network = RetinaFace(network_name=network_name, half=False, device=torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    heads = [*network.ClassHead.modules(), *network.BboxHead.modules(), *network.LandmarkHead.modules()]
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)  # else each block of ResNet-50 doubles the signal
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.1, generator=generator)
+            if module in heads:
+                module.weight.data *= 0.01
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    state: dict[str, torch.Tensor] = network.state_dict()
+    torch.save({f"module.{key}": value for key, value in state.items()}, folder / file)
+    return state
 
 
 def write_background_network(path: Path, scale: int) -> Path:

@@ -29,8 +29,11 @@ WARNED = "webp has no place for IPTC"
 FLAGGED = "changed a lot: psnr 16.0 dB is below 18"
 
 
-def photos() -> dict[str, tuple[Pixels, list[tuple[float, float, float]]]]:
-    """Member -> its pixels and the faces in it: x and y of the middle, and the distance of the eyes, px."""
+Photos = dict[str, tuple[Pixels, list[tuple[float, float, float]]]]
+"""Member -> its pixels and the faces in it: x and y of the middle, and the distance of the eyes, px."""
+
+
+def some_photos() -> Photos:
     hopper, astronaut = support_pictures.hopper(512), support_pictures.astronaut(512)
     return {
         "box1/astronaut.jpg": (astronaut, [(235, 205, 70)]),
@@ -40,10 +43,18 @@ def photos() -> dict[str, tuple[Pixels, list[tuple[float, float, float]]]]:
     }
 
 
-def write_run(folder: Path) -> str:
+def large_scan() -> Photos:
+    """One strip of 9000 x 600 px with grain and a face in the middle."""
+    grain = np.random.default_rng(0).integers(-40, 41, (600, 9000, 1))
+    strip = np.full((600, 9000, 3), 90, np.int64)
+    strip[44:556, 4244:4756] = support_pictures.astronaut(512)
+    return {"strip.png": (np.clip(strip + grain, 0, 255).astype(np.uint8), [(4479, 249, 70)])}
+
+
+def write_run(folder: Path, photos: Photos | None = None) -> str:
     """Write archive, index, restored photos, manifest and run.json below `folder`; returns OUTPUT."""
-    output = str(folder / "out")
-    members = {name: encoded(pixels, Path(name).suffix) for name, (pixels, _) in photos().items()}
+    output, photos = str(folder / "out"), some_photos() if photos is None else photos
+    members = {name: encoded(pixels, Path(name).suffix) for name, (pixels, _) in photos.items()}
     members |= {
         "box2/coffee.jpg": encoded(support_pictures.coffee(300), ".jpg"),
         "box2/broken.jpg": b"\xff\xd8\xff",
@@ -61,7 +72,7 @@ def write_run(folder: Path) -> str:
     )
     with connect(output) as connection:
         index = run(connection, "FROM index").to_pylist()
-    rows = [finished(row, members[row["member"]], output, minute) for minute, row in enumerate(index)]
+    rows = [finished(row, members[row["member"]], output, minute, photos) for minute, row in enumerate(index)]
     write_part(rows, output, "1")
     settings = {
         "weights": "demo",
@@ -76,7 +87,7 @@ def write_run(folder: Path) -> str:
     return output
 
 
-def finished(row: dict[str, Any], data: bytes, output: str, minute: int) -> dict[str, Any]:
+def finished(row: dict[str, Any], data: bytes, output: str, minute: int, photos: Photos) -> dict[str, Any]:
     """The manifest row of a member; for a photo with faces, the restored file is written too."""
     known = {name: row[name] for name in ("photo_id", "source", "member", "bytes")}
     known |= {"sha256": hashlib.sha256(data).hexdigest(), "page": 1, "pages": 1, "minute": minute}
@@ -84,9 +95,9 @@ def finished(row: dict[str, Any], data: bytes, output: str, minute: int) -> dict
         return result_row(status="skipped", error_type="not_an_image", error="the content is no image", **known)
     if row["member"] == "box2/broken.jpg":
         return result_row(status="failed", error_type="truncated", error="the file ends too early", **known)
-    if row["member"] not in photos():
+    if row["member"] not in photos:
         return result_row(status="no_face", width=300, height=200, bit_depth=8, format="jpeg", **known)
-    pixels, where = photos()[row["member"]]
+    pixels, where = photos[row["member"]]
     uri = storage.join(output, "restored", "scans.tar", f"{row['member']}.png")
     restored = encoded(cv2.medianBlur(pixels, 7).astype(np.uint8), ".png")
     storage.write_bytes(uri, restored)

@@ -2,9 +2,9 @@
 // Before and after: under a movable line, side by side, as a difference, or in turns.
 
 /**
- * @typedef {{before: string, after: string, label: string, width: number, height: number,
+ * @typedef {{before: string, after: string, label: string, width: number, height: number, folder: string|null,
  *            boxes: {number: number, box: number[], flagged: boolean}[]}} Pair
- *   width, height: px of the photo to which the boxes belong.
+ *   width, height: px of the photo to which the boxes belong. folder: of the tiles that a large photo has; null: none.
  */
 
 const VIEWS = /** @type {const} */ ({
@@ -13,6 +13,7 @@ const VIEWS = /** @type {const} */ ({
   difference: "Difference",
   flicker: "Flicker",
 });
+const WHOLE_SIDE = 4096; // px: pictures of larger photos are reduced to it, by pipeline/report/display_copies.py
 const FLICKER = 700; // ms for each side: fewer than three flashes a second (WCAG 2.3.1)
 
 class Compare {
@@ -21,9 +22,9 @@ class Compare {
     this.openFace = openFace;
     /** @type {keyof VIEWS} */
     this.look = "slider";
-    this.before = element("img", { alt: "", draggable: "false" });
-    this.beside = element("img", { alt: "", draggable: "false" });
-    this.after = element("img", { class: "after", alt: "", draggable: "false" });
+    this.before = new Layer("before");
+    this.beside = new Layer("beside");
+    this.after = new Layer("after");
     this.boxes = element("div", { class: "boxes" });
     this.line = element("div", { class: "line", "aria-hidden": "true" }, element("span", { class: "grip" }, "⇔"));
     const side = (/** @type {string} */ name, /** @type {string} */ label) =>
@@ -31,11 +32,17 @@ class Compare {
     this.frame = element(
       "div",
       { class: "frame", onpointerdown: (/** @type {PointerEvent} */ event) => this.drag(event) },
-      ...[this.before, this.after, this.boxes, this.line, side("left", "Before"), side("right", "After")],
+      this.before.node,
+      this.after.node,
+      this.boxes,
+      this.line,
+      side("left", "Before"),
+      side("right", "After"),
     );
-    this.other = element("div", { class: "frame" }, this.beside, side("left", "Before"));
+    this.other = element("div", { class: "frame" }, this.beside.node, side("left", "Before"));
     this.view = element("div", { class: "view" }, this.frame);
     this.otherView = element("div", { class: "view other", "aria-hidden": "true" }, this.other);
+    this.panes = element("div", { class: "panes" }, this.otherView, this.view);
     this.range = element("input", {
       type: "range",
       min: 0,
@@ -45,6 +52,11 @@ class Compare {
       oninput: () => this.split(Number(this.range.value)),
     });
     this.full = this.button("Full size", false, () => this.zoom.toggle());
+    this.smaller = this.button("−", null, () => this.zoom.by(1 / STEP));
+    this.larger = this.button("+", null, () => this.zoom.by(STEP));
+    this.scale = element("output", { class: "scale", "aria-label": "Size on the screen" });
+    set(this.smaller, { "aria-label": "Smaller" });
+    set(this.larger, { "aria-label": "Larger" });
     this.outlines = this.button("Outlines", true, () => this.toggleBoxes());
     this.looks = Object.entries(VIEWS).map(([name, label]) =>
       this.button(label, false, () => this.setLook(/** @type {keyof VIEWS} */ (name))),
@@ -59,39 +71,91 @@ class Compare {
     this.node = element(
       "div",
       { class: "compare" },
-      element("div", { class: "panes" }, this.otherView, this.view),
+      this.panes,
       element(
         "div",
         { class: "bar" },
         element("span", { class: "looks", role: "group", "aria-label": "View" }, ...this.looks),
-        ...[ends, this.full, this.outlines],
+        ends,
+        element("span", { class: "sizes" }, this.smaller, this.scale, this.larger, this.full),
+        this.outlines,
       ),
     );
-    const size = () => /** @type {[number, number]} */ ([this.after.naturalWidth, this.after.naturalHeight]);
-    this.zoom = new Zoom(this.view, this.frame, size, () => this.resized());
-    this.after.addEventListener("load", () => this.zoom.fit());
-    this.view.addEventListener("scroll", () => this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop));
+    this.zoom = new Zoom(this.view, this.frame, () => this.size, () => this.resized());
+    this.after.image.addEventListener("load", () => {
+      this.zoom.fit();
+      this.deepen();
+    });
+    this.view.addEventListener("scroll", () => this.drawSoon());
     setInterval(() => this.look === "flicker" && this.frame.classList.toggle("off"), FLICKER);
     this.setLook("slider");
   }
 
-  /** @param {string} label @param {boolean} pressed @param {() => void} onclick */
+  /** @param {string} label @param {boolean|null} pressed  null: it is not switched on and off @param {() => void} onclick */
   button(label, pressed, onclick) {
-    return element("button", { type: "button", class: "quiet", "aria-pressed": String(pressed), onclick }, label);
+    const state = pressed === null ? null : String(pressed);
+    return element("button", { type: "button", class: "quiet", "aria-pressed": state, onclick }, label);
+  }
+
+  /** Width and height of what is compared, px. @returns {[number, number]} */
+  get size() {
+    return this.after.size ?? [this.after.image.naturalWidth, this.after.image.naturalHeight];
   }
 
   /** @param {Pair} pair */
   show(pair) {
     this.pair = pair;
-    for (const side of /** @type {const} */ (["before", "after"])) {
-      this[side].src = pair[side];
-      this[side].alt = `${pair.label}, ${side} restoration`;
-    }
-    this.beside.src = pair.before;
+    for (const side of /** @type {const} */ (["before", "after"]))
+      this[side].show(pair[side], `${pair.label}, ${side} restoration`);
+    this.beside.show(pair.before, "");
     this.outlines.hidden = pair.boxes.length === 0;
     this.boxes.replaceChildren(...pair.boxes.map((one) => this.outline(one, pair)));
     this.zoom.to(null);
     this.split(50);
+  }
+
+  /** A picture as large as a reduced one: ask for the size of the photo, whose tiles are seen from now on. */
+  async deepen() {
+    const { pair } = this;
+    if (!pair?.folder || Math.max(...this.size) !== WHOLE_SIDE) return;
+    const sizes = await Report.fetch(`${pair.folder}/tiles.js`);
+    if (this.pair !== pair) return;
+    this.after.deepen(`${pair.folder}/after_files/`, sizes.after ?? null);
+    for (const layer of [this.before, this.beside])
+      layer.deepen(`${pair.folder}/before_files/`, sizes.before ?? null);
+    this.zoom.fit();
+  }
+
+  /** What is on show, as shares of the photo: left, top, right, bottom. Some are outside 0 to 1 if all of it is. */
+  get part() {
+    const [view, frame] = [this.view.getBoundingClientRect(), this.frame.getBoundingClientRect()];
+    if (!frame.width || !frame.height) return [0, 0, 1, 1];
+    const left = (view.left - frame.left) / frame.width;
+    const top = (view.top - frame.top) / frame.height;
+    return [left, top, left + this.view.clientWidth / frame.width, top + this.view.clientHeight / frame.height];
+  }
+
+  /** Draw the tiles of what is on show, and the line and labels in it; the other view shows the same place. */
+  draw() {
+    this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop);
+    const { part, frame } = this;
+    const hidden = { left: part[0], top: part[1], right: 1 - part[2], bottom: 1 - part[3] };
+    for (const [name, share] of Object.entries(hidden))
+      this.panes.style.setProperty(`--hidden-${name}`, `${Math.max(0, share) * 100}%`);
+    this.split(Number(this.range.value));
+    const width = frame.clientWidth * window.devicePixelRatio;
+    const side = this.look === "side";
+    this.after.draw(part, width);
+    this.before.draw(part, side ? 0 : width);
+    this.beside.draw(part, side ? width : 0);
+  }
+
+  /** Once what is on show has its size and place. */
+  drawSoon() {
+    this.drawing ??= requestAnimationFrame(() => {
+      this.drawing = undefined;
+      this.draw();
+    });
   }
 
   /** @param {Pair["boxes"][0]} face @param {Pair} pair */
@@ -101,10 +165,10 @@ class Compare {
       {
         type: "button",
         class: flagged ? "box flagged" : "box",
-        "aria-label": `Open face ${number + 1}`,
+        "aria-label": `Open face ${number}`,
         onclick: () => this.openFace(number),
       },
-      element("span", {}, String(number + 1)),
+      element("span", {}, String(number)),
     );
     const [left, top, right, bottom] = box;
     outline.style.left = `${(left / pair.width) * 100}%`;
@@ -137,18 +201,20 @@ class Compare {
    * @param {number} strength @param {number} made  the strength that it was made with
    */
   blend(strength, made) {
-    this.after.style.opacity = String(made > 0 ? Math.min(1, strength / made) : 0);
+    this.after.node.style.opacity = String(made > 0 ? Math.min(1, strength / made) : 0);
   }
 
-  /** Put the line at a percentage of the width: the restored photo is to its right. @param {number} percent */
+  /** Put the line at a percentage of the width on show: the restored photo is to its right. @param {number} percent */
   split(percent) {
     this.range.value = String(percent);
     this.range.setAttribute(
       "aria-valuetext",
       `line at ${Math.round(percent)} percent; the restored photo is on its right`,
     );
-    this.after.style.clipPath = this.look === "slider" ? `inset(0 0 0 ${percent}%)` : "none";
-    this.line.style.left = `${percent}%`;
+    const [left, , right] = this.part.map((share) => Math.min(Math.max(share, 0), 1));
+    const place = left * 100 + (right - left) * percent;
+    this.after.node.style.clipPath = this.look === "slider" ? `inset(0 0 0 ${place}%)` : "none";
+    this.line.style.left = `${place}%`;
     this.frame.classList.toggle("no-before", percent < 12);
     this.frame.classList.toggle("no-after", percent > 88);
   }
@@ -163,11 +229,14 @@ class Compare {
     this.outlines.setAttribute("aria-pressed", String(shown));
   }
 
-  /** The other frame follows, and the button says the scale. */
+  /** The other frame follows, and the bar says the scale. */
   resized() {
-    this.full.setAttribute("aria-pressed", String(this.zoom.scale !== null));
+    this.full.setAttribute("aria-pressed", String(this.zoom.isFull));
+    this.smaller.disabled = this.zoom.scale === null;
+    this.scale.textContent = `${Math.round(this.zoom.shown * window.devicePixelRatio * 100)} %`;
     Object.assign(this.other.style, { width: this.frame.style.width, height: this.frame.style.height });
     this.otherView.classList.toggle("zoomed", this.zoom.scale !== null);
+    this.drawSoon();
   }
 
   /**
@@ -185,7 +254,11 @@ class Compare {
     }
     if (this.look !== "slider") return;
     event.preventDefault();
-    const { left, width } = this.frame.getBoundingClientRect();
+    const [left, right] = ["left", "right"].map((end) => {
+      const [view, frame] = [this.view, this.frame].map((one) => one.getBoundingClientRect()[end]);
+      return end === "left" ? Math.max(view, frame) : Math.min(view, frame);
+    });
+    const width = right - left;
     const move = (/** @type {PointerEvent} */ { clientX }) =>
       this.split(Math.min(Math.max(((clientX - left) / width) * 100, 0), 100));
     follow(this.frame, event, move, () => this.range.focus({ preventScroll: true }));

@@ -45,7 +45,7 @@ const Describe = {
             element(
               "button",
               { type: "button", class: "link", onclick: () => select(face_index) },
-              `Face ${face_index + 1}`,
+              `Face ${face_index}`,
             ),
             ` ${review_reason ?? ""}`,
           ),
@@ -98,7 +98,7 @@ const Describe = {
 
   help() {
     const keys = [
-      ["← →", "previous, next photo"],
+      ["← →", "previous, next photo; arrows move an enlarged one"],
       ["K J", "previous, next face"],
       ["A R", "accept, reject, and go on"],
       ["U", "withdraw the decision"],
@@ -106,7 +106,7 @@ const Describe = {
       ["C", "comment"],
       ["B", "switch before and after"],
       ["V", "next view"],
-      ["F + −", "full size, larger, smaller"],
+      ["F + − 0", "full size, larger, smaller, fitted"],
       ["Esc", "back"],
     ];
     const box = element("input", { type: "checkbox", onchange: () => (Shortcuts.on = box.checked) });

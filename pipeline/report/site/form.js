@@ -21,7 +21,7 @@ const Form = {
     const undo = element("button", { type: "button", class: "quiet", onclick: () => Judge.undo() }, "Undo");
     undo.disabled = Decisions.steps.length === 0;
     return [
-      element("div", { class: "form-head" }, element("h3", {}, face === null ? "The photo" : `Face ${face + 1}`), undo),
+      element("div", { class: "form-head" }, element("h3", {}, face === null ? "The photo" : `Face ${face}`), undo),
       ...this.others(photo, face),
       element("div", { class: "row" }, button("accept", "✓ Accept"), button("reject", "✗ Reject")),
       ...(photo.pictures && photo.faces.length

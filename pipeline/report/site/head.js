@@ -28,7 +28,7 @@ const Head = {
   draw(choice, scope) {
     const { count, progress, decided, undo } = this.parts;
     const faces = scope.faces !== null;
-    const unit = faces ? "faces" : "photos";
+    const unit = faces ? "faces" : "files"; // a member that is no photo is one, too, as in `interlcm status`
     const all = faces ? Report.summary.faces : Photos.count;
     count.textContent = `${Numbers.whole(Gallery.rows.length)} of ${Numbers.whole(all)} ${unit}`;
     const counts = this.counts(scope);

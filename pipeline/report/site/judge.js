@@ -8,10 +8,17 @@ const Judge = {
     if (!byId("review").open || document.querySelector("dialog[open]:not(#review)") || event.altKey) return;
     if (target.matches("textarea")) return this.inText(event);
     const { compare } = Review;
-    const arrows = /** @type {Record<string, () => void>} */ ({
-      ArrowLeft: () => this.step(-1),
-      ArrowRight: () => this.step(1),
-    });
+    const { zoom } = compare;
+    const arrows = /** @type {Record<string, () => void>} */ (
+      zoom.scale === null
+        ? { ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1) }
+        : {
+            ArrowLeft: () => zoom.move(-1, 0),
+            ArrowRight: () => zoom.move(1, 0),
+            ArrowUp: () => zoom.move(0, -1),
+            ArrowDown: () => zoom.move(0, 1),
+          }
+    );
     const letters = /** @type {Record<string, () => void>} */ ({
       j: () => this.stepFace(1),
       k: () => this.stepFace(-1),
@@ -22,13 +29,14 @@ const Judge = {
       c: () => Review.parts.decision.querySelector("textarea").focus(),
       b: () => compare.flip(),
       v: () => compare.nextView(),
-      f: () => compare.zoom.toggle(),
-      "+": () => compare.zoom.by(1.5),
-      "-": () => compare.zoom.by(1 / 1.5),
+      f: () => zoom.toggle(),
+      "+": () => zoom.by(STEP),
+      "-": () => zoom.by(1 / STEP),
+      0: () => zoom.to(null),
     });
     const key = event.key.toLowerCase();
     const control = event.ctrlKey || event.metaKey;
-    const moves = event.key in arrows && !target.matches("input[type=range], .view");
+    const moves = event.key in arrows && !target.matches("input[type=range]");
     const letter = control ? (key === "z" ? letters.z : undefined) : Shortcuts.on ? letters[key] : undefined;
     const action = moves && !control ? arrows[event.key] : letter;
     if (!action) return;
@@ -49,7 +57,7 @@ const Judge = {
       await Reviewer.known();
       const { row, photo, face, place } = Review;
       const key = Gallery.key(place);
-      const what = face === null ? "Photo" : `Face ${face + 1}`;
+      const what = face === null ? "Photo" : `Face ${face}`;
       Decisions.decide([targetOf(row, photo, face)], decision);
       announce(`${what} ${SAID[decision]}`);
       Review.drawDecision();

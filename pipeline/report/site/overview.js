@@ -33,7 +33,7 @@ const Overview = {
     return element(
       "section",
       { "aria-labelledby": "equation-title" },
-      element("h2", { id: "equation-title" }, "Every photo is accounted for"),
+      element("h2", { id: "equation-title" }, "Every file is accounted for"),
       element("div", { class: "equation" }, this.term("indexed", counts.indexed), ...terms),
       warning,
     );
@@ -110,7 +110,7 @@ const Overview = {
     ];
     const body = rows.length
       ? this.table(
-          ["Status", "Reason", "Photos"],
+          ["Status", "Reason", "Files"],
           rows.map(([status, reason, count]) => [
             element("a", { href: `#/gallery?status=${status}` }, status),
             element("code", {}, reason),

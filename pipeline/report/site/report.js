@@ -12,30 +12,37 @@
 const Report = {
   /** @type {any} the contents of data/summary.js */
   summary: null,
-  /** @type {Map<string, (value: any) => void>} data files being loaded */
-  waiting: new Map(),
+  /** @type {any} what the data file that was just run has passed */
+  received: null,
 
   /** Every data file is one call of this function. @param {string} name @param {any} value */
   receive(name, value) {
     if (name === "summary") this.summary = value;
-    else this.waiting.get(name)?.(value);
-    this.waiting.delete(name);
+    else this.received = value;
+  },
+
+  /** The value of a data file of this report. @param {string} name @returns {Promise<any>} */
+  load(name) {
+    return this.fetch(`data/${encodeURIComponent(name)}.js?v=${this.summary.version}`);
   },
 
   /**
-   * Load a data file, as a script, because a page opened from a disk may not fetch files.
-   * @param {string} name @returns {Promise<any>}
+   * Load a data file, as a script, because a page opened from a disk may not fetch files. A script's load event comes
+   * before any other script runs, so the value is its own.
+   * @param {string} address @returns {Promise<any>}
    */
-  load(name) {
+  fetch(address) {
     return new Promise((resolve, reject) => {
-      this.waiting.set(name, resolve);
       const script = document.createElement("script");
-      script.src = `data/${encodeURIComponent(name)}.js?v=${this.summary.version}`;
-      script.onload = () => script.remove();
+      script.src = address;
+      script.onload = () => {
+        script.remove();
+        resolve(this.received);
+      };
       script.onerror = () => {
         script.remove();
         const remedy = "write it again with interlcm report";
-        const message = `data/${name}.js cannot be loaded: this report is incomplete; ${remedy}`;
+        const message = `${address.split("?")[0]} cannot be loaded: this report is incomplete; ${remedy}`;
         trouble(message);
         reject(new Error(message));
       };

@@ -147,9 +147,10 @@ const Review = {
     return {
       before: `${path}before.jpg`,
       after: `${path}after.jpg`,
-      label: face === null ? name : `Face ${face + 1} of ${name}`,
+      label: face === null ? name : `Face ${face} of ${name}`,
       width: photo.width,
       height: photo.height,
+      folder: face === null ? photo.pictures : null,
       boxes: face === null ? boxes : [],
     };
   },
@@ -179,7 +180,7 @@ const Review = {
         ? [
             tile(null, "Photo", "thumbnail.jpg", false),
             ...photo.faces.map((/** @type {Face} */ { face_index, needs_review }) =>
-              tile(face_index, `Face ${face_index + 1}`, `${face_index}_after.jpg`, needs_review),
+              tile(face_index, `Face ${face_index}`, `${face_index}_after.jpg`, needs_review),
             ),
           ]
         : [];

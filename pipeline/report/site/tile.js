@@ -9,7 +9,7 @@ const Tile = {
     const one = photo.faces[face];
     const decision = (Decisions.current(photo, face) ?? Decisions.current(photo, null))?.decision ?? "";
     const words = [
-      `Face ${face + 1} of ${Numbers.basename(photo.member)}`,
+      `Face ${one.face_index} of ${Numbers.basename(photo.member)}`,
       one.needs_review ? "needs review" : "",
       decision ? SAID[decision] : "",
       marked ? "selected" : "",

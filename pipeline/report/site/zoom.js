@@ -3,6 +3,8 @@
 
 const MOST_ZOOM = 16; // px of the screen for one of the picture
 const MOST_FIT = 4; // a small face is enlarged this much to fit
+const STEP = 1.5; // of a key or button
+const MOVE = 0.25; // of the view, at a key
 
 class Zoom {
   /**
@@ -22,6 +24,7 @@ class Zoom {
       event.preventDefault();
       this.by(Math.exp(-event.deltaY / 500), event.clientX, event.clientY);
     });
+    this.pinched();
     new ResizeObserver(() => this.fit()).observe(view);
   }
 
@@ -36,14 +39,23 @@ class Zoom {
     return Math.max(1, Math.ceil(this.fitting * window.devicePixelRatio - 1e-6)) / window.devicePixelRatio;
   }
 
+  /** The scale on show. */
+  get shown() {
+    return this.scale ?? this.fitting;
+  }
+
+  get isFull() {
+    return this.scale === this.full;
+  }
+
   toggle() {
-    this.to(this.scale === null ? this.full : null);
+    this.to(this.isFull ? null : this.full);
   }
 
   /** Larger or smaller; the point of the screen stays where it is. @param {number} factor @param {number} [x] @param {number} [y] */
   by(factor, x, y) {
     const { fitting } = this;
-    const scale = Math.min((this.scale ?? fitting) * factor, Math.max(MOST_ZOOM / window.devicePixelRatio, fitting));
+    const scale = Math.min(this.shown * factor, Math.max(MOST_ZOOM / window.devicePixelRatio, fitting));
     this.to(scale <= fitting ? null : scale, x, y);
   }
 
@@ -67,10 +79,29 @@ class Zoom {
   fit() {
     const [width, height] = this.size();
     if (!width || !this.view.clientWidth) return;
-    const scale = this.scale ?? this.fitting;
+    const scale = this.shown;
     this.frame.style.width = `${Math.max(1, Math.floor(width * scale))}px`;
     this.frame.style.height = `${Math.max(1, Math.floor(height * scale))}px`;
     this.changed();
+  }
+
+  /** Show what is further to the right and down, or with negative numbers to the left and up. @param {number} across @param {number} down */
+  move(across, down) {
+    this.view.scrollBy(across * MOVE * this.view.clientWidth, down * MOVE * this.view.clientHeight);
+  }
+
+  /** Two fingers enlarge at the middle between them. */
+  pinched() {
+    let apart = 0;
+    this.view.addEventListener("touchstart", () => (apart = 0));
+    this.view.addEventListener("touchmove", (/** @type {TouchEvent} */ event) => {
+      const [one, other] = event.touches;
+      if (!other) return;
+      if (event.cancelable) event.preventDefault();
+      const now = Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
+      if (apart) this.by(now / apart, (one.clientX + other.clientX) / 2, (one.clientY + other.clientY) / 2);
+      apart = now;
+    });
   }
 
   /** The picture follows the mouse. @param {PointerEvent} event */

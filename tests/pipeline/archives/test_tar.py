@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.archives.names import unescape_name
+from tests.corpus.hostile_tars import block
 from tests.support.archives import PHOTOS, contents, listed, put, tar_bytes
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -88,30 +89,17 @@ def test_a_wrong_checksum_of_the_stream_is_reported(tmp_path: Path) -> None:
     assert "CRC" in str(error)
 
 
-def header(name: bytes, type: bytes = b"0", size: bytes = b"00000000000\0") -> bytes:
-    """A tar header with any bytes in its fields and a correct checksum."""
-    block = bytearray(512)
-    block[0 : len(name)] = name
-    block[100:108] = b"0000644\0"
-    block[124:136] = size
-    block[148:156] = b" " * 8
-    block[156:157] = type
-    block[257:265] = b"ustar\00000"
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
 def test_sizes_that_lie_do_not_loop_or_fill_memory(tmp_path: Path) -> None:
     negative = b"\xff" * 11 + b"\x00"
     huge = b"\x80" + b"\x00" * 3 + b"\x7f" + b"\xff" * 7
-    for name, block in {
-        "negative.tar": header(b"a.jpg", size=negative),
-        "huge.tar": header(b"a.jpg", size=huge),
-        "pax.tar": header(b"pax", b"x", b"77777777777\0"),
-        "longname.tar": header(b"././@LongLink", b"L", huge),
-        "nested.tar": header(b"x", b"L") * 3000,
+    for name, content in {
+        "negative.tar": block(b"a.jpg", size=negative),
+        "huge.tar": block(b"a.jpg", size=huge),
+        "pax.tar": block(b"pax", b"x", b"77777777777\0"),
+        "longname.tar": block(b"././@LongLink", b"L", huge),
+        "nested.tar": block(b"x", b"L") * 3000,
     }.items():
-        members, error = listed(put(str(tmp_path), name, tar_bytes({"ok.jpg": b"1"})[:1024] + block + bytes(1024)))
+        members, error = listed(put(str(tmp_path), name, tar_bytes({"ok.jpg": b"1"})[:1024] + content + bytes(1024)))
         assert members[0].path == "ok.jpg", name
         assert error is not None, name
         assert "\n" not in str(error)

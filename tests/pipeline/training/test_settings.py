@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from interlcm.degradation import PUBLISHED, PUBLISHED_LARGE
-from interlcm.encoder_training import Recipe
 from interlcm.errors import TrainingError
+from interlcm.recipe import Recipe
 from interlcm.weights_index import PUBLISHED_VARIANTS
 from jobs.train import read_preset
 from pipeline.training.settings import TrainingSettings

@@ -2,7 +2,6 @@
 
 import io
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,24 +15,15 @@ from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import load_components, load_visual_encoder
 from interlcm.weights_index import SHARED, WeightsError, opened, read_index, verify
 from pipeline import storage
+from pipeline.faces.detectors import FILES
 from pipeline.storage.cache import local_folder
 from pipeline.weights.published import PUBLISHED, Published
 from pipeline.weights.pull import pull
 from tests.support import tiny
-from tests.support.file_server import REVISION, FileServer, serve
+from tests.support.file_server import REVISION, FileServer
 
 REPO = "owner/lcm"
 UNET = "lcm/unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    with serve() as server:
-        # HF_ENDPOINT is read when the hub's client is imported; these are what it sets.
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield server
 
 
 def checkpoint(state: dict[str, Any]) -> bytes:
@@ -298,7 +288,7 @@ def test_published_table_fills_the_folder() -> None:
     paths = [part.path for part in PUBLISHED]
     assert len(set(paths)) == len(paths)
     with_configs = {*paths, "clip/config.json", "visual_encoder/config.json", "spatial_encoder/config.json"}
-    assert set(SHARED) <= with_configs
+    assert {*SHARED, *FILES.values()} <= with_configs
     for part in PUBLISHED:
         assert part.origin.startswith("https://") and part.page.startswith("https://")
         assert part.sha256 is None or len(bytes.fromhex(part.sha256)) == 32
