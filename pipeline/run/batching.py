@@ -43,7 +43,7 @@ FACES = 3  # assumed per photo; each is carried as a crop and, after the restore
 FULL, FACES_TO_FILL = 0.9, 2.0
 # What one driver of Ray Data can follow (docs/performance.md, "The driver"), and what a restore actor on a fast GPU
 # takes, at 40 faces a second.
-DRIVER_BLOCKS, ACTOR_PHOTOS = 70.0, 15.0  # a second
+DRIVER_BLOCKS, ACTOR_PHOTOS = 50.0, 15.0  # a second
 # The store of a node of 16 GiB, for a cluster none of whose nodes that restore is there yet.
 STORE_TO_COME = int(STORE_SHARE * 16 * 2**30)
 

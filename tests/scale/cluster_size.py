@@ -1,10 +1,11 @@
-"""What each single process of a large run does: python -m tests.scale.cluster_size [NODES ...]
+"""What each single process of a large run does: python -m tests.scale.cluster_size [NODES:RATE ...]
 
-For each number of nodes, starts a Ray cluster of stand-in nodes on this machine (`ray.cluster_utils`) and a run on it:
-the real driver, ledger, manifest and compaction, with stages that sleep instead of computing, and an S3 server that
-answers each request 30 ms late. Before the first photo all restore actors wait for a while, which shows what each
-process costs by itself; then the photos run through. The first table has what was measured, the second what follows for
-10, 50 and 200 nodes, a restore actor each, at 15 photos/s of each. Takes some minutes for each number of nodes.
+For each pair, starts a Ray cluster of so many stand-in nodes on this machine (`ray.cluster_utils`) and a run on it: the
+real driver, ledger, manifest and compaction, with stages that sleep instead of computing, so that all nodes together
+finish RATE photos/s if this machine can, and an S3 server that answers each request 30 ms late. Blocks, calls and parts
+are those of a run on 200 nodes. Before the first photo all restore actors wait for a while, which shows what a process
+costs without photos. The first table has what was measured, the second what follows for 10, 50 and 200 nodes, each with
+a restore actor that does 15 photos/s. Takes some minutes for each pair.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import ray
@@ -31,7 +33,7 @@ from pipeline.config.resources import Resources
 from pipeline.index.units import load
 from pipeline.manifest.write import write_part
 from pipeline.run import attempt, lease, merging
-from pipeline.run.batching import BatchSizes, fitting
+from pipeline.run.batching import STORE_SHARE, BatchSizes, fitting
 from pipeline.run.chain import Stage
 from pipeline.stages.fetch import BLOCK_PHOTOS
 from pipeline.stages.publish import DONE
@@ -43,12 +45,12 @@ from tests.support.late_proxy import LateProxy, late_proxy
 from tests.support.rows import face, index_row, result_row, write_index
 
 RATE = 15.0  # photos/s of a restore actor on a fast GPU
+PAIRS = ["2:40", "4:40", "4:150", "4:400"]
 LATE = 0.03  # s
-PHOTO_BYTES = 250_000  # a fourth of what a photo of 1 MB carries: no process that is measured here touches the bytes
-BLOCK = int(os.environ.get("BLOCK", BLOCK_PHOTOS))
-PHOTOS = 3000  # of a run: a hundred parts
+PHOTO_BYTES = 20_000  # a fiftieth of a photo of 1 MB, as the stand-in stores are: no measured process touches bytes
+SECONDS, FEWEST = 30, 3000  # of a run: so long at its rate, and so many photos
 WARM = 0.2  # share of the photos before the measurement
-QUIET = 15.0  # s
+SETTLED, QUIET = 20.0, 20.0  # s: until the nodes have started, then of the measurement without photos
 STORE = 150 << 20  # bytes of a stand-in node's object store
 GPU_NODE = 64 << 30  # bytes of memory of the nodes that the block sizes are for
 SIZES = (10, 50, 200)
@@ -98,12 +100,12 @@ ROLES = ("driver", "ledger", "GCS", "head raylet", "Ray Data's actors", "node ra
 RAY_DATA = ("StatsActor", "ActorLocationTracker", "AutoscalingCoordinator")  # one of each for a cluster
 
 
-def chain(job: Job, resources: Resources, sizes: BatchSizes, gate: str) -> tuple[Stage, Stage, Stage, Stage]:
+def stages(job: Job, sizes: BatchSizes, gate: str, rate: float) -> tuple[Stage, Stage, Stage, Stage]:
     """Stand-ins for the stages: they move rows of real sizes, keep the ledger, and write manifest parts."""
     return (
         Stage("fetch", reading, (job.output, job.environment)),
         Stage("detect", passing, (), 1),
-        Stage("restore", sleeping, (gate,), sizes.call_photos),
+        Stage("restore", sleeping, (gate, rate), sizes.call_photos),
         Stage("publish", writing, (job,), sizes.part_photos),
     )
 
@@ -113,8 +115,8 @@ def reading(output: str, environment: Any) -> Callable[[pa.Table], Iterator[pa.T
         environment.use()
         for unit in units.to_pylist():
             rows = load(unit, output).to_pylist()
-            for first in range(0, len(rows), BLOCK):
-                some = rows[first : first + BLOCK]
+            for first in range(0, len(rows), BLOCK_PHOTOS):
+                some = rows[first : first + BLOCK_PHOTOS]
                 known = [{name: row[name] for name in ("photo_id", "source", "member")} for row in some]
                 yield to_table([{**one, "data": bytes(PHOTO_BYTES), "faces": []} for one in known])
 
@@ -125,14 +127,14 @@ def passing() -> Callable[[pa.Table], pa.Table]:
     return lambda table: table
 
 
-def sleeping(gate: str) -> Callable[[pa.Table], pa.Table]:
+def sleeping(gate: str, rate: float) -> Callable[[pa.Table], pa.Table]:
     """As long as a restore actor takes; the first photos wait until the gate is open."""
 
     def restore(table: pa.Table) -> pa.Table:
         Path(gate, f"{os.getpid()}.waiting").touch()
         while not Path(gate, "open").exists():
             time.sleep(0.2)
-        time.sleep(len(table) / RATE)
+        time.sleep(len(table) / rate)
         with Path(gate, f"{os.getpid()}.calls").open("a") as calls:
             calls.write(f"{len(table)}\n")
         return table
@@ -164,37 +166,48 @@ def writing(job: Job) -> Callable[[pa.Table], pa.Table]:
 
 @dataclass
 class Measured:
-    """CPU seconds by role: a second without photos, and of a photo, of which the former is taken off."""
+    """One run. quiet, busy: shares of a core by role, without photos and at `rate` photos/s, those without included.
+
+    calls: photos in a call of a restore actor. merge: parts of the compaction at the end, and of each its requests, CPU
+    seconds and seconds.
+    """
 
     nodes: int
     quiet: dict[str, float]
-    photo: dict[str, float]
+    busy: dict[str, float]
     rate: float
     calls: float
-    merge: dict[str, float] = field(default_factory=dict)
+    merge: dict[str, float]
 
     @property
-    def rows(self) -> Iterator[dict[str, Any]]:
-        for role in ROLES:
-            each = self.nodes if role == "node raylets" else 1
-            yield {
-                "nodes": self.nodes,
-                "process": role if each == 1 else "a node's raylet",
-                "without photos, % of a core": 100 * self.quiet[role] / each,
-                "ms of CPU a photo": 1000 * self.photo[role] / each,
-                "photos/s here": self.rate,
-                "photos in a restore call": self.calls,
-            }
+    def row(self) -> dict[str, Any]:
+        shares = {role: f"{100 * self.quiet[role]:.1f}, {100 * self.busy[role]:.1f}" for role in ROLES}
+        shares["a node's raylet"] = shares.pop("node raylets")
+        part = {f"{name} of a part": self.merge[name] for name in ("requests", "cpu")}
+        return {"nodes": self.nodes, "photos/s": self.rate, **shares, "photos in a call": self.calls, **part}
 
 
-def measured(nodes: int, output: str, proxy: LateProxy) -> Measured:
-    with TemporaryDirectory(prefix="size-") as gate:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+def added(cluster: Cluster, **options: Any) -> None:
+    """A node. Ray gives it 30 s to start, which is too little on a busy machine."""
+    for last in (False, False, False, True):
         try:
+            cluster.add_node(**options)
+            return
+        except Exception:
+            if last:
+                raise
+
+
+def measured(nodes: int, rate: float, output: str, proxy: LateProxy) -> Measured:
+    photos = max(FEWEST, int(SECONDS * rate))
+    with TemporaryDirectory(prefix="size-") as gate:
+        cluster = Cluster()
+        try:
+            added(cluster, num_cpus=0, include_dashboard=False)
             for _ in range(nodes):
-                cluster.add_node(num_cpus=3, object_store_memory=STORE)
+                added(cluster, num_cpus=3, object_store_memory=STORE)
             os.environ["RAY_ADDRESS"] = cluster.address
-            for first in range(0, PHOTOS, 250):
+            for first in range(0, photos, 250):
                 rows = [
                     index_row(
                         f"{n:06}.jpg",
@@ -203,17 +216,17 @@ def measured(nodes: int, output: str, proxy: LateProxy) -> Measured:
                         bytes=1_000_000,
                         stored_bytes=1_000_000,
                     )
-                    for n in range(first, min(first + 250, PHOTOS))
+                    for n in range(first, min(first + 250, photos))
                 ]
                 write_index(output, rows, f"box-{first}")
-            return of_run(nodes, output, gate, Watched(cluster, proxy))
+            return of_run(nodes, photos, rate / nodes, output, gate, Watched(cluster, proxy))
         finally:
             ray.shutdown()
             cluster.shutdown()
             os.environ.pop("RAY_ADDRESS", None)
 
 
-def of_run(nodes: int, output: str, gate: str, watched: Watched) -> Measured:
+def of_run(nodes: int, photos: int, each: float, output: str, gate: str, watched: Watched) -> Measured:
     merge: dict[str, float] = {}
 
     def merged(output: str, whole: bool = True) -> None:
@@ -228,24 +241,16 @@ def of_run(nodes: int, output: str, gate: str, watched: Watched) -> Measured:
         )
 
     real, merging.compaction.compact_if_many = merging.compaction.compact_if_many, merged
-    # The sizes of a run of 10^8 photos on 200 such nodes.
-    fixed, _ = fitting(
-        10**8,
-        1e6,
-        512,
-        Resources(max_actors=200, batch_faces=32, find_batch=True),
-        int(0.3 * GPU_NODE),
-        int(0.3 * GPU_NODE),
-    )
-    attempt.chain = lambda job, resources, sizes: chain(job, resources, fixed, gate)
-    attempt.batches = lambda pending, size, resources: (fixed, resources)
+    sizes = sizes_of(200)
+    attempt.chain = lambda job, resources, sizes: stages(job, sizes, gate, each)
+    attempt.batches = lambda pending, size, resources: (sizes, resources)
     merging.COMPACT_EVERY = 10**9  # all at the end, where it is measured by itself
     snaps: list[dict[str, float]] = []
 
     def open_gate() -> None:
         while len(list(Path(gate).glob("*.waiting"))) < nodes:
             time.sleep(1)
-        time.sleep(5)
+        time.sleep(SETTLED)
         snaps.append(watched.now())
         time.sleep(QUIET)
         snaps.append(watched.now())
@@ -257,60 +262,70 @@ def of_run(nodes: int, output: str, gate: str, watched: Watched) -> Measured:
     first = last = None
     with lease.held(output) as mine:
         for progress in attempt.restore(job, resources, mine):
-            if first is None and progress.done >= WARM * PHOTOS:
+            if first is None and progress.done >= WARM * photos:
                 first = (progress.done, watched.now())
-            if progress.done == PHOTOS:
+            if progress.done == photos:
                 last = (progress.done, watched.now())
     merging.compaction.compact_if_many = real
     assert first is not None and last is not None
-    calm, busy = change(*snaps), change(first[1], last[1])
-    quiet = {role: calm[role] / calm["t"] for role in ROLES}
-    done = last[0] - first[0]
-    photo = {role: (busy[role] - quiet[role] * busy["t"]) / done for role in ROLES}
     calls = [int(line) for file in Path(gate).glob("*.calls") for line in file.read_text().split()]
-    return Measured(nodes, quiet, photo, done / busy["t"], sum(calls) / len(calls), merge)
+    quiet, busy = shares(snaps[0], snaps[1], nodes), shares(first[1], last[1], nodes)
+    rate = (last[0] - first[0]) / (last[1]["t"] - first[1]["t"])
+    return Measured(nodes, quiet, busy, rate, sum(calls) / len(calls), merge)
 
 
-def change(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    return {name: after[name] - before.get(name, 0.0) for name in after}
+def shares(before: dict[str, float], after: dict[str, float], nodes: int) -> dict[str, float]:
+    """Shares of a core by role; of the nodes' raylets, the mean."""
+    seconds = after["t"] - before["t"]
+    used = {role: (after[role] - before.get(role, 0.0)) / seconds for role in ROLES}
+    return used | {"node raylets": used["node raylets"] / nodes}
 
 
 def computed(found: list[Measured]) -> Iterator[dict[str, Any]]:
-    """Shares of a core at SIZES: costs of a photo of the largest cluster, and of a node from its growth."""
-    small, large = found[0], found[-1]
+    """Percent of a core at SIZES: what the runs on the most nodes show, as a line over their rates, and what more nodes
+    cost without photos. A node has its own raylet, at RATE photos/s."""
+    most, least = max(one.nodes for one in found), min(one.nodes for one in found)
+    large = [one for one in found if one.nodes == most]
+    quiet = {n: [one.quiet for one in found if one.nodes == n] for n in (least, most)}
     for role in ROLES:
-        each = 1 if role != "node raylets" else large.nodes
-        row: dict[str, Any] = {"process": role if each == 1 else "a node's raylet"}
-        slope = (large.quiet[role] - small.quiet[role]) / max(1, large.nodes - small.nodes)
-        for nodes in SIZES:
-            quiet = (
-                large.quiet[role] / each if each > 1 else large.quiet[role] + max(0.0, slope) * (nodes - large.nodes)
-            )
-            load = quiet + large.photo[role] / each * RATE * (nodes if each == 1 else large.nodes)
-            row[f"{nodes} nodes, {nodes * RATE:,.0f} photos/s: % of a core"] = 100 * load
-        yield row
-    part = fitting(10**8, 1e6, 512, Resources(max_actors=200), int(0.3 * GPU_NODE), int(0.3 * GPU_NODE))[0].part_photos
-    row = {"process": "compaction, in the driver"}
-    row |= {
-        f"{n} nodes, {n * RATE:,.0f} photos/s: % of a core": 100 * large.merge["cpu"] * n * RATE / part for n in SIZES
-    }
-    yield row
+        slope, base = np.polyfit([one.rate for one in large], [one.busy[role] for one in large], 1)
+        mean = {n: sum(one[role] for one in some) / len(some) for n, some in quiet.items()}
+        node = max(0.0, (mean[most] - mean[least]) / max(1, most - least))
+        own = role == "node raylets"
+        loads = [base + slope * (most if own else n) * RATE + (0 if own else node * (n - most)) for n in SIZES]
+        yield percent("a node's raylet" if own else role, loads)
+    sizes = sizes_of(200).part_photos
+    cpu_of_part = sum(one.merge["cpu"] for one in found) / len(found)
+    yield percent("compaction, in the driver", [cpu_of_part * n * RATE / sizes for n in SIZES])
 
 
-def main(sizes: list[int]) -> None:
+def percent(role: str, loads: list[float]) -> dict[str, Any]:
+    names = [f"{n} nodes, {n * RATE:,.0f} photos/s" for n in SIZES]
+    return {"process": role, **{name: f"{100 * load:.0f}%" for name, load in zip(names, loads, strict=True)}}
+
+
+def sizes_of(actors: int) -> BatchSizes:
+    """The sizes of a run of 10^8 photos of 1 MB on so many nodes."""
+    store = int(STORE_SHARE * GPU_NODE)
+    resources = Resources(max_actors=actors, batch_faces=32, find_batch=True)
+    return fitting(10**8, 1e6, 512, resources, store, store)[0]
+
+
+def main(pairs: list[str]) -> None:
     with CephGateway() as gateway, late_proxy(gateway.rgw_port, LATE) as proxy:
         os.environ |= gateway.environment | {"RAY_AUTH_MODE": "disabled"}
         storage_client.filesystem("s3://late")[0].mkdir("s3://late")
         storage_client.configure({"AWS_ENDPOINT_URL": proxy.endpoint})
         found = []
-        for nodes in sizes:
-            found.append(measured(nodes, f"s3://late/out-{nodes}", proxy))
-            print(markdown(list(found[-1].rows)), found[-1].merge, flush=True)
+        for number, pair in enumerate(pairs):
+            nodes, rate = map(int, pair.split(":"))
+            found.append(measured(nodes, rate, f"s3://late/out-{number}", proxy))
+            print(markdown([found[-1].row]), flush=True)
         print()
-        print(markdown([row for one in found for row in one.rows]))
+        print(markdown([one.row for one in found]))
         print()
         print(markdown(list(computed(found))))
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or [2, 5, 10])
+    main(sys.argv[1:] or PAIRS)
