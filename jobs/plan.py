@@ -29,7 +29,11 @@ def batch_of(text: str) -> int | None:
 
 
 def plan(
-    actors: tuple[int, int], gpus_per_actor: float | None, batch_faces: int | None, detect_gpus: int | None = None
+    actors: tuple[int, int],
+    gpus_per_actor: float | None,
+    batch_faces: int | None,
+    detect_gpus: int | None = None,
+    drivers: int = 1,
 ) -> Resources:
     """By default one actor per GPU, or one actor on the CPU; actors on the CPU share the machine's cores."""
     gpus = cluster.gpus()
@@ -39,17 +43,20 @@ def plan(
         raise typer.BadParameter(f"--gpus-per-actor {each:g}: GPUs in the cluster: {gpus:g}; give 0 to use the CPU")
     default = max(1, int(gpus / each)) if each else 1
     low, high = actors if actors != (0, 0) else (default, default)
+    if drivers > high:
+        raise typer.BadParameter(f"--drivers {drivers}: each needs an actor; give --actors {drivers} or more")
     threads = max(1, cluster.cores() // high)
     if not each:
-        return Resources(low, high, each, 1, threads, detect_gpus=detect_gpus)
+        return Resources(low, high, each, 1, threads, detect_gpus=detect_gpus, drivers=drivers)
     faces, find = batch_faces or micro_batch.MOST, batch_faces is None
-    return Resources(low, high, each, faces, threads, find_batch=find, detect_gpus=detect_gpus)
+    return Resources(low, high, each, faces, threads, find_batch=find, detect_gpus=detect_gpus, drivers=drivers)
 
 
 def in_words_of(resources: Resources) -> str:
     low, high = resources.min_actors, resources.max_actors
     device = f"{resources.gpus_per_actor:g} GPU each" if resources.gpus_per_actor else "on the CPU"
-    return f"{low if low == high else f'{low} to {high}'}, {device}"
+    drivers = f", {resources.drivers} drivers" if resources.drivers > 1 else ""
+    return f"{low if low == high else f'{low} to {high}'}, {device}{drivers}"
 
 
 def on_this_machine(photos: float) -> str:

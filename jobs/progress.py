@@ -16,7 +16,7 @@ from jobs.times import in_words
 from pipeline.run.waiting import repeated
 
 if TYPE_CHECKING:
-    from pipeline.run.attempt import Progress
+    from pipeline.run.progress import Progress
 
 LOG_EVERY = 10.0  # seconds between progress lines if the output is not a terminal
 BAR_EVERY = 1.0  # seconds between updates of a bar's text

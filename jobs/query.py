@@ -139,11 +139,14 @@ def query(
 
 
 def as_table(rows: pa.Table) -> bytes:
-    """DuckDB's own table: every row, and as many columns as fit into the terminal."""
+    """DuckDB's own table: every row. On a terminal as many columns as fit into it, elsewhere all, with whole values."""
     text = io.StringIO()
-    columns = shutil.get_terminal_size(fallback=(160, 0)).columns
+    terminal = sys.stdout.isatty()
+    width: dict[str, Any] = (
+        {"max_width": shutil.get_terminal_size().columns} if terminal else {"max_width": WIDE, "max_col_width": WIDE}
+    )
     with contextlib.redirect_stdout(text):
-        duckdb.from_arrow(rows).show(max_width=columns, max_rows=max(rows.num_rows, 1))
+        duckdb.from_arrow(rows).show(**width, max_rows=max(rows.num_rows, 1))
     return printable(text.getvalue().rstrip("\n"), kept="\n").encode() + b"\n"
 
 
@@ -169,6 +172,7 @@ def as_parquet(rows: pa.Table) -> bytes:
     return file.getvalue()
 
 
+WIDE = 1_000_000  # characters: no value of a manifest is that long
 CONTROL = re.compile("[\x7f-\x9f]")  # control characters that JSON allows in a string
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WRITERS = {Format.table: as_table, Format.csv: as_csv, Format.json: as_json, Format.parquet: as_parquet}

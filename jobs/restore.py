@@ -119,6 +119,14 @@ def restore(
             help="Restore in this process (here) or on Ray; auto: Ray for a cluster, several actors or many photos."
         ),
     ] = "auto",
+    drivers: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Split the run among K drivers on Ray, if one cannot keep up with all actors (docs/performance.md).",
+        ),
+    ] = 1,
     gpus_per_actor: GpusPerActor = None,
     detect_gpus: Annotated[
         int | None,
@@ -208,7 +216,7 @@ def restore(
     failed = run(
         Request(
             sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names,
-            prices, detect_gpus,
+            prices, detect_gpus, drivers,
         )
     )  # fmt: skip
     if strict and failed:

@@ -1,6 +1,7 @@
 """A run from sources to counts: what `interlcm restore` and `interlcm demo` do once their options are read."""
 
 import itertools
+import math
 from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -34,6 +35,7 @@ from pipeline.index.sources import expand
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempt, attempts, lease, prepare
+from pipeline.run.batching import ACTOR_PHOTOS, driver_photos
 from pipeline.run.rescan import scan
 from pipeline.run.verdicts import heeding
 
@@ -58,6 +60,7 @@ class Request:
         prices: of an hour of a GPU and of a CPU, for a dry run.
         detect_gpus: GPUs for RetinaFace detectors; None: those that restore actors leave free.
         zip_names: code page of names in zips that do not say theirs; empty: UTF-8 or code page 437.
+        drivers: processes that each drive the stages for a share of the photos, on Ray.
     """
 
     sources: list[str]
@@ -74,6 +77,7 @@ class Request:
     zip_names: str = ""
     prices: Prices | None = None
     detect_gpus: int | None = None
+    drivers: int = 1
 
 
 def run(request: Request) -> int:
@@ -88,6 +92,8 @@ def run(request: Request) -> int:
             check_where(where)
         except QueryError as error:
             raise typer.BadParameter(f"--where: {error}") from error
+    if request.engine == "here" and request.drivers > 1:
+        raise typer.BadParameter(f"--drivers {request.drivers}: --engine here has no drivers; leave one of them out")
     with meanwhile(lines, "checking"):
         found = expand(request.sources, storage.canonical(output), partial(lines.say, "note"))
         job = prepare.prepare(output, request.settings, signing_of(request.keys))
@@ -95,8 +101,8 @@ def run(request: Request) -> int:
         attempts.check_names(job)
     much = cluster.joined() or len(found) >= RAY_ARCHIVES
     if request.engine == "ray" or (request.engine == "auto" and much):
-        cluster.connect(request.actors[1] or 1)
-    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces, request.detect_gpus)
+        cluster.connect(request.actors[1] or 1, request.drivers)
+    resources = plan(request.actors, request.gpus_per_actor, request.batch_faces, request.detect_gpus, request.drivers)
     photos, reason = ray_from(request.engine, resources)
     job = prepare.with_dtype(job, resources)
     with lease.held(job.output) as mine:
@@ -118,12 +124,12 @@ def run(request: Request) -> int:
             if left_out:
                 words = "photos with decisions that would come out as they were judged, and are left out"
                 lines.say("note", f"note: {words}: {left_out}; choose other settings, or see interlcm decide")
-        steps = attempt.restore(job, resources, mine, where, photos, indexed.index)
+        steps = attempt.restore(job, resources, mine, where, photos, partial(lines.say, "note"), indexed.index)
         first = next(steps)
         if first.total:
             reason = reason or f"{counted(first.total, 'file')} on {on_this_machine(photos)}"
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
-            for words in compiling(resources, first.total):
+            for words in [*compiling(resources, first.total), *drivers_to_give(resources, indexed)]:
                 lines.say("note", f"note: {words}")
             show(itertools.chain([first], steps), lines)
         else:
@@ -163,6 +169,19 @@ def to_come(resources: Resources) -> list[str]:
     if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
         return []
     return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
+
+
+def drivers_to_give(resources: Resources, found: IndexSummary) -> list[str]:
+    """A note if the drivers cannot keep up with all actors on GPUs."""
+    mean = found.bytes / max(1, found.photos)
+    most, actors = driver_photos(mean), resources.max_actors
+    wanted = math.ceil(actors * ACTOR_PHOTOS / most)
+    if not resources.gpus_per_actor or wanted <= resources.drivers:
+        return []
+    return [
+        f"a driver follows about {most:,.0f} photos/s of {mean / 1e6:.1f} MB, enough for {most / ACTOR_PHOTOS:.0f} "
+        f"fast GPUs; for {actors} of them give --drivers {wanted}"
+    ]
 
 
 def compiling(resources: Resources, files: int) -> list[str]:

@@ -114,6 +114,7 @@ def numbers(pace: Status) -> dict[str, Any]:
         "seconds_left": None if left is None else left.total_seconds(),
         "made_by": [asdict(one) for one in pace.made_by],
         "waiting": list(pace.holder.waiting) if pace.holder else [],
+        "drivers": list(pace.holder.drivers) if pace.holder else [],
     }
 
 
@@ -207,8 +208,8 @@ def next_step(output: str, pace: Status) -> list[str]:
 
 
 def waiting(pace: Status) -> list[str]:
-    """What the run says that it waits for."""
-    return [f"  {printable(line)}" for line in pace.holder.waiting] if pace.holder else []
+    """What the run says of its drivers, if there are several, and what it waits for."""
+    return [f"  {printable(line)}" for line in (*pace.holder.drivers, *pace.holder.waiting)] if pace.holder else []
 
 
 def progress_line(pace: Status) -> str:

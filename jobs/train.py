@@ -101,7 +101,7 @@ def train_demo(settings: dict[str, Any], output: Path) -> None:
         save_stage(model, checkpoint)
         unfinished.unlink()
     model.save_pretrained(output, settings["variant"], licence=settings["licence"], origin=settings["origin"])
-    print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {quote(output)}")
+    print(f"weights written to {output}; next: interlcm restore SOURCE --output OUTPUT --weights {quote(str(output))}")
 
 
 def same_preset(path: Path, settings: dict[str, Any]) -> None:

@@ -58,9 +58,10 @@ def pull(
       interlcm weights pull s3://archive/weights --variant 3step --variant 1step
       interlcm weights pull weights --metrics
     """
+    from pipeline.weights.published import PUBLISHED
     from pipeline.weights.pull import pull
 
-    pull(weights, variant, print, metrics=metrics)
+    pull(weights, variant, print, PUBLISHED, metrics)
     print(f"{weights}: complete; next: interlcm weights verify {quote(weights)}")
 
 

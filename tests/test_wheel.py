@@ -52,11 +52,11 @@ def test_uv_makes_the_wheel_a_command_and_runs_it_once(built: Path, tmp_path: Pa
     folders = {name: str(tmp_path / name) for name in ("UV_TOOL_DIR", "UV_TOOL_BIN_DIR", "UV_CACHE_DIR")}
     environment = {**os.environ, **folders}
     versions = ["--constraints", str(ROOT / "constraints.txt")]
-    tool = [programs / "uv", "tool", "install", *versions, built]
-    once = [programs / "uvx", *versions, "--from", built, "interlcm", "--version"]
+    tool = [str(programs / "uv"), "tool", "install", *versions, str(built)]
+    once = [str(programs / "uvx"), *versions, "--from", str(built), "interlcm", "--version"]
     for command in (tool, once):
         subprocess.run(command, check=True, env=environment, cwd=tmp_path)
-    asked = [Path(folders["UV_TOOL_BIN_DIR"], "interlcm"), "query", write_run(tmp_path / "run"), "--summary"]
+    asked = [f"{folders['UV_TOOL_BIN_DIR']}/interlcm", "query", write_run(tmp_path / "run"), "--summary"]
     subprocess.run(asked, check=True, cwd=tmp_path)
 
 

@@ -35,6 +35,10 @@ def model(
         typer.Option(metavar="NAMES", help="Default: bfloat16,float16,float32; on a CPU float32,bfloat16."),
     ] = "",
     compile: Annotated[bool, typer.Option("--compile", help="Add rows with torch.compile; takes minutes.")] = False,
+    compile_backend: Annotated[
+        Literal["inductor", "aot_eager"],
+        typer.Option(help="Of torch.compile. aot_eager generates no code: to try --compile without its minutes."),
+    ] = "inductor",
     face: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="The face/ of a weights folder: its networks judge in the actor's rows."),
@@ -85,11 +89,11 @@ def model(
     del network
     best, fastest = (kinds[0], batches[0]), 0.0
     with TemporaryDirectory(prefix="interlcm-benchmark-") as folder:
-        for row in sweep(chosen, on, kinds, batches, count, Path(folder) if compile else None):
+        for row in sweep(chosen, on, kinds, batches, count, Path(folder) if compile else None, compile_backend):
             live.add("Sweep", row)
             if row["layout"] == "channels last" and (row["faces/s"] or 0) > fastest:
                 best, fastest = (row["dtype"], row["micro-batch"]), row["faces/s"]
-        for row in actor(Path(folder), chosen, on, *best, actor_faces or count, judges, compile):
+        for row in actor(Path(folder), chosen, on, *best, actor_faces or count, judges, compile, compile_backend):
             live.add("Actor", row)
     live.finish()
 

@@ -37,10 +37,11 @@ def actor(
     count: int,
     face_folder: Path | None,
     compile: bool = False,
+    backend: str = "inductor",
 ) -> Iterator[dict[str, Any]]:
     """Rows of the actor restoring `count` faces: without judges, and with those of `face_folder`, if given; each with
     micro-batches that overlap and with others. Then monochrome photos, whose faces keep their tone, and last, for
-    `compile`, a compiled model.
+    `compile`, a compiled model. backend: of torch.compile.
 
     folder: gets the weights (6 GB at full size), which the actor loads and checks as in a run, and compiled code.
     """
@@ -61,7 +62,8 @@ def actor(
     for name, stage.judge, monochrome, stage.overlaps, wanted in ways:
         begun = time.perf_counter()
         if wanted:
-            compiled = "yes" if compile_model(stage.model, stage.tried, folder / COMPILED) else "failed"
+            worked = compile_model(stage.model, stage.tried, folder / COMPILED, backend=backend)
+            compiled = "yes" if worked else "failed"
         stage(photos(min(count, stage.batch_faces), size.pixels, monochrome))  # warms up
         first = time.perf_counter() - begun
         restart_peak(device)

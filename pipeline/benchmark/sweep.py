@@ -32,12 +32,13 @@ def sweep(
     sizes: Sequence[int],
     count: int,
     folder: Path | None = None,
+    backend: str = "inductor",
 ) -> Iterator[dict[str, Any]]:
     """One row for each dtype and micro-batch; then the fastest micro-batch of each dtype in other layouts, and compiled
     if there is a folder for compiled code.
 
     count: faces restored for a row, at least; a row's number is a multiple of its micro-batch. A row whose memory does
-    not suffice says so, and larger micro-batches of that dtype are left out.
+    not suffice says so, and larger micro-batches of that dtype are left out. backend: of torch.compile.
     """
     reference = exact(size, device)
     for name in dtypes:
@@ -61,7 +62,7 @@ def sweep(
         yield compared(row(best, "channels first"), model, device, reference)
         if folder is not None:
             keep_in(folder / COMPILED)
-            place(model, device, dtype).compile_networks()
+            place(model, device, dtype).compile_networks(backend=backend)
             yield compared(row(best, "channels last, compiled"), model, device, reference)
 
 

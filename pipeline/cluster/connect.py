@@ -22,7 +22,7 @@ from pipeline.cluster import own_user
 if TYPE_CHECKING:
     import psutil
 
-# CPUs of a local cluster for fetch, detect and publish together, beside the restore actors.
+# CPUs of a local cluster for fetch, detect and publish of one driver together, beside the restore actors.
 SHARED_CPUS = 3
 
 
@@ -40,10 +40,11 @@ class ClusterError(InterLCMError):
     """No cluster can be joined or started: one line that names its address."""
 
 
-def connect(actors: int = 0, object_store: int | None = None) -> None:
+def connect(actors: int = 0, drivers: int = 1, object_store: int | None = None) -> None:
     """Join or start Ray, with room for `actors` restore actors on a machine without GPUs. Idempotent.
 
-    object_store: size of a local cluster's object store in bytes; None: Ray chooses.
+    drivers: of a run; each has a chain of stages. object_store: size of a local cluster's object store in bytes; None:
+    Ray chooses.
 
     A local cluster may offer more CPUs than the machine has. Ray needs the whole chain of stages at once to make
     progress, which does not fit on two cores with one CPU per actor; and stages mostly wait for storage and each other.
@@ -68,7 +69,7 @@ def connect(actors: int = 0, object_store: int | None = None) -> None:
     if not address:
         own_user.keep_token()
     options: dict[str, Any] = {
-        "num_cpus": None if address else max(cores(), actors + SHARED_CPUS),
+        "num_cpus": None if address else max(cores(), actors + drivers * SHARED_CPUS),
         "include_dashboard": None if address else False,
         "object_store_memory": None if address else object_store,
         "logging_level": logging.ERROR,

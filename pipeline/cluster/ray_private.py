@@ -18,6 +18,22 @@ def without_cpu(dataset: ray.data.Dataset) -> ray.data.Dataset:
     return dataset
 
 
+def take_share(parts: int) -> None:
+    """Let each dataset of this process count on one of so many equal parts of the cluster, as it grows and shrinks.
+
+    Ray Data (2.60) itself divides each node among the datasets of a cluster in whole CPUs and GPUs: of a node with one
+    GPU, none of two datasets would get a part.
+    """
+    from ray.data._internal.cluster_autoscaler import DefaultAutoscalingCoordinator
+
+    def reserved(self: Any) -> dict[str, dict[str, float]]:
+        nodes = [node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()]
+        return {node["NodeID"]: {name: amount / parts for name, amount in node["Resources"].items()} for node in nodes}
+
+    coordinator: Any = DefaultAutoscalingCoordinator
+    coordinator.get_reserved_resources = reserved
+
+
 @contextmanager
 def on_loopback() -> Iterator[None]:
     """A cluster that is started in this context listens only on 127.0.0.1.

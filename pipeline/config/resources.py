@@ -42,6 +42,7 @@ class Resources:
         detectors: most detect actors; Ray starts one, and others while photos wait for them.
         detect_gpus: GPUs for all detect actors, by the user; None: those that restore actors leave free.
         compiled: actors on a GPU compile the model, and go on without if that fails.
+        drivers: processes that each drive the chain of stages for a share of the photos, with a share of the actors.
     """
 
     min_actors: int = 1
@@ -54,6 +55,20 @@ class Resources:
     detectors: int = 1
     detect_gpus: int | None = None
     compiled: bool = False
+    drivers: int = 1
+
+    def shares(self) -> "list[Resources]":
+        """What each driver has: its part of the actors and detectors, at least one of both."""
+        return [
+            replace(
+                self,
+                min_actors=max(1, part(self.min_actors, self.drivers, n)),
+                max_actors=part(self.max_actors, self.drivers, n),
+                detectors=max(1, part(self.detectors, self.drivers, n)),
+                drivers=1,
+            )
+            for n in range(self.drivers)
+        ]
 
     @property
     def find_device(self) -> str:
@@ -96,3 +111,8 @@ class Resources:
         """Actors on GPUs compile the model if so many photos pay for it."""
         saved = photos * FACES_PER_PHOTO / self.max_actors * SAVED_SECONDS
         return replace(self, compiled=self.gpus_per_actor > 0 and saved > COMPILE_SECONDS)
+
+
+def part(whole: int, parts: int, number: int) -> int:
+    """One of so many parts of a whole, as equal as whole numbers can be; number counts from 0."""
+    return whole // parts + (number < whole % parts)

@@ -30,11 +30,11 @@ from pipeline.evaluation.pairs import Pairs, fetch_pairs
 from pipeline.evaluation.pixels import COLUMNS, compare
 from pipeline.evaluation.schema import EVALUATION_SCHEMA, Metric
 from pipeline.index.units import split
-from pipeline.run.attempt import Progress
 from pipeline.run.batching import BATCH_PHOTOS, MAX_BLOCK_BYTES
 from pipeline.run.chain import Stage, Work
 from pipeline.run.here import Here, one_by_one
 from pipeline.run.prepare import RunError
+from pipeline.run.progress import Progress
 from pipeline.stages.row import Row
 from pipeline.storage.output import check_not_in_run
 

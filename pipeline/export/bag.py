@@ -174,10 +174,12 @@ def copy_tables(task: Task) -> list[Line]:
         folder = storage.join(task.output, name)
         found = storage.list_files(folder) if storage.exists(folder) else []
         paths += [f"{name}/{path}" for path, _ in found]
-    targets = [storage.join(task.bag, "data", path) for path in paths]
-    sources = [storage.join(task.output, path) for path in paths]
-    sums = spread(copy, zip(sources, targets, strict=True), cpus=0.5)
-    return [Line(f"data/{path}", sha256) for path, sha256 in zip(paths, sums, strict=True)]
+    return list(spread(copy_table, ((path, task) for path in paths), cpus=0.5))
+
+
+def copy_table(path: str, task: Task) -> Line:
+    task.environment.use()
+    return Line(f"data/{path}", copy(storage.join(task.output, path), storage.join(task.bag, "data", path)))
 
 
 def add_metadata(rows: duckdb.DuckDBPyConnection, task: Task) -> Line:

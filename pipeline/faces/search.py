@@ -144,17 +144,16 @@ def found_at(detector: Detector, pictures: Sequence[Eight], min_face: int) -> li
     together."""
     size = detector.reach.view
     tiles = [
-        (n, left, top)
+        (n, (left, top, right, bottom))
         for n, picture in enumerate(pictures)
-        for top in starts(picture.shape[0], size)
-        for left in starts(picture.shape[1], size)
+        for top, bottom in spans(picture.shape[0], size)
+        for left, right in spans(picture.shape[1], size)
     ]
-    views = [pictures[n][top : top + size, left : left + size] for n, left, top in tiles]
+    views = [pictures[n][top:bottom, left:right] for n, (left, top, right, bottom) in tiles]
     found: list[list[Face]] = [[] for _ in pictures]
-    for (n, left, top), faces in zip(tiles, detector.detect(views, min_face), strict=True):
+    for (n, tile), faces in zip(tiles, detector.detect(views, min_face), strict=True):
         height, width = pictures[n].shape[:2]
-        tile = left, top, min(left + size, width), min(top + size, height)
-        there = [moved(face, left, top) for face in faces]
+        there = [moved(face, *tile[:2]) for face in faces]
         found[n] += [face for face in there if not is_cut(face, tile, width, height)]
     return found
 
@@ -173,13 +172,15 @@ def moved(face: Face, left: float = 0, top: float = 0, zoom: float = 1) -> Face:
     return Face(box, ((face.landmarks + (left, top)) * zoom).astype(np.float32), face.score)
 
 
-def starts(length: int, size: int) -> list[int]:
-    """Where tiles of `size` px begin along a side, evenly, overlapping by OVERLAP px or more."""
+def spans(length: int, size: int) -> list[tuple[int, int]]:
+    """Start and end of tiles along a side: as few as suffice with at most `size` px each and OVERLAP px in common, and
+    then as short as possible, all of one length."""
     if length <= size:
-        return [0]
+        return [(0, length)]
     overlap = min(OVERLAP, size // 2)
     count = math.ceil((length - overlap) / (size - overlap))
-    return [round(start) for start in np.linspace(0, length - size, count)]
+    each = math.ceil((length + (count - 1) * overlap) / count)
+    return [(round(start), round(start) + each) for start in np.linspace(0, length - each, count)]
 
 
 def looked_at_again(detector: Detector, seen: Eight, face: Face) -> Face | None:

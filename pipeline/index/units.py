@@ -64,6 +64,25 @@ class Pending:
         """The first `first` rows, and the others."""
         return replace(self, places=self.places.slice(0, first)), replace(self, places=self.places.slice(first))
 
+    def shares(self, parts: int) -> list[Pending]:
+        """At most so many parts with about as many rows each, in order; none is empty.
+
+        A large archive may be in several of them, but not a compressed tar, which has to be read from its beginning.
+        """
+        file, streamed = self.places["file"].to_numpy(), self.places["streamed"].to_numpy()
+        cuts = {0, len(self)}
+        for number in range(1, parts):
+            cut = len(self) * number // parts
+            if len(self) and streamed[cut]:
+                first, end = (int(np.searchsorted(file, file[cut], side)) for side in ("left", "right"))
+                cut = first if cut - first <= end - cut else end
+            cuts.add(cut)
+        edges = sorted(cuts)
+        return [
+            replace(self, places=self.places.slice(first, last - first))
+            for first, last in zip(edges, edges[1:], strict=False)
+        ]
+
     def units(self, actors: int) -> pa.Table:
         """One row of UNIT for each unit."""
         file, row, size, streamed = (self.places[name].to_numpy() for name in ("file", "row", "bytes", "streamed"))

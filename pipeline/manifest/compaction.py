@@ -1,7 +1,7 @@
 """Compaction: merge the many small parts of a run into few large files that are quick to list, read and filter.
 
 It may be killed at any point: a merged file appears whole, and only then are the parts with its rows deleted. Until
-then a row is in two files, and counts once (see `query.NEWEST`); a later compaction drops the second copy. Nothing else
+then a row is in two files, and counts once (see `views.NEWEST`); a later compaction drops the second copy. Nothing else
 is ever dropped: the manifest stays a log with all its older rows. A file's name comes from its bytes, so two
 compactions at once write the same files. A compaction that finds a part missing leaves that group alone.
 

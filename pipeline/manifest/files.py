@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from pipeline.manifest.schema import MANIFEST_SCHEMA, REQUIRED, SCHEMA_VERSION
 REQUESTS = 16  # files read at a time
 ROOM = 128 << 20  # bytes of the parts whose rows are held in memory: some five thousand parts, much of them footers
 _SMALL = 1 << 20  # bytes up to which a file is read whole for its footer
+_MAGIC = b"PAR1"  # at the end of every Parquet file
 _AT_ONCE = 256  # files open together: a few rows take far more memory as a table of their own
 
 
@@ -24,33 +27,64 @@ def opened(folder: str, name: str, size: int) -> tuple[pq.FileMetaData, bytes | 
     Raises StorageError for a file that is damaged or was written by a later version of this software.
     """
     uri, data = storage.join(folder, name), None
-    try:
+    with _named(uri):
         if size <= _SMALL:
-            found, data = _small(uri, size)
+            data = small(uri, size)
+            found = None if data is None else pq.read_metadata(pa.BufferReader(data))
         else:
-            filesystem, path = storage.arrow_filesystem(uri)
-            found = pq.read_metadata(path, filesystem=filesystem)
-        written = version(found)
+            found = _large(uri)
+        if found is None:
+            return None
+        check_version(uri, found)
+    return found, data
+
+
+def file_of(uri: str, data: bytes) -> pq.ParquetFile:
+    """The bytes of a file as Parquet. Raises StorageError as `opened` does."""
+    with _named(uri):
+        found = pq.ParquetFile(pa.BufferReader(data))
+        check_version(uri, found.metadata)
+    return found
+
+
+def small(uri: str, size: int) -> bytes | None:
+    """The bytes of a file that was listed with this size, in one request; None if it is gone."""
+    try:
+        data = storage.read_bytes(uri, 0, size)
+        # A task may have written it anew since it was listed, and longer.
+        return data if data[-len(_MAGIC) :] == _MAGIC else storage.read_bytes(uri)
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise
+        return None
+
+
+def _large(uri: str) -> pq.FileMetaData | None:
+    filesystem, path = storage.arrow_filesystem(uri)
+    try:
+        return pq.read_metadata(path, filesystem=filesystem)
     except (FileNotFoundError, storage.StorageError) as error:
         if isinstance(error, storage.StorageError) and error.reason != "missing":
             raise
         return None
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    """StorageError, with the file's name, for what is no part of a manifest."""
+    try:
+        yield
     except (pa.ArrowInvalid, ValueError) as error:
         words = "damaged, or not a part of a manifest; move it elsewhere, and the next restore does its photos again"
         raise storage.StorageError(f"{uri}: {words}") from error
+
+
+def check_version(uri: str, footer: pq.FileMetaData) -> None:
+    """Raises StorageError for a file of a later version, ValueError for another table."""
+    written = version(footer)
     if written > SCHEMA_VERSION:
         words = f"written by a later version of interlcm (schema_version {written}, known up to {SCHEMA_VERSION})"
         raise storage.StorageError(f"{uri}: {words}; install that version or a newer one to read this run")
-    return found, data
-
-
-def _small(uri: str, size: int) -> tuple[pq.FileMetaData, bytes]:
-    data = storage.read_bytes(uri, 0, size)
-    try:
-        return pq.read_metadata(pa.BufferReader(data)), data
-    except pa.ArrowInvalid:
-        data = storage.read_bytes(uri)  # a task may have written it anew since it was listed, and longer
-        return pq.read_metadata(pa.BufferReader(data)), data
 
 
 def state(folder: str, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.index.units import PLACE, Pending, places
-from pipeline.manifest import query
+from pipeline.manifest import query, views
 from pipeline.manifest.counts import MEMBERS, MEMORY, RESULTS, ROOT
 from pipeline.manifest.schema import MANIFEST_SCHEMA
 
@@ -56,6 +57,24 @@ def pending(output: str, where: str | None = None, index: Index | None = None) -
     return query.reading(output, work, decided=where is not None, memory=MEMORY, whole=where is None, index=index)
 
 
+def left(pending: Pending, attempt: int) -> Pending:
+    """Those of these rows of which this attempt has not made a result, or not one for each of their pages."""
+    index = Index.of(pending.output)
+
+    def work(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        connection.execute(f"{RESULTS} DELETE FROM results WHERE attempt IS DISTINCT FROM {attempt}; {MEMBERS}")
+        connection.register("all_places", pa.RecordBatchReader.from_batches(PLACE, places(index)))
+        connection.register("share", pending.places)
+        found = "SELECT * EXCLUDE (photo_id) FROM all_places SEMI JOIN share USING (file, row)"
+        chosen = "SELECT root AS photo_id FROM untouched UNION SELECT root FROM incomplete"
+        sql = f"{found} SEMI JOIN ({chosen}) AS chosen USING (photo_id) ORDER BY file, row"
+        return query.run(connection, sql)
+
+    return replace(
+        pending, places=query.reading(pending.output, work, decided=False, memory=MEMORY, whole=True, index=index)
+    )
+
+
 def selected(output: str, where: str) -> list[dict[str, Any]]:
     """The index rows of members of which a row or a page matches a condition, as `pending` understands it."""
 
@@ -73,7 +92,7 @@ def check_where(where: str) -> None:
     """Raise QueryError for a condition that no run could answer. Asked of empty tables, before there is an index."""
     if not where.strip():
         raise query.StatementError("it is empty; give a condition, such as \"status = 'failed'\"")
-    with query.empty() as connection:
+    with views.empty() as connection:
         connection.execute(RESULTS + MEMBERS)
         query.run(connection, f"SELECT * FROM ({_candidates()}) WHERE (\n{where}\n)")
 
@@ -104,7 +123,7 @@ def _asks_index_only(where: str) -> bool:
     index = pa.schema([column for column in INDEX_SCHEMA if column.name not in ("error", "error_type")])
     with duckdb.connect() as connection:
         connection.register("index", index.empty_table())
-        query.lock(connection)
+        views.lock(connection)
         try:
             query.run(connection, f"SELECT * FROM index WHERE (\n{where}\n)")
         except query.QueryError as error:

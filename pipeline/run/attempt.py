@@ -1,20 +1,16 @@
 """One attempt at a run: find the remaining work, drive the chain of stages, and audit the result."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-
-import pyarrow as pa
 
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.copies import Index
-from pipeline.index.schema import root_id
 from pipeline.index.units import Pending
 from pipeline.manifest import counts as manifest_counts
 from pipeline.manifest import pending as manifest_pending
@@ -24,46 +20,25 @@ from pipeline.run.batching import batches
 from pipeline.run.chain import chain
 from pipeline.run.here import Here
 from pipeline.run.prepare import RunError
+from pipeline.run.progress import Done, Progress
 from pipeline.run.superseded import remove_superseded
 from pipeline.run.waiting import Facts, Waiting
 
-Tables = Iterator[pa.Table]
 Look = Callable[[], Facts]
 
 
-@dataclass
-class Progress:
-    """What this attempt has committed so far.
+@dataclass(frozen=True)
+class Engine:
+    """What drives the chain of stages.
 
-    total: files to do. earlier: files with a result of an earlier attempt. on_ray: it runs on Ray, not in this process.
-    before: faces that this process restored before the attempt. waiting: what for, while nothing moves.
+    done: what it commits, as it works. stopping: set by SIGTERM. look: what is in work. drivers: a line about each, if
+    there are several.
     """
 
-    total: int
-    on_ray: bool = False
-    earlier: int = 0
-    done: int = 0
-    faces: int = 0
-    failed: int = 0
-    before: int = field(default_factory=lambda: telemetry.faces_here)
-    begun: float = field(default_factory=time.monotonic)
-    waiting: Waiting | None = None
-
-    @property
-    def faces_so_far(self) -> int:
-        """Faces in committed photos; without Ray, also the restored faces of photos in progress."""
-        if self.on_ray or self.done == self.total:
-            return self.faces
-        return max(self.faces, telemetry.faces_here - self.before)
-
-    def add(self, done: pa.Table) -> None:
-        self.done += sum(
-            root_id(photo_id) == photo_id for photo_id in done["photo_id"].to_pylist()
-        )  # a member counts once
-        self.faces += sum(done["face_count"].to_pylist())
-        self.failed += done["status"].to_pylist().count("failed")
-        if self.waiting is not None and not self.waiting.slow:
-            self.waiting = None
+    done: Iterator[Done]
+    stopping: threading.Event
+    look: Look
+    drivers: Callable[[], Sequence[str]] = tuple
 
 
 def restore(
@@ -72,6 +47,7 @@ def restore(
     mine: lease.Lease,
     where: str | None = None,
     ray_from: float = 0,
+    say: Callable[[str], None] = print,
     index: Index | None = None,
 ) -> Iterator[Progress]:
     """Restore the photos in the index of a run that are not in its manifest; yields after each committed part.
@@ -93,16 +69,16 @@ def restore(
             job = replace(job, number=1 + max(len(attempts(job.output)), pending.attempt))
             telemetry.label(job.output, job.number)
             resources = resources.with_compiler(len(pending))
-            work = on_ray(job, resources, pending) if progress.on_ray else here(job, resources, pending, mine)
-            with work as (tables, stopping, look), waiting.repeated(watch(progress, mine, look), waiting.LOOK_EVERY):
-                for done in tables:
+            work = on_ray(job, resources, pending, say) if progress.on_ray else here(job, resources, pending, mine)
+            with work as engine, waiting.repeated(watch(progress, mine, engine), waiting.LOOK_EVERY):
+                for done in engine.done:
                     progress.add(done)
                     mine.check()
                     yield progress
-                    if not stopping.is_set():
+                    if not engine.stopping.is_set():
                         merge.after(progress.done)
             left = progress.total - progress.done
-            if stopping.is_set() and left:
+            if engine.stopping.is_set() and left:
                 raise RunError(f"{job.output}: stopped; photos left: {left}; start the same command again")
             if where is not None:  # they may have had results; others are new, or `rescan` removed their files
                 remove_superseded(job.output, job.number)
@@ -112,40 +88,46 @@ def restore(
         raise RunError(f"{job.output}: photos started but not finished: {lost}; start the same command again")
 
 
-def watch(progress: Progress, mine: lease.Lease, look: Look) -> waiting.Watch:
+def watch(progress: Progress, mine: lease.Lease, engine: Engine) -> waiting.Watch:
     """Keeps `progress.waiting`, and writes it beside the lease, where `interlcm status` reads it."""
 
     def tell(found: Waiting | None) -> None:
         progress.waiting = found
-        mine.note(found.lines if found else [])
+        mine.note(found.lines if found else [], engine.drivers())
         demand = found.facts.demand if found else None
         without_room = demand.without_room if demand else {}
         telemetry.progress(progress.total - progress.done, found.seconds if found else 0.0, without_room)
 
-    return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
+    return waiting.Watch(lambda: progress.done + progress.faces_so_far, engine.look, tell)
 
 
 @contextmanager
-def on_ray(job: Job, resources: Resources, pending: Pending) -> Iterator[tuple[Tables, threading.Event, Look]]:
-    """The chain on the cluster that RAY_ADDRESS names, or on a new local one; with the event that SIGTERM sets."""
-    from pipeline.run import ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
+def on_ray(job: Job, resources: Resources, pending: Pending, say: Callable[[str], None]) -> Iterator[Engine]:
+    """The chain on the cluster that RAY_ADDRESS names, or on a new local one."""
+    from pipeline.run import drivers, ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
-    cluster.connect(resources.max_actors)
+    cluster.connect(resources.max_actors, resources.drivers)
     detector, gpus = job.settings.detector, cluster.gpus()
     resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
+    stages = chain(job, resources, sizes)
+    if resources.drivers > 1:
+        left = partial(manifest_pending.left, attempt=job.number)
+        several = drivers.Drivers(stages, pending, resources, sizes, left, say)
+        with termination.heeded(several.stop, job.output) as stopping, closing(several.done()) as done:
+            yield Engine(done, stopping, several.look, several.lines)
+        return
     book = ledger.book(resources.max_actors)
     with termination.heeded(book.stop, job.output) as stopping:
-        dataset = on_ray.dataset(chain(job, resources, sizes), pending, resources, sizes, book)
-        yield iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow")), stopping, partial(ledger.look, book)
+        dataset = on_ray.dataset(stages, pending, resources, sizes, book)
+        tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        yield Engine(map(Done.of, tables), stopping, partial(ledger.look, book))
 
 
 @contextmanager
-def here(
-    job: Job, resources: Resources, pending: Pending, mine: lease.Lease
-) -> Iterator[tuple[Tables, threading.Event, Look]]:
-    """The chain in this process; with the event that SIGTERM sets."""
+def here(job: Job, resources: Resources, pending: Pending, mine: lease.Lease) -> Iterator[Engine]:
+    """The chain in this process."""
     resources = resources.on_one_gpu(job.settings.detector, cluster.gpus())
     sizes, resources = batches(pending, job.crop_size, resources)
     record(job, resources)
@@ -153,7 +135,7 @@ def here(
         sizes = replace(sizes, call_photos=1, part_photos=1)
     with termination.heeded(lambda: None, job.output) as stopping:
         engine = Here(chain(job, resources, sizes), stopping)
-        yield engine.tables(pending, mine), stopping, engine.facts
+        yield Engine(map(Done.of, engine.tables(pending, mine)), stopping, engine.facts)
 
 
 def audit(output: str, partial: bool = False) -> manifest_counts.Counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import lgamma, log
+from math import ceil, lgamma, log
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.cluster import connect as cluster
 from pipeline.config.resources import Resources
 from pipeline.index.units import Pending
 from pipeline.networks.micro_batch import candidates
+from pipeline.stages.fetch import BLOCK_BYTES, BLOCK_PHOTOS
 
 BATCH_PHOTOS = 8  # fewest photos in one manifest part and in one call of a restore actor, if they fit
 # Most photos in a manifest part, and how many it has for each restore actor. 200 actors restore some 3,000 photos/s: in
@@ -40,6 +41,9 @@ FACES = 3  # assumed per photo; each is carried as a crop and, after the restore
 # Padding is paid for like faces. Large photos leave room for few faces in a call, so the micro-batch is made smaller
 # until this share of its places is filled, if photos have as many faces as FACES_TO_FILL on average.
 FULL, FACES_TO_FILL = 0.9, 2.0
+# What one driver of Ray Data can follow (docs/performance.md, "The driver"), and what a restore actor on a fast GPU
+# takes, at 40 faces a second.
+DRIVER_BLOCKS, ACTOR_PHOTOS = 50.0, 15.0  # a second
 # The store of a node of 16 GiB, for a cluster none of whose nodes that restore is there yet.
 STORE_TO_COME = int(STORE_SHARE * 16 * 2**30)
 
@@ -120,3 +124,8 @@ def fill(faces: float, micro_batch: int) -> float:
     count = np.arange(1, int(faces + 12 * faces**0.5) + 32)
     chance = np.exp(count * log(faces) - faces - np.array([lgamma(n + 1) for n in count]))
     return float(chance @ count / (chance @ (np.ceil(count / micro_batch) * micro_batch)))
+
+
+def driver_photos(mean: float) -> float:
+    """Photos of this many bytes a second that one driver can follow: those that fetch passes on in a block."""
+    return DRIVER_BLOCKS * min(BLOCK_PHOTOS, max(1, ceil(BLOCK_BYTES / max(1.0, mean))))

@@ -131,7 +131,8 @@ def _counted(last: Kept, now: Now, touched: Members) -> Kept | None:
     with touched.now() as connection:
         there = tally(connection, now.known)
         found = last.tally.without(before, there)
-        if before.last == last.tally.last and (there.last is None or there.last < before.last):
+        newest = before.last if before.last == last.tally.last else None
+        if newest is not None and (there.last is None or there.last < newest):
             return None  # the newest result was replaced by an older one, as clocks that differ make it
         return now.kept(found, rate(connection, now.attempt, found.last))
 

@@ -41,6 +41,7 @@ class Holder:
     alone: photo_id, if the process works on this photo alone; then this photo is to blame if the process dies.
     namespace: of process numbers; a container with the same host name has its own.
     waiting: lines that say what the run waits for; none while it moves.
+    drivers: a line about each driver, if there are several.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Holder:
     alone: str = ""
     namespace: str = ""
     waiting: Sequence[str] = ()
+    drivers: Sequence[str] = ()
 
     @staticmethod
     def here() -> Holder:
@@ -83,6 +85,7 @@ class Lease:
         self._ended = threading.Event()
         self._writing = threading.Lock()
         self._waiting: tuple[str, ...] = ()
+        self._drivers: tuple[str, ...] = ()
         self._lost: Exception | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -125,14 +128,15 @@ class Lease:
     def renew(self) -> None:
         """Write the lease as it is now."""
         with self._writing:
-            write(self._uri, replace(self._holder, waiting=self._waiting))
+            write(self._uri, replace(self._holder, waiting=self._waiting, drivers=self._drivers))
 
-    def note(self, waiting: Sequence[str]) -> None:
-        """What the run waits for; written when the lease is renewed, at most RENEW_EVERY seconds later.
+    def note(self, waiting: Sequence[str], drivers: Sequence[str] = ()) -> None:
+        """What the run waits for, and its drivers; written when the lease is renewed, at most RENEW_EVERY seconds
+        later.
 
         It waits for no write: storage may be what the run waits for.
         """
-        self._waiting = tuple(waiting)
+        self._waiting, self._drivers = tuple(waiting), tuple(drivers)
 
     def check(self) -> None:
         if self._lost is not None:

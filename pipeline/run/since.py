@@ -11,12 +11,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.index.copies import Index
 from pipeline.index.schema import INDEX_SCHEMA
-from pipeline.manifest import dataset, query
+from pipeline.manifest import dataset, query, views
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
 from pipeline.manifest.counts import ROOT
@@ -28,7 +27,7 @@ MOST_BYTES = 128 << 20  # of new files, some 400,000 photos: for more, a count o
 # What a count needs of a row.
 NARROW = ("photo_id", "source", "member", "page", "pages", "status", "error_type", "warnings", "face_count",
           "weights_digest", "settings_digest", "attempt", "finished_at")  # fmt: skip
-SCHEMA = pa.schema([MANIFEST_SCHEMA.field(name) for name in NARROW])
+SCHEMA = pa.schema([MANIFEST_SCHEMA.field(name).remove_metadata() for name in NARROW])
 
 TOUCHED = f"""
 CREATE TEMP TABLE touched AS
@@ -53,11 +52,11 @@ class Members:
 
     def before(self) -> duckdb.DuckDBPyConnection:
         """A connection with these members as they were counted."""
-        return query.of_rows(self.earlier, self.index, self.sources)
+        return views.of_rows(self.earlier, self.index, self.sources)
 
     def now(self) -> duckdb.DuckDBPyConnection:
         """A connection with these members as they are now."""
-        return query.of_rows(pa.concat_tables([self.earlier, self.fresh]), self.index, self.sources)
+        return views.of_rows(pa.concat_tables([self.earlier, self.fresh]), self.index, self.sources)
 
 
 def members(
@@ -116,29 +115,25 @@ def _between(touched: pa.Table, column: str) -> pc.Expression:
 
 
 def _rows(folder: str, files: Sequence[Listed]) -> pa.Table:
-    """The rows of new files, with the columns of SCHEMA. Each small file is read in one request."""
+    """The rows of new files, with the columns of SCHEMA. Files are read at once and parsed one after the other, since
+    a thousand small ones are work for one core, and threads would wait for each other."""
+    uris = [(storage.join(folder, name), size) for name, size, _ in files]
     with ThreadPoolExecutor(manifest_files.REQUESTS) as threads:
-        return pa.concat_tables([SCHEMA.empty_table(), *threads.map(lambda file: _rows_of(folder, *file), files)])
+        read = threads.map(lambda one: manifest_files.small(*one), uris)
+        return pa.concat_tables([SCHEMA.empty_table(), *(_parsed(*one) for one in zip(uris, read, strict=True))])
 
 
-def _rows_of(folder: str, name: str, size: int, _: str) -> pa.Table:
-    uri = storage.join(folder, name)
-    found = manifest_files.opened(folder, name, size)
-    if found is None:
-        raise query.GoneError(f"{uri}: it was merged meanwhile")
-    footer, data = found
+def _parsed(uri: tuple[str, int], data: bytes | None) -> pa.Table:
+    if data is None:
+        raise query.GoneError(f"{uri[0]}: it was merged meanwhile")
+    file = manifest_files.file_of(uri[0], data)
+    there = set(file.schema_arrow.names)
     try:
-        if data is None:
-            filesystem, path = storage.arrow_filesystem(uri)
-            file = pq.ParquetFile(path, filesystem=filesystem, metadata=footer)
-        else:
-            file = pq.ParquetFile(pa.BufferReader(data), metadata=footer)
-        there = set(footer.schema.to_arrow_schema().names)
-        rows = file.read([one for one in NARROW if one in there])
-    except FileNotFoundError as error:
-        raise query.GoneError(f"{uri}: it was merged meanwhile") from error
+        rows = file.read([one for one in NARROW if one in there], use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise manifest_files.damaged(uri, error) from error
+        raise manifest_files.damaged(uri[0], error) from error
+    if rows.schema.equals(SCHEMA):
+        return rows.replace_schema_metadata()
     columns = [rows[one.name] if one.name in there else pa.nulls(len(rows), one.type) for one in SCHEMA]
     return pa.table(columns, names=SCHEMA.names).cast(SCHEMA)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 import duckdb
 
@@ -96,7 +97,7 @@ def rate(connection: duckdb.DuckDBPyConnection, attempt: Attempt | None, last: d
 
 
 def _counts(all: Counts, before: Counts, now: Counts) -> Counts:
-    found = {}
+    found: dict[str, Any] = {}
     for one in fields(Counts):
         values = [getattr(counts, one.name) for counts in (all, before, now)]
         found[one.name] = _sums(*values) if isinstance(values[0], dict) else values[0] - values[1] + values[2]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from interlcm.errors import without_secrets
 from pipeline.storage import traffic
 from pipeline.storage.answers import BROKEN, THROTTLED
 
@@ -13,7 +13,7 @@ _KEPT = "interlcm"  # where a request's context has the reason for its repetitio
 
 def counting_session(settings: dict[str, Any]) -> Any:
     """A session of aiobotocore whose clients tell `traffic.retries` of each request that they repeat."""
-    from aiobotocore.session import AioSession  # late: s3fs has imported it by now, and only then it is needed
+    from aiobotocore.session import AioSession  # late: it comes with s3fs, which has imported it by now
 
     session = AioSession(**settings)
     session.register("needs-retry.s3", _failed)
@@ -41,6 +41,6 @@ def _created(request: Any, **_: Any) -> None:
     reason = request.context.pop(_KEPT, None)
     if reason is None:
         return
-    throttled, path = reason in THROTTLED, urlsplit(request.url).path
+    throttled, address = reason in THROTTLED, request.url.partition("?")[0]
     words = f"the server asks for slower requests ({reason})" if throttled else reason
-    traffic.retries.add(f"{request.method} {path}: {words}", throttled)
+    traffic.retries.add(without_secrets(f"{request.method} {address}: {words}"), throttled)

@@ -139,12 +139,12 @@ PUBLISHED = (
         "ff9277bcc68ecc10e77d88b6d0a32825ec3c85562095542734ec6212eaaf6d81",
     ),
     Published(
-        path=f"face/{YUNET_FILE}",
+        path=YUNET_FILE,
         page=f"{HUB}/{YUNET_REPO}",
         licence="MIT",
         repo=YUNET_REPO,
         revision=YUNET_REVISION,
-        file=YUNET_FILE,
+        file=YUNET_FILE.removeprefix("face/"),
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     ),
     background(

@@ -8,11 +8,11 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Page
-from tests.support.pictures import Pixels
+from tests.support.pictures import Pixels, decoded
 from tests.support.review_run import large_scan
 
 SCAN, ((X, Y, EYES),) = large_scan()["strip.png"]
-AFTER = cv2.medianBlur(SCAN, 7)
+AFTER = cv2.medianBlur(SCAN, 7).astype(np.uint8)
 TILES = "[...document.querySelectorAll('.{layer} .tiles img')].map((one) => one.src.split('/').slice(-3).join('/'))"
 SETTLED = "[{layers}].every((one) => one.wanted.size > 0 && one.shown.size === one.ready.size)"
 # Left and top of the view and of the photo in it, px of the screen.
@@ -41,8 +41,7 @@ def far_from(page: Page, photo: Pixels) -> float:
     """Mean difference of what the view shows at full size from the photo's own pixels there, of 255."""
     view_left, view_top, left, top = (round(n) for n in page.run(PLACES))
     x, y = max(view_left, left) + 20, max(view_top, top) + 60
-    png = np.frombuffer(page.driver.get_screenshot_as_png(), np.uint8)
-    screen = cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    screen = decoded(page.driver.get_screenshot_as_png()).astype(int)
     shown = screen[y : y + 200, x : x + 400]
     return float(abs(shown - photo[y - top :, x - left :][:200, :400]).mean())
 
@@ -64,6 +63,13 @@ def test_it_is_zoomed_to_its_pixels_before_and_after_in_step(scan: Page) -> None
     assert tiles(scan, "after") == ["after_files/14/1_0.jpg", "after_files/14/2_0.jpg"]
     outline = scan.run("(({left, width}) => [left, width])(document.querySelector('.box').getBoundingClientRect())")
     assert outline == pytest.approx([scan.run(PLACES)[2] + X - 1.4 * EYES, 2.8 * EYES], abs=0.5)
+    line = "Review.compare.line.getBoundingClientRect().left"
+    left, _, *_ = scan.run(PLACES)
+    middle = left + scan.run("Review.compare.view.clientWidth") / 2
+    assert scan.run(line) == pytest.approx(middle, abs=2)  # it stays in view, wherever the photo is moved
+    scan.press(Keys.ARROW_LEFT)
+    scan.until(f"Math.abs({line} - {middle}) < 2 && Review.compare.view.scrollLeft < 4000")
+    scan.press(Keys.ARROW_RIGHT)
     scan.run("Review.compare.split(100)")
     assert far_from(scan, SCAN) < 8 < far_from(scan, AFTER)
     scan.run("Review.compare.split(0)")
@@ -75,15 +81,17 @@ def test_it_is_zoomed_to_its_pixels_before_and_after_in_step(scan: Page) -> None
 
 
 def test_side_by_side_both_show_the_same_place(scan: Page) -> None:
-    scan.press_button("Side by side")
     scan.press("f")
+    scan.run("Review.compare.view.scrollTo(1e6, 1e6)")
+    scan.press_button("Side by side")
+    in_step = "(([one, other]) => one.scrollLeft === other.scrollLeft && one.scrollTop === other.scrollTop)"
+    scan.until(f"Review.compare.view.scrollLeft > 4000 && {in_step}([Review.compare.view, Review.compare.otherView])")
     settled(scan, "beside", "after")
     place = scan.run("Review.compare.view.scrollLeft")
     scan.press(*[Keys.ARROW_LEFT] * 4, Keys.ARROW_DOWN)
     scan.until(f"Review.compare.view.scrollLeft < {place - 300}")
     settled(scan, "beside", "after")
-    lefts = "[Review.compare.view, Review.compare.otherView].map((one) => one.scrollLeft)"
-    scan.until(f"(([one, other]) => one === other)({lefts})")
+    scan.until(f"{in_step}([Review.compare.view, Review.compare.otherView])")
     assert [one.replace("before", "after") for one in tiles(scan, "beside")] == tiles(scan, "after")
     assert tiles(scan, "before") == []  # behind the other one
     scan.shot("deep-zoom-side-by-side")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +104,24 @@ def test_the_full_model_has_the_published_work() -> None:
     assert work["spatial encoder: embedding of the crop"] == pytest.approx(0.0147, rel=0.01)
     assert work["spatial encoder and UNet, 3 steps"] == pytest.approx(3 * (0.803 + 0.283 - 0.0147), rel=0.01)
     assert work["all"] == pytest.approx(6.93 - 2 * 0.0147, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_what_a_gpu_will_decide_can_be_tried_on_a_cpu(tmp_path: Path) -> None:
+    """Each part of `make gpu-check` ends by itself, and every row that decides something is there."""
+    words = [str(tmp_path), "--size", "tiny", "--faces", "1"]
+    done = subprocess.run([sys.executable, "-m", "tests.scale.gpu_check", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def rows(part: str, table: str) -> list[dict[str, Any]]:
+        return list(json.loads((tmp_path / f"{part}.json").read_text())["tables"][table])
+
+    assert [row["layout"] for row in rows("compile", "Sweep")][-1] == "channels last, compiled"
+    assert rows("compile", "Sweep")[-1]["PSNR dB"] > 100
+    assert [row["compiled"] for row in rows("compile", "Actor")][-1] == "yes"
+    assert {(row["px"], row["micro-batch"]) for row in rows("finding", "Tiles")} == {(64, 1), (64, 2)}
+    last = done.stdout.partition("== what this says about the defaults\n")[2]
+    assert [line.partition(":")[0].partition(" (")[0] for line in last.splitlines()] == [
+        "overlap", "overlap", "compile", "compile", "compile", "finding",
+    ]  # fmt: skip

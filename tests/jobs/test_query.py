@@ -36,6 +36,13 @@ def test_a_table_shows_every_row(output: str, capsysbinary: pytest.CaptureFixtur
     assert all(f"row {n} " in text for n in range(500))
 
 
+def test_a_table_that_is_no_terminal_has_whole_values(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    columns = ", ".join(f"repeat('{n}', 50) AS c{n}" for n in range(9))
+    assert interlcm("query", output, f"SELECT {columns}, repeat('x', 300) AS long, ['y', repeat('z', 99)] AS list") == 0
+    text = capsysbinary.readouterr().out.decode()
+    assert all(str(n) * 50 in text for n in range(9)) and "x" * 300 in text and f"[y, {'z' * 99}]" in text
+
+
 def test_csv_on_the_screen(output: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     sql = "SELECT member, psnr, box, review_reason FROM faces ORDER BY face_index"
     assert interlcm("query", output, sql, "--format", "csv") == 0
@@ -186,9 +193,9 @@ def test_a_broken_file_of_decisions_is_one_line(reviewed: str, capsys: pytest.Ca
     [
         (["FROM photos", "--format", "parquet"], 2, "--to"),
         (["FROM photos", "--format", "yaml"], 2, "yaml"),
-        (["SELECT nothing FROM photos"], 1, "nothing"),
-        (["DROP VIEW photos"], 1, "reads"),
-        (["SELECT * FROM read_csv('/etc/passwd')"], 1, "disabled"),
+        (["SELECT nothing FROM photos"], 2, "nothing"),
+        (["DROP VIEW photos"], 2, "reads"),
+        (["SELECT * FROM read_csv('/etc/passwd')"], 2, "disabled"),
         (
             [],
             2,

@@ -18,17 +18,18 @@ import typer
 from jobs import progress
 from jobs.lines import Lines
 from jobs.meanwhile import meanwhile
-from jobs.plan import actor_range, batch_of, plan
+from jobs.plan import actor_range, batch_of, plan, ray_from
 from jobs.progress import progress_line, show
-from jobs.run import compiling, other_settings, weak_defaults
+from jobs.run import Request, compiling, drivers_to_give, other_settings, run, weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Review, Settings
+from pipeline.index.build import IndexSummary
 from pipeline.manifest.pending import check_where
 from pipeline.manifest.query import QueryError
 from pipeline.run import attempts, prepare
-from pipeline.run.attempt import Progress
+from pipeline.run.progress import Done, Progress
 from pipeline.stages.publish import DONE
 from pipeline.storage import traffic
 
@@ -56,6 +57,16 @@ def test_a_plan_without_gpus() -> None:
         plan((0, 0), 0.5, batch_faces=8)
 
 
+def test_a_plan_with_several_drivers() -> None:
+    several = plan((1, 8), 0.0, batch_faces=None, drivers=3)
+    assert [(one.min_actors, one.max_actors, one.drivers) for one in several.shares()] == [(1, 3, 1)] * 2 + [(1, 2, 1)]
+    assert ray_from("auto", several)[0] == 0  # they exist only on Ray
+    with pytest.raises(typer.BadParameter, match="--drivers 3: each needs an actor; give --actors 3 or more"):
+        plan((0, 0), 0.0, batch_faces=None, drivers=3)
+    with pytest.raises(typer.BadParameter, match="--drivers 2: --engine here has no drivers"):
+        run(Request(["a.tar"], "out", Settings(), engine="here", drivers=2))
+
+
 def committed(statuses: list[str], faces: int) -> pa.Table:
     rows = [{"photo_id": str(n), "status": status, "face_count": faces} for n, status in enumerate(statuses)]
     return pa.Table.from_pylist(rows, schema=DONE)
@@ -66,8 +77,18 @@ def steps(total: int, parts: int, seconds: float = 0.0) -> Iterator[Progress]:
     yield progress
     for _ in range(parts):
         time.sleep(seconds)
-        progress.add(committed(["restored", "failed"], faces=2))
+        progress.add(Done.of(committed(["restored", "failed"], faces=2)))
         yield progress
+
+
+def test_too_few_drivers_are_told() -> None:
+    found = IndexSummary(archives=1, members=100, photos=100, bytes=100_000_000, errors=0)
+    gpus = Resources(max_actors=200, gpus_per_actor=1)
+    (words,) = drivers_to_give(gpus, found)
+    assert words.startswith("a driver follows about 800 photos/s of 1.0 MB, enough for 53 fast GPUs;")
+    assert words.endswith("for 200 of them give --drivers 4")
+    for enough in (replace(gpus, drivers=4), replace(gpus, max_actors=53), replace(gpus, gpus_per_actor=0)):
+        assert drivers_to_give(enough, found) == []
 
 
 def test_progress_counts() -> None:

@@ -45,7 +45,7 @@ from tests.support.late_proxy import LateProxy, late_proxy
 from tests.support.rows import face, index_row, result_row, write_index
 
 RATE = 15.0  # photos/s of a restore actor on a fast GPU
-PAIRS = ["2:40", "4:40", "4:150", "4:400"]
+PAIRS = ["2:40", "4:40", "4:150", "4:400", "10:150"]
 LATE = 0.03  # s
 PHOTO_BYTES = 20_000  # a fiftieth of a photo of 1 MB, as the stand-in stores are: no measured process touches bytes
 SECONDS, FEWEST = 30, 3000  # of a run: so long at its rate, and so many photos
@@ -282,21 +282,20 @@ def shares(before: dict[str, float], after: dict[str, float], nodes: int) -> dic
 
 
 def computed(found: list[Measured]) -> Iterator[dict[str, Any]]:
-    """Percent of a core at SIZES: what the runs on the most nodes show, as a line over their rates, and what more nodes
-    cost without photos. A node has its own raylet, at RATE photos/s."""
-    most, least = max(one.nodes for one in found), min(one.nodes for one in found)
-    large = [one for one in found if one.nodes == most]
-    quiet = {n: [one.quiet for one in found if one.nodes == n] for n in (least, most)}
+    """Percent of a core at SIZES: least squares over all runs, with and without photos, for a sum of a constant, a
+    share of each node and a share of each photo/s. What a node's own raylet does depends on the photos/s of the node.
+    """
     for role in ROLES:
-        slope, base = np.polyfit([one.rate for one in large], [one.busy[role] for one in large], 1)
-        mean = {n: sum(one[role] for one in some) / len(some) for n, some in quiet.items()}
-        node = max(0.0, (mean[most] - mean[least]) / max(1, most - least))
         own = role == "node raylets"
-        loads = [base + slope * (most if own else n) * RATE + (0 if own else node * (n - most)) for n in SIZES]
+        points = [
+            (one.nodes, rate, load[role]) for one in found for rate, load in ((0, one.quiet), (one.rate, one.busy))
+        ]
+        known = [(1, 0, rate / nodes) if own else (1, nodes, rate) for nodes, rate, _ in points]
+        constant, node, photo = np.linalg.lstsq(np.array(known), np.array([load for *_, load in points]))[0]
+        loads = [constant + photo * RATE if own else constant + node * n + photo * RATE * n for n in SIZES]
         yield percent("a node's raylet" if own else role, loads)
-    sizes = sizes_of(200).part_photos
-    cpu_of_part = sum(one.merge["cpu"] for one in found) / len(found)
-    yield percent("compaction, in the driver", [cpu_of_part * n * RATE / sizes for n in SIZES])
+    part = sum(one.merge["cpu"] for one in found) / len(found)
+    yield percent("compaction, in the driver", [part * n * RATE / sizes_of(200).part_photos for n in SIZES])
 
 
 def percent(role: str, loads: list[float]) -> dict[str, Any]:

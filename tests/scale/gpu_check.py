@@ -4,10 +4,11 @@
 
 It runs `interlcm benchmark model` three times: the defaults of a GPU with the real restore actor over 512 faces and all
 judges, with and without micro-batches that overlap; the other dtypes; and torch.compile, from an empty cache, for the
-model alone and then, from the cache, in the actor. Each has a time limit, and its rows are in FOLDER (default
-gpu-check) as soon as they are measured. Last, it says how far the judges move in half precision, and what the numbers
-say about the defaults. Without --face the judges have random weights; without facexlib there are no judges. On a CPU,
-`--size tiny --faces 1` tries the script.
+model alone and then, from the cache, in the actor. Then it measures RetinaFace with 1, 4, 8 and 16 tiles at once. Each
+has a time limit, and its rows are in FOLDER (default gpu-check) as soon as they are measured. Last, it says how far the
+judges move in half precision, and what the numbers say about the defaults. Without --face the judges have random
+weights; without facexlib there are neither judges nor RetinaFace. On a CPU, `--size tiny --faces 1` tries the script,
+with torch.compile's backend "aot_eager", which generates no code.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from typing import Any
 
 from pipeline.config.resources import COMPILE_SECONDS, SAVED_SECONDS
 
-# Seconds for each part; together under ten minutes, with the start of four processes. A CPU, where tiny is tried, gets
+# Seconds for each part; together under ten minutes, with the start of five processes. A CPU, where tiny is tried, gets
 # more.
-LIMITS = {"defaults": 210, "dtypes": 90, "compile": 240, "judges": 40}
+LIMITS = {"defaults": 200, "dtypes": 85, "compile": 235, "finding": 30, "judges": 35}
 ON_CPU = 5
 
 
@@ -43,14 +44,17 @@ def parts(folder: Path, size: str, faces: int, judges: Path | None) -> dict[str,
     actor = ["--actor-faces", str(faces), *face]
     # On a CPU, where tiny is tried, half precision takes minutes.
     half = "float32" if tiny else "bfloat16"
+    compile = ["--compile", *(["--compile-backend", "aot_eager"] if tiny else [])]
     others = ["--dtypes", "float32" if tiny else "float16,float32", "--batch-faces", sizes[1]]
     found = {
         "defaults": [*model, "--dtypes", half, "--batch-faces", sizes[0], *actor, *to("defaults")],
         "dtypes": [*model, *others, *to("dtypes")],
-        "compile": [*model, "--dtypes", half, "--batch-faces", sizes[2], "--compile", *actor, *to("compile")],
+        "compile": [*model, "--dtypes", half, "--batch-faces", sizes[2], *compile, *actor, *to("compile")],
     }
     if judges:
-        found["judges"] = ["-m", "tests.scale.judge_precision", str(judges.parent)]
+        tiles = ["--sides", "64", "--batches", "1,2", "--network", "mobile0.25"] if tiny else []
+        found["finding"] = ["-m", "tests.scale.retinaface_rate", *tiles, *to("finding")]
+        found["judges"] = ["-m", "tests.scale.judge_precision", str(judges.parent), half]
     return found
 
 
@@ -92,6 +96,12 @@ def verdicts(folder: Path) -> Iterator[str]:
         if row["compiled"] != "no":
             words = f"{row['faces/s']:.1f} faces/s after {row['first call s']:.0f} s from the cache"
             yield f"compile: in the actor ({row['judged by']}): {words if row['compiled'] == 'yes' else 'failed'}"
+    tiles = rows(folder, "finding", "Tiles")
+    for side in dict.fromkeys(row["px"] for row in tiles):
+        rates = {row["micro-batch"]: row["tiles/s"] for row in tiles if row["px"] == side}
+        best = max(rates, key=lambda batch: rates[batch])
+        words = f"{rates[1]:.1f} alone, {rates[best]:.1f} in micro-batches of {best}"
+        yield f"finding: RetinaFace, tiles/s of {side} px: {words}; the default is MOST of retinaface.py"
 
 
 def main() -> int:

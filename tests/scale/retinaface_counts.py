@@ -31,7 +31,7 @@ SIDE = 160
 
 
 def counted(detector: RetinaFaceDetector, tiles: int) -> Counter[str]:
-    pictures = np.random.default_rng(0).integers(0, 256, (tiles, SIDE, SIDE, 3)).astype(np.uint8)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (tiles, SIDE, SIDE, 3)).astype(np.uint8))
     detector.detect(pictures, 1)
     counts: Counter[str] = Counter()
 

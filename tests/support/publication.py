@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,22 +15,37 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 from transformers import CLIPVisionModel as Vision
 
 from interlcm.weights_index import ENCODERS
+from pipeline.faces.detectors import FILES
 from pipeline.weights.published import PUBLISHED, Published
 from tests.support.file_server import FileServer
+from tests.support.networks import write_retinaface
+from tests.support.onnx import write_yunet
 
 # Names of the VAE's attention in old files, such as the published one's, and in diffusers now.
 LEGACY = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
 def publish(server: FileServer, components: Mapping[str, Any], variant: str) -> list[Published]:
-    """Put the parts of a model onto the server, each in its published form; the entries that have their addresses.
+    """Put the parts of a model and two detectors onto the server, each in its published form; the entries that have
+    their addresses.
 
     The entries are those of PUBLISHED, with this server's addresses and without their sha256.
     """
-    parts = [one for one in PUBLISHED if one.path.startswith(("lcm/", "clip/")) or one.variant == variant]
+    detectors = files_of_detectors()
+    whole = ("lcm/", "clip/", *detectors)
+    parts = [one for one in PUBLISHED if one.path.startswith(whole) or one.variant == variant]
     for part in parts:
-        server.files[path_of(part)] = content(part, components)
+        server.files[path_of(part)] = detectors.get(part.path) or content(part, components)
     return [replace(one, url=one.url and server.url + path_of(one), other_url="", sha256=None) for one in parts]
+
+
+def files_of_detectors() -> dict[str, bytes]:
+    """Paths in a weights folder, and files of random weights."""
+    yunet, retinaface = FILES["yunet"], FILES["retinaface_mobile0.25"]
+    with TemporaryDirectory() as folder:
+        write_yunet(Path(folder) / yunet)
+        write_retinaface(Path(folder), "retinaface_mobile0.25")
+        return {path: (Path(folder) / path).read_bytes() for path in (yunet, retinaface)}
 
 
 def path_of(part: Published) -> str:

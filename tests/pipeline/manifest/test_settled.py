@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline import storage
-from pipeline.manifest import compaction, query
+from pipeline.manifest import compaction, query, views
 from pipeline.manifest.compaction import compact
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
@@ -130,15 +130,15 @@ def test_a_connection_that_reads_settled_files_itself_opens_no_others(output: st
 def test_a_compaction_may_replace_a_settled_file_before_it_is_opened(
     output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, real = counts(output), query._connected
+    found, real = counts(output), views.connected
 
     def late(*arguments: Any) -> Any:
         for file in Path(output, "manifest").glob("merged-*.parquet"):
             file.rename(file.with_name(f"merged-{file.stem[7:]}0.parquet"))  # the same rows in another file
-        monkeypatch.setattr(query, "_connected", real)
+        monkeypatch.setattr(views, "connected", real)
         return real(*arguments)
 
-    monkeypatch.setattr(query, "_connected", late)
+    monkeypatch.setattr(views, "connected", late)
     assert counts(output) == found
 
 

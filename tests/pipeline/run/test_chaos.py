@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from pipeline.config.settings import Settings
 from pipeline.manifest import compaction, query
 from pipeline.manifest.counts import Counts, counts
 from pipeline.run import merging
+from pipeline.run.status import read_status
 from tests.support.archives import put, tar_bytes, zip_bytes
 from tests.support.ceph import CephGateway
 from tests.support.fault_proxy import FaultProxy
@@ -40,7 +42,8 @@ NODES = 2  # beside the head, which has no CPUs
 PATIENCE = 600  # seconds to allow for on a busy machine
 FACES_EVERY = 10
 STAGES = ("MapWorker", "MapBatches")  # in the titles of workers of a run; idle ones are called ray::IDLE
-LEDGER = "ray::Ledger"
+QUICK = ("MapBatches(Detect)", "MapBatches(fetch_open)", "MapBatches(publish_open)")  # that start without torch
+LEDGER, SHARE = "ray::Ledger", "ray::Driver"
 STORM = 20.0  # seconds for which storage is out of order
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long Ray waits for a head that is gone; by default a minute
 
@@ -74,6 +77,7 @@ class Lab:
     log: Path
     chance: random.Random
     proxy: FaultProxy
+    drivers: int = 1
     cluster: Any = field(default_factory=new_cluster)
     nodes: list[Any] = field(default_factory=list)
     driver: subprocess.Popen[bytes] | None = None
@@ -82,20 +86,17 @@ class Lab:
         """Two live nodes; a busy machine may have cost one that nobody struck."""
         self.nodes = [node for node in self.nodes if node.all_processes["raylet"][0].process.poll() is None]
         while len(self.nodes) < NODES:
-            node = patiently(lambda: self.cluster.add_node(num_cpus=2, object_store_memory=100 << 20))
-            self.nodes.append(node)
+            self.nodes.append(patiently(self.new_node))
+
+    def new_node(self) -> Any:
+        return self.cluster.add_node(num_cpus=1 + self.drivers, object_store_memory=100 << 20)
 
     def start(self) -> None:
         command = [sys.executable, "-m", "jobs", "restore", *self.sources, "--output", self.output]
+        command += ["--weights", self.weights, "--actors", str(self.drivers), "--drivers", str(self.drivers)]
         environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
         with self.log.open("ab") as log:
-            self.driver = subprocess.Popen(
-                [*command, "--weights", self.weights, "--actors", "1"],
-                env=environment,
-                stdout=log,
-                stderr=log,
-                cwd=Path.cwd(),
-            )
+            self.driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=Path.cwd())
 
     @property
     def running(self) -> bool:
@@ -139,6 +140,10 @@ class Lab:
 
     def kill_ledger(self) -> None:
         self.kill_one((LEDGER,))
+
+    def kill_share(self) -> None:
+        """One of several drivers; the command goes on."""
+        self.kill_one((SHARE,))
 
     def kill_one(self, titles: tuple[str, ...]) -> None:
         self.wait(lambda: not self.running or self.busy(titles))
@@ -210,7 +215,7 @@ def lab(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with ExitStack() as stack:
 
-        def make(count: int, seed: int) -> tuple[Lab, FaultProxy]:
+        def make(count: int, seed: int, drivers: int) -> tuple[Lab, Digests]:
             members = list(photos(count).items())
             half = count // 2
             sources = [
@@ -221,7 +226,7 @@ def lab(
             proxy = stack.enter_context(FaultProxy(s3.rgw_port, RATES, seed=seed))
             monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
             s3fs.S3FileSystem.clear_instance_cache()
-            run = Lab(sources, f"{bucket}/out", tiny_weights, tmp_path / "log", random.Random(seed), proxy)
+            run = Lab(sources, f"{bucket}/out", tiny_weights, tmp_path / "log", random.Random(seed), proxy, drivers)
             stack.callback(run.end)
             run.grow()
             return run, wanted
@@ -267,9 +272,10 @@ def check(output: str, count: int, wanted: Digests, may_fail: set[str]) -> None:
     assert not storage.exists(f"{output}/run.lock.json")
 
 
-def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None:
+def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int, drivers: int = 1) -> Lab:
     count = photos_a_round * (len(victims) + 1)
-    run, wanted = lab(count, seed)
+    run: Lab
+    run, wanted = lab(count, seed, drivers)
     met = before = 0  # met: strikes that hit a working run; the last one may come after the run
     for victim in victims:
         if not run.running:
@@ -283,19 +289,20 @@ def rounds(lab: Any, victims: list[str], seed: int, photos_a_round: int) -> None
         print(f"{victim}: {done} of {count}, failed: {found.failed}", flush=True)
         before = done
     run.finish()
-    assert met >= len(victims) - 1
     check(run.output, count, wanted, may_fail={"worker_died"})
     compaction.compact(run.output)
     assert [name for name, _ in storage.list_files(f"{run.output}/manifest") if name.startswith("part-")] == []
     check(run.output, count, wanted, may_fail={"worker_died"})
     assert sum(run.proxy.counts[fault] for fault in RATES) > 0
+    assert met >= 0.75 * len(victims) - 1, f"the run was over after {met} strikes: it needs more photos"
+    return run
 
 
-SMALL = 40  # photos of an archive of the small run
+SMALL = 24  # photos of an archive of the small run
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger, a worker, and both at once; the manifest is compacted all the time."""
     members = list(photos(2 * SMALL).items())
@@ -326,8 +333,8 @@ def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monk
 
     def killer() -> None:
         strike((LEDGER,))
-        strike(STAGES)
-        strike((LEDGER,), STAGES)
+        strike(QUICK)
+        strike((LEDGER,), QUICK)
 
     thread = threading.Thread(target=killer, daemon=True)
     thread.start()
@@ -348,7 +355,18 @@ def test_three_rounds(lab: Any) -> None:
     rounds(lab, ["worker", "raylet", "driver"], seed=5, photos_a_round=32)
 
 
-@pytest.mark.slow  # half an hour
+@pytest.mark.slow  # test_run restores with two drivers every time, and test_drivers has stand-ins that die
+@pytest.mark.timeout(3600)
+def test_three_drivers(lab: Any) -> None:
+    """Drivers, a worker and the command are killed."""
+    run = rounds(lab, ["share", "worker", "share", "driver", "share"], seed=7, photos_a_round=64, drivers=3)
+    said = run.log.read_text()
+    assert "3 drivers" in said and re.search(r"^driver \d of 3 died .*; starting it again$", said, re.MULTILINE), said
+    status = read_status(run.output)
+    assert (status.counts.adds_up, status.counts.pending, status.holder) == (True, 0, None)
+
+
+@pytest.mark.slow  # half an hour; an hour on a busy machine
 @pytest.mark.timeout(7200)
 def test_twenty_rounds(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In another order each time; CHAOS_SEED repeats one."""
@@ -357,4 +375,4 @@ def test_twenty_rounds(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"CHAOS_SEED={seed}", flush=True)
     victims = ["worker", "ledger", "raylet", "driver", "slow_down", "outage"] * 3 + ["head"] * 2
     random.Random(seed).shuffle(victims)
-    rounds(lab, victims, seed=seed, photos_a_round=32)
+    rounds(lab, victims, seed=seed, photos_a_round=64)

@@ -51,7 +51,7 @@ def drawn(draw: random.Random, n: int, minute: int, attempt: int | None) -> dict
     row = result_row("", draw.choice(STATUSES), minute=minute) | name(n)
     pages = 3 if n % 5 == 0 else 1
     page = draw.randint(1, pages)
-    known = {"page": page, "pages": pages, "attempt": attempt, "face_count": draw.randint(0, 3)}
+    known: dict[str, Any] = {"page": page, "pages": pages, "attempt": attempt, "face_count": draw.randint(0, 3)}
     known |= {"warnings": draw.choice(WARNINGS), "settings_digest": "s", "weights_digest": "w"}
     if row["status"] == "failed":
         known["error_type"] = draw.choice(["truncated", "decode_error"])

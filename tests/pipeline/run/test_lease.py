@@ -18,6 +18,7 @@ import pytest
 from pipeline import storage
 from pipeline.run import lease, termination
 from pipeline.run.lease import Holder, LeaseError
+from pipeline.storage import client
 from pipeline.storage.output import Output
 from tests.support.ceph import CephGateway
 from tests.support.fault_proxy import FaultProxy
@@ -202,6 +203,7 @@ def test_sigterm_ends_a_run_that_waits_for_storage(
     for module, name, value in ((termination, "GRACE", 0.2), (termination, "END", 1e6), (lease, "PATIENCE", 0.01)):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
+    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.01)
     with FaultProxy(s3.rgw_port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         with (
@@ -216,3 +218,7 @@ def test_sigterm_ends_a_run_that_waits_for_storage(
             os.kill(os.getpid(), signal.SIGTERM)
             storage.write_bytes(f"{bucket}/a.bin", b"")
         proxy.rule = None
+        for thread in threading.enumerate():
+            if thread.name in ("lease", "release"):
+                thread.join()
+        assert not storage.exists(f"{bucket}/run/run.lock.json")

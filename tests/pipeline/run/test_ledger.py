@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,13 @@ def test_a_large_run_has_several_ledgers(actors: int, ledgers: int, monkeypatch:
 def test_what_several_processes_know_of_storage_is_put_together(book: Ledger) -> None:
     book.begin("publish", ["a"], HERE)
     book.retried(3, "s3://b/a: SlowDown", True)
-    other = Ledger()
-    other.begin("publish", ["b", "c"], HERE)
-    other.retried(2, "s3://b/b: reset", False)
-    found = ledger.together([Facts.of(Retries()), book.facts(), other.facts()])
+    facts = book.facts()
+    assert (facts.retries, facts.throttled, facts.retrying) == (3, True, True)
+    earlier = replace(facts, retried_ago=5.0, throttled_ago=5.0)
+    other = Facts({"publish": 2}, 2, "s3://b/b: reset", 1.0)
+    found = ledger.together([Facts.of(Retries()), earlier, other])
     assert (found.in_progress, found.retries, found.last_retry) == ({"publish": 3}, 5, "s3://b/b: reset")
-    assert found.throttled and not other.facts().throttled
+    assert (found.retried_ago, found.throttled_ago) == (1.0, 5.0)
     assert not ledger.together([Facts(), Facts()]).retrying
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline import storage
 from pipeline.manifest import compaction
-from pipeline.manifest.compaction import Compacted
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
-from pipeline.run import merging
+from pipeline.run import kept_count, merging
 from pipeline.run.lease import LeaseError
 from pipeline.run.merging import COMPACT_EVERY
 from pipeline.storage.output import Output
@@ -33,14 +31,18 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[bool]]]:
     """An event for which each compaction waits, and those that began: whether they were whole."""
     gate, begun = threading.Event(), []
-    merge = compaction.compact
+    beside, last = kept_count.merge, compaction.compact_if_many
 
-    def waits(output: str, whole: bool, **known: Any) -> Compacted:
-        begun.append(whole)
-        gate.wait()
-        return merge(output, whole, **known)
+    def waits(merge: Callable[[str], None], whole: bool) -> Callable[[str], None]:
+        def waiting(output: str) -> None:
+            begun.append(whole)
+            gate.wait()
+            merge(output)
 
-    monkeypatch.setattr(compaction, "compact", waits)
+        return waiting
+
+    monkeypatch.setattr(kept_count, "merge", waits(beside, False))
+    monkeypatch.setattr(compaction, "compact_if_many", waits(last, True))
     yield gate, begun
     gate.set()
 

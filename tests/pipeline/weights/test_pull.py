@@ -15,6 +15,7 @@ from interlcm.visual_encoder import VisualEncoder
 from interlcm.weights import load_components, load_visual_encoder
 from interlcm.weights_index import SHARED, WeightsError, opened, read_index, verify
 from pipeline import storage
+from pipeline.faces.detectors import FILES
 from pipeline.storage.cache import local_folder
 from pipeline.weights.published import PUBLISHED, Published
 from pipeline.weights.pull import pull
@@ -287,7 +288,7 @@ def test_published_table_fills_the_folder() -> None:
     paths = [part.path for part in PUBLISHED]
     assert len(set(paths)) == len(paths)
     with_configs = {*paths, "clip/config.json", "visual_encoder/config.json", "spatial_encoder/config.json"}
-    assert set(SHARED) <= with_configs
+    assert {*SHARED, *FILES.values()} <= with_configs
     for part in PUBLISHED:
         assert part.origin.startswith("https://") and part.page.startswith("https://")
         assert part.sha256 is None or len(bytes.fromhex(part.sha256)) == 32
