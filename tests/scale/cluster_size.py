@@ -322,8 +322,9 @@ def main(pairs: list[str]) -> None:
             print(markdown([found[-1].row]), flush=True)
         print()
         print(markdown([one.row for one in found]))
-        print()
-        print(markdown(list(computed(found))))
+        if len(found) > 2 and len({one.nodes for one in found}) > 1:  # else nothing follows for other sizes
+            print()
+            print(markdown(list(computed(found))))
 
 
 if __name__ == "__main__":
