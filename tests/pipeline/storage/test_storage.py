@@ -231,7 +231,7 @@ class ClientError(Exception):
         ("InvalidAccessKeyId", "credentials", True),
         ("SignatureDoesNotMatch", "credentials", True),
         ("AccessDenied", "denied", False),
-        ("SlowDown", "unreachable", True),
+        ("SlowDown", "throttled", True),
     ],
 )
 def test_a_code_of_s3_behind_the_clients_error(code: str, reason: str, stops: bool) -> None:
