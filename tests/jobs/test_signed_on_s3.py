@@ -42,6 +42,7 @@ def signed(data: bytes) -> bool:
         return bool(reader.get_validation_state() == "Trusted")
 
 
+@pytest.mark.slow  # daily: decide, forget and bags on a local disk, runs on S3
 @pytest.mark.usefixtures("ray_cluster")
 def test_decide_forget_and_export(
     bucket: str, tiny_weights: str, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]

@@ -87,6 +87,7 @@ def test_a_driver_that_dies_is_started_again_with_what_is_left(tmp_path: Path, m
     assert run.lines() == ["driver 1 of 2: 5 of 5 files, died 2 times, started again", "driver 2 of 2: 5 of 5 files"]
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_again_and_again_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, said = several(monkeypatch, Vain, tmp_path / "lives", deaths=0, committed=0)
     with pytest.raises(RunError, match=r"driver \d of 2 died .*, 3 times without a photo done"):

@@ -178,7 +178,7 @@ def test_what_makes_the_last_count_void(output: str, anew: list[Kept]) -> None:
     assert not void()
     file = Path(output, "status.json")
     known = json.loads(file.read_text())
-    for damage in ("", "{}", "[]", "7", json.dumps(known | {"format": 1}), json.dumps(known | {"files": 7})):
+    for damage in ("", "7", json.dumps(known | {"format": 1}), json.dumps(known | {"files": 7})):
         file.write_text(damage)
         assert void()
     file.unlink()
