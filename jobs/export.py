@@ -9,6 +9,7 @@ import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
+from jobs.lazy import WholeGroup
 from jobs.options import Run
 from jobs.steps import last_of
 from pipeline import storage
@@ -24,6 +25,7 @@ from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="export",
+    cls=WholeGroup,
     help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
