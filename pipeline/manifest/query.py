@@ -18,7 +18,17 @@ from pipeline.manifest import dataset, decisions, moved, views
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
 from pipeline.manifest.parts import Listed
-from pipeline.manifest.schema import DECISION_SCHEMA, EXPORTED_SCHEMA, FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
+from pipeline.manifest.schema import (
+    DECISION_SCHEMA,
+    DECISIONS,
+    EXPORTED_SCHEMA,
+    FACE,
+    MANIFEST_SCHEMA,
+    PENDING,
+    REMOVED,
+    SCHEMA_VERSION,
+    STATUSES,
+)
 from pipeline.manifest.settled import Settled
 from pipeline.storage.output import Output
 
@@ -36,6 +46,7 @@ _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 ATTEMPTS = 5
 # What Arrow and DuckDB say of a file that is not there any more.
 _GONE = ("FileNotFoundError", "No such file", "No files found")
+TEXTS = {*STATUSES, REMOVED, PENDING, *DECISIONS}  # which people write without quotes
 _UNREADABLE = "reading the stream registered as"  # how DuckDB's message begins when Arrow cannot read a file
 
 Result = TypeVar("Result")
@@ -201,7 +212,8 @@ def _words(error: duckdb.Error, sql: str) -> str:
     if table := re.search("Table with name (.+?) does not exist", said):
         return f"no table {table[1]}; there are {', '.join(DESCRIBED)}"
     column = re.search('Referenced column "(.+?)" not found', said)
-    return said + (f"; a text stands in single quotes: '{column[1]}'" if column and f'"{column[1]}"' in sql else "")
+    meant = column and (f'"{column[1]}"' in sql or column[1] in TEXTS)
+    return said + (f"; a text stands in single quotes: '{column[1]}'" if column and meant else "")
 
 
 def columns(output: str) -> pa.Table:

@@ -301,7 +301,8 @@ def test_what_does_not_read_the_run_is_refused_in_one_line(output: str, sql: str
     [
         ("FROM photo", "no table photo; there are photos, faces, index, manifest, decisions"),
         ("FROM 'scans.tar'", "no table scans.tar; there are photos, faces, index, manifest, decisions"),
-        ('SELECT 1 FROM photos WHERE status = "restored"', "; a text stands in single quotes: 'restored'"),
+        ('SELECT 1 FROM photos WHERE source = "scans.tar"', "; a text stands in single quotes: 'scans.tar'"),
+        ("SELECT 1 FROM photos WHERE status = restored", "; a text stands in single quotes: 'restored'"),
     ],
 )
 def test_a_name_that_is_none_comes_with_what_is_meant(output: str, sql: str, words: str) -> None:
