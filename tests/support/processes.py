@@ -13,6 +13,20 @@ QUERY = STORAGE | {"duckdb", "rich"}
 RUN = QUERY | {"cv2"}  # a command that starts a run, before it knows that there is one to do
 STAGE = {"ray", *STORAGE}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
 
+# One of several drivers of a run, which gets its chain of stages pickled.
+DRIVER = """
+import pickle
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import Settings
+from pipeline.run import drivers
+from pipeline.run.batching import BatchSizes
+from pipeline.run.chain import chain
+job = Job(Settings(), "out", "attempt", "", "", Environment({}), {})
+pickle.loads(pickle.dumps(chain(job, Resources(), BatchSizes(1, 1, 1))))
+"""
+
 # What a process of each kind does first -> those of HEAVY that it may have.
 PROCESSES = {
     "the child of the sandbox": ("import pipeline.sandbox.child", set()),
@@ -25,6 +39,7 @@ PROCESSES = {
     ),
     "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
     "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
+    "a driver, with its chain": (DRIVER, STAGE | {"ray.data", "duckdb", "cv2"}),
     "a notebook that imports the call": ("import jobs.api", set()),
     "a notebook that opens a run": ("from jobs.api import open_run", QUERY),
     "a driver that names the call": ("from jobs.api import DetectFaces, RestorePhotos", STORAGE),
