@@ -22,6 +22,7 @@ from pipeline.cluster.demand import Demand
 from pipeline.manifest.counts import Counts, counts
 from pipeline.manifest.write import write_part
 from pipeline.run import lease
+from pipeline.run.holder import Holder
 from pipeline.run.status import Status, read_status
 from pipeline.run.waiting import Facts, Waiting
 from tests.support.command import interlcm
@@ -93,7 +94,7 @@ def test_a_run_at_work_elsewhere_is_not_started_again(
     output: str, ago: float, works: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The run has no results yet; only its lease shows it."""
-    holder = lease.Holder("x", "another-host", 7, "", "2026-01-01T00:00:00+00:00")
+    holder = Holder("x", "another-host", 7, "", "2026-01-01T00:00:00+00:00")
     renewed = datetime.now(UTC) - timedelta(seconds=ago)
     fields = asdict(holder) | {"renewed_at": renewed.isoformat()}
     storage.write_bytes(storage.join(output, "run.lock.json"), json.dumps(fields).encode())
