@@ -23,6 +23,11 @@ class TrainingError(InterLCMError):
     """Training cannot go on: one line that names the stage and what to change."""
 
 
+def installs(extra: str) -> str:
+    """The words that say how to install an extra: from a clone, since no index has the package."""
+    return f"in a clone of the project: pip install -c constraints.txt '.[{extra}]'"
+
+
 def one_line(error: BaseException | str) -> str:
     """The text of an error without line breaks; for an OSError, only what went wrong; never empty."""
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import psutil
 
-from interlcm.errors import InterLCMError
+from interlcm.errors import InterLCMError, installs
 from interlcm.weights_index import DEMO, opened, parts_of
 from jobs.extras import BRINGS
 from jobs.options import Weights
@@ -58,7 +58,7 @@ def installed() -> str:
     there = {extra: find_spec(module) is not None for extra, module in BRINGS.items()}
     line = "extras: " + (", ".join(extra for extra, found in there.items() if found) or "none")
     missing = [extra for extra, found in there.items() if not found]
-    return line + (f"; not installed: {', '.join(missing)} (pip install 'interlcm[{missing[0]}]')" if missing else "")
+    return line + (f"; not installed: {', '.join(missing)} ({installs(missing[0])})" if missing else "")
 
 
 def machine() -> str:
@@ -110,7 +110,7 @@ def weights_lines(weights: str) -> list[str]:
 
 def detector(weights: str) -> str:
     if find_spec("cv2") is None:
-        return "none without OpenCV (pip install 'interlcm[restore]')"
+        return f"none without OpenCV ({installs('restore')})"
     from pipeline.faces.detectors import load_detector
 
     try:
@@ -126,7 +126,7 @@ def settings() -> list[str]:
 
 def plan_in_words() -> str:
     if find_spec("torch") is None:
-        return "nothing yet: restoring needs pip install 'interlcm[restore]'"
+        return f"nothing yet; to restore, {installs('restore')}"
     resources = plan((0, 0), None, None)
     photos, reason = ray_from("auto", resources)
     engine = f"Ray ({reason})" if photos == 0 else f"this process ({reason or on_this_machine(photos)})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from interlcm.errors import installs
+
 # The modules that the extras bring, as far as this project imports them.
 MODULES = {
     *("PIL", "aiohttp", "c2pa", "cryptography", "cv2", "diffusers", "facexlib", "huggingface_hub", "imagecodecs"),
@@ -36,4 +38,4 @@ def missing(error: ModuleNotFoundError, command: str) -> str | None:
         return None
     extra = "cluster" if module == "ray" and command != "train" else COMMANDS.get(command, "restore")
     extra = "iceberg" if module == "pyiceberg" else extra
-    return f"{command} needs {module}, which is not installed; install it with: pip install 'interlcm[{extra}]'"
+    return f"{command} needs {module}, which is not installed; {installs(extra)}"

@@ -9,6 +9,9 @@ from typing import Any
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+# Commands on the OUTPUT of a run. The others have no storage, or say themselves what they wait for.
+OF_RUNS = ("status", "query", "report", "decide", "forget", "verify", "export", "manifest")
+
 
 class LazyCommand(TyperCommand):
     """Name and summary of a command or a group. Its module holds a function of its name, or a group called app.
@@ -35,7 +38,12 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the command itself, so that all that follows is done by it."""
-        return self.load().make_context(info_name, args, parent=parent, **extra)
+        context = self.load().make_context(info_name, args, parent=parent, **extra)
+        if self.name in OF_RUNS:
+            from jobs.meanwhile import while_storage_fails  # late: --help needs none of it
+
+            context.with_resource(while_storage_fails())
+        return context
 
 
 def lazy_group(commands: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:

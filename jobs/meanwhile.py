@@ -1,5 +1,6 @@
 """What a command says while something takes long before there are results to count."""
 
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 
@@ -25,3 +26,14 @@ def meanwhile(lines: Lines, what: str) -> AbstractContextManager[None]:
         return replace(Facts.of(traffic.retries), demand=demand.look() if joined else None, on_ray=joined)
 
     return repeated(Watch(lambda: 0, look, say, what), LOOK_EVERY)
+
+
+def while_storage_fails() -> AbstractContextManager[None]:
+    """Inside this block, a line on stderr every ten seconds while requests of storage are repeated."""
+
+    def say() -> None:
+        facts = Facts.of(traffic.retries)
+        if facts.retrying:
+            print(f"waiting: {facts.storage}", file=sys.stderr, flush=True)
+
+    return repeated(say, LOOK_EVERY)

@@ -47,6 +47,11 @@ def test_no_option_is_documented_that_is_not_there() -> None:
     assert typed - known - {"--help"} == set()
 
 
+def test_no_page_takes_the_package_from_an_index() -> None:
+    """It is on none, and somebody else may take the name there."""
+    assert re.findall(r"install[^`\n]*\binterlcm\b[^`\n]*", CODE) == []
+
+
 @pytest.mark.parametrize(
     "schema",
     [MANIFEST_SCHEMA, FACE, INDEX_SCHEMA, DECISION_SCHEMA, EVALUATION_SCHEMA],

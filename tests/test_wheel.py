@@ -41,7 +41,7 @@ def test_the_bare_package_asks_a_run_in_less_than_500_mb(built: Path, tmp_path: 
         subprocess.run([programs / "interlcm", name, output, *options], check=True, cwd=tmp_path)
     done = subprocess.run([programs / "interlcm", "demo"], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("install it with: pip install 'interlcm[restore]'\n")
+    assert done.stderr.endswith("pip install -c constraints.txt '.[restore]'\n")
 
 
 def test_uv_makes_the_wheel_a_command_and_runs_it_once(built: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipeline import storage
@@ -26,6 +28,7 @@ from pipeline.run.attempts import attempts
 from pipeline.sandbox import parent as sandbox
 from pipeline.storage import client as storage_client
 from pipeline.storage.output import check_not_in_run
+from pipeline.storage.pages import AT_ONCE
 
 IN_COLLECTION = 500  # photos: a collection is one file, which a viewer loads whole
 UNIT = 64  # photos of one call
@@ -110,25 +113,36 @@ def hide(photo_ids: list[tuple[str, bool]], task: Task) -> None:
 def show_unit(rows: list[Row], task: Task) -> list[tuple[str, dict[str, Any] | str]]:
     """Write the files of these photos of one source: for each its source, and its item in a collection or an error."""
     task.environment.use()
-    sizes = {row["photo_id"]: tiled(row, task) for row in rows}
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        sizes = dict(zip(map(id_of, rows), threads.map(partial(tiled, task=task), rows), strict=True))
     errors: dict[str, str] = {}
-    new = [row for row in rows if sizes[row["photo_id"]] is None]
+    new = [row for row in rows if sizes[id_of(row)] is None]
     for row, data in read_rows(new, task.limits) if new else ():
         try:
-            sizes[row["photo_id"]] = tile(row, data, task)
+            sizes[id_of(row)] = tile(row, data, task)
         except (ArchiveError, PhotoError, storage.StorageError) as error:
             if isinstance(error, storage.StorageError) and error.stops_run:
                 raise
-            errors[row["photo_id"]] = f"{row['source']}: {row['member']}: {error}"
-    return [(row["source"], errors.get(row["photo_id"]) or show(row, sizes[row["photo_id"]], task)) for row in rows]
+            errors[id_of(row)] = f"{row['source']}: {row['member']}: {error}"
+    shown = {id_of(row): iiif.manifest(row, task.base, sizes[id_of(row)]) for row in rows if id_of(row) not in errors}
+    storage.publish_all(
+        task.folder, {f"{iiif.folder_of(photo_id)}/manifest.json": written(one) for photo_id, one in shown.items()}
+    )
+    return [(row["source"], errors.get(id_of(row)) or iiif.reference(shown[id_of(row)])) for row in rows]
+
+
+def id_of(row: Row) -> str:
+    return str(row["photo_id"])
 
 
 def tiled(row: Row, task: Task) -> Any:
     """The sizes of a photo's pictures, if its tiles are there, of this result and for this address."""
-    uri = storage.join(task.folder, iiif.folder_of(row["photo_id"]), "tiles.json")
-    if not storage.exists(uri):
+    try:
+        known = json.loads(storage.read_bytes(storage.join(task.folder, iiif.folder_of(id_of(row)), "tiles.json")))
+    except storage.StorageError as error:
+        if error.reason != "missing":
+            raise
         return None
-    known = json.loads(storage.read_bytes(uri))
     return known["sizes"] if known["of"] == [row["restored_sha256"], task.base] else None
 
 
@@ -145,20 +159,12 @@ def tile(row: Row, data: bytes | ArchiveError, task: Task) -> Any:
     address = f"{task.base}/{place}"
     files, sizes = sandbox.run(pyramids, data, row["page"], after, address, task.limits, limits=task.limits)
     files["tiles.json"] = json.dumps({"of": [row["restored_sha256"], task.base], "sizes": sizes}).encode()
-    for name, file in files.items():
-        storage.write_bytes(storage.join(task.folder, place, name), file)
+    storage.publish_all(storage.join(task.folder, place), files)
     return sizes
 
 
-def show(row: Row, sizes: Any, task: Task) -> dict[str, Any]:
-    """Write the manifest of a photo; returns its item in a collection."""
-    shown = iiif.manifest(row, task.base, sizes)
-    write(storage.join(task.folder, iiif.folder_of(row["photo_id"]), "manifest.json"), shown)
-    return iiif.reference(shown)
-
-
-def write(uri: str, shown: dict[str, Any]) -> None:
-    storage.write_bytes(uri, json.dumps(shown, ensure_ascii=False).encode())
+def written(shown: dict[str, Any]) -> bytes:
+    return json.dumps(shown, ensure_ascii=False).encode()
 
 
 class Collections:
@@ -198,5 +204,5 @@ class Collections:
 
     def _write(self, path: str, words: str, items: list[dict[str, Any]]) -> dict[str, Any]:
         shown = iiif.collection(f"{self._task.base}/{path}", words, items)
-        write(storage.join(self._task.folder, path), shown)
+        storage.publish(storage.join(self._task.folder, path), written(shown))
         return shown

@@ -15,7 +15,7 @@ from pipeline.config.secrets import Environment
 from pipeline.report import pictures as report_pictures
 from pipeline.report.data import Pictures, write_photos
 from pipeline.report.decided import write_decisions
-from pipeline.report.files import DataFiles, publish
+from pipeline.report.files import DataFiles
 from pipeline.report.summary import Price, summary
 from pipeline.run.attempts import attempts
 from pipeline.storage import client as storage_client
@@ -108,8 +108,6 @@ def run_key(place: str) -> str:
 
 def write_site(report: str, version: str) -> None:
     """Copy the page's own files. A version in every address keeps a browser from mixing two reports."""
-    for file in sorted(SITE.iterdir(), key=lambda file: file.suffix == ".html"):
-        data = file.read_bytes()
-        if file.suffix == ".html":
-            data = data.replace(b"?v=0", f"?v={version}".encode())
-        publish(storage.join(report, file.name), data)
+    files = {file.name: file.read_bytes() for file in sorted(SITE.iterdir(), key=lambda file: file.suffix == ".html")}
+    files["index.html"] = files["index.html"].replace(b"?v=0", f"?v={version}".encode())
+    storage.publish_all(report, files)

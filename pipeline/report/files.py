@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import mimetypes
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,25 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import storage
-from pipeline.storage import client as storage_client
-from pipeline.storage.errors import storage_errors
 
 CHUNK_BYTES = 2 << 20  # about the size of a data file: a phone reads one quickly
 PAGE_ROWS = 1000
 COLUMN_VALUES = CHUNK_BYTES * 3 // 4 // 4  # float32 values that make CHUNK_BYTES in base64
-
-
-def publish(uri: str, data: bytes) -> None:
-    """Write a file with the content type for its name: browsers refuse a style sheet without one.
-
-    For a disk and most other stores, servers derive the type from the name. For S3 it must be set.
-    """
-    fs, path = storage_client.filesystem(uri)
-    if "s3" not in fs.protocol:
-        storage.write_bytes(uri, data)
-        return
-    with storage_errors(uri):
-        fs.pipe_file(path, data, ContentType=mimetypes.guess_type(uri)[0] or "application/octet-stream")
 
 
 class DataFiles:
@@ -51,7 +35,7 @@ class DataFiles:
     def publish(self, name: str, text: str) -> None:
         """`write` for JSON."""
         script = f"Report.receive({json.dumps(name)}, {text});\n"
-        publish(storage.join(self.report, "data", f"{name}.js"), script.encode())
+        storage.publish(storage.join(self.report, "data", f"{name}.js"), script.encode())
         self._written.add(f"{name}.js")
 
     def remove_others(self) -> None:

@@ -19,7 +19,6 @@ from pipeline.config.secrets import Environment
 from pipeline.index.units import split
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
-from pipeline.report.files import publish
 from pipeline.sandbox import parent as sandbox
 from pipeline.stages.row import Row
 from pipeline.storage import local_disk
@@ -136,8 +135,7 @@ def copy_photo(row: Row, data: bytes | ArchiveError, task: Task) -> Row:
         if error.stops_run:
             raise
         return result(row, error=str(error))
-    for name, file in files.items():
-        publish(storage.join(Output(task.output).report, row_folder(row, task.max_side), name), file)
+    storage.publish_all(storage.join(Output(task.output).report, row_folder(row, task.max_side)), files)
     return result(row, size=sum(map(len, files.values())))
 
 

@@ -60,7 +60,8 @@ def asked(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, int], dict[s
     """Skipped photos by reason, seconds by stage, and the time of each row of the log (epoch, ascending)."""
     seconds = query.run(connection, f"SELECT {', '.join(f'sum(seconds_{s}) AS {s}' for s in STAGES)} FROM photos")
     finished = query.run(connection, "SELECT epoch(finished_at) FROM manifest ORDER BY 1")[0].to_numpy()
-    return pairs(connection, SKIPPED), {stage: seconds[stage][0].as_py() or 0.0 for stage in STAGES}, finished
+    named = {"publish" if stage == "compose" else stage: seconds[stage][0].as_py() or 0.0 for stage in STAGES}
+    return pairs(connection, SKIPPED), named, finished
 
 
 def pairs(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, int]:

@@ -26,6 +26,7 @@ from pipeline.storage.listing import (
     list_files,
     version,
 )
+from pipeline.storage.pages import publish, publish_all
 from pipeline.storage.places import (
     below,
     canonical,
@@ -53,6 +54,8 @@ __all__ = [
     "move",
     "open_stream",
     "public",
+    "publish",
+    "publish_all",
     "put_file",
     "read_bytes",
     "remove",

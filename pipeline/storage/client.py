@@ -14,7 +14,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from interlcm.errors import one_line
+from interlcm.errors import installs, one_line
 from pipeline.storage import addresses, repeats, traffic
 from pipeline.storage.errors import StorageError, storage_errors
 
@@ -55,7 +55,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         raise StorageError(f"{uri}: unknown protocol {protocol}://; use a path, s3:// or gs://") from error
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        remedy = f"; pip install 'interlcm[{extra}]', here and on every node" if extra else ""
+        remedy = f"; here and on every node, {installs(extra)}" if extra else ""
         raise StorageError(f"{uri}: {one_line(error)}{remedy}") from error
     if issubclass(kind, LocalFileSystem):
         return kind(), os.path.abspath(os.path.expanduser(uri[match.end() :] if match else uri))

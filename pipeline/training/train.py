@@ -13,7 +13,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
 from interlcm import weights_index
-from interlcm.errors import TrainingError
+from interlcm.errors import TrainingError, installs
 from interlcm.perceptual import HEADS, TRUNK
 from interlcm.weights_index import DEMO, WeightsError
 from pipeline import storage
@@ -58,9 +58,7 @@ def prepare(
 def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
     """Check what can be checked without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
     if find_spec("tensorboard") is None:
-        raise TrainingError(
-            "training logs for TensorBoard, which is not installed; install it with: pip install 'interlcm[train]'"
-        )
+        raise TrainingError(f"training logs for TensorBoard, which is not installed; {installs('train')}")
     check_weights(weights, settings)
     names, begun = names_of(sources, storage.canonical(output))
     if not begun:

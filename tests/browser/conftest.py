@@ -17,6 +17,7 @@ from pipeline.report import pictures as report_pictures
 from pipeline.report.build import write_report
 from pipeline.report.data import Pictures
 from tests.support.browser import Page, start_browser
+from tests.support.file_server import serve_folder
 from tests.support.review_run import large_scan, write_run
 
 MAX_SIDE = 65536
@@ -78,10 +79,14 @@ def page(chromium: WebDriver, report: Path, artefacts: Path, downloads: Path) ->
     yield from opened(Page(chromium, report, artefacts, downloads))
 
 
-@pytest.fixture
-def large_page(chromium: WebDriver, large_report: Path, artefacts: Path, downloads: Path) -> Iterator[Page]:
-    """The same, of the report with a large scan."""
-    yield from opened(Page(chromium, large_report, artefacts, downloads))
+@pytest.fixture(params=["disk", "http"])
+def large_page(
+    request: pytest.FixtureRequest, chromium: WebDriver, large_report: Path, artefacts: Path, downloads: Path
+) -> Iterator[Page]:
+    """The same, of the report with a large scan, from a disk and from a web server."""
+    with serve_folder(large_report.parent) as server:
+        address = f"{server}/report" if request.param == "http" else ""
+        yield from opened(Page(chromium, large_report, artefacts, downloads, address))
 
 
 def opened(page: Page) -> Iterator[Page]:

@@ -11,6 +11,8 @@ def test_the_overview_accounts_for_every_photo(page: Page) -> None:
     assert numbers == ["7indexed", "4restored", "1no face", "1skipped", "1failed", "0pending"]
     assert "truncated" in page.text("#overview")
     assert "1 face to review" in page.text("#overview")
+    stages = page.run("[...document.querySelectorAll('#overview td:first-child')].map((cell) => cell.textContent)")
+    assert stages[-4:] == ["fetch", "detect", "restore", "publish"]
     plots = page.run("[...document.querySelectorAll('.plot h3')].map((title) => title.textContent)")
     assert plots == ["PSNR", "Colour difference", "Sharpness", "Face size", "Faces in a photo"]
     assert page.run("[...document.querySelectorAll('.plot table')].every((table) => table.rows.length > 1)")

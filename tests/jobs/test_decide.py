@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, 
 from tests.support.review_run import write_run
 
 BOTH = side_by_side(astronaut(), hopper(160))
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text()
+(UNDECIDED,) = re.findall('--where "(status = .* NOT IN .*)"', DOCUMENTED)
 REJECTED = "photo_id IN (SELECT photo_id FROM decisions WHERE decision = 'reject' AND void IS NULL)"
 
 
@@ -127,8 +130,17 @@ def test_look_decide_act_and_look_again(tmp_path: Path, tiny_weights: str, capsy
     assert sorted(run.files()) == sorted(first)  # what was set aside is gone, its successor is for review
     void = run.ask("SELECT DISTINCT void, count(*) AS n FROM decisions GROUP BY void ORDER BY void")
     assert void == [{"void": "the photo was restored again since", "n": 3}, {"void": None, "n": 1}]
+    run.export("both.png", "", "2026-03-01T12:00:00Z", face=1, strength=0.25)
+    undecided = UNDECIDED.replace("attempt = 1", f"attempt = {run.row('both.png')['attempt']}")
+    assert undecided != UNDECIDED and REJECTED in DOCUMENTED
+    before = run.files()
+    assert "restore: 1/1 file," in run.restore("--where", undecided, "--color-fix", "adain")  # a.png is left
+    changed = {path for path, digest in run.files().items() if before[path] != digest}
+    assert changed == {"restored/scans/a.png.png"}
+    assert "nothing to do" in run.restore("--where", undecided, "--color-fix", "adain") and run.files() != before
+    run.export("both.png", "", "2026-03-01T13:00:00Z", face=1)
     run.export("no.png", "reject", "2026-03-01T12:00:00Z")
-    assert "nothing to do; 1 photo with decisions" in run.decide()
+    assert "nothing to do; 2 photos with decisions" in run.decide()
     assert "note: 4 decisions without effect" in run.interlcm.err
 
 

@@ -91,7 +91,7 @@ def test_another_command_says_which_extra_it_needs(command: str, extra: str, don
     assert done[command].returncode == 1
     line = done[command].stderr.splitlines()[-1]
     assert line.startswith(f"interlcm: {command.split()[0]} needs ")
-    assert line.endswith(f"pip install 'interlcm[{extra}]'")
+    assert line.endswith(f"pip install -c constraints.txt '.[{extra}]'")
 
 
 def test_the_model_is_measured_with_little_beside_pytorch(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_photo_is_restored_without_ray_which_is_asked_for_by_who_wants_it(tmp_
     there, asked = without({"ray"}, [*start, "auto"], [*start, "ray"])
     assert there.returncode == 0, there.stderr
     assert "engine: this process" in there.stdout and counts(str(tmp_path / "new")).restored == 1
-    assert asked.stderr.splitlines()[-1].endswith("pip install 'interlcm[cluster]'")
+    assert asked.stderr.splitlines()[-1].endswith("pip install -c constraints.txt '.[cluster]'")
 
 
 def test_a_module_of_no_extra_is_a_bug() -> None:

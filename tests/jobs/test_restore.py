@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from jobs import progress
+from jobs.__main__ import main
 from jobs.lines import Lines
 from jobs.meanwhile import meanwhile
 from jobs.plan import actor_range, batch_of, plan, ray_from
@@ -171,6 +172,27 @@ def test_storage_that_does_not_answer_is_said_before_there_is_a_run(
             time.sleep(0.01)
             said += capsys.readouterr().out
     assert re.match(r"waiting: checking for 0 s; storage retried, times: 1, .* s3://scans/a.tar: the server", said)
+
+
+def test_what_asks_about_a_run_says_on_stderr_that_storage_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jobs.meanwhile.LOOK_EVERY", 0.01)
+    monkeypatch.setattr(traffic, "retries", traffic.Retries())
+
+    def asked(output: str) -> None:
+        said = ""
+        while "\n" not in said:
+            time.sleep(0.01)
+            out, said = capsys.readouterr()
+            assert out == ""
+        assert said.startswith(f"waiting: storage retried, times: 1, the last 0 s ago: {output}: the server cannot be")
+
+    monkeypatch.setattr("pipeline.storage.output.Output.check_run", lambda self: asked(self.uri))
+    traffic.retries.add("s3://archive/out: the server cannot be reached")
+    for words in (["verify", "s3://archive/out"], ["export", "bag", "s3://archive/out", "--to", "bag"]):
+        with pytest.raises(SystemExit):
+            main(words)
 
 
 def test_minutes_without_a_face_are_announced() -> None:

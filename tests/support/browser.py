@@ -42,12 +42,14 @@ def start_browser(profile: Path, downloads: Path) -> WebDriver:
 class Page:
     """The report in the browser, as a test uses it."""
 
-    def __init__(self, driver: WebDriver, folder: Path, artefacts: Path, downloads: Path) -> None:
+    def __init__(self, driver: WebDriver, folder: Path, artefacts: Path, downloads: Path, address: str = "") -> None:
+        """address: of the folder, if it is not opened from the disk."""
         self.driver, self.folder, self.artefacts, self.downloads = driver, folder, artefacts, downloads
+        self.address = address or folder.as_uri()
 
     def open(self, address: str = "#/") -> None:
         self.driver.get("about:blank")  # otherwise only the part after # changes, and nothing is loaded
-        self.driver.get(f"{(self.folder / 'index.html').as_uri()}{address}")
+        self.driver.get(f"{self.address}/index.html{address}")
 
     def forget(self, reviewer: str | None = "Ada") -> None:
         """Forget what the browser keeps, except for the reviewer's name, and load the page again."""

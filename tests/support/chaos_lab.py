@@ -41,7 +41,10 @@ def new_cluster() -> Any:
 
 @dataclass
 class Lab:
-    """The cluster, and the command that is started on it again and again."""
+    """The cluster, and the command that is started on it again and again.
+
+    sources: archives. The command is given one more at each start, so that it has something to do however fast it is.
+    """
 
     sources: list[str]
     output: str
@@ -53,6 +56,7 @@ class Lab:
     cluster: Any = field(default_factory=new_cluster)
     nodes: list[Any] = field(default_factory=list)
     driver: subprocess.Popen[bytes] | None = None
+    given: int = 0
 
     def grow(self) -> None:
         """Two live nodes; a busy machine may have cost one that nobody struck."""
@@ -63,8 +67,10 @@ class Lab:
     def new_node(self) -> Any:
         return self.cluster.add_node(num_cpus=1 + self.drivers, object_store_memory=100 << 20)
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "jobs", "restore", *self.sources, "--output", self.output]
+    def start(self, archives: int = 1) -> None:
+        """archives: how many more than at the last start."""
+        self.given += archives
+        command = [sys.executable, "-m", "jobs", "restore", *self.sources[: self.given], "--output", self.output]
         command += ["--weights", self.weights, "--actors", str(self.drivers), "--drivers", str(self.drivers)]
         environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
         with self.log.open("ab") as log:
@@ -75,12 +81,12 @@ class Lab:
         return self.driver is not None and self.driver.poll() is None
 
     def finish(self) -> None:
-        """Start as often as it takes; a run that could not complete says so with 1."""
-        for _ in range(3):
+        """Start as often as it takes, with all archives; a run that could not complete says so with 1."""
+        for _ in range(4):
             if not self.running:
-                self.start()
+                self.start(len(self.sources))
             assert self.driver is not None
-            if self.driver.wait(PATIENCE) == 0:
+            if self.driver.wait(PATIENCE) == 0 and self.given >= len(self.sources):
                 return
         raise AssertionError(self.log.read_text())
 
@@ -91,6 +97,16 @@ class Lab:
         """Until parts were committed, or the run came to its end."""
         wanted = self.parts() + more
         self.wait(lambda: self.parts() >= wanted or not self.running)
+
+    def at_work(self) -> bool:
+        """Start the command if it is not running, and wait until it has committed something. Whether it still runs."""
+        for _ in range(2):  # a run that was on its way may come to its end first
+            if not self.running:
+                self.start()
+            self.wait_for_parts(self.chance.randint(1, 2))
+            if self.running:
+                return True
+        return False
 
     def wait(self, done: Callable[[], object]) -> None:
         end = time.monotonic() + PATIENCE

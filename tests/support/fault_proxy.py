@@ -54,7 +54,8 @@ class FaultProxy:
 
     port: of the server on 127.0.0.1. rates: fault -> share of the requests, 0 to 1, drawn from `seed`. rule: decides
     in place of the rates. unknown: a header that is not implemented.
-    seconds: what a "slow" answer waits. counts: what was done, "passed" for the rest.
+    seconds: what a "slow" answer waits. counts: what was done, "passed" for the rest. under_way: requests without their
+    answer yet; busiest: the most of them so far.
 
     "cut" and "half" end the connection one byte or half of the body early; "short" leaves the last byte out and says
     so in Content-Length, as a broken server would: only who knows the size can tell.
@@ -68,6 +69,8 @@ class FaultProxy:
     unknown: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     endpoint: str = ""
+    under_way: int = 0
+    busiest: int = 0
 
     def __enter__(self) -> Self:
         self._random = random.Random(self.seed)
@@ -95,16 +98,23 @@ class FaultProxy:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self._exchange(reader, writer):
+            while await self._exchange(await reader.readuntil(b"\r\n\r\n"), reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the client or the server went away, or the test is over: nobody would get an error
         finally:
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer; whether the connection is still good."""
-        head = await reader.readuntil(b"\r\n\r\n")
+    async def _exchange(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request and its answer; whether the connection is still good. head: of the request."""
+        self.under_way += 1
+        self.busiest = max(self.busiest, self.under_way)
+        try:
+            return await self._handled(head, reader, writer)
+        finally:
+            self.under_way -= 1
+
+    async def _handled(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
         if EXPECT.search(head):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

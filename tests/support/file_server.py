@@ -5,7 +5,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, TypeVar
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
@@ -97,6 +99,18 @@ def running(server: Server) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class FolderHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def serve_folder(folder: Path) -> Iterator[str]:
+    """A plain web server on the files of a folder; its address."""
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), partial(FolderHandler, directory=str(folder)))) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-# Each of these takes tens of milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, c2pa 0.1).
+# Each of these takes ten milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, yaml 0.01).
 HEAVY = {
     *("ray", "ray.data", "torch", "torchvision", "diffusers", "transformers", "facexlib", "spandrel"),
     *("cv2", "pyvips", "scipy", "skimage", "c2pa", "cryptography", "duckdb", "pyarrow", "fsspec", "rich"),
-    *("imagecodecs", "pi_heif", "pylibjxl", "PIL"),
+    *("imagecodecs", "pi_heif", "pylibjxl", "PIL", "yaml"),
 }
 STORAGE = {"pyarrow", "fsspec"}
 QUERY = STORAGE | {"duckdb", "rich"}
 RUN = QUERY | {"cv2"}  # a command that starts a run, before it knows that there is one to do
-STAGE = {"ray", *STORAGE}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
+STAGE = {
+    "ray",
+    "yaml",
+    *STORAGE,
+}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
 
 # One of several drivers of a run, which gets its chain of stages pickled.
 DRIVER = """
@@ -47,8 +51,8 @@ PROCESSES = {
     "interlcm --help": ("HELP", {"rich"}),
     "interlcm restore --help": ("HELP restore", {"rich"}),
     "interlcm restore, a source that is not there": ("FAILS restore /nowhere.tar --output /nowhere-either", RUN),
-    "interlcm evaluate --help": ("HELP evaluate", RUN | {"PIL"}),
-    "interlcm train --help": ("HELP train", RUN | {"PIL"}),
+    "interlcm evaluate --help": ("HELP evaluate", RUN | {"PIL", "yaml"}),
+    "interlcm train --help": ("HELP train", RUN | {"PIL", "yaml"}),
     "interlcm submit --help": ("HELP submit", STORAGE | {"cryptography", "rich"}),
     "interlcm status": ("FAILS status /nowhere", QUERY),
     "interlcm query": ("FAILS query /nowhere FROM-photos", QUERY),

@@ -21,6 +21,7 @@ from pipeline.export.tiles import pyramid
 from pipeline.manifest import query
 from pipeline.run import lease
 from pipeline.run.forget import find, forget
+from pipeline.storage import client as storage_client
 from tests.support.pictures import hopper
 from tests.support.review_run import FLAGGED
 from tests.support.rows import result_row
@@ -164,6 +165,18 @@ def test_a_second_start_keeps_the_tiles(decided_run: str, tmp_path: Path, monkey
     files = [path for path in Path(place).rglob("*") if path.is_file()]
     assert not any(gone in str(path) or rejected in str(path) for path in files)
     assert not any(b"astronaut" in path.read_bytes() or b"hopper" in path.read_bytes() for path in files)
+
+
+def test_in_a_bucket_it_is_the_same_and_says_what_it_is(
+    decided_run: str, export: Path, bucket: str, fresh_clients: None
+) -> None:
+    list(write_iiif(decided_run, f"{bucket}/iiif", BASE))
+    files = {str(path.relative_to(export)): path.read_bytes() for path in export.rglob("*") if path.is_file()}
+    there = {name: storage.read_bytes(f"{bucket}/iiif/{name}") for name, _ in storage.list_files(f"{bucket}/iiif")}
+    assert there == files
+    fs, _ = storage_client.filesystem(bucket)
+    kinds = {Path(name).suffix: fs.info(f"{bucket}/iiif/{name}")["ContentType"] for name in files}
+    assert kinds == {".json": "application/json", ".jpg": "image/jpeg"}
 
 
 def test_a_photo_whose_source_is_gone_is_named(decided_run: str, tmp_path: Path) -> None:

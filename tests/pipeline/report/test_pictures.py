@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from pipeline import storage
 from pipeline.config.limits import Limits
 from pipeline.config.secrets import Environment
 from pipeline.faces.alignment import TEMPLATE
@@ -171,6 +172,19 @@ def test_a_large_photo_is_cut_into_tiles_above_its_reduced_picture() -> None:
         expected = resized(pixels, width).astype(int)
         assert whole.shape == expected.shape and abs(whole - expected).mean() < 8  # grain, in JPEG
     assert not [name for name in files if name.startswith("before_files/12/")]
+
+
+def test_the_tiles_of_a_run_in_a_bucket_are_those_of_a_disk(tmp_path: Path, bucket: str, fresh_clients: None) -> None:
+    output = Path(write_run(tmp_path, large_scan()))
+    for name, _ in storage.list_files(str(output)):
+        storage.write_bytes(f"{bucket}/out/{name}", (output / name).read_bytes())
+    made = []
+    for place in (str(output), f"{bucket}/out"):
+        done = report_pictures.copy_unit(report_pictures.wanted(place, "all"), tasks(place, 65536))
+        assert set(done["error"].to_pylist()) == {None}
+        folder = f"{place}/report/pictures"
+        made.append({name: storage.read_bytes(f"{folder}/{name}") for name, _ in storage.list_files(folder)})
+    assert made[0] == made[1] and len([name for name in made[0] if "_files/" in name]) == 16
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_unknown_protocol_and_no_access(tmp_path: Path) -> None:
 def test_a_client_that_is_not_installed_is_named_with_its_extra(uri: str, client: str, extra: str) -> None:
     if find_spec(client):
         pytest.skip(f"{client} is installed")
-    with pytest.raises(StorageError, match=rf"{uri}: .*{client}.*pip install 'interlcm\[{extra}\]', here and on every"):
+    with pytest.raises(StorageError, match=rf"{uri}: .*{client}.*; here and on every node, .* '\.\[{extra}\]'"):
         storage_client.filesystem(uri)
 
 

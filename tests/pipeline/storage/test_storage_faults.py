@@ -19,7 +19,7 @@ from pipeline.archives import reader as archives
 from pipeline.config.limits import Limits
 from pipeline.manifest import counts
 from pipeline.manifest import write as manifest_write
-from pipeline.storage import cache, client, local_disk, traffic
+from pipeline.storage import cache, client, local_disk, pages, traffic
 from pipeline.storage.errors import StorageError
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
@@ -121,6 +121,32 @@ def test_a_key_that_is_refused_among_others_is_deleted_later(
     proxy = proxied(rule=rule)
     storage.remove_all(f"{bucket}/a", names)
     assert storage.list_files(bucket) == [] and proxy.counts["busy"] == 7
+
+
+def test_pages_are_written_together_and_the_last_one_last(bucket: str, proxied: Proxied) -> None:
+    files = {f"tiles/{n}_0.jpg": DATA[n:] for n in range(40)} | {"tiles.js": b"all there"}
+    puts: list[str] = []
+
+    def rule(method: str, path: str) -> str | None:
+        if method != "PUT":
+            return None
+        puts.append(path)
+        return "reset" if len(puts) == 5 else "slow"
+
+    proxy = proxied(rule=rule)
+    proxy.seconds = 0.1
+    storage.publish_all(f"{bucket}/a", files)
+    assert 2 <= proxy.busiest <= pages.AT_ONCE
+    assert len(puts) == len(files) + 1 and puts[-1].partition("?")[0].endswith("/a/tiles.js")
+    assert {name: storage.read_bytes(f"{bucket}/a/{name}") for name, _ in storage.list_files(f"{bucket}/a")} == files
+
+
+def test_a_page_that_is_refused_is_named_and_the_last_one_is_not_written(bucket: str, proxied: Proxied) -> None:
+    proxied(rule=lambda method, path: "denied" if method == "PUT" and "/7.jpg" in path else None)
+    with pytest.raises(StorageError, match=f"{bucket}/a/7.jpg: access denied") as caught:
+        storage.publish_all(f"{bucket}/a", {f"{n}.jpg": b"x" for n in range(9)} | {"tiles.js": b"all there"})
+    assert caught.value.stops_run
+    assert "tiles.js" not in dict(storage.list_files(f"{bucket}/a"))
 
 
 def test_an_archive_is_read_through_storms(bucket: str, proxied: Proxied) -> None:
