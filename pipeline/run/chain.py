@@ -24,9 +24,9 @@ Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]  # what a stage does 
 class Stage:
     """One stage of the chain.
 
-    make, arguments: a call, in the process that does the work, which returns the work: a class that loads a detector or
-    a model, or a function. photos: rows in one call of the work, on Ray or a few more, since
-    calls are whole blocks there; None: as many as arrive.
+    make, arguments: a call, in the process that does the work, which returns the work: an object that has loaded a
+    detector or a model, or a function. photos: rows in one call of the work; on Ray a few more, since calls are whole
+    blocks there; None: as many as arrive.
     """
 
     name: str

@@ -57,17 +57,19 @@ def dataset(
             **arrow,
         )
     )
-    restored = found.map_batches(
-        Restore,
-        batch_size=restore.photos,
-        num_cpus=1,
-        num_gpus=resources.gpus_per_actor,
-        compute=restorers,
-        fn_constructor_args=(restore, book),
-        **arrow,
+    restored = ray_private.in_one_call(
+        found.map_batches(
+            Restore,
+            batch_size=restore.photos,
+            num_cpus=1,
+            num_gpus=resources.gpus_per_actor,
+            compute=restorers,
+            fn_constructor_args=(restore, book),
+            **arrow,
+        )
     )
     return ray_private.in_one_call(
-        ray_private.in_one_call(restored).map_batches(
+        restored.map_batches(
             write, batch_size=publish.photos, num_cpus=0.5, fn_kwargs={"stage": publish, "book": book}, **arrow
         )
     )

@@ -37,7 +37,7 @@ from pipeline.cluster import ray_data
 from pipeline.run.drivers import Driver
 
 PHOTOS = 16  # in a block of photos of 1 MB (`pipeline/run/batching.py`, MAX_BLOCK_BYTES)
-FEW = 100  # blocks that are not counted: those of a driver that begins
+FEW = 40  # blocks that are not counted: those of a driver that begins
 TURN = 0.2  # s in which each driver runs once
 
 
