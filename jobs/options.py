@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
-import yaml
 
 from interlcm.errors import one_line
 from pipeline.config.settings import FORMAT_NAMES
@@ -52,6 +51,8 @@ def from_file(context: typer.Context, file: Path | None) -> Path | None:
     """Read default values of options from a YAML file; typed options override them."""
     if file is None:
         return None
+    import yaml
+
     try:
         values = yaml.safe_load(file.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -41,13 +41,14 @@ QUESTIONS = {
         ORDER BY warning.kind, source, member, page
     """,
     "--review": """
+        WITH standing AS MATERIALIZED (FROM decisions WHERE void IS NULL)
         SELECT member, page, face_index, review_reason, coalesce(own.decision, whole.decision) AS decision,
             CASE WHEN own.decision IS NULL THEN coalesce(nullif(own.comment, ''), whole.comment) ELSE own.comment
                 END AS comment,
             CASE WHEN own.decision IS NULL THEN whole.reviewer ELSE own.reviewer END AS reviewer, restored_uri, photo_id
         FROM faces
-        LEFT JOIN (FROM decisions WHERE void IS NULL) AS own USING (photo_id, face_index)
-        LEFT JOIN (FROM decisions WHERE void IS NULL AND face_index IS NULL) AS whole USING (photo_id)
+        LEFT JOIN standing AS own USING (photo_id, face_index)
+        LEFT JOIN (FROM standing WHERE face_index IS NULL) AS whole USING (photo_id)
         WHERE needs_review ORDER BY source, member, page, face_index
     """,
     "--summary": """

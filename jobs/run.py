@@ -174,7 +174,7 @@ def to_come(resources: Resources) -> list[str]:
 def drivers_to_give(resources: Resources, found: IndexSummary) -> list[str]:
     """A note if the drivers cannot keep up with all actors on GPUs."""
     mean = found.bytes / max(1, found.photos)
-    most, actors = driver_photos(mean), resources.max_actors
+    most, actors = driver_photos(mean, resources.gpus_per_actor), resources.max_actors
     wanted = math.ceil(actors * ACTOR_PHOTOS / most)
     if not resources.gpus_per_actor or wanted <= resources.drivers:
         return []

@@ -112,7 +112,7 @@ def write_run(folder: str, photos: int) -> None:
         rows = np.arange(start, min(start + PER_FILE, photos))
         _write(f"{folder}/index/box-{number:016}.parquet", table(INDEX_SCHEMA, len(rows), index_columns(rows, number)))
         done = rows[: int(len(rows) * DONE)]
-        made = table(MANIFEST_SCHEMA, len(done), manifest_columns(done, number))
+        made = table(MANIFEST_SCHEMA, len(done), manifest_columns(done, number, storage.canonical(folder)))
         _write(f"{folder}/manifest/part-{number:05}.parquet", made)
 
 
@@ -134,7 +134,7 @@ def index_columns(rows: Any, number: int) -> dict[str, Any]:
     return names(rows, number) | constant | places | {"bytes": sizes, "stored_bytes": sizes}
 
 
-def manifest_columns(rows: Any, number: int) -> dict[str, Any]:
+def manifest_columns(rows: Any, number: int, output: str) -> dict[str, Any]:
     draw = np.random.default_rng(number)
     failed = rows % 100 == 99
     counts = np.where(failed, 0, FACES)
@@ -145,7 +145,7 @@ def manifest_columns(rows: Any, number: int) -> dict[str, Any]:
         "pages": np.ones(len(rows), np.int32),
         "status": np.where(failed, "failed", "restored"),
         "error_type": pa.array(np.where(failed, "truncated", ""), mask=~failed),
-        "restored_uri": [f"s3://archive/restored/{member}" for member in named["member"]],
+        "restored_uri": [f"{output}/restored/box-{number:05}.tar/{member}" for member in named["member"]],
         "bytes": draw.integers(1_000_000, 20_000_000, len(rows)),
         "face_count": counts,
         "attempt": np.ones(len(rows), np.int32),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,17 @@ def without_cpu(dataset: ray.data.Dataset) -> ray.data.Dataset:
     """The dataset, whose last operator now asks for no CPU. Repartitioning asks for a whole CPU and has no option."""
     operator: Any = dataset._logical_plan.dag
     operator.ray_remote_args["num_cpus"] = 0
+    return dataset
+
+
+def in_one_call(dataset: ray.data.Dataset) -> ray.data.Dataset:
+    """The dataset, whose last operator now gets all rows that it waited for in one call: batch_size or a few more.
+
+    Ray Data waits until whole blocks have batch_size rows together, and has no option for taking them as they are: it
+    calls for that many rows, and once more for the few that are left.
+    """
+    operator: Any = dataset._logical_plan.dag
+    object.__setattr__(operator, "batch_size", sys.maxsize)  # what it waits for is a field of its own
     return dataset
 
 

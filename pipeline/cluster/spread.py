@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pipeline.cluster import connect as cluster
+from pipeline.storage import traffic
 
 Result = TypeVar("Result")
 
@@ -37,9 +38,31 @@ def spread(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], cpus: 
 def _on_ray(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], cpus: float) -> Iterator[Result]:
     import ray
 
-    task = ray.remote(num_cpus=cpus)(work)
-    for reference in _window(task.remote, calls, PER_CPU * cluster.cpus()):
-        yield ray.get(reference)
+    task: Any = ray.remote(num_cpus=cpus)(_counted).options(name=work.__name__)
+    for reference in _window(partial(task.remote, work), calls, PER_CPU * cluster.cpus()):
+        result, repeated = ray.get(reference)
+        if repeated.count:
+            traffic.retries.add(repeated.last, repeated.throttled, repeated.count)
+        yield result
+
+
+class _Repeated(NamedTuple):
+    """Requests of storage that a call repeated, the last one in words, and whether one was to be slower."""
+
+    count: int
+    last: str
+    throttled: bool
+
+
+def _counted(work: Callable[..., Result], *call: Any) -> tuple[Result, _Repeated]:
+    """On a worker: the result of a call, and what storage made it repeat, which the command counts with its own."""
+    seen = traffic.Retries()
+    traffic.retries.tell = seen.add
+    try:
+        result = work(*call)
+    finally:
+        traffic.retries.tell = None
+    return result, _Repeated(seen.count, seen.last, seen.throttled_at is not None)
 
 
 def _window(start: Callable[..., Any], calls: Iterable[tuple[Any, ...]], most: int) -> Iterator[Any]:

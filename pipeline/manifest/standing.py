@@ -52,3 +52,5 @@ CREATE VIEW decisions AS
     SELECT * EXCLUDE (number) FROM weighed
     QUALIFY row_number() OVER (PARTITION BY photo_id, face_index ORDER BY void IS NOT NULL, number DESC) = 1;
 """
+# The same without any decision: it reads no manifest.
+NONE_EXPORTED = "CREATE VIEW decisions AS SELECT * EXCLUDE (number), NULL::VARCHAR AS void FROM exported;"

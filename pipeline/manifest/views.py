@@ -115,7 +115,8 @@ def connected(
     connection.execute(LOG)
     connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
-    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + SOURCES + standing.VIEW)
+    decisions = standing.VIEW if len(tables["exported"]) else standing.NONE_EXPORTED
+    connection.execute(newest.format(**rows, order=NEWEST_FIRST) + SOURCES + decisions)
     connection.execute(VIEWS.format(restored_uri=restored_uri))
     lock(connection, native)
     return connection

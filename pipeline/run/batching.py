@@ -15,7 +15,7 @@ from pipeline.cluster import connect as cluster
 from pipeline.config.resources import Resources
 from pipeline.index.units import Pending
 from pipeline.networks.micro_batch import candidates
-from pipeline.stages.fetch import BLOCK_BYTES, BLOCK_PHOTOS
+from pipeline.stages.fetch import BLOCK_PHOTOS
 
 BATCH_PHOTOS = 8  # fewest photos in one manifest part and in one call of a restore actor, if they fit
 # Most photos in a manifest part, and how many it has for each restore actor. 200 actors restore some 3,000 photos/s: in
@@ -31,9 +31,10 @@ CALLS = 10  # fewest calls for each actor, so that at the end no actor keeps the
 MAX_BLOCK_BYTES = 16 << 20
 # Ray Data lets all stages together fill half of the object stores. It reserves half of that for the stages in equal
 # parts, and half of each part for the stage's output. A call that waits for more photos than this stalls until Ray Data
-# makes an exception after ten idle seconds, or for ever. So a call, a manifest part and a block each take at most
-# 1/ROOM of a store: 600 MB of 38 GB.
-ROOM = 64
+# makes an exception after ten idle seconds, or for ever. So a call and a manifest part each take at most 1/ROOM of a
+# store: 600 MB of 38 GB. They are made of whole blocks, so they may be larger by less than a block, which takes at most
+# 1/BLOCK_ROOM of it.
+ROOM, BLOCK_ROOM = 64, 256
 STORE_SHARE = (
     0.3  # of a machine's memory: Ray gives it to an object store; without Ray, rows between stages get as much
 )
@@ -50,7 +51,10 @@ STORE_TO_COME = int(STORE_SHARE * 16 * 2**30)
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """Photos in one call of a restore actor, photos in one manifest part, bytes in a block."""
+    """Photos in one call of a restore actor, photos in one manifest part, bytes in a block.
+
+    On Ray, calls and parts are whole blocks: as few as have this many photos together.
+    """
 
     call_photos: int
     part_photos: int
@@ -61,14 +65,16 @@ def batches(pending: Pending, size: int, resources: Resources) -> tuple[BatchSiz
     """The sizes for these photos, on the running Ray cluster or in this process, and the micro-batch that goes with
     them. size: side of the crops, px."""
     mean = pc.mean(pending.places["bytes"]).as_py() or 0.0
-    if cluster.running():
-        import ray
+    return fitting(len(pending), mean, size, resources, *stores_now(resources.gpus_per_actor))
 
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        restoring, working = stores(nodes, resources.gpus_per_actor)
-    else:
-        restoring = working = int(STORE_SHARE * psutil.virtual_memory().total)
-    return fitting(len(pending), mean, size, resources, restoring, working)
+
+def stores_now(gpus_per_actor: float) -> tuple[int, int]:
+    """`stores` of the running Ray cluster, or of this process."""
+    if not cluster.running():
+        return (int(STORE_SHARE * psutil.virtual_memory().total),) * 2
+    import ray
+
+    return stores([node["Resources"] for node in ray.nodes() if node["Alive"]], gpus_per_actor)
 
 
 def stores(nodes: Iterable[dict[str, Any]], gpus_per_actor: float) -> tuple[int, int]:
@@ -104,9 +110,14 @@ def fitting(
     sizes = BatchSizes(
         call_photos=max(1, int(min(call, room))),
         part_photos=max(1, int(min(part, working / ROOM / photo))),
-        block_bytes=min(MAX_BLOCK_BYTES, working // ROOM),
+        block_bytes=block_bytes(working),
     )
     return sizes, resources
+
+
+def block_bytes(working: int) -> int:
+    """Bytes in a block, for the smallest store of the nodes that work."""
+    return min(MAX_BLOCK_BYTES, working // BLOCK_ROOM)
 
 
 def full_micro_batch(photos: int, most: int) -> int:
@@ -126,6 +137,7 @@ def fill(faces: float, micro_batch: int) -> float:
     return float(chance @ count / (chance @ (np.ceil(count / micro_batch) * micro_batch)))
 
 
-def driver_photos(mean: float) -> float:
-    """Photos of this many bytes a second that one driver can follow: those that fetch passes on in a block."""
-    return DRIVER_BLOCKS * min(BLOCK_PHOTOS, max(1, ceil(BLOCK_BYTES / max(1.0, mean))))
+def driver_photos(mean: float, gpus_per_actor: float) -> float:
+    """Photos of `mean` bytes a second that one driver can follow: those that fetch passes on in a block."""
+    _, working = stores_now(gpus_per_actor)
+    return DRIVER_BLOCKS * min(BLOCK_PHOTOS, max(1, ceil(block_bytes(working) / max(1.0, mean))))

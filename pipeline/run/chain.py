@@ -24,8 +24,9 @@ Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]  # what a stage does 
 class Stage:
     """One stage of the chain.
 
-    make, arguments: a call, in the process that does the work, which returns the work: a class that loads a detector or
-    a model, or a function. photos: rows in one call of the work; None: as many as arrive.
+    make, arguments: a call, in the process that does the work, which returns the work: an object that has loaded a
+    detector or a model, or a function. photos: rows in one call of the work; on Ray a few more, since calls are whole
+    blocks there; None: as many as arrive.
     """
 
     name: str
@@ -36,29 +37,43 @@ class Stage:
 
 def chain(job: Job, resources: Resources, sizes: BatchSizes) -> tuple[Stage, Stage, Stage, Stage]:
     """units -> bytes -> aligned crops -> restored crops -> published photos and manifest parts."""
-    # Imported late: every worker imports this module, but loads only its own stage (tests/test_imports.py).
-    from pipeline.stages.detect import DetectFaces
-    from pipeline.stages.restore import RestoreFaces
-
     plain = replace(job, verdicts={})  # which may be many, and are in the rows after detect
     return (
-        Stage("fetch", reader, (plain,)),
-        Stage("detect", DetectFaces, (job, resources.find_device), 1),
-        Stage("restore", RestoreFaces, (plain, resources), sizes.call_photos),
+        Stage("fetch", reader, (plain, sizes.block_bytes)),
+        Stage("detect", finder, (job, resources.find_device), 1),
+        Stage("restore", restorer, (plain, resources), sizes.call_photos),
         Stage("publish", publisher, (plain,), sizes.part_photos),
     )
 
 
-def reader(job: Job) -> Work:
+# Each imports its stage when it makes it: every process of a run imports this module, but a worker loads only its own
+# stage, and a driver none (tests/test_imports.py).
+
+
+def reader(job: Job, block_bytes: int) -> Work:
     """The first stage: reads the members of the index rows that the units name."""
     from pipeline.stages.fetch import fetch
 
     def read(units: pa.Table) -> Iterator[pa.Table]:
         job.environment.use()
         for unit in units.to_pylist():
-            yield from fetch(load(unit, job.output), job)
+            yield from fetch(load(unit, job.output), job, block_bytes)
 
     return read
+
+
+def finder(job: Job, device: str) -> Work:
+    """The second stage, with its detector."""
+    from pipeline.stages.detect import DetectFaces
+
+    return DetectFaces(job, device)
+
+
+def restorer(job: Job, resources: Resources) -> Work:
+    """The third stage, with the model."""
+    from pipeline.stages.restore import RestoreFaces
+
+    return RestoreFaces(job, resources)
 
 
 def publisher(job: Job) -> Work:

@@ -56,7 +56,8 @@ class Sample:
 class Estimate:
     """The remaining work of a run, and a sample of it measured on one restore actor.
 
-    call_photos: photos in one call of a restore actor of the run, whose last micro-batch is padded.
+    call_photos: fewest photos in one call of a restore actor of the run, whose last micro-batch is padded. Most calls
+    have a few more, so a little less than estimated is padding.
     """
 
     photos: int

@@ -9,19 +9,17 @@ manifest is a log.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from interlcm.errors import InterLCMError
 from pipeline import storage
+from pipeline.run.holder import Holder
 from pipeline.storage import local_disk
 from pipeline.storage.output import Output
 
@@ -32,45 +30,6 @@ POLL = 1.0  # seconds between checks of another holder's lease
 
 class LeaseError(InterLCMError):
     """Another run works on OUTPUT, or has taken it over: one line that names that run."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that works on an OUTPUT. `born` tells it from a later process with the same number.
-
-    alone: photo_id, if the process works on this photo alone; then this photo is to blame if the process dies.
-    namespace: of process numbers; a container with the same host name has its own.
-    waiting: lines that say what the run waits for; none while it moves.
-    drivers: a line about each driver, if there are several.
-    """
-
-    id: str
-    host: str
-    pid: int
-    born: str
-    since: str
-    alone: str = ""
-    namespace: str = ""
-    waiting: Sequence[str] = ()
-    drivers: Sequence[str] = ()
-
-    @staticmethod
-    def here() -> Holder:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        here = (socket.gethostname(), os.getpid(), _born(os.getpid()))
-        return Holder(uuid.uuid4().hex, *here, since, namespace=_namespace())
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the holder is a process of this machine, so that the kernel here knows whether it still runs."""
-        return self.host == socket.gethostname() and self.namespace in ("", _namespace())
-
-    @property
-    def gone(self) -> bool:
-        return _born(self.pid) != self.born
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
 
 
 class Lease:
@@ -250,22 +209,3 @@ def write(uri: str, holder: Holder) -> None:
 
 def _text(holder: Holder) -> bytes:
     return json.dumps(asdict(holder) | {"renewed_at": datetime.now(UTC).isoformat()}, indent=2).encode() + b"\n"
-
-
-def _namespace() -> str:
-    """The kernel's name of this process's PID namespace; empty on systems without one."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _born(pid: int) -> str:
-    """When a process of this machine began, in the kernel's count; empty if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            ticks = file.read().rpartition(")")[2].split()[19]
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()}/{ticks}"
-    except OSError:
-        return ""

@@ -44,7 +44,7 @@ def dataset(
     # One block = one unit, cut by a task: in the driver this would take minutes. The task asks for no CPU: on two CPUs,
     # the actors leave only half of one.
     units = ray.data.from_arrow(pending.units(resources.max_actors)).repartition(target_num_rows_per_block=1)
-    return (
+    found = (
         ray_private.without_cpu(units)
         .map_batches(read, batch_size=fetch.photos, num_cpus=0.25, fn_kwargs={"stage": fetch, "book": book}, **arrow)
         .map_batches(
@@ -56,7 +56,9 @@ def dataset(
             fn_constructor_args=(detect, book),
             **arrow,
         )
-        .map_batches(
+    )
+    restored = ray_private.in_one_call(
+        found.map_batches(
             Restore,
             batch_size=restore.photos,
             num_cpus=1,
@@ -65,7 +67,9 @@ def dataset(
             fn_constructor_args=(restore, book),
             **arrow,
         )
-        .map_batches(
+    )
+    return ray_private.in_one_call(
+        restored.map_batches(
             write, batch_size=publish.photos, num_cpus=0.5, fn_kwargs={"stage": publish, "book": book}, **arrow
         )
     )

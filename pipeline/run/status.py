@@ -11,8 +11,9 @@ from typing import Any
 from pipeline.manifest.counts import Counts
 from pipeline.run import kept_count
 from pipeline.run.attempts import Attempt, attempts, changes, last_attempt, newest_choice
+from pipeline.run.holder import Holder
 from pipeline.run.kept_count import Kept
-from pipeline.run.lease import Holder, working
+from pipeline.run.lease import working
 from pipeline.run.tally import WINDOW, Tally
 
 

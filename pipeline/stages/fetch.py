@@ -17,11 +17,12 @@ from pipeline.stages.row import Row, ended, to_table
 from pipeline.storage import traffic
 from pipeline.storage.errors import StorageError
 
-# After this many photos or bytes, a task passes its rows on and checks whether the run should stop.
+# After this many photos or bytes, a task passes its rows on and checks whether the run should stop. A run chooses the
+# bytes (`pipeline/run/batching.py`).
 BLOCK_PHOTOS, BLOCK_BYTES = 16, 16 << 20
 
 
-def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
+def fetch(unit: pa.Table, job: Job, block_bytes: int = BLOCK_BYTES) -> Iterator[pa.Table]:
     """Read the members of index rows of one archive; one row out for each row in, readable or not.
 
     Raises StorageError if the archive or folder itself is gone, denies access, or was replaced while it was read.
@@ -34,7 +35,7 @@ def fetch(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     for row in fetched(index_rows, job.settings.limits):
         rows.append(row)
         size += len(row["data"] or b"")
-        if size >= BLOCK_BYTES or len(rows) == BLOCK_PHOTOS:
+        if size >= block_bytes or len(rows) == BLOCK_PHOTOS:
             yield checked(rows, index_rows[0])
             rows, size = [], 0
     telemetry.fetched(traffic.read.size - before)

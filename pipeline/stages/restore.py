@@ -47,7 +47,7 @@ class RestoreFaces:
     """
 
     def __init__(self, job: Job, resources: Resources, judged: bool = True) -> None:
-        from interlcm.model import InterLCM  # late: the driver imports this module but never makes an actor
+        from interlcm.model import InterLCM  # late: some import this module and make no actor
 
         job.environment.use()
         telemetry.label(job.output, job.number)

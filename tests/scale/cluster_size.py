@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +47,10 @@ from tests.support.rows import face, index_row, result_row, write_index
 RATE = 15.0  # photos/s of a restore actor on a fast GPU
 PAIRS = ["2:40", "4:40", "4:150", "4:400", "10:150"]
 LATE = 0.03  # s
-PHOTO_BYTES = 20_000  # a fiftieth of a photo of 1 MB, as the stand-in stores are: no measured process touches bytes
+LIGHTER = (
+    50  # times than photos of 1 MB with two faces: stand-in rows, blocks and stores. No measured process reads bytes
+)
+PHOTO_BYTES, CROPS_BYTES = 1_000_000 // LIGHTER, 2 * 3 * 512**2 // LIGHTER
 SECONDS, FEWEST = 30, 3000  # of a run: so long at its rate, and so many photos
 WARM = 0.2  # share of the photos before the measurement
 SETTLED, QUIET = 20.0, 20.0  # s: until the nodes have started, then of the measurement without photos
@@ -104,7 +107,7 @@ def stages(job: Job, sizes: BatchSizes, gate: str, rate: float) -> tuple[Stage, 
     """Stand-ins for the stages: they move rows of real sizes, keep the ledger, and write manifest parts."""
     return (
         Stage("fetch", reading, (job.output, job.environment)),
-        Stage("detect", passing, (), 1),
+        Stage("detect", adding, ("crops",), 1),
         Stage("restore", sleeping, (gate, rate), sizes.call_photos),
         Stage("publish", writing, (job,), sizes.part_photos),
     )
@@ -123,8 +126,14 @@ def reading(output: str, environment: Any) -> Callable[[pa.Table], Iterator[pa.T
     return read
 
 
-def passing() -> Callable[[pa.Table], pa.Table]:
-    return lambda table: table
+def adding(column: str) -> Callable[[pa.Table], pa.Table]:
+    """Gives each row crops, in this column: Ray Data then makes more blocks of them, as in a run."""
+
+    def add(table: pa.Table) -> pa.Table:
+        crops = pa.array([bytes(CROPS_BYTES)] * len(table), pa.large_binary())
+        return table.set_column(table.schema.get_field_index(column), column, crops)
+
+    return add
 
 
 def sleeping(gate: str, rate: float) -> Callable[[pa.Table], pa.Table]:
@@ -137,7 +146,7 @@ def sleeping(gate: str, rate: float) -> Callable[[pa.Table], pa.Table]:
         time.sleep(len(table) / rate)
         with Path(gate, f"{os.getpid()}.calls").open("a") as calls:
             calls.write(f"{len(table)}\n")
-        return table
+        return adding("restored_crops")(table)
 
     return restore
 
@@ -242,6 +251,7 @@ def of_run(nodes: int, photos: int, each: float, output: str, gate: str, watched
 
     real, merging.compaction.compact_if_many = merging.compaction.compact_if_many, merged
     sizes = sizes_of(200)
+    sizes = replace(sizes, block_bytes=sizes.block_bytes // LIGHTER)
     attempt.chain = lambda job, resources, sizes: stages(job, sizes, gate, each)
     attempt.batches = lambda pending, size, resources: (sizes, resources)
     merging.COMPACT_EVERY = 10**9  # all at the end, where it is measured by itself

@@ -54,7 +54,7 @@ def write_parts(folder: str, photos: int, parts: int, again: int = 0) -> None:
     first = int(len(rows) * 0.9) - parts * PART // 2 + again * parts * PART
     times = int((START + timedelta(hours=1000)).timestamp() * 1e6) + 10_000 * (rows - rows[0])  # 100 photos a second
     known = {"attempt": np.full(len(rows), 1000), "finished_at": pa.array(times, pa.timestamp("us", "UTC"))}
-    done = table(MANIFEST_SCHEMA, len(rows), manifest_columns(rows, number) | known)
+    done = table(MANIFEST_SCHEMA, len(rows), manifest_columns(rows, number, folder) | known)
     for part in range(parts):
         start = first + part * PART
         file = Path(folder, "manifest", f"part-{again:05}{part:05}.parquet")

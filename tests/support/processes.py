@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-# Each of these takes tens of milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, c2pa 0.1).
+# Each of these takes ten milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, yaml 0.01).
 HEAVY = {
     *("ray", "ray.data", "torch", "torchvision", "diffusers", "transformers", "facexlib", "spandrel"),
     *("cv2", "pyvips", "scipy", "skimage", "c2pa", "cryptography", "duckdb", "pyarrow", "fsspec", "rich"),
-    *("imagecodecs", "pi_heif", "pylibjxl", "PIL"),
+    *("imagecodecs", "pi_heif", "pylibjxl", "PIL", "yaml"),
 }
 STORAGE = {"pyarrow", "fsspec"}
 QUERY = STORAGE | {"duckdb", "rich"}
 RUN = QUERY | {"cv2"}  # a command that starts a run, before it knows that there is one to do
-STAGE = {"ray", *STORAGE}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
+STAGE = {
+    "ray",
+    "yaml",
+    *STORAGE,
+}  # a stage runs in a worker of Ray, which has imported it; ray.data comes with the task
+
+# One of several drivers of a run, which gets its chain of stages pickled.
+DRIVER = """
+import pickle
+from pipeline.config.job import Job
+from pipeline.config.resources import Resources
+from pipeline.config.secrets import Environment
+from pipeline.config.settings import Settings
+from pipeline.run import drivers
+from pipeline.run.batching import BatchSizes
+from pipeline.run.chain import chain
+job = Job(Settings(), "out", "attempt", "", "", Environment({}), {})
+pickle.loads(pickle.dumps(chain(job, Resources(), BatchSizes(1, 1, 1))))
+"""
 
 # What a process of each kind does first -> those of HEAVY that it may have.
 PROCESSES = {
@@ -25,6 +43,7 @@ PROCESSES = {
     ),
     "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
     "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
+    "a driver, with its chain": (DRIVER, STAGE | {"ray.data", "duckdb", "cv2"}),
     "a notebook that imports the call": ("import jobs.api", set()),
     "a notebook that opens a run": ("from jobs.api import open_run", QUERY),
     "a driver that names the call": ("from jobs.api import DetectFaces, RestorePhotos", STORAGE),
@@ -32,8 +51,8 @@ PROCESSES = {
     "interlcm --help": ("HELP", {"rich"}),
     "interlcm restore --help": ("HELP restore", {"rich"}),
     "interlcm restore, a source that is not there": ("FAILS restore /nowhere.tar --output /nowhere-either", RUN),
-    "interlcm evaluate --help": ("HELP evaluate", RUN | {"PIL"}),
-    "interlcm train --help": ("HELP train", RUN | {"PIL"}),
+    "interlcm evaluate --help": ("HELP evaluate", RUN | {"PIL", "yaml"}),
+    "interlcm train --help": ("HELP train", RUN | {"PIL", "yaml"}),
     "interlcm submit --help": ("HELP submit", STORAGE | {"cryptography", "rich"}),
     "interlcm status": ("FAILS status /nowhere", QUERY),
     "interlcm query": ("FAILS query /nowhere FROM-photos", QUERY),

@@ -58,8 +58,12 @@ def verdicts(output: Path) -> list[tuple[Any, ...]]:
 
 def test_without_decisions_the_view_is_empty(output: Path) -> None:
     with query.connect(str(output)) as connection:
-        assert query.run(connection, "FROM decisions").schema.names == DECISION_SCHEMA.names
-        assert query.run(connection, "FROM decisions").num_rows == 0
+        none = query.run(connection, "FROM decisions")
+    put(output, "mine.csv", "p1,,reject,,2026-03-01T10:00:00Z")
+    with query.connect(str(output)) as connection:
+        one = query.run(connection, "FROM decisions")
+    assert (none.num_rows, one.num_rows) == (0, 1)
+    assert none.schema.names == DECISION_SCHEMA.names and none.schema == one.schema
 
 
 def test_csv_and_json_say_the_same(output: Path) -> None:

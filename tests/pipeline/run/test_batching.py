@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from pipeline.config.resources import Resources
+from pipeline.index.units import UNIT_PHOTOS
 from pipeline.networks.micro_batch import MOST
-from pipeline.run.batching import ROOM, STORE_TO_COME, BatchSizes, fill, fitting, stores
+from pipeline.run.batching import BLOCK_ROOM, MAX_BLOCK_BYTES, ROOM, STORE_TO_COME, BatchSizes, fill, fitting, stores
+from tests.support.blocks import CROP, calls, drawn, filled
 
 GPU = Resources(max_actors=4, gpus_per_actor=1, batch_faces=16)
 AUTO = Resources(max_actors=200, gpus_per_actor=1, batch_faces=MOST, find_batch=True)
 GIB = 1 << 30
+RESERVED = 40  # of a store, Ray Data reserves one part in so many for what a stage puts out
 
 
 @pytest.mark.parametrize(
@@ -34,8 +37,7 @@ def test_photos_of_a_call_and_of_a_part(photos: int, mean: float, size: int, sto
     assert resources == GPU  # the user chose the micro-batch
     assert (sizes.call_photos, sizes.part_photos) == (call, part)
     assert sizes.call_photos == 1 or sizes.call_photos * (mean + 18 * size**2) <= store / ROOM
-    assert sizes.block_bytes == 16 << 20
-    assert fitting(photos, mean, size, GPU, 128 << 20, 128 << 20)[0].block_bytes == 2 << 20
+    assert sizes.block_bytes == min(MAX_BLOCK_BYTES, store // BLOCK_ROOM)
 
 
 # Object stores of a g6.xlarge (16 GiB), a g5.4xlarge (64 GiB) and a node with a GPU of 141 GB (256 GiB), and their
@@ -64,8 +66,14 @@ def test_micro_batches_are_full_whatever_the_size_of_the_photos(
     store = int(0.3 * memory * GIB)
     sizes, resources = fitting(10**8, megabytes * 1e6, 512, AUTO, store, store)
     assert (sizes.call_photos, resources.batch_faces) == (call, micro_batch)
+    units = 10
     for faces_per_photo in (2.0, 2.67, 5.0):
         assert fill(sizes.call_photos * faces_per_photo, resources.batch_faces) >= 0.9
+        photos = [drawn(UNIT_PHOTOS, megabytes * 1e6, CROP, faces_per_photo, seed) for seed in range(units)]
+        made = list(calls(photos, sizes))
+        assert sum(map(len, made)) == units * UNIT_PHOTOS
+        assert filled([sum(photo.faces for photo in one) for one in made], resources.batch_faces) >= 0.9
+        assert max(sum(photo.found for photo in one) for one in made) <= store / RESERVED
     late, same = fitting(100, megabytes * 1e6, 512, AUTO, store, store)  # what is left when a run is continued
     assert (same, late.call_photos <= call) == (resources, True)
 
@@ -103,7 +111,7 @@ def test_calls_fit_the_nodes_that_work(
 
 def test_a_part_fits_every_node_that_works() -> None:
     sizes, _ = fitting(10**6, 20e6, 512, AUTO, 64 * GIB, 2 * GIB)
-    assert sizes == BatchSizes(call_photos=26, part_photos=1, block_bytes=16 << 20)
+    assert sizes == BatchSizes(call_photos=26, part_photos=1, block_bytes=8 << 20)
 
 
 @pytest.mark.parametrize(("actors", "part"), [(1, 8), (16, 8), (32, 16), (200, 32)])

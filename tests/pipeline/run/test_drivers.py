@@ -1,4 +1,4 @@
-"""Drivers that die, in real actors with stand-in work. test_run restores with two of them, test_chaos kills them."""
+"""Drivers that die, in real actors with stand-in work. test_run has two of them, and test_chaos_on_s3 kills some."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ from tests.corpus.deadly import Deadly, Faceless
 output, folder = sys.argv[1:]
 job = Job(Settings(detector="haar", mask="ellipse"), output, uuid.uuid4().hex, "", "", Environment({}), {})
 stages = (
-    Stage("fetch", reader, (job,)),
+    Stage("fetch", reader, (job, 1 << 20)),
     Stage("detect", Deadly, (folder,), 1),
     Stage("restore", Faceless, (), 4),
     Stage("publish", publisher, (job,), 4),

@@ -1,6 +1,6 @@
 """A run that loses a worker and gets SIGTERM leaves nothing half done; the same command again finishes it.
 
-For clusters of several nodes behind a bad network, and for more strikes, see test_chaos.
+For clusters of several nodes behind a bad network, and for more strikes, see test_chaos_on_s3.
 """
 
 from __future__ import annotations

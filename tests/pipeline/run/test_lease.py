@@ -17,7 +17,8 @@ import pytest
 
 from pipeline import storage
 from pipeline.run import lease, termination
-from pipeline.run.lease import Holder, LeaseError
+from pipeline.run.holder import Holder
+from pipeline.run.lease import LeaseError
 from pipeline.storage import client
 from pipeline.storage.output import Output
 from tests.support.ceph import CephGateway

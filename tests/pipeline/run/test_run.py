@@ -1,7 +1,7 @@
 """A whole run with Ray, sources and OUTPUT on an S3 server: every kind of trouble in archives is accounted for.
 
 Weights come from there too. An older accession that is gone now is left out with --where, as the line about it says.
-The first start has two drivers, the later ones have one. For drivers that die, see test_drivers and test_chaos.
+The first start has two drivers, the later ones have one. For drivers that die, see test_drivers and test_chaos_on_s3.
 """
 
 from __future__ import annotations

@@ -63,11 +63,10 @@ def test_members_come_with_their_bytes(archive: str, tmp_path: Path) -> None:
     assert all(row["seconds_fetch"] >= 0 and row["faces"] == [] for row in rows)
 
 
-def test_large_members_leave_in_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_members_leave_in_several_blocks(tmp_path: Path) -> None:
     put(str(tmp_path), "a.tar", tar_bytes(PHOTOS))
     table = indexed(tmp_path / "a.tar", tmp_path / "out")
-    monkeypatch.setattr(fetch_stage, "BLOCK_BYTES", 70_000)  # members have 40,000
-    assert [block.num_rows for block in fetch(table, JOB)][:3] == [2, 2, 2]
+    assert [block.num_rows for block in fetch(table, JOB, 70_000)][:3] == [2, 2, 2]  # members have 40,000
     assert outcomes(table) == PHOTOS
 
 
