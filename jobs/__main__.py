@@ -1,6 +1,7 @@
 """The `interlcm` command: collects the commands and turns errors that a user can cause into one line."""
 
 import atexit
+import errno
 import itertools
 import os
 import posixpath
@@ -105,6 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
 
             open_settings()
         code = app(arguments, prog_name="interlcm", standalone_mode=False)
+        with suppress(BrokenPipeError):  # the reader has seen enough
+            print(end="", flush=True)
         if code == 130:  # typer's code for Ctrl-C; commands with a message of their own exit themselves
             code = _say("interrupted; start the same command again to continue", 130)
     except SystemExit as ended:  # of submit, with the code of the job
@@ -122,6 +125,10 @@ def main(arguments: list[str] | None = None) -> None:
         if words is None:
             raise
         code = _say(words, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+            raise
+        code = _say(f"what it prints cannot be written ({one_line(error)}); make room, or send it elsewhere", 1)
     except Exception as error:
         # Ray raises a worker's error as a subclass of both its class and RayTaskError; the original is its cause.
         original = error.cause if hasattr(error, "cause") else error

@@ -25,6 +25,8 @@ from pipeline.storage.output import Output
 
 WHICH = f"SELECT decisions.*, status FROM decisions LEFT JOIN photos USING (photo_id) WHERE {IDLE}"
 
+MARKS = {"accept": "accepted", "reject": "rejected"}
+
 
 def decide(
     output: Run,
@@ -110,7 +112,7 @@ def words_of(one: Judged) -> str:
     if one.changes:
         steps.append(f"restore again, {strengths_in_words(one)}")
     if not steps:
-        steps.append(f"mark as {one.verdict.reviewed_as or 'reviewed'}")
+        steps.append(f"mark as {MARKS.get(one.verdict.reviewed_as or '', 'reviewed')}")
     return " and ".join(steps) + (f" ({one.verdict.reviewed_by})" if one.verdict.reviewed_by else "")
 
 
@@ -119,8 +121,22 @@ def strengths_in_words(one: Judged) -> str:
     new = [face.strength for face in one.verdict.faces]
     if len(set(new)) == 1:
         return f"strength {new[0]:.2g}"
-    changed = [index for index, face in enumerate(one.row["faces"]) if differs(strength(face), new[index])]
-    return ", ".join(f"face_index {index}: strength {new[index]:.2g}" for index in changed)
+    changed: dict[float, list[int]] = {}
+    for index, face in enumerate(one.row["faces"]):
+        if differs(strength(face), new[index]):
+            changed.setdefault(new[index], []).append(index)
+    return "; ".join(f"face_index {in_ranges(faces)}: strength {share:.2g}" for share, faces in changed.items())
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, such as "0, 2 to 7, 9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def restore_again(

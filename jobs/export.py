@@ -9,6 +9,7 @@ import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
+from jobs.lazy import WholeGroup
 from jobs.options import Run
 from jobs.steps import last_of
 from pipeline import storage
@@ -17,13 +18,14 @@ from pipeline.export import bag as export_bag
 from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
-from pipeline.export.photos import Counts
+from pipeline.export.photos import Counts, ExportError
 from pipeline.run.status import counted as count_run
 from pipeline.run.verdicts import judged
 from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="export",
+    cls=WholeGroup,
     help="Export a finished run for other systems: a BagIt bag, PREMIS, IIIF, tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -114,6 +116,8 @@ def iiif(
 
     The folder needs a web server and no image server. The sources are read again. Tiles that are there are kept.
 
+    Exit code 1 if a photo cannot be shown, such as one whose source is gone.
+
     \b
     Examples:
       interlcm export iiif restored --to iiif --base-url https://images.example.org/iiif
@@ -122,9 +126,10 @@ def iiif(
     steps = export_iiif.write_iiif(output, to, base_url)
     shown = last_of(steps, lambda now: f"iiif: {now.done}/{counted(now.counts.kept, 'photo')}")
     tell(shown.counts)
-    if shown.failed:
-        print(printable(f"without pictures: {counted(shown.failed, 'photo')}; the first: {shown.reason}"))
     print(printable(f"iiif: {shown.collection} ({counted(shown.done, 'photo')})"))
+    if shown.failed:
+        words = f"not shown: {counted(shown.failed, 'photo')}; the first: {shown.reason}; start the same command again"
+        raise ExportError(printable(words))
 
 
 @app.command()

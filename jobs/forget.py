@@ -42,7 +42,7 @@ def forget(
       interlcm forget restored --where "member = 'box7/0412.tif'" --dry-run
       interlcm forget restored --where "photo_id = '5f1c0b7a9d3e24681357'" --reason "takedown request 2026-114"
     """
-    output = storage.canonical(output)
+    typed, output = output, storage.canonical(output)
     Output(output).check_run()
     try:
         check_where(where)
@@ -60,7 +60,7 @@ def forget(
         report = storage.exists(Output(output).report) and bool(found.ids)
         files = forget_photos(output, found, reason)
         others = beside(output)
-    pages = f", the report's pages among them; make it again: interlcm report {quote(output)}" if report else ""
+    pages = f", the report's pages among them; make it again: interlcm report {quote(typed)}" if report else ""
     photos = in_members(found.photos + len(found.begun), len(found.ids))
     print(printable(f"removed: {photos}, {counted(files, 'file')}{pages}"))
     if found.ids:

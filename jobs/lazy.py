@@ -12,6 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 # Commands on the OUTPUT of a run. The others have no storage, or say themselves what they wait for.
 OF_RUNS = ("status", "query", "report", "decide", "forget", "verify", "export", "manifest")
 
+LONGEST = 1000  # characters of a summary
+
 
 class LazyCommand(TyperCommand):
     """Name and summary of a command or a group. Its module holds a function of its name, or a group called app.
@@ -44,6 +46,14 @@ class LazyCommand(TyperCommand):
 
             context.with_resource(while_storage_fails())
         return context
+
+
+class WholeGroup(TyperGroup):
+    """A group whose help has the first sentence of each command in full, on several lines where one is too short."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].get_short_help_str(LONGEST)) for name in self.commands])
 
 
 def lazy_group(commands: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:

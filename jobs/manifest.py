@@ -3,6 +3,7 @@
 import typer
 
 from jobs.counted import counted
+from jobs.lazy import WholeGroup
 from jobs.options import Run
 from pipeline.manifest import compaction
 from pipeline.run import status
@@ -10,6 +11,7 @@ from pipeline.storage.output import Output
 
 app = typer.Typer(
     name="manifest",
+    cls=WholeGroup,
     help="Maintain the manifest of a run.",
     no_args_is_help=True,
     rich_markup_mode=None,

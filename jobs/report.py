@@ -58,7 +58,7 @@ def report(
 def copy(output: str, pictures: str, max_side: int) -> dict[str, str]:
     """Make the pictures and print progress; returns the photos without pictures, each with the reason."""
     progress, shown = CopyProgress(0), -1
-    for progress in copy_pictures(output, pictures, max_side):
+    for progress in copy_pictures(output, pictures, max_side) if pictures != "none" else ():
         if progress.done * 20 // max(progress.total, 1) != shown:  # at most 21 lines
             shown = progress.done * 20 // max(progress.total, 1)
             share = f"{progress.done}/{counted(progress.total, 'photo')}"

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from interlcm.errors import one_line
 from jobs import credentials
+from jobs.lazy import WholeGroup
 from jobs.remote_command import checked
 from pipeline.storage import client as storage_client
 from pipeline.storage.addresses import VARIABLE
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROGRESS = re.compile(r"[a-z]+: \d+/\d+ ")  # "restore: 12/400 files, ..."
 
 
-class Group(TyperGroup):
+class Group(WholeGroup):
     """`interlcm submit -- COMMAND` is short for `interlcm submit job -- COMMAND`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -11,10 +11,12 @@ import typer
 from interlcm.weights_index import digest, read_index
 from interlcm.weights_index import verify as differing
 from jobs.counted import counted
+from jobs.lazy import WholeGroup
 from pipeline.weights.local import weights_folder
 
 app = typer.Typer(
     name="weights",
+    cls=WholeGroup,
     help="Fill a weights folder with published weights, or check one.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -188,7 +188,7 @@ def source_trouble(uri: str) -> Iterator[None]:
     except (ArchiveError, storage.StorageError) as error:
         if isinstance(error, storage.StorageError) and error.stops_run:
             raise
-        remedy = f"restore the source, or leave it out with --where \"source <> '{uri}'\""
+        remedy = f"bring the source back; restore can leave it out with --where \"source <> '{uri}'\""
         raise storage.StorageError(f"{error}; nothing was recorded about its photos; {remedy}", "source") from error
 
 

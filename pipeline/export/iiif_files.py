@@ -123,7 +123,8 @@ def show_unit(rows: list[Row], task: Task) -> list[tuple[str, dict[str, Any] | s
         except (ArchiveError, PhotoError, storage.StorageError) as error:
             if isinstance(error, storage.StorageError) and error.stops_run:
                 raise
-            errors[id_of(row)] = f"{row['source']}: {row['member']}: {error}"
+            named = str(error).startswith(f"{row['source']}: ")
+            errors[id_of(row)] = str(error) if named else f"{row['source']}: {row['member']}: {error}"
     shown = {id_of(row): iiif.manifest(row, task.base, sizes[id_of(row)]) for row in rows if id_of(row) not in errors}
     storage.publish_all(
         task.folder, {f"{iiif.folder_of(photo_id)}/manifest.json": written(one) for photo_id, one in shown.items()}

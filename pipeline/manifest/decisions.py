@@ -63,7 +63,10 @@ def _of_file(uri: str, size: int) -> list[dict[str, Any]]:
 
 
 def _records(uri: str) -> Iterator[dict[str, Any]]:
-    text = storage.read_bytes(uri).decode("utf-8-sig")
+    try:
+        text = storage.read_bytes(uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("not text in UTF-8, which spreadsheets call CSV UTF-8") from error
     if uri.endswith(".csv"):
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]

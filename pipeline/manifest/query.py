@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -17,7 +18,17 @@ from pipeline.manifest import dataset, decisions, moved, views
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest import settled as manifest_settled
 from pipeline.manifest.parts import Listed
-from pipeline.manifest.schema import DECISION_SCHEMA, EXPORTED_SCHEMA, FACE, MANIFEST_SCHEMA, SCHEMA_VERSION
+from pipeline.manifest.schema import (
+    DECISION_SCHEMA,
+    DECISIONS,
+    EXPORTED_SCHEMA,
+    FACE,
+    MANIFEST_SCHEMA,
+    PENDING,
+    REMOVED,
+    SCHEMA_VERSION,
+    STATUSES,
+)
 from pipeline.manifest.settled import Settled
 from pipeline.storage.output import Output
 
@@ -35,6 +46,7 @@ _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 ATTEMPTS = 5
 # What Arrow and DuckDB say of a file that is not there any more.
 _GONE = ("FileNotFoundError", "No such file", "No files found")
+TEXTS = {*STATUSES, REMOVED, PENDING, *DECISIONS}  # which people write without quotes
 _UNREADABLE = "reading the stream registered as"  # how DuckDB's message begins when Arrow cannot read a file
 
 Result = TypeVar("Result")
@@ -183,19 +195,25 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
             raise StatementError(f"only one statement that reads is allowed, such as: {example}")
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise refused(error) from error
+        raise refused(error, sql) from error
 
 
-def refused(error: duckdb.Error) -> QueryError:
+def refused(error: duckdb.Error, sql: str = "") -> QueryError:
     """The error of this module for one of DuckDB's, which may be the machine's: no memory, no space, no file."""
     others = (duckdb.OperationalError, duckdb.InternalError, duckdb.InterruptException, duckdb.FatalException)
     machines = isinstance(error, others) or _UNREADABLE in str(error)
-    return (QueryError if machines else StatementError)(_words(error))
+    return (QueryError if machines else StatementError)(_words(error, sql))
 
 
-def _words(error: duckdb.Error) -> str:
-    """DuckDB's message without the quoted statement, or the traceback of a file system, at its end."""
-    return one_line(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0])
+def _words(error: duckdb.Error, sql: str) -> str:
+    """DuckDB's message without the quoted statement, or the traceback of a file system, at its end; and what is meant,
+    most likely, by a name that is none."""
+    said = one_line(str(error).partition("\nLINE ")[0].partition(" Detail: Python exception:")[0])
+    if table := re.search("Table with name (.+?) does not exist", said):
+        return f"no table {table[1]}; there are {', '.join(DESCRIBED)}"
+    column = re.search('Referenced column "(.+?)" not found', said)
+    meant = column and (f'"{column[1]}"' in sql or column[1] in TEXTS)
+    return said + (f"; a text stands in single quotes: '{column[1]}'" if column and meant else "")
 
 
 def columns(output: str) -> pa.Table:

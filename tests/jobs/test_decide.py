@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.decide import in_ranges
 from pipeline.manifest import query
 from pipeline.run import lease
 from tests.support.command import Interlcm
@@ -157,6 +158,10 @@ def test_what_cannot_be_followed_is_one_line_and_loses_nothing(
     before = run.files()
     assert interlcm("decide", output) == 1 and "run.json: no attempt with settings" in interlcm.line()
     assert run.files() == before and run.row("box2/pair.png")["status"] == "restored"
+
+
+def test_many_faces_are_told_in_few_words() -> None:
+    assert [in_ranges(numbers) for numbers in ([3], [0, 1], [0, 2, 3, 4, 6, 7])] == ["3", "0, 1", "0, 2 to 4, 6, 7"]
 
 
 def boxes(row: dict[str, Any]) -> list[list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -320,6 +321,23 @@ def rows_later(result: dict[str, object]) -> object:
     finished = result["finished_at"]
     assert isinstance(finished, datetime)
     return finished + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_disk_below_the_output_is_one_line(buffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "jobs", "export", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    words = "interlcm: what it prints cannot be written (No space left on device); make room, or send it elsewhere\n"
+    assert (done.returncode, done.stderr) == (1, words)
+
+
+@pytest.mark.parametrize("group", ["export", "weights", "manifest", "submit"])
+def test_a_group_tells_what_its_commands_do_in_full(group: str, interlcm: Interlcm) -> None:
+    assert interlcm(group, "--help") == 0
+    summaries = interlcm.out.partition("Commands:\n")[2]
+    assert "..." not in summaries and summaries.rstrip().endswith(".")
 
 
 def test_a_process_of_its_own_says_one_line(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from tests.support.late_proxy import LateProxy, late_proxy
 from tests.support.pictures import Pixels
 
 
-def scan(width: int, height: int) -> Pixels:
-    """A slope with grain."""
-    grain = np.random.default_rng(0).normal(0, 6, (height, width, 1))
+def scan(width: int, height: int, sigma: float = 6.0) -> Pixels:
+    """A slope with grain. sigma: of the grain, of 255."""
+    grain = np.random.default_rng(0).normal(0, sigma, (height, width, 1))
     slope = np.linspace(40, 200, width)[None, :, None] + np.zeros((1, 1, 3))
     return np.clip(slope + grain, 0, 255).astype(np.uint8)
 

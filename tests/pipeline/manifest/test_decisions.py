@@ -188,7 +188,7 @@ def test_decisions_join_with_photos_and_cannot_be_written(output: Path) -> None:
         ("a.csv", b"name,verdict\na,b\n", "csv: no column photo_id, face_index, decision"),
         ("a.csv", HEADER.replace(",", ";").encode(), "columns are to be separated by commas"),
         ("a.csv", b"", "no column photo_id"),
-        ("a.csv", b"\xff\xfe\x00", "utf-8"),
+        ("a.csv", b"\xff\xfe\x00", "not text in UTF-8"),
         ("a.json", b"[" * 100_000, "recursion"),
         ("a.json", b"{}", "not a list of decisions"),
         ("a.json", b"[1]", "row 1: not a decision"),

@@ -296,6 +296,21 @@ def test_what_does_not_read_the_run_is_refused_in_one_line(output: str, sql: str
     assert sorted(Path(output).rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("FROM photo", "no table photo; there are photos, faces, index, manifest, decisions"),
+        ("FROM 'scans.tar'", "no table scans.tar; there are photos, faces, index, manifest, decisions"),
+        ('SELECT 1 FROM photos WHERE source = "scans.tar"', "; a text stands in single quotes: 'scans.tar'"),
+        ("SELECT 1 FROM photos WHERE status = restored", "; a text stands in single quotes: 'restored'"),
+    ],
+)
+def test_a_name_that_is_none_comes_with_what_is_meant(output: str, sql: str, words: str) -> None:
+    with pytest.raises(QueryError) as error:
+        rows(output, sql)
+    assert str(error.value).endswith(words) and error.value.exit_code == 2
+
+
 def test_the_newest_row_is_that_of_the_latest_attempt_whatever_the_clocks_say(output: str) -> None:
     """A worker whose clock is two hours ahead fails; the next attempt succeeds."""
     write_part([result_row("c.jpg", "failed", minute=120, attempt=1)], output, "1")
