@@ -90,6 +90,7 @@ class Measured(Driver):
         ray_data.quiet()
         done = first = 0
         begun = before = 0.0
+        table: Any
         with TemporaryDirectory() as folder:
             dataset = restoring(few + count, megabytes, folder) if megabytes else chain(few + count)
             for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
