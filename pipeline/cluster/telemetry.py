@@ -34,6 +34,7 @@ METRICS: dict[str, tuple[Literal["Counter", "Gauge", "Histogram"], str, tuple[st
     "interlcm_micro_batch_places": ("Counter", "places in these micro-batches, filled or padded", ()),
     "interlcm_micro_batch_seconds": ("Histogram", "seconds for one micro-batch", ()),
     "interlcm_storage_retries": ("Counter", "requests to storage that were repeated", ()),
+    "interlcm_total_photos": ("Gauge", "files of the attempt", ()),
     "interlcm_pending_photos": ("Gauge", "files of the attempt that have no result yet", ()),
     "interlcm_seconds_since_photo": ("Gauge", "seconds since the last finished photo", ()),
     "interlcm_waiting_demand": ("Gauge", "what tasks and actors wait for and no node has free", ("resource",)),
@@ -95,12 +96,20 @@ def storage_retried(requests: int) -> None:
         _metric("interlcm_storage_retries").inc(requests, _with())
 
 
-def progress(pending: int, seconds: float, demand: Mapping[str, float]) -> None:
-    """What the driver knows. pending: files without a result. seconds: since the last photo. demand: by resource."""
+def progress(total: int, pending: int, seconds: float) -> None:
+    """What the driver knows. total: files of the attempt. pending: those without a result. seconds: since the last
+    photo."""
     if not cluster.running():
         return
+    _metric("interlcm_total_photos").set(total, _with())
     _metric("interlcm_pending_photos").set(pending, _with())
     _metric("interlcm_seconds_since_photo").set(seconds, _with())
+
+
+def waiting(demand: Mapping[str, float]) -> None:
+    """What has no room in the cluster now, by resource: a resource that is left out keeps what it had."""
+    if not cluster.running():
+        return
     for resource, amount in demand.items():
         _metric("interlcm_waiting_demand").set(amount, _with(resource=resource))
 

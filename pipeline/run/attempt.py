@@ -89,16 +89,20 @@ def restore(
 
 
 def watch(progress: Progress, mine: lease.Lease, engine: Engine) -> waiting.Watch:
-    """Keeps `progress.waiting`, and writes it beside the lease, where `interlcm status` reads it."""
+    """Keeps `progress.waiting`, and writes it beside the lease, where `interlcm status` reads it; sets the gauges."""
+
+    def look() -> Facts:
+        facts = engine.look()
+        if facts.demand:  # also while photos are done: nodes may be missing all the same
+            telemetry.waiting(facts.demand.without_room)
+        return facts
 
     def tell(found: Waiting | None) -> None:
         progress.waiting = found
         mine.note(found.lines if found else [], engine.drivers())
-        demand = found.facts.demand if found else None
-        without_room = demand.without_room if demand else {}
-        telemetry.progress(progress.total - progress.done, found.seconds if found else 0.0, without_room)
+        telemetry.progress(progress.total, progress.total - progress.done, found.seconds if found else 0.0)
 
-    return waiting.Watch(lambda: progress.done + progress.faces_so_far, engine.look, tell)
+    return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
 
 
 @contextmanager

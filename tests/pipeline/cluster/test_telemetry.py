@@ -39,7 +39,8 @@ telemetry.decoded("compose")
 telemetry.micro_batch(3, 8, 0.4)
 telemetry.micro_batch(8, 8, 0.4)
 telemetry.storage_retried(2)
-telemetry.progress(90, 12.5, {"GPU": 1.0})
+telemetry.progress(100, 90, 12.5)
+telemetry.waiting({"GPU": 1.0})
 text, end = "", time.monotonic() + 600
 while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monotonic() < end:
     time.sleep(0.2)
@@ -83,7 +84,8 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
     assert samples["interlcm_micro_batch_places_total"] == 16
     assert samples["interlcm_micro_batch_seconds_count"] == 2
     assert samples["interlcm_storage_retries_total"] == 2
-    assert (samples["interlcm_pending_photos"], samples["interlcm_seconds_since_photo"]) == (90, 12.5)
+    gauges = [samples[f"interlcm_{name}"] for name in ("total_photos", "pending_photos", "seconds_since_photo")]
+    assert gauges == [100, 90, 12.5]
     assert samples['interlcm_waiting_demand resource="GPU"'] == 1
     totals = ast.literal_eval(done.stdout.rpartition("totals ")[2])
     assert totals["interlcm_photos"] == 3 and totals["interlcm_read_bytes"] == 1030 and totals["interlcm_decodes"] == 2

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.cluster import telemetry
 from pipeline.cluster.demand import Demand
+from pipeline.run import attempt, lease
+from pipeline.run.progress import Progress
 from pipeline.run.waiting import LONG, Facts, Waiting, Watch, repeated
 
 GPU, CPU = {"CPU": 1.0, "GPU": 1.0}, {"CPU": 0.5}
@@ -111,3 +116,20 @@ def test_a_run_that_storage_slows_down_says_so_although_it_moves() -> None:
     slow, last = told
     words = "slow: storage asks for slower requests, retried, times: 12, the last 3 s ago: s3://b/x: SlowDown"
     assert slow is not None and slow.lines == [words] and last is None
+
+
+def test_gauges_of_what_has_no_room_follow_a_run_that_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPUs come: the gauge falls, although the run waits for nothing from then on."""
+    gauges: list[Any] = []
+    monkeypatch.setattr(telemetry, "waiting", gauges.append)
+    monkeypatch.setattr(telemetry, "progress", lambda *numbers: gauges.append(numbers[:2]))
+    seen = [NO_GPU, replace(NO_GPU, waiting=[])]
+    engine = attempt.Engine(iter(()), threading.Event(), lambda: Facts(demand=seen.pop(0), on_ray=True))
+    progress = Progress(total=20)
+    with lease.held(str(tmp_path)) as mine:
+        look = attempt.watch(progress, mine, engine)
+        look()
+        progress.done = 8
+        look()
+    assert gauges == [{"CPU": 2.5, "GPU": 2.0}, (20, 20), {"CPU": 0.0, "GPU": 0.0}, (20, 12)]
+    assert progress.waiting is None
