@@ -111,13 +111,16 @@ def run(request: Request) -> int:
         say_index(lines, indexed)
         lines.say("actors", f"actors: {in_words_of(resources)}")
         sent = credentials.notes() if cluster.joined() else []
-        for words in [*weak_defaults(job.settings), *other_settings(job), *to_come(resources), *sent]:
+        coming = [*to_come(resources), *slow_detector(resources, job.settings.detector)]
+        for words in [*weak_defaults(job.settings), *other_settings(job), *coming, *sent]:
             lines.say("note", f"note: {words}")
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
             with meanwhile(lines, "restoring a sample"):
                 found_cost = estimate_of(job, resources, where, indexed.index)
             lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
+            for words in credentials.too_short(found_cost.hours(resources.max_actors)):
+                lines.say("note", f"note: {words}")
             return 0
         if where is not None:
             job, where, left_out = heeding(job, where)
@@ -169,6 +172,19 @@ def to_come(resources: Resources) -> list[str]:
     if not cluster.running() or resources.gpus_per_actor <= (gpus := cluster.gpus()):
         return []
     return [f"GPUs in the cluster now: {gpus:g}; the run waits for nodes that have them"]
+
+
+def slow_detector(resources: Resources, detector: str) -> list[str]:
+    """A note if RetinaFace has no GPU on a cluster with GPUs, which may all be still to come."""
+    if not (detector.startswith("retinaface") and cluster.joined() and resources.gpus_per_actor):
+        return []
+    gpus = cluster.gpus()
+    if resources.with_detectors(detector, 1, gpus, grows=True).on_one_gpu(detector, gpus).find_gpus:
+        return []
+    return [
+        f"GPUs that restore actors leave free now: 0; {detector} works on CPUs in the whole run, half a minute for a "
+        "photo; for GPUs that are still to come give --detect-gpus N"
+    ]
 
 
 def drivers_to_give(resources: Resources, found: IndexSummary) -> list[str]:

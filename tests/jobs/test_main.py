@@ -261,8 +261,10 @@ def test_an_unknown_protocol(tmp_path: Path, interlcm: Interlcm) -> None:
 
 
 def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
-    source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm
+    source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "secret")
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2026-01-01T00:00:00Z")
     photos = {f"{n}.jpg": encoded(hopper(96) if n % 2 else coffee(96)) for n in range(40)}
     put(str(tmp_path), "scans.tar", tar_bytes(photos))
     output = tmp_path / "out"
@@ -270,7 +272,7 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     assert interlcm(*words, "--price-per-hour", "gpu=0.8") == 2
     assert interlcm.line().startswith("--price-per-hour is for --dry-run: give both")
     assert interlcm(*words, "--dry-run", "--price-per-hour", "gpu=0.8", "--price-per-hour", "cpu=3600") == 0
-    lines = interlcm.out.splitlines()[-6:]
+    lines = interlcm.out.splitlines()[-7:]
     assert lines[0].startswith("dry run: 40 files to restore, 0.")
     (faces,) = re.findall(r"sample: 32 files, (\d+) faces", lines[1])
     assert 14 <= int(faces) <= 18  # half of the photos have one
@@ -278,6 +280,7 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     assert re.fullmatch(r"with 1 actor: about .+, and [\d.]+ CPUs for the rest", lines[4])
     (gpus, cpus) = re.findall(r"cost: about [\d.,]+ \(GPUs ([\d.]+), CPUs ([\d.]+)\)", lines[5])[0]
     assert float(gpus) == 0 < float(cpus)
+    assert lines[6].startswith("note: the AWS session ends at ") and "before this run" in lines[6]
     assert {path.name for path in output.iterdir()} == {"index"}
 
 

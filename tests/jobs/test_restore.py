@@ -21,7 +21,7 @@ from jobs.lines import Lines
 from jobs.meanwhile import meanwhile
 from jobs.plan import actor_range, batch_of, plan, ray_from
 from jobs.progress import progress_line, show
-from jobs.run import Request, compiling, drivers_to_give, other_settings, run, weak_defaults
+from jobs.run import Request, compiling, drivers_to_give, other_settings, run, slow_detector, weak_defaults
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import telemetry
 from pipeline.config.resources import Resources
@@ -90,6 +90,27 @@ def test_too_few_drivers_are_told() -> None:
     assert words.endswith("for 200 of them give --drivers 6")
     for enough in (replace(gpus, drivers=6), replace(gpus, max_actors=37), replace(gpus, gpus_per_actor=0)):
         assert drivers_to_give(enough, found) == []
+
+
+@pytest.mark.parametrize(
+    ("detector", "actors", "detect_gpus", "gpus", "told"),
+    [
+        ("retinaface_resnet50", 8, None, 0.0, True),  # all nodes are still to come
+        ("retinaface_resnet50", 8, None, 8.0, True),
+        ("retinaface_resnet50", 8, None, 9.0, False),
+        ("retinaface_resnet50", 8, 4, 0.0, False),
+        ("retinaface_resnet50", 1, None, 1.0, False),  # it shares the only GPU
+        ("yunet", 8, None, 0.0, False),
+    ],
+)
+def test_retinaface_on_the_cpus_of_a_cluster_with_gpus_is_told(
+    detector: str, actors: int, detect_gpus: int | None, gpus: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "joined", lambda: True)
+    monkeypatch.setattr(cluster, "gpus", lambda: gpus)
+    resources = Resources(max_actors=actors, gpus_per_actor=1, detect_gpus=detect_gpus)
+    assert bool(slow_detector(resources, detector)) == told
+    assert slow_detector(replace(resources, gpus_per_actor=0), detector) == []
 
 
 def test_progress_counts() -> None:
