@@ -8,17 +8,25 @@ import os
 import re
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+import yaml
 
 from pipeline.cluster import telemetry
+from tests.support.ceph import free_port
 from tests.support.rows import result_row
 
 DASHBOARD = Path(__file__).parents[3] / "docs" / "grafana.json"
+ALERTS = DASHBOARD.with_name("alerts.yaml")
 WORK = """
-import socket, sys, time, urllib.request
+import socket, sys, threading, time, urllib.request
 import ray
 from pipeline.cluster import telemetry
 from tests.support.rows import result_row
@@ -39,7 +47,7 @@ telemetry.decoded("compose")
 telemetry.micro_batch(3, 8, 0.4)
 telemetry.micro_batch(8, 8, 0.4)
 telemetry.storage_retried(2)
-telemetry.progress(100, 90, 12.5)
+telemetry.progress(100, 90, 1200.5)
 telemetry.waiting({"GPU": 1.0})
 text, end = "", time.monotonic() + 600
 while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monotonic() < end:
@@ -47,6 +55,12 @@ while text.count("# TYPE ray_interlcm_") < len(telemetry.METRICS) and time.monot
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
 print(text)
 print("totals", telemetry.totals())
+print("port", port, flush=True)
+over = threading.Event()
+threading.Thread(target=lambda: [sys.stdin.read(), over.set()], daemon=True).start()
+while not over.wait(0.2):  # photos fail, and storage makes the run repeat a thousand requests
+    telemetry.photo_finished(result_row("d.jpg", "failed", error_type="truncated", bytes=None))
+    telemetry.storage_retried(1000)
 """
 
 
@@ -62,12 +76,27 @@ def test_without_ray_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry.micro_batch(1, 8, 0.1)
 
 
-def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
+@pytest.fixture
+def at_work(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A process that counts on and on: what its node exported at first, and where."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    command, pipe = [sys.executable, "-c", WORK], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        assert process.stdin is not None and process.stdout is not None
+        said = ""
+        while "\nport " not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        text, _, port = said.rpartition("port ")
+        yield text, f"127.0.0.1:{port.strip()}"
+        process.stdin.close()
+
+
+def test_the_numbers_arrive_at_the_endpoint_of_the_node(at_work: tuple[str, str], tmp_path: Path) -> None:
+    exported, address = at_work
     samples: dict[str, float] = {}
-    for name, tags, value in re.findall(r"^ray_(interlcm_\w+)\{(.*)\} (\S+)$", done.stdout, re.MULTILINE):
+    for name, tags, value in re.findall(r"^ray_(interlcm_\w+)\{(.*)\} (\S+)$", exported, re.MULTILINE):
         assert 'run="s3://b/out"' in tags and 'attempt="2"' in tags
         own = re.findall(r'(?:status|stage|error_type|resource|le)="[^"]*"', tags)
         samples[" ".join([name, *own])] = float(value)
@@ -85,12 +114,42 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(tmp_path: Path) -> None:
     assert samples["interlcm_micro_batch_seconds_count"] == 2
     assert samples["interlcm_storage_retries_total"] == 2
     gauges = [samples[f"interlcm_{name}"] for name in ("total_photos", "pending_photos", "seconds_since_photo")]
-    assert gauges == [100, 90, 12.5]
+    assert gauges == [100, 90, 1200.5]
     assert samples['interlcm_waiting_demand resource="GPU"'] == 1
-    totals = ast.literal_eval(done.stdout.rpartition("totals ")[2])
+    totals = ast.literal_eval(exported.rpartition("totals ")[2])
     assert totals["interlcm_photos"] == 3 and totals["interlcm_read_bytes"] == 1030 and totals["interlcm_decodes"] == 2
     names = {re.sub("_(total|bucket|sum|count)$", "", sample.partition(" ")[0]) for sample in samples}
     assert names == set(telemetry.METRICS)
+    # A Prometheus that scrapes this node raises the alerts, which test_alerts tries with made-up series.
+    alerts = firing(address, tmp_path, {"InterlcmStalled", "InterlcmFailing", "InterlcmStorageThrottled"})
+    assert {alert["labels"]["run"] for alert in alerts} == {"s3://b/out"}
+
+
+def firing(address: str, folder: Path, wanted: set[str]) -> list[dict[str, Any]]:
+    """The alerts that a Prometheus raises at once for what it scrapes there, when it has raised the wanted ones."""
+    groups = yaml.safe_load(ALERTS.read_text())
+    for rule in groups["groups"][0]["rules"]:
+        rule.pop("for", None)
+    (folder / "alerts.yaml").write_text(yaml.safe_dump(groups))
+    settings = {
+        "global": {"scrape_interval": "300ms", "evaluation_interval": "300ms"},
+        "rule_files": ["alerts.yaml"],
+        "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [address]}]}],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
+    port, end, found = free_port(), time.monotonic() + 120, list[dict[str, Any]]()
+    command = ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/prometheus"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    with subprocess.Popen(command) as prometheus:
+        try:
+            while not wanted <= {alert["labels"]["alertname"] for alert in found}:
+                assert prometheus.poll() is None and time.monotonic() < end, found
+                time.sleep(0.2)
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts") as reply:
+                    found = json.load(reply)["data"]["alerts"]
+        finally:
+            prometheus.kill()
+    return found
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
