@@ -23,6 +23,7 @@ from pipeline.run.prepare import RunError
 from pipeline.run.progress import Done, Progress
 from pipeline.run.superseded import remove_superseded
 from pipeline.run.waiting import Facts, Waiting
+from pipeline.storage import traffic
 
 Look = Callable[[], Facts]
 
@@ -111,6 +112,9 @@ def on_ray(job: Job, resources: Resources, pending: Pending, say: Callable[[str]
     from pipeline.run import drivers, ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors, resources.drivers)
+    traffic.retries.tell = lambda words, throttled: telemetry.storage_retried(
+        1
+    )  # of this process; workers count theirs
     detector, gpus = job.settings.detector, cluster.gpus()
     resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
     sizes, resources = batches(pending, job.crop_size, resources)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from pipeline import storage
 from pipeline.manifest import compaction
@@ -18,6 +19,7 @@ from pipeline.manifest.schema import MANIFEST_SCHEMA
 from pipeline.manifest.write import write_part
 from pipeline.storage.output import Output
 from tests.support.ceph import CephGateway
+from tests.support.fault_proxy import FaultProxy
 from tests.support.many_parts import PHOTOS, fill, log, member, names, photos
 from tests.support.rows import face, index_row, result_row, write_index, write_later_part, write_old_part
 
@@ -193,11 +195,16 @@ def test_a_few_parts_are_left_alone(output: str) -> None:
     assert counts(output).restored == FEW + 1
 
 
-def test_on_object_storage(bucket: str, s3: CephGateway, fresh_clients: None) -> None:
-    output = storage.join(bucket, "out")
-    write_index(output, [index_row(member(n)) for n in range(12)])
-    for n in range(12):
+def test_on_object_storage(bucket: str, s3: CephGateway, fresh_clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part costs one request, to read it; all together are listed, merged and deleted in a few more."""
+    output, parts = storage.join(bucket, "out"), 24
+    write_index(output, [index_row(member(n)) for n in range(parts)])
+    for n in range(parts):
         write_part([result_row(member(n), faces=[face(0)], face_count=1)], output, "1")
-    done = compact(output)
-    assert (done.parts_before, done.parts_after, done.rows) == (12, 1, 12)
-    assert counts(output).restored == 12
+    with FaultProxy(s3.rgw_port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        s3fs.S3FileSystem.clear_instance_cache()
+        done = compact(output)
+        assert (done.parts_before, done.parts_after, done.rows) == (parts, 1, parts)
+        assert parts < proxy.counts.total() <= parts + 12
+        assert counts(output).restored == parts
