@@ -13,7 +13,8 @@ from pipeline.archives.reader import check_source, check_unchanged, read_rows, s
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
-from pipeline.stages.row import Row, ended, to_table
+from pipeline.index.units import UNIT_PHOTOS
+from pipeline.stages.row import Row, ended, log, to_table
 from pipeline.storage import traffic
 from pipeline.storage.errors import StorageError
 
@@ -30,6 +31,8 @@ def fetch(unit: pa.Table, job: Job, block_bytes: int = BLOCK_BYTES) -> Iterator[
     job.environment.use()
     telemetry.label(job.output, job.number)
     index_rows = unit.to_pylist()
+    some = " ".join(row["photo_id"] for row in index_rows[:UNIT_PHOTOS])  # a compressed tar may have a million
+    log.info("fetch begins %s photos of %s: %s", len(index_rows), index_rows[0]["source"], some)
     rows: list[Row] = []
     size, before = 0, traffic.read.size
     for row in fetched(index_rows, job.settings.limits):

@@ -48,7 +48,7 @@ def outcomes(table: pa.Table) -> dict[str, bytes | str]:
 
 
 @pytest.mark.parametrize("archive", ["a.tar", "a.tar.gz", "a.zip", "folder"])
-def test_members_come_with_their_bytes(archive: str, tmp_path: Path) -> None:
+def test_members_come_with_their_bytes(archive: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     if archive == "folder":
         for name, data in PHOTOS.items():
             put(str(tmp_path / archive), name, data)
@@ -56,7 +56,11 @@ def test_members_come_with_their_bytes(archive: str, tmp_path: Path) -> None:
         data = zip_bytes(PHOTOS) if archive == "a.zip" else tar_bytes(PHOTOS, "w:gz" if "gz" in archive else "w")
         put(str(tmp_path), archive, data)
     table = indexed(tmp_path / archive, tmp_path / "out")
+    caplog.set_level("INFO", "interlcm")
     assert outcomes(table) == PHOTOS
+    (line,) = caplog.messages
+    ids = " ".join(table["photo_id"].to_pylist())
+    assert line == f"fetch begins {len(PHOTOS)} photos of {tmp_path / archive}: {ids}"
     rows = fetched(table.slice(2, 3))  # and in the middle of it
     assert {row["member"]: row["data"] for row in rows} == {name: PHOTOS[name] for name in sorted(PHOTOS)[2:5]}
     assert all((row["bytes"], row["archive_name"]) == (len(row["data"]), archive) for row in rows)
