@@ -7,6 +7,7 @@ import typer
 
 from jobs.counted import counted
 from jobs.options import Run
+from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.report.build import CopyProgress, copy_pictures, write_report
 from pipeline.report.data import Pictures
@@ -51,7 +52,8 @@ def report(
     print(f"report: {written.page} ({counted(written.photos, 'file')}, {faces})")
     if written.removed:
         print(f"removed: former pictures of {counted(written.removed, 'photo')}")
-    print("open it in a browser; export decisions there, put the file into")
+    where = "" if storage.is_local(output) else ", at the bucket's web address"
+    print(f"open it in a browser{where}; export decisions there, put the file into")
     print(f"  {output.rstrip('/')}/decisions/, then: interlcm decide {quote(output)} --dry-run")
 
 
