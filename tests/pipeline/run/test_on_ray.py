@@ -42,7 +42,7 @@ def test_each_stage_is_an_operator_of_its_own(
     assert plan.count("Operator[") == len(operators) + 1  # the one that cuts the units apart
 
 
-PHOTOS = 640  # which make 20 units
+PHOTOS = 240  # in 20 units
 
 
 @pytest.mark.usefixtures("ray_cluster")
