@@ -129,13 +129,19 @@ def environment() -> dict[str, str]:
 
     Secrets: never log them.
     """
-    variables = {name: value for name, value in _variables().items() if not _LOCAL.search(name)}
+    variables = {name: value for name, value in _variables().items() if not _is_local(name, value)}
     return variables | addresses.settings()
 
 
 def local_variables() -> list[str]:
     """The names of the storage variables that `environment` leaves out, because they concern this machine."""
-    return sorted(filter(_LOCAL.search, _variables()))
+    return sorted(name for name, value in _variables().items() if _is_local(name, value))
+
+
+def _is_local(name: str, value: str) -> bool:
+    """Whether a variable concerns this machine alone: by its name, or because its value is the path of a file here, as
+    gcsfs takes one in FSSPEC_GS_TOKEN."""
+    return bool(_LOCAL.search(name)) or (os.path.isabs(value) and os.path.isfile(value))
 
 
 def session_end() -> datetime | None:

@@ -23,7 +23,7 @@ def test_a_seal_opens_with_its_token_only() -> None:
             sealed_settings.unseal(other, token)
 
 
-def test_settings_about_this_machine_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_about_this_machine_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(storage_client.environment()):
         monkeypatch.delenv(name)
     local = ["AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_DISABLED",
@@ -35,6 +35,12 @@ def test_settings_about_this_machine_are_not_sent(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, "value")
     assert storage_client.environment() == dict.fromkeys(sent, "value")
     assert storage_client.local_variables() == local
+    key = tmp_path / "key.json"
+    monkeypatch.setenv("FSSPEC_GS_TOKEN", str(key))  # no such file here: it may be one of the nodes
+    assert "FSSPEC_GS_TOKEN" in storage_client.environment()
+    key.write_text("{}")
+    assert storage_client.local_variables() == sorted([*local, "FSSPEC_GS_TOKEN"])
+    assert "FSSPEC_GS_TOKEN" not in storage_client.environment()
 
 
 def test_the_token_is_looked_for_where_ray_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
