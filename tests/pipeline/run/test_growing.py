@@ -18,6 +18,15 @@ from tests.support.growing import growing
 from tests.support.pictures import coffee, encoded, hopper
 
 PHOTOS = 96
+# The command, which looks more often than every ten seconds: on an idle machine, nodes take less to come.
+COMMAND = """
+from jobs import progress
+from jobs.__main__ import main
+from pipeline.run import waiting
+
+waiting.LOOK_EVERY = progress.LOG_EVERY = 0.5
+main()
+"""
 
 
 @pytest.mark.slow  # two minutes of nodes that start; test_settings and test_batching have the bounds as tables
@@ -29,7 +38,7 @@ def test_a_restart_on_an_empty_cluster_that_grows(tmp_path: Path, tiny_weights: 
     node = {"resources": {"CPU": 3, "object_store_memory": 200 << 20}, "max_workers": 2}
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
     environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-m", "jobs", "restore", source, "--output", output, "--weights", tiny_weights]
+    command = [sys.executable, "-c", COMMAND, "restore", source, "--output", output, "--weights", tiny_weights]
     with growing({"cpu": node}, environment) as address:
         done = subprocess.run(
             [*command, "--actors", "1:2"],
