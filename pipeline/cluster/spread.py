@@ -41,15 +41,15 @@ def _on_ray(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], cpus:
     task: Any = ray.remote(num_cpus=cpus)(_counted).options(name=work.__name__)
     for reference in _window(partial(task.remote, work), calls, PER_CPU * cluster.cpus()):
         result, repeated = ray.get(reference)
-        if repeated.count:
-            traffic.retries.add(repeated.last, repeated.throttled, repeated.count)
+        if repeated.times:
+            traffic.retries.add(repeated.last, repeated.throttled, repeated.times)
         yield result
 
 
 class _Repeated(NamedTuple):
     """Requests of storage that a call repeated, the last one in words, and whether one was to be slower."""
 
-    count: int
+    times: int
     last: str
     throttled: bool
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import ceil, lgamma, log
+from math import lgamma, log
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,9 @@ FACES = 3  # assumed per photo; each is carried as a crop and, after the restore
 # Padding is paid for like faces. Large photos leave room for few faces in a call, so the micro-batch is made smaller
 # until this share of its places is filled, if photos have as many faces as FACES_TO_FILL on average.
 FULL, FACES_TO_FILL = 0.9, 2.0
-# What one driver of Ray Data can follow (docs/performance.md, "The driver"), and what a restore actor on a fast GPU
-# takes, at 40 faces a second.
-DRIVER_BLOCKS, ACTOR_PHOTOS = 50.0, 15.0  # a second
+# Seconds that a driver of Ray Data takes for a block that fetch passes on, and for a photo (docs/performance.md, "The
+# driver"); and the photos a second that a restore actor on a fast GPU takes, at 40 faces a second.
+DRIVER_BLOCK, DRIVER_PHOTO, ACTOR_PHOTOS = 0.011, 0.0011, 15.0
 # The store of a node of 16 GiB, for a cluster none of whose nodes that restore is there yet.
 STORE_TO_COME = int(STORE_SHARE * 16 * 2**30)
 
@@ -138,6 +138,8 @@ def fill(faces: float, micro_batch: int) -> float:
 
 
 def driver_photos(mean: float, gpus_per_actor: float) -> float:
-    """Photos of `mean` bytes a second that one driver can follow: those that fetch passes on in a block."""
+    """Photos of `mean` bytes a second that one driver can follow."""
     _, working = stores_now(gpus_per_actor)
-    return DRIVER_BLOCKS * min(BLOCK_PHOTOS, max(1, ceil(block_bytes(working) / max(1.0, mean))))
+    # Fetch passes on a block once it is full, which is on average half a photo later than exactly.
+    in_a_block = min(BLOCK_PHOTOS, max(1.0, block_bytes(working) / max(1.0, mean) + 0.5))
+    return 1 / (DRIVER_BLOCK / in_a_block + DRIVER_PHOTO)

@@ -1,6 +1,6 @@
 """Several drivers of Ray Data for one run, each for its own share of the photos.
 
-One driver follows every block of a run, which takes one core at some 50 blocks a second
+One driver follows every block of a run, which takes it a core at some 550 photos of 1 MB a second
 (`python -m tests.scale.driver_rate`). So the process of the command only coordinates: it holds the lease and the list
 of attempts, merges the manifest and counts. The drivers are actors beside it, each with its share of the photos, of the
 actors and of the cluster, and with ledgers of its own.

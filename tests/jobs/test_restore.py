@@ -86,9 +86,9 @@ def test_too_few_drivers_are_told() -> None:
     found = IndexSummary(archives=1, members=100, photos=100, bytes=100_000_000, errors=0)
     gpus = Resources(max_actors=200, gpus_per_actor=1)
     (words,) = drivers_to_give(gpus, found)
-    assert words.startswith("a driver follows about 800 photos/s of 1.0 MB, enough for 53 fast GPUs;")
-    assert words.endswith("for 200 of them give --drivers 4")
-    for enough in (replace(gpus, drivers=4), replace(gpus, max_actors=53), replace(gpus, gpus_per_actor=0)):
+    assert words.startswith("a driver follows about 559 photos/s of 1.0 MB, enough for 37 fast GPUs;")
+    assert words.endswith("for 200 of them give --drivers 6")
+    for enough in (replace(gpus, drivers=6), replace(gpus, max_actors=37), replace(gpus, gpus_per_actor=0)):
         assert drivers_to_give(enough, found) == []
 
 

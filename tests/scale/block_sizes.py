@@ -84,6 +84,7 @@ def driven(megabytes: float, mib: int) -> dict[str, Any]:
         made, sizes, stages = blocks.light(WARM + LIGHT, megabytes * 1e6, sizes, folder)
         dataset = on_ray.dataset(stages, blocks.pending(made), Resources(), sizes, ledger.book())
         done, begun, cpu = 0, 0.0, 0.0
+        table: Any
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             if done < WARM <= done + table.num_rows:
                 begun, cpu, first = time.perf_counter(), time.process_time(), done + table.num_rows

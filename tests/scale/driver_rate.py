@@ -1,4 +1,4 @@
-"""How many blocks drivers of Ray Data can move: `python -m tests.scale.driver_rate [BLOCKS [DRIVERS [PERCENT]]]`.
+"""How many blocks drivers of Ray Data can move: `python -m tests.scale.driver_rate [BLOCKS [DRIVERS [PERCENT [MB]]]]`.
 
 The operators are those of a run (`pipeline/run/on_ray.py`): a task, two actor pools, a task. Their stages do nothing,
 so that what remains is the driver's own work for each block: scheduling four tasks and following their results. First
@@ -10,6 +10,9 @@ second, one driver after the other). So drivers and workers do not compete for t
 drivers are what limits the blocks, as on a head with a core for each, and the blocks a second of one, two and three
 drivers show whether these add up. 100 / PERCENT times as many follow for whole cores, computed: what else the drivers
 share, the head's other processes, would have to do as much more.
+
+With MB, the operators are those of a run itself, and light rows pass through them in the blocks, calls and parts of
+photos of so many MB on a node of 64 GiB; then BLOCKS counts photos.
 
 Without PERCENT, the drivers' CPU seconds are what counts, not the time, which on few cores is that of the workers.
 A driver that waits looks for results again and again, so on a busy machine the figure is too high.
@@ -24,6 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -34,9 +38,14 @@ from ray.data import ActorPoolStrategy, Dataset
 from jobs.benchmark.figures import markdown
 from pipeline.cluster import connect as cluster
 from pipeline.cluster import ray_data
+from pipeline.config.resources import Resources
+from pipeline.run import ledger, on_ray
+from pipeline.run.batching import STORE_SHARE, fitting
 from pipeline.run.drivers import Driver
+from tests.support import blocks
 
-PHOTOS = 16  # in a block of photos of 1 MB (`pipeline/run/batching.py`, MAX_BLOCK_BYTES)
+PHOTOS = 16  # in a block of photos of 1 MB
+NODE = 64 << 30  # bytes of memory of the node that the blocks are for
 FEW = 40  # blocks that are not counted: those of a driver that begins
 TURN = 0.2  # s in which each driver runs once
 
@@ -63,18 +72,32 @@ def chain(blocks: int) -> Dataset:
     )
 
 
+def restoring(photos: int, megabytes: float, folder: str) -> Dataset:
+    """The operators of a run, with light rows and stages that do nothing."""
+    store = int(STORE_SHARE * NODE)
+    wanted = Resources(max_actors=200, gpus_per_actor=1, batch_faces=32, find_batch=True)
+    sizes, _ = fitting(10**8, megabytes * 1e6, 512, wanted, store, store)
+    made, sizes, stages = blocks.light(photos, megabytes * 1e6, sizes, folder)
+    return on_ray.dataset(stages, blocks.pending(made), Resources(), sizes, ledger.book())
+
+
 class Measured(Driver):
     def pid(self) -> int:
         return os.getpid()
 
-    def moved(self, blocks: int, counted: int) -> tuple[float, float]:
-        """Seconds, and CPU seconds of this driver, for the last `counted` of so many blocks."""
+    def moved(self, few: int, count: int, megabytes: float) -> tuple[int, float, float]:
+        """About `count` blocks or photos after the first few: their number, seconds, and this driver's CPU seconds."""
         ray_data.quiet()
+        done = first = 0
         begun = before = 0.0
-        for number, _ in enumerate(chain(blocks).iter_batches(batch_size=None, batch_format="pyarrow"), 1):
-            if number == blocks - counted:
-                begun, before = time.perf_counter(), used()
-        return time.perf_counter() - begun, used() - before
+        table: Any
+        with TemporaryDirectory() as folder:
+            dataset = restoring(few + count, megabytes, folder) if megabytes else chain(few + count)
+            for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                done += table.num_rows if megabytes else 1
+                if not begun and done >= few:
+                    first, begun, before = done, time.perf_counter(), used()
+        return done - first, time.perf_counter() - begun, used() - before
 
 
 def used() -> float:
@@ -109,37 +132,38 @@ def slowed(pids: list[int], share: float) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def measured(blocks: int, drivers: int, most: int, share: float) -> dict[str, Any]:
+def measured(count: int, drivers: int, most: int, share: float, megabytes: float) -> dict[str, Any]:
     """One row: so many of `most` drivers, each with this share of the time; 0: as it comes."""
     kind: Any = ray.remote(num_cpus=0)(Measured)
     actors = [kind.remote(most) for _ in range(drivers)]
-    each = blocks // drivers
+    what = f"photos of {megabytes:g} MB" if megabytes else "blocks"
+    few = PHOTOS * FEW if megabytes else FEW
     pids = ray.get([actor.pid.remote() for actor in actors])
-    ray.get([actor.moved.remote(20, 10) for actor in actors])  # the first time starts workers
+    ray.get([actor.moved.remote(10, 10, megabytes) for actor in actors])  # the first time starts workers
     with slowed(pids, share) if share else nullcontext():
-        found = ray.get([actor.moved.remote(FEW + each, each) for actor in actors])
+        found = ray.get([actor.moved.remote(few, count // drivers, megabytes) for actor in actors])
     for actor in actors:
         ray.kill(actor)
-    cpu = sum(own for _, own in found) / (each * drivers)
+    cpu = sum(own for *_, own in found) / sum(done for done, *_ in found)
     row = {
         "drivers": drivers,
-        "blocks": each * drivers,
-        "s here": max(seconds for seconds, _ in found),
-        "a driver's CPU ms per block": 1000 * cpu,
+        what: sum(done for done, *_ in found),
+        "s here": max(seconds for _, seconds, _ in found),
+        f"a driver's CPU ms for one of the {what}": 1000 * cpu,
     }
     if share:
         return row | {
-            "of a core, each %": 100 * sum(own / seconds for seconds, own in found) / drivers,
-            "blocks/s": sum(each / seconds for seconds, _ in found),
+            "of a core, each %": 100 * sum(own / seconds for _, seconds, own in found) / drivers,
+            f"{what}/s": sum(done / seconds for done, seconds, _ in found),
         }
-    return row | {"blocks/s, a core for each": drivers / cpu, "photos/s of 1 MB": drivers * PHOTOS / cpu}
+    return row | {f"{what}/s, a core for each": drivers / cpu}
 
 
-def main(blocks: int = 2000, most: int = 3, percent: int = 0) -> None:
+def main(count: int = 2000, most: int = 3, percent: int = 0, megabytes: float = 0) -> None:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "30000")  # workers that wait are not ended
     cluster.connect(2, most)
-    print(markdown([measured(blocks, drivers, most, percent / 100) for drivers in range(1, most + 1)]))
+    print(markdown([measured(count, drivers, most, percent / 100, megabytes) for drivers in range(1, most + 1)]))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]))
+    main(*(kind(word) for kind, word in zip((int, int, int, float), sys.argv[1:], strict=False)))
