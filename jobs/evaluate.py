@@ -91,12 +91,14 @@ def evaluate(
     if not hq and not lq:
         if output or metric_weights:
             raise typer.BadParameter("--output and --metric-weights do not apply to the portrait: name HQ or --lq")
-
-        portrait.show(weights, steps or 4, color_fix, grid)
+        if task != "restore":
+            raise typer.BadParameter(f"--task {task} does not apply to the portrait: name HQ or --lq")
+    settings = Settings(weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, seed=seed)
+    if not hq and not lq:
+        portrait.show(settings, grid)
         return
 
     made = degradations_of(degradation) if not lq else None
-    settings = Settings(weights=weights, task=task, steps=steps or 0, color_fix=color_fix, aligned=aligned, seed=seed)
     run(
         hq or [],
         lq or [],

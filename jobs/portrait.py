@@ -1,13 +1,15 @@
 """The held-out portrait: without a test set, it shows how much of a known degradation the weights remove."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from interlcm.weights_index import opened
 from jobs import samples
+from pipeline.config.settings import Settings
 from pipeline.evaluation.grid import grid as draw
 from pipeline.weights.local import weights_folder
 
@@ -43,14 +45,17 @@ class Result:
 STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 
 
-def show(weights: str, steps: int, color_fix: str, grid: Path | None) -> None:
-    """Print the table of all noise levels; the grid shows the first."""
+def show(settings: Settings, grid: Path | None) -> None:
+    """Print the table of all noise levels; the grid shows the first. The variant and the steps are those of a run."""
     from interlcm import InterLCM
+    from pipeline.run.prepare import settled  # late, as the model: --help needs neither
 
-    model = InterLCM.from_pretrained(weights_folder(weights))
+    parts = opened(weights_folder(settings.weights))
+    settings = settled(replace(settings, aligned=True), parts, signed=False)
+    model = InterLCM.from_pretrained(parts, settings.variant)
     print("   noise crops  PSNR LQ restored   gain    NLM  SSIM LQ restored dE00 grainless cast")
     for low, high in STRENGTHS:
-        r = measure(model, (low, high), steps, color_fix, grid if low != high else None)
+        r = measure(model, (low, high), settings.steps, settings.color_fix, grid if low != high else None)
         print(
             f"{r.noise:>8} {r.crops:5d} {r.psnr_lq:8.2f} {r.psnr_restored:8.2f} {r.gain:+6.2f} "
             f"{r.psnr_nlm - r.psnr_lq:+6.2f} {r.ssim_lq:8.3f} {r.ssim_restored:8.3f} "

@@ -32,6 +32,7 @@ DETAIL = (
 FAILED = "Restoration of faces was tried and failed; there is no new file."
 COPIED = "No face to restore: the photo was copied as it is."
 ENLARGED = "No face to restore: the photo was written anew."
+UNCHANGED = "No restored face is in the new file: its faces are those of the photo."
 HOW = ("detector", "mask", "rotation", "settings_digest")  # columns that say how a photo was restored
 OUTCOMES = {"accept": "accepted", "reject": "rejected", None: "comment"}
 
@@ -159,10 +160,13 @@ def restoration(root: Element, row: Row) -> None:
 
 def what_happened(row: Row) -> tuple[str, str]:
     """The type of event, and a sentence on it."""
-    if row["status"] == "no_face":
-        same = row["restored_sha256"] == row["sha256"]
-        return ("replication", COPIED) if same else ("modification", ENLARGED)
-    return "modification", FAILED if row["status"] == "failed" else DETAIL
+    if row["status"] == "failed":
+        return "modification", FAILED
+    if row["face_count"]:
+        return "modification", DETAIL
+    if row["restored_sha256"] == row["sha256"]:
+        return "replication", COPIED
+    return "modification", UNCHANGED if row["faces"] else ENLARGED
 
 
 def decision(root: Element, row: Row, decided: Row) -> None:

@@ -14,7 +14,7 @@ from tests.support.browser import Page
 
 COLUMNS = [
     *("photo_id", "face_index", "decision", "comment", "decided_at", "reviewer", "restored_sha256"),
-    *("box", "strength"),
+    *("box", "strength", "member"),
 ]
 
 
@@ -52,10 +52,12 @@ def test_decisions_outlive_a_reload_and_travel(page: Page, tmp_path: Path) -> No
     assert whole == {
         "photo_id": ids[1], "face_index": "", "decision": "accept", "comment": 'He said "fine", twice',
         "reviewer": "Ada", "restored_sha256": results[0], "box": "", "strength": "",
+        "member": "box1/hopper.jpg",
     }  # fmt: skip
     assert face == {
         "photo_id": ids[2], "face_index": "0", "decision": "reject", "comment": "", "reviewer": "Ada",
         "restored_sha256": results[1], "box": "137 93 333 303", "strength": "0.6",
+        "member": "box2/pair.png",
     }  # fmt: skip
     told = {row["photo_id"]: row for row in json.loads(exported["JSON"].read_text(encoding="utf-8"))}
     assert told[ids[2]] == {**rows[1], "face_index": 0, "box": [137, 93, 333, 303], "strength": 0.6}
@@ -91,6 +93,9 @@ def test_accepted_photos_are_listed(page: Page) -> None:
     assert [row["restored"] for row in rows] == [
         f"restored/scans.tar/{name}.png" for name in ("box1/astronaut.jpg", "box2/pair.png")
     ]
+    names = {"=HYPERLINK(0)": "'=HYPERLINK(0)", "-a": "'-a", "@a": "'@a", "a-b.jpg": "a-b.jpg"}  # run by spreadsheets
+    assert page.run("arguments[0].map((name) => Exchange.harmless(name))", list(names)) == list(names.values())
+    assert page.run("Exchange.csv([{member: '=1'}])").endswith(",'=1\r\n")
 
 
 def test_a_file_that_is_no_export_is_refused(page: Page, tmp_path: Path) -> None:

@@ -144,5 +144,7 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
     assert code == 2 and "give it the suffix of a picture format" in line
     code, line = refused(capsys, "--output", str(tmp_path / "out"))
     assert code == 2 and "name HQ or --lq" in line
+    code, line = refused(capsys, "--task", "inpaint")
+    assert code == 2 and "--task inpaint does not apply to the portrait: name HQ or --lq" in line
     code, line = refused(capsys, one, "--task", "colorize", *weights)
     assert code == 1 and "--task colorize" in line

@@ -6,6 +6,7 @@ Random weights in facexlib's shapes; a restore actor with the tests' tiny model 
 colour photo, once with judges and once without. The difference is what the judges cost. Operators are what PyTorch
 dispatches, without views: on a GPU each is a launch or more. Copies to the device: calls of `upload`, `torch.tensor`
 with a device, and NumPy arrays that are sent there. Waits: copies back, and numbers that Python reads from a tensor.
+Then the arithmetic of each network for one face.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from unittest import mock
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from interlcm.device import Download
 from pipeline.config.resources import Resources
+from pipeline.networks.facexlib import PARSE_SIZE, FaceNetworks
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Row
 from tests.support import tiny
@@ -84,18 +87,30 @@ def photo_of(faces: int) -> Row:
     return photo_row("a.jpg", b"bytes", faces=rows, crops=crops.tobytes(), bit_depth=8)
 
 
+def arithmetic(judges: FaceNetworks) -> dict[str, float]:
+    """GFLOP of each network for one face of the published size."""
+    face = torch.zeros(1, 3, PARSE_SIZE, PARSE_SIZE)
+    with FlopCounterMode(display=False) as counter:
+        judges.judge(face, face, parse=True)
+    found = {name: sum(by_kind.values()) / 1e9 for name, by_kind in counter.get_flop_counts().items()}
+    return {name: found[name] for name in ("ParseNet", "HyperIQA", "Backbone")}  # Backbone: of ArcFace
+
+
 def main(faces: int) -> None:
     with TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
         tiny.weights_folder(weights)
         none = RestoreFaces(job(folder, str(weights)), Resources())
-        write_face_networks(weights / "face")
+        write_face_networks(weights)
         list_files(weights)
         judged = RestoreFaces(job(folder, str(weights)), Resources())
         none.batch_faces = judged.batch_faces = faces
         without, with_judges = counted(none, photo_of(faces)), counted(judged, photo_of(faces))
+        work = arithmetic(judged.judge)
     for kind in ("operators", "copies to the device", "NumPy arrays taken", "waits"):
         print(f"{kind}: {(with_judges[kind] - without[kind]) / faces:g} for each face of {faces}")
+    parts = ", ".join(f"{name} {gflop:.0f}" for name, gflop in work.items())
+    print(f"GFLOP: {sum(work.values()):.0f} for one face ({parts})")
 
 
 if __name__ == "__main__":

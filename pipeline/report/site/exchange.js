@@ -13,14 +13,31 @@ const COLUMNS = /** @type {const} */ ([
   "strength",
 ]);
 const NEEDED = COLUMNS.slice(0, 5); // the others came later
+const WRITTEN = [...COLUMNS, "member"]; // the file's name is for people; it is not read again
+
+/** @typedef {Decision & {member: string}} Named */
 
 const Exchange = {
-  /** @param {Decision[]} decisions */
+  /** The decisions with the path of each photo; without one if the photo is not in this report. @param {Decision[]} decisions */
+  async named(decisions) {
+    // Without names decisions are still worth saving: another report may have taken the place of this one's files.
+    const texts = Promise.all([Photos.texts("ids"), Photos.texts("names")]);
+    const [ids, names] = await texts.catch(() => [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])]);
+    const members = new Map(ids.map((id, row) => [id, names[row]]));
+    return decisions.map((one) => ({ ...one, member: members.get(one.photo_id) ?? "" }));
+  },
+
+  /** @param {Named[]} decisions */
   csv(decisions) {
     return this.table(
-      COLUMNS,
-      decisions.map((one) => ({ ...one, box: one.box?.join(" ") })),
+      WRITTEN,
+      decisions.map((one) => ({ ...one, box: one.box?.join(" "), member: this.harmless(one.member) })),
     );
+  },
+
+  /** A name that a spreadsheet would run as a formula gets an apostrophe, as in `interlcm query`. @param {string} name */
+  harmless(name) {
+    return /^[=+\-@\t\r]/.test(name) ? `'${name}` : name;
   },
 
   /** RFC 4180: a cell with a comma, quote or line break is in quotes. @param {readonly string[]} columns @param {any[]} rows */
@@ -31,9 +48,9 @@ const Exchange = {
     return `${[columns.join(","), ...lines].join("\r\n")}\r\n`;
   },
 
-  /** @param {Decision[]} decisions */
+  /** @param {Named[]} decisions */
   json(decisions) {
-    const lines = decisions.map((one) => JSON.stringify(Object.fromEntries(COLUMNS.map((name) => [name, one[name]]))));
+    const lines = decisions.map((one) => JSON.stringify(Object.fromEntries(WRITTEN.map((name) => [name, one[name]]))));
     return `[\n${lines.join(",\n")}\n]\n`;
   },
 

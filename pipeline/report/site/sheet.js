@@ -81,9 +81,10 @@ const Sheet = {
   },
 
   /** @param {"csv"|"json"} kind */
-  save(kind) {
+  async save(kind) {
     const type = kind === "csv" ? "text/csv" : "application/json";
-    Exchange.download(Exchange.filename("decisions", kind), type, Exchange[kind](Decisions.sorted()));
+    const rows = await Exchange.named(Decisions.sorted());
+    Exchange.download(Exchange.filename("decisions", kind), type, Exchange[kind](rows));
   },
 
   /** A CSV of the photos that were accepted, none of whose faces was rejected. */
@@ -94,7 +95,7 @@ const Sheet = {
       if (!Verdicts.accepted(row)) continue;
       const photo = await Photos.at(row);
       const restored = photo.restored?.startsWith("../") ? decodeURIComponent(photo.restored.slice(3)) : photo.restored;
-      rows.push({ ...photo, restored });
+      rows.push({ ...photo, member: Exchange.harmless(photo.member), restored });
     }
     const columns = ["photo_id", "source", "member", "page", "restored", "restored_sha256"];
     Exchange.download(Exchange.filename("accepted", "csv"), "text/csv", Exchange.table(columns, rows));

@@ -97,9 +97,21 @@ def test_a_photo_that_goes_along_unchanged_is_a_replication(decided_run: str, sc
     assert premis.recorded([row]) == []
     copied = row | {"kept": True, "restored_uri": f"{decided_run}/restored/scans.tar/coffee.jpg"}
     for sha256, kind in ((row["sha256"], "replication"), ("0" * 64, "modification")):
-        found = etree.fromstring(premis.document([copied | {"restored_sha256": sha256}], decided_run))
-        schema.assertValid(found)
-        assert texts(found, "//p:eventType") == [kind]
+        for aside in ({}, {"status": "withdrawn", "kept": False}):  # also when a curator rejected the copy
+            found = etree.fromstring(premis.document([copied | {"restored_sha256": sha256} | aside], decided_run))
+            schema.assertValid(found)
+            assert texts(found, "//p:eventType") == [kind]
+            (detail,) = texts(found, "//p:eventDetail")
+            assert detail.startswith("No face to restore")
+
+
+def test_of_rejected_faces_it_says_that_no_model_made_them(decided_run: str) -> None:
+    with query.streaming(decided_run) as rows:
+        (chunk,) = photos.chunks(rows)
+    (row,) = [row for row in chunk.rows.to_pylist() if row["member"] == "box1/hopper.jpg"]
+    assert premis.what_happened(row) == ("modification", premis.DETAIL)
+    held = row | {"face_count": 0, "faces": [face | {"strength": 0.0} for face in row["faces"]]}
+    assert premis.what_happened(held) == ("modification", premis.UNCHANGED)
 
 
 def test_names_that_xml_cannot_hold(decided_run: str, schema: etree.XMLSchema) -> None:

@@ -26,6 +26,7 @@ from pipeline.networks.facexlib_formats import (
     face_share,
     five_point_crops,
 )
+from tests.scale import judge_counts
 from tests.support.networks import FacexlibNetworks
 from tests.support.parts import listed
 from tests.support.pictures import astronaut, hopper, resized
@@ -206,3 +207,13 @@ def test_files_that_hold_something_else_are_refused_in_one_line(
             FaceNetworks(listed(bad))
         assert str(bad / RECOGNISER) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.slow
+def test_what_judges_cost_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m tests.scale.judge_counts`, whose numbers docs/performance.md has."""
+    judge_counts.main(1)
+    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert lines["copies to the device"].startswith("0 ") and lines["waits"].startswith("1 ")
+    assert int(lines["operators"].split()[0]) < 1000
+    assert lines["GFLOP"] == "580 for one face (ParseNet 469, HyperIQA 86, Backbone 25)"
