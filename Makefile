@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # Each test process and each Ray worker imports torch and more. If the environment forbids bytecode, as container images
 # often do, each process compiles all of it again, which doubles the time of the import.
 unexport PYTHONDONTWRITEBYTECODE
-# Three test processes, each with threads, share the cores: waiting threads must not keep a core busy.
+# Two test processes, each with threads, share the cores: waiting threads must not keep a core busy.
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
@@ -34,14 +34,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## restore a small sample archive with the built-in demo weights, into demo/
 	$(BIN)/interlcm demo --output demo
 
-# Three test processes: tests often wait for a cluster or a server to start. If a process dies, the tests end, because xdist
+# Two test processes: tests often wait for a cluster or a server to start. If a process dies, the tests end, because xdist
 # would wait for the dead process's share. The tests run in the order of the files: xdist's own order leaves long tests
-# for the end, when the other processes have nothing to do. mypy works beside them, while they wait, and is shown last.
+# for the end, when the other process has nothing to do. mypy works beside them, while they wait, and is shown last.
 test: install  ## run ruff, mypy and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@types=$$(mktemp); $(BIN)/mypy >$$types 2>&1 & mypy=$$!; \
-	set -x; $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0; tests=$$?; \
+	set -x; $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0; tests=$$?; \
 	{ set +x; } 2>/dev/null; wait $$mypy; mypy=$$?; echo mypy; cat $$types; rm $$types; exit $$((tests || mypy))
 
 slow-test: install  ## run the tests marked slow

@@ -31,8 +31,9 @@ def fetch(unit: pa.Table, job: Job, block_bytes: int = BLOCK_BYTES) -> Iterator[
     job.environment.use()
     telemetry.label(job.output, job.number)
     index_rows = unit.to_pylist()
-    some = " ".join(row["photo_id"] for row in index_rows[:UNIT_PHOTOS])  # a compressed tar may have a million
-    log.info("fetch begins %s photos of %s: %s", len(index_rows), index_rows[0]["source"], some)
+    if index_rows:
+        some = " ".join(row["photo_id"] for row in index_rows[:UNIT_PHOTOS])  # a compressed tar may have a million
+        log.info("fetch begins %s photos of %s: %s", len(index_rows), index_rows[0]["source"], some)
     rows: list[Row] = []
     size, before = 0, traffic.read.size
     for row in fetched(index_rows, job.settings.limits):

@@ -12,6 +12,7 @@ from pipeline import storage
 from pipeline.config.settings import Settings
 from pipeline.manifest import query
 from pipeline.manifest.counts import Counts, counts
+from tests.support.archives import put, tar_bytes, zip_bytes
 from tests.support.pictures import coffee, encoded, hopper
 
 FACES_EVERY = 10
@@ -25,6 +26,17 @@ def photos(count: int) -> dict[str, bytes]:
     """Small, so that a run takes seconds; few have a face."""
     face, none = encoded(hopper(96)), encoded(coffee(96))
     return {f"box{n // 50}/{n:04}.jpg": none if n % FACES_EVERY else face for n in range(count)}
+
+
+def scans(folder: str, archives: int, each: int) -> list[str]:
+    """So many archives of so many of these photos, tar and zip by turns; returns their URIs."""
+    members = list(photos(archives * each).items())
+    sources = []
+    for number in range(archives):
+        inside = dict(members[number * each : (number + 1) * each])
+        name, data = ("zip", zip_bytes(inside)) if number % 2 else ("tar", tar_bytes(inside))
+        sources.append(put(folder, f"in/scans-{number:02}.{name}", data))
+    return sources
 
 
 def working(parent: int, titles: tuple[str, ...]) -> list[psutil.Process]:

@@ -20,21 +20,16 @@ from pipeline import storage
 from pipeline.config.settings import Settings
 from pipeline.manifest import compaction
 from pipeline.run import merging
-from tests.support.archives import put, tar_bytes, zip_bytes
-from tests.support.chaos import LEDGER, QUICK, check, photos, so_far, undisturbed, working
+from tests.support.chaos import LEDGER, QUICK, check, scans, so_far, undisturbed, working
 
-SMALL = 24  # photos of an archive of the small run
+ARCHIVES, PHOTOS = 6, 8  # and photos in each: calls and parts are whole blocks, and a block has those of one archive
 
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(1800)
 def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger, a worker, and both at once; the manifest is compacted all the time."""
-    members = list(photos(2 * SMALL).items())
-    sources = [
-        put(str(tmp_path), "scans.tar", tar_bytes(dict(members[:SMALL]))),
-        put(str(tmp_path), "more.zip", zip_bytes(dict(members[SMALL:]))),
-    ]
+    sources = scans(str(tmp_path), ARCHIVES, PHOTOS)
     wanted = undisturbed(sources, str(tmp_path / "undisturbed"), tiny_weights)
     monkeypatch.setattr(compaction, "FEW", 0)
     monkeypatch.setattr(merging, "COMPACT_EVERY", 8)
@@ -76,6 +71,6 @@ def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monk
     assert len(struck) >= 3 and len(set(struck)) >= 2, struck
     # What a writer that was killed left half written goes at the next start.
     assert run(Request(sources, output, Settings(weights=tiny_weights), engine="here")) == 0
-    check(output, 2 * SMALL, wanted, may_fail=set())
+    check(output, ARCHIVES * PHOTOS, wanted, may_fail=set())
     (name,) = [name for name, _ in storage.list_files(f"{output}/manifest")]
     assert name.startswith("merged-")

@@ -20,9 +20,8 @@ import s3fs
 from pipeline import storage
 from pipeline.manifest import compaction
 from pipeline.run.status import read_status
-from tests.support.archives import put, tar_bytes, zip_bytes
 from tests.support.ceph import CephGateway
-from tests.support.chaos import Digests, check, photos, so_far, undisturbed
+from tests.support.chaos import Digests, check, scans, so_far, undisturbed
 from tests.support.chaos_lab import RATES, Lab
 from tests.support.fault_proxy import FaultProxy
 
@@ -47,12 +46,7 @@ def lab(
     with ExitStack() as stack:
 
         def make(archives: int, seed: int, drivers: int) -> tuple[Lab, Digests]:
-            members = list(photos(archives * PHOTOS).items())
-            sources = []
-            for number in range(archives):
-                inside = dict(members[number * PHOTOS : (number + 1) * PHOTOS])
-                name, data = ("zip", zip_bytes(inside)) if number % 2 else ("tar", tar_bytes(inside))
-                sources.append(put(bucket, f"in/scans-{number:02}.{name}", data))
+            sources = scans(bucket, archives, PHOTOS)
             wanted = undisturbed(sources, f"{bucket}/undisturbed", tiny_weights)
             proxy = stack.enter_context(FaultProxy(s3.rgw_port, RATES, seed=seed))
             monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
