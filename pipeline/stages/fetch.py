@@ -13,7 +13,6 @@ from pipeline.archives.reader import check_source, check_unchanged, read_rows, s
 from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.limits import Limits
-from pipeline.index.units import UNIT_PHOTOS
 from pipeline.stages.row import Row, ended, log, to_table
 from pipeline.storage import traffic
 from pipeline.storage.errors import StorageError
@@ -21,6 +20,7 @@ from pipeline.storage.errors import StorageError
 # After this many photos or bytes, a task passes its rows on and checks whether the run should stop. A run chooses the
 # bytes (`pipeline/run/batching.py`).
 BLOCK_PHOTOS, BLOCK_BYTES = 16, 16 << 20
+LOGGED = 256  # ids in a line of the log, those of a unit; the unit of a compressed tar may have a million
 
 
 def fetch(unit: pa.Table, job: Job, block_bytes: int = BLOCK_BYTES) -> Iterator[pa.Table]:
@@ -32,7 +32,7 @@ def fetch(unit: pa.Table, job: Job, block_bytes: int = BLOCK_BYTES) -> Iterator[
     telemetry.label(job.output, job.number)
     index_rows = unit.to_pylist()
     if index_rows:
-        some = " ".join(row["photo_id"] for row in index_rows[:UNIT_PHOTOS])  # a compressed tar may have a million
+        some = " ".join(row["photo_id"] for row in index_rows[:LOGGED])
         log.info("fetch begins %s photos of %s: %s", len(index_rows), index_rows[0]["source"], some)
     rows: list[Row] = []
     size, before = 0, traffic.read.size
