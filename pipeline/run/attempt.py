@@ -106,15 +106,18 @@ def watch(progress: Progress, mine: lease.Lease, engine: Engine) -> waiting.Watc
     return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
 
 
+def count_repeat(words: str, throttled: bool) -> None:
+    """A request that this process repeats, in the metrics; workers count theirs."""
+    telemetry.storage_retried(1)
+
+
 @contextmanager
 def on_ray(job: Job, resources: Resources, pending: Pending, say: Callable[[str], None]) -> Iterator[Engine]:
     """The chain on the cluster that RAY_ADDRESS names, or on a new local one."""
     from pipeline.run import drivers, ledger, on_ray  # late: small runs do not use Ray, whose import takes seconds
 
     cluster.connect(resources.max_actors, resources.drivers)
-    traffic.retries.tell = lambda words, throttled: telemetry.storage_retried(
-        1
-    )  # of this process; workers count theirs
+    traffic.retries.tell = count_repeat
     detector, gpus = job.settings.detector, cluster.gpus()
     resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
     sizes, resources = batches(pending, job.crop_size, resources)
