@@ -35,9 +35,8 @@ MAX_BLOCK_BYTES = 16 << 20
 # store: 600 MB of 38 GB. They are made of whole blocks, so they may be larger by less than a block, which takes at most
 # 1/BLOCK_ROOM of it.
 ROOM, BLOCK_ROOM = 64, 256
-STORE_SHARE = (
-    0.3  # of a machine's memory: Ray gives it to an object store; without Ray, rows between stages get as much
-)
+# Of a machine's memory: Ray gives it to an object store; without Ray, rows between stages get as much.
+STORE_SHARE = 0.3
 FACES = 3  # assumed per photo; each is carried as a crop and, after the restore actors, as a restored crop too
 # Padding is paid for like faces. Large photos leave room for few faces in a call, so the micro-batch is made smaller
 # until this share of its places is filled, if photos have as many faces as FACES_TO_FILL on average.

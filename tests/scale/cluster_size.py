@@ -47,9 +47,9 @@ from tests.support.rows import face, index_row, result_row, write_index
 RATE = 15.0  # photos/s of a restore actor on a fast GPU
 PAIRS = ["2:40", "4:40", "4:150", "4:400", "10:150"]
 LATE = 0.03  # s
-LIGHTER = (
-    50  # times than photos of 1 MB with two faces: stand-in rows, blocks and stores. No measured process reads bytes
-)
+# Stand-in rows, blocks and stores are so many times lighter than with photos of 1 MB and two faces: no measured process
+# reads their bytes.
+LIGHTER = 50
 PHOTO_BYTES, CROPS_BYTES = 1_000_000 // LIGHTER, 2 * 3 * 512**2 // LIGHTER
 SECONDS, FEWEST = 30, 3000  # of a run: so long at its rate, and so many photos
 WARM = 0.2  # share of the photos before the measurement
