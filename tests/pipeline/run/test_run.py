@@ -250,7 +250,7 @@ def test_the_settings_are_kept_and_no_secret(done: Done) -> None:
 
 
 def test_what_it_prints(done: Done) -> None:
-    busy = ("waiting", "check: ")  # lines on a busy machine
+    busy = ("waiting", "check: ", "slow: ", "driver ")  # on a busy machine, where a driver may die for want of memory
     lines = [line for line in done.printed.splitlines() if not line.startswith(busy)]
     assert lines[0] == "checking sources, weights and settings"
     assert lines[1].startswith("index: 6 archives, 18 members, 16 files") and lines[1].endswith("1 error")
@@ -260,7 +260,8 @@ def test_what_it_prints(done: Done) -> None:
     assert lines[-4].split() == ["19", "=", "8", "+", "1", "+", "3", "+", "6", "+", "1"]
     assert lines[-1] == f"faces restored: 9; next: interlcm status {done.output}"
     assert lines[2:4] == ["actors: 2, on the CPU, 2 drivers", "engine: Ray (2 actors)"]
-    assert len(lines) == len(progress) + 9
+    others = [line for line in lines[4:] if line not in progress]
+    assert len(others) == 5, others
 
 
 def snapshot(folder: str) -> dict[str, tuple[Any, str]]:
