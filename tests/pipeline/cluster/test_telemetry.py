@@ -8,23 +8,17 @@ import os
 import re
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
-import yaml
 
 from pipeline.cluster import telemetry
-from tests.support.ceph import free_port
+from tests.support.prometheus import prometheus
 from tests.support.rows import result_row
 
 DASHBOARD = Path(__file__).parents[3] / "docs" / "grafana.json"
-ALERTS = DASHBOARD.with_name("alerts.yaml")
 WORK = """
 import socket, sys, threading, time, urllib.request
 import ray
@@ -121,35 +115,10 @@ def test_the_numbers_arrive_at_the_endpoint_of_the_node(at_work: tuple[str, str]
     names = {re.sub("_(total|bucket|sum|count)$", "", sample.partition(" ")[0]) for sample in samples}
     assert names == set(telemetry.METRICS)
     # A Prometheus that scrapes this node raises the alerts, which test_alerts tries with made-up series.
-    alerts = firing(address, tmp_path, {"InterlcmStalled", "InterlcmFailing", "InterlcmStorageThrottled"})
-    assert {alert["labels"]["run"] for alert in alerts} == {"s3://b/out"}
-
-
-def firing(address: str, folder: Path, wanted: set[str]) -> list[dict[str, Any]]:
-    """The alerts that a Prometheus raises at once for what it scrapes there, when it has raised the wanted ones."""
-    groups = yaml.safe_load(ALERTS.read_text())
-    for rule in groups["groups"][0]["rules"]:
-        rule.pop("for", None)
-    (folder / "alerts.yaml").write_text(yaml.safe_dump(groups))
-    settings = {
-        "global": {"scrape_interval": "300ms", "evaluation_interval": "300ms"},
-        "rule_files": ["alerts.yaml"],
-        "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [address]}]}],
-    }
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
-    port, end, found = free_port(), time.monotonic() + 120, list[dict[str, Any]]()
-    command = ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/prometheus"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
-    with subprocess.Popen(command) as prometheus:
-        try:
-            while not wanted <= {alert["labels"]["alertname"] for alert in found}:
-                assert prometheus.poll() is None and time.monotonic() < end, found
-                time.sleep(0.2)
-                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts") as reply:
-                    found = json.load(reply)["data"]["alerts"]
-        finally:
-            prometheus.kill()
-    return found
+    wanted = {"InterlcmStalled", "InterlcmFailing", "InterlcmStorageThrottled"}
+    with prometheus(tmp_path, {"static_configs": [{"targets": [address]}]}) as server:
+        server.wait(lambda: wanted <= {alert["labels"]["alertname"] for alert in server.alerts()})
+        assert {alert["labels"]["run"] for alert in server.alerts()} == {"s3://b/out"}
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
