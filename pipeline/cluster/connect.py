@@ -37,7 +37,7 @@ STARTING = 240.0  # seconds of further attempts
 
 
 class ClusterError(InterLCMError):
-    """No cluster can be joined or started: one line that names its address."""
+    """A cluster, or a node of it, cannot be used: one line that names it."""
 
 
 def connect(actors: int = 0, drivers: int = 1, object_store: int | None = None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import demand, telemetry, worker_log
+from pipeline.cluster.connect import ClusterError
 from pipeline.run.chain import Stage, Work
 from pipeline.run.waiting import Facts
 from pipeline.stages.row import WORKER_DIED, ended, to_table
@@ -187,6 +189,11 @@ class Isolated:
         self.error: Exception | None = None
         try:
             self.work = stage.make(*stage.arguments)
+        except ModuleNotFoundError as error:  # such as PyTorch, on a node for the stages that need none
+            self.error = ClusterError(
+                f"{socket.gethostname()}: {stage.name} needs {error.name}, which is not installed there; install "
+                "'.[restore,cluster]' there; with --gpus-per-actor, only nodes with GPUs restore"
+            )
         except Exception as error:
             self.error = error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -53,6 +54,11 @@ class RestoreFaces:
         telemetry.label(job.output, job.number)
         self.settings = settings = job.settings
         on_gpu = resources.gpus_per_actor > 0
+        if on_gpu and not torch.cuda.is_available():
+            raise cluster.ClusterError(
+                f"{socket.gethostname()}: PyTorch {torch.__version__} finds no GPU that it can use; check nvidia-smi "
+                f"there, in the container too, and that its driver has CUDA {torch.version.cuda} or newer"
+            )
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.batch_faces = resources.batch_faces if on_gpu else 1
         self.overlaps = on_gpu

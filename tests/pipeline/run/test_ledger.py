@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -16,13 +17,14 @@ import pytest
 import ray
 from ray.data import ActorPoolStrategy
 
+from pipeline.cluster.connect import ClusterError
 from pipeline.config.resources import Resources
 from pipeline.config.settings import Settings
 from pipeline.manifest import query
 from pipeline.photos.errors import PhotoError
 from pipeline.run import attempt, lease, ledger, prepare
 from pipeline.run.chain import Stage
-from pipeline.run.ledger import Isolated, Ledger
+from pipeline.run.ledger import Book, Isolated, Ledger
 from pipeline.run.waiting import Facts
 from pipeline.stages import detect
 from pipeline.stages import restore as stages_restore
@@ -30,6 +32,7 @@ from pipeline.stages import row as stages_row
 from pipeline.stages.detect import DetectFaces
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import Row
+from pipeline.storage import traffic
 from pipeline.storage.traffic import Retries
 from tests.corpus.deadly import Deadly, Refusing
 from tests.support.archives import index_sources, put, tar_bytes
@@ -94,6 +97,14 @@ def test_an_error_of_a_constructor_arrives_as_itself() -> None:
     cause = getattr(caught.value, "cause", caught.value)
     assert isinstance(cause, PhotoError)
     assert str(cause) == "these weights are not those"
+
+
+def test_a_node_without_the_packages_of_a_stage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "retries", Retries())  # the actor sets what this process tells
+    stage = Stage("restore", importlib.import_module, ("torch_that_is_not_here",))
+    actor = Isolated(stage, Book((None,)))
+    with pytest.raises(ClusterError, match=f"{socket.gethostname()}: restore needs torch_that_is_not_here"):
+        next(actor(rows("a")))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from interlcm import InterLCM
 from interlcm.pixels import to_tensor
 from interlcm.weights_index import WeightsError, opened, read_index, write_index
+from pipeline.cluster.connect import ClusterError
 from pipeline.config.resources import Resources
 from pipeline.networks.facexlib import PARSER, RECOGNISER, FaceNetworks
 from pipeline.photos.bit_depth import eight_bit
@@ -220,6 +222,12 @@ def test_bfloat16_is_near_float32_and_another_setting(stage: Any) -> None:
     assert half.settings.digest() != single.settings.digest()
     before, after = (np.concatenate(restored(rows_of(one, ROWS))).astype(float) for one in (single, half))
     assert 0 < np.sqrt(np.square(before - after).mean()) < 255 * 10 ** (-45 / 20)  # 45 dB
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_node_whose_gpu_cannot_be_used_is_named(tmp_path: Path, tiny_weights: str) -> None:
+    with pytest.raises(ClusterError, match=f"{socket.gethostname()}: PyTorch .* finds no GPU that it can use"):
+        RestoreFaces(job(tmp_path, tiny_weights), Resources(gpus_per_actor=1.0))
 
 
 def test_dtype_is_settled_by_the_device(tmp_path: Path, tiny_weights: str) -> None:
