@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from jobs.times import in_words, moment
 from pipeline.storage import client as storage_client
 
+# Then no process of the run has a session: also the one that started it is on a node, whose role renews itself.
+_RENEWED = "give the nodes a role, and use interlcm submit --no-credentials"
+
 
 def notes() -> list[str]:
     """One line about settings that stay here, and one about credentials that end; names and times, never values."""
@@ -24,7 +27,7 @@ def _stay() -> list[str]:
 def _end() -> list[str]:
     if "AWS_SESSION_TOKEN" not in os.environ:
         return []
-    remedy = "a run that takes longer stops and can be continued; for one without a stop give the nodes a role"
+    remedy = f"a run that takes longer stops and can be continued; for one without a stop {_RENEWED}"
     end = storage_client.session_end()
     if end is None:
         return [f"AWS_SESSION_TOKEN expires in a few hours: {remedy}"]
@@ -41,4 +44,4 @@ def too_short(hours: float) -> list[str]:
     end = storage_client.session_end()
     if end is None or datetime.now(UTC) + timedelta(hours=hours) < end:
         return []
-    return [f"the AWS session ends at {moment(end)}, before this run: renew it first, or give the nodes a role"]
+    return [f"the AWS session ends at {moment(end)}, before this run: renew it first, or {_RENEWED}"]
