@@ -135,7 +135,10 @@ def run(request: Request) -> int:
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
             for words in [*compiling(resources, first.total), *drivers_to_give(resources, indexed)]:
                 lines.say("note", f"note: {words}")
-            show(itertools.chain([first], steps), lines)
+            steps = itertools.chain([first], steps)
+            if any(uri.startswith(("s3://", "s3a://")) for uri in [job.output, *request.sources]):
+                steps = credentials.heeded(steps, partial(lines.say, "note"))
+            show(steps, lines)
         else:
             lines.say("note", "nothing to do: every selected photo has a result")
             deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
