@@ -39,6 +39,13 @@ GpusPerActor = Annotated[
     float | None,
     typer.Option(min=0, help="GPUs for each actor; fractions are allowed. Default: 1 if there are GPUs."),
 ]
+NoCredentials = Annotated[
+    bool,
+    typer.Option(
+        "--no-credentials",
+        help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*, FSSPEC_*): the nodes have their own.",
+    ),
+]
 Certificate = Annotated[Path | None, typer.Option(metavar="PEM", help="Certificate chain of the key, signer first.")]
 
 Limit = Annotated[

@@ -14,6 +14,7 @@ from jobs.options import (
     GpusPerActor,
     ImageFormat,
     Limit,
+    NoCredentials,
     Output,
     Sources,
     Weights,
@@ -163,6 +164,7 @@ def restore(
             help="With --dry-run: price of an hour of one GPU with its node, or one CPU, such as gpu=0.80 or cpu=0.05.",
         ),
     ] = None,
+    no_credentials: NoCredentials = False,
     config: Config = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON objects, one on a line, with the numbers of each message.")
@@ -184,6 +186,7 @@ def restore(
     from jobs.plan import actor_range, batch_of  # late: what a run needs takes a second, and --help none of it
     from jobs.run import Request, run
     from pipeline.config.resources import Prices
+    from pipeline.storage import client as storage_client
 
     if upscale not in (1, 2, 4):
         raise typer.BadParameter(f"--upscale {upscale}: give 1, 2 or 4")
@@ -213,11 +216,11 @@ def restore(
     if price_per_hour and not dry_run:
         raise typer.BadParameter("--price-per-hour is for --dry-run: give both")
     prices = thresholds("--price-per-hour", Prices(), price_per_hour) if price_per_hour else None
-    failed = run(
-        Request(
-            sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names,
-            prices, detect_gpus, drivers,
-        )
+    request = Request(
+        sources, output, settings, bounds, gpus_per_actor, faces, where, keys, dry_run, engine, as_json, zip_names,
+        prices, detect_gpus, drivers,
     )  # fmt: skip
+    with storage_client.kept(no_credentials):
+        failed = run(request)
     if strict and failed:
         raise typer.Exit(3)

@@ -4,7 +4,6 @@ import itertools
 import math
 from collections import deque
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -14,6 +13,7 @@ import typer
 
 from interlcm.weights_index import DEMO
 from jobs import credentials
+from jobs.cost import expected
 from jobs.counted import counted
 from jobs.index import index_line
 from jobs.lines import Lines
@@ -22,7 +22,6 @@ from jobs.options import Engine
 from jobs.plan import RAY_ARCHIVES, in_words_of, on_this_machine, plan, ray_from
 from jobs.progress import show
 from jobs.status import equation, failures
-from jobs.times import in_words
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
@@ -117,8 +116,10 @@ def run(request: Request) -> int:
         if request.dry_run:
             lines.say("dry_run", "dry run: restoring a sample")
             with meanwhile(lines, "restoring a sample"):
-                found_cost = estimate_of(job, resources, where, indexed.index)
-            lines.say("estimate", expected(found_cost, resources, request.prices), **asdict(found_cost))
+                found_cost = estimate_of(job, resources, where, photos, indexed.index)
+            gpu_hours = {"restore": found_cost.restore_gpu_hours(resources), "detect": found_cost.detect_gpu_hours}
+            words = expected(found_cost, resources, request.prices)
+            lines.say("estimate", words, **asdict(found_cost), gpu_hours=gpu_hours)
             for words in credentials.too_short(found_cost.hours(resources.max_actors)):
                 lines.say("note", f"note: {words}")
             return 0
@@ -134,7 +135,10 @@ def run(request: Request) -> int:
             lines.say("engine", f"engine: {'Ray' if first.on_ray else 'this process'} ({reason})")
             for words in [*compiling(resources, first.total), *drivers_to_give(resources, indexed)]:
                 lines.say("note", f"note: {words}")
-            show(itertools.chain([first], steps), lines)
+            steps = itertools.chain([first], steps)
+            if any(uri.startswith(("s3://", "s3a://")) for uri in [job.output, *request.sources]):
+                steps = credentials.heeded(steps, partial(lines.say, "note"))
+            show(steps, lines)
         else:
             lines.say("note", "nothing to do: every selected photo has a result")
             deque(steps, maxlen=0)  # an attempt that was killed may have left small parts to merge
@@ -151,10 +155,10 @@ def say_index(lines: Lines, found: IndexSummary) -> None:
     lines.say("index", f"index: {index_line(found)}", **numbers, changed=len(found.changed), gone=len(found.gone))
 
 
-def estimate_of(job: Job, resources: Resources, where: str | None, index: Index) -> "Estimate":
+def estimate_of(job: Job, resources: Resources, where: str | None, ray_from: float, index: Index) -> "Estimate":
     from pipeline.run.estimate import estimate  # brings torch
 
-    return estimate(job, resources, where, index)
+    return estimate(job, resources, where, ray_from, index)
 
 
 def weak_defaults(settings: Settings) -> list[str]:
@@ -178,8 +182,7 @@ def slow_detector(resources: Resources, detector: str) -> list[str]:
     """A note if RetinaFace has no GPU on a cluster with GPUs, which may all be still to come."""
     if not (detector.startswith("retinaface") and cluster.joined() and resources.gpus_per_actor):
         return []
-    gpus = cluster.gpus()
-    if resources.with_detectors(detector, 1, gpus, grows=True).on_one_gpu(detector, gpus).find_gpus:
+    if attempt.with_detectors(resources, detector, on_ray=True).find_gpus:
         return []
     return [
         f"GPUs that restore actors leave free now: 0; {detector} works on CPUs in the whole run, half a minute for a "
@@ -227,26 +230,3 @@ def signing_of(keys: tuple[Path, Path] | None) -> Signing | None:
     from pipeline.provenance.signing import load_signing
 
     return load_signing(*keys)
-
-
-def expected(found: "Estimate", resources: Resources, prices: Prices | None = None) -> str:
-    """The estimated cost of a run, and the sample behind it."""
-    sample, each = found.sample, resources.gpus_per_actor
-    hours = f"{in_words(timedelta(hours=found.actor_hours))} of an actor"
-    hours += f", {found.actor_hours * each:.2f} GPU hours" if each else ", on the CPU"
-    if sample.batch_faces > 1:
-        hours += f" (micro-batches of {sample.batch_faces}, {found.fill:.0%} full)"
-    said = [
-        f"dry run: {counted(found.photos, 'file')} to restore, {found.bytes / 1e6:.1f} MB",
-        f"sample: {counted(sample.photos, 'file')}, {counted(sample.faces, 'face')} "
-        f"({sample.faces_per_photo:.2f} per file), restored but not written",
-        f"restore: about {counted(round(found.faces), 'face')}, {found.seconds_per_face:.2f} s each: {hours}",
-        f"fetch, detect, publish: {in_words(timedelta(hours=found.cpu_hours))} of a CPU",
-    ]
-    for actors in sorted({resources.min_actors, resources.max_actors}):
-        time = in_words(timedelta(hours=found.hours(actors)))
-        said.append(f"with {counted(actors, 'actor')}: about {time}, and {found.cpus(actors):.1f} CPUs for the rest")
-    if prices is not None:
-        gpu, cpu = found.cost(resources, prices)
-        said.append(f"cost: about {gpu + cpu:,.2f} (GPUs {gpu:,.2f}, CPUs {cpu:,.2f}), if no machine is idle")
-    return "\n".join(said)

@@ -12,6 +12,7 @@ import typer
 from interlcm.errors import one_line
 from jobs import credentials
 from jobs.lazy import WholeGroup
+from jobs.options import NoCredentials
 from jobs.remote_command import checked
 from pipeline.storage import client as storage_client
 from pipeline.storage.addresses import VARIABLE
@@ -62,13 +63,7 @@ def job(
     ],
     address: Address = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave it running.")] = False,
-    no_credentials: Annotated[
-        bool,
-        typer.Option(
-            "--no-credentials",
-            help="Send no storage settings (AWS_*, GOOGLE_*, AZURE_*, FSSPEC_*): the nodes have their own.",
-        ),
-    ] = False,
+    no_credentials: NoCredentials = False,
 ) -> None:
     """Start a command on a cluster, show its log and end with its exit code.
 

@@ -106,6 +106,14 @@ def watch(progress: Progress, mine: lease.Lease, engine: Engine) -> waiting.Watc
     return waiting.Watch(lambda: progress.done + progress.faces_so_far, look, tell)
 
 
+def with_detectors(resources: Resources, detector: str, on_ray: bool) -> Resources:
+    """With the device and the number of the run's detectors, on the cluster as it is or in this process."""
+    gpus = cluster.gpus()
+    if on_ray:
+        resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined())
+    return resources.on_one_gpu(detector, gpus)
+
+
 def count_repeat(words: str, throttled: bool) -> None:
     """A request that this process repeats, in the metrics; workers count theirs."""
     telemetry.storage_retried(1)
@@ -118,9 +126,7 @@ def on_ray(job: Job, resources: Resources, pending: Pending, say: Callable[[str]
 
     cluster.connect(resources.max_actors, resources.drivers)
     traffic.retries.tell = count_repeat
-    detector, gpus = job.settings.detector, cluster.gpus()
-    resources = resources.with_detectors(detector, cluster.cpus(), gpus, cluster.joined()).on_one_gpu(detector, gpus)
-    sizes, resources = batches(pending, job.crop_size, resources)
+    sizes, resources = batches(pending, job.crop_size, with_detectors(resources, job.settings.detector, on_ray=True))
     record(job, resources)
     stages = chain(job, resources, sizes)
     if resources.drivers > 1:
@@ -139,8 +145,7 @@ def on_ray(job: Job, resources: Resources, pending: Pending, say: Callable[[str]
 @contextmanager
 def here(job: Job, resources: Resources, pending: Pending, mine: lease.Lease) -> Iterator[Engine]:
     """The chain in this process."""
-    resources = resources.on_one_gpu(job.settings.detector, cluster.gpus())
-    sizes, resources = batches(pending, job.crop_size, resources)
+    sizes, resources = batches(pending, job.crop_size, with_detectors(resources, job.settings.detector, on_ray=False))
     record(job, resources)
     if resources.batch_faces == 1:  # photos take seconds each and share no micro-batch, so commit each one at once
         sizes = replace(sizes, call_photos=1, part_photos=1)

@@ -4,8 +4,8 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ _ATTEMPTS = 5  # at a server that cannot be reached
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 60.0  # seconds
 
 Result = TypeVar("Result")
+
+_kept = False  # whether this process keeps its variables to itself
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -125,17 +127,31 @@ def _literal_key(fs: AbstractFileSystem, path: str) -> tuple[str, str, str | Non
 
 def environment() -> dict[str, str]:
     """What a worker on another machine needs: the AWS_*, GOOGLE_*, AZURE_* and FSSPEC_* variables that mean something
-    there, and the query strings of http(s) sources.
+    there, unless they are `kept`, and the query strings of http(s) sources.
 
     Secrets: never log them.
     """
-    variables = {name: value for name, value in _variables().items() if not _is_local(name, value)}
+    variables = {name: value for name, value in _variables().items() if not _kept and not _is_local(name, value)}
     return variables | addresses.settings()
+
+
+@contextmanager
+def kept(wanted: bool) -> Iterator[None]:
+    """If wanted, this process keeps its storage variables to itself inside this block: other machines have their own.
+
+    It goes on using them.
+    """
+    global _kept
+    before, _kept = _kept, wanted
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 def local_variables() -> list[str]:
     """The names of the storage variables that `environment` leaves out, because they concern this machine."""
-    return sorted(name for name, value in _variables().items() if _is_local(name, value))
+    return sorted(name for name, value in _variables().items() if not _kept and _is_local(name, value))
 
 
 def _is_local(name: str, value: str) -> bool:

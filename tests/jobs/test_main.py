@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.manifest.counts import counts
 from pipeline.manifest.write import write_part
+from pipeline.storage.client import environment
 from tests.support.archives import index_sources, put, tar_bytes
 from tests.support.ceph import CephGateway, free_port
 from tests.support.command import Interlcm
@@ -162,6 +163,22 @@ def test_a_dry_run_measures_a_sample_and_writes_the_index_alone(
     assert float(gpus) == 0 < float(cpus)
     assert lines[6].startswith("note: the AWS session ends at ") and "before this run" in lines[6]
     assert {path.name for path in output.iterdir()} == {"index"}
+
+
+def test_no_credentials_are_sent_in_the_whole_run(
+    source: str, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    seen = []
+
+    def look(request: object) -> int:
+        seen.append("AWS_ACCESS_KEY_ID" in environment())
+        return 0
+
+    monkeypatch.setattr("jobs.run.run", look)
+    assert interlcm("restore", source, "--output", "out", "--no-credentials") == 0
+    assert interlcm("restore", source, "--output", "out") == 0
+    assert seen == [False, True]
 
 
 def test_ctrl_c_says_how_to_go_on(source: str, interlcm: Interlcm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,7 @@ def test_storage_that_does_not_answer_is_said_before_there_is_a_run(
 
 
 def test_what_asks_about_a_run_says_on_stderr_that_storage_does_not_answer(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fresh_clients: None
 ) -> None:
     monkeypatch.setattr("jobs.meanwhile.LOOK_EVERY", 0.01)
     monkeypatch.setattr(traffic, "retries", traffic.Retries())

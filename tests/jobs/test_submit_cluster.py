@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import urllib.request
 import uuid
@@ -26,7 +27,7 @@ from tests.support.archives import put, tar_bytes
 from tests.support.ceph import ACCESS_KEY, SECRET_KEY, CephGateway
 from tests.support.command import Interlcm
 from tests.support.pictures import encoded, hopper
-from tests.support.ray_head import SECONDS, Head, User, job_id, running_head
+from tests.support.ray_head import ROOT, SECONDS, Head, User, job_id, running_head
 from tests.support.rows import result_row
 
 pytestmark = pytest.mark.timeout(900)  # far more than needed: most of the time, processes start
@@ -86,6 +87,26 @@ def test_a_restore_on_a_cluster(user: User) -> None:
     assert "restore: 2/2 files" in done.stdout
     found = counts(f"{user.bucket}/out")
     assert (found.indexed, found.restored, found.failed, found.pending) == (2, 1, 1, 0)
+
+
+@pytest.mark.slow
+def test_a_direct_join_sends_its_settings_or_keeps_them(user: User) -> None:
+    """The nodes of this cluster have no settings of their own, so they can read nothing if none are sent."""
+    source = put(user.bucket, "in/joined.tar", tar_bytes({"hopper.jpg": encoded(hopper())}))
+    environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{user.head.join_port}", "RAY_AUTH_MODE": "token"}
+    command = [sys.executable, "-m", "jobs", "restore", source, "--output", f"{user.bucket}/joined"]
+
+    def joined(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
+        )
+
+    kept = joined("--no-credentials")
+    assert kept.returncode == 1, kept.stdout + kept.stderr
+    assert f"{source}: the credentials are missing or refused (Unable to locate credentials)" in kept.stderr
+    sent = joined()
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert counts(f"{user.bucket}/joined").restored == 1
 
 
 def urls(user: User, job: str) -> list[str]:

@@ -27,7 +27,8 @@ class Head:
     """`ray start --head` with a token; its job processes get no storage settings from the environment."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ray-")))  # its sockets need a short path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=free_port)  # of the dashboard
+    join_port: int = field(default_factory=free_port)  # for RAY_ADDRESS
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -52,7 +53,11 @@ class Head:
     def start(self) -> subprocess.Popen[bytes]:
         self.token_path.touch(0o600)
         self.token_path.write_text(self.token)
-        ports = {"port": free_port(), "ray-client-server-port": free_port(), "dashboard-agent-listen-port": free_port()}
+        ports = {
+            "port": self.join_port,
+            "ray-client-server-port": free_port(),
+            "dashboard-agent-listen-port": free_port(),
+        }
         options = [f"--{name}={port}" for name, port in (ports | {"dashboard-port": self.port}).items()]
         options += ["--dashboard-host=127.0.0.1", "--num-cpus=5", "--object-store-memory=200000000", "--block"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--temp-dir={self.folder}/ray"]

@@ -21,7 +21,7 @@ HINTS = get_type_hints(restore, include_extras=True)
 # Options of the command that say where it works, on what, and what it does besides restoring.
 OF_A_RUN = {
     *("sources", "output", "actors", "engine", "gpus_per_actor", "batch_faces", "where", "sample", "dry_run"),
-    *("price_per_hour", "detect_gpus", "drivers", "every_photo", "names"),
+    *("price_per_hour", "detect_gpus", "drivers", "every_photo", "names", "no_credentials"),
     *("config", "strict", "as_json", "save_faces", "zip_names", "weights"),
 }
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import storage
+from pipeline.storage import addresses
 from pipeline.storage import client as storage_client
 from pipeline.storage.cache import local_folder
 from pipeline.storage.errors import StorageError, storage_errors
@@ -146,6 +147,19 @@ def test_the_environment_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     storage_client.configure(settings)
     assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+
+
+def test_the_environment_stays_where_the_nodes_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but query strings: they belong to the sources of a run, and no node has them."""
+    monkeypatch.setattr(addresses, "_queries", {"https://host/a.tar": "signature=x"})
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    with storage_client.kept(True):
+        assert list(storage_client.environment()) == [addresses.VARIABLE]
+        assert storage_client.local_variables() == []
+    with storage_client.kept(False):
+        assert storage_client.environment()["AWS_ACCESS_KEY_ID"] == "key"
+        assert "AWS_PROFILE" in storage_client.local_variables()
 
 
 def test_local_folder_copies_a_remote_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
