@@ -99,9 +99,13 @@ def test_an_error_of_a_constructor_arrives_as_itself() -> None:
     assert str(cause) == "these weights are not those"
 
 
+def without_torch() -> Any:
+    return importlib.import_module("torch_that_is_not_here")
+
+
 def test_a_node_without_the_packages_of_a_stage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traffic, "retries", Retries())  # the actor sets what this process tells
-    stage = Stage("restore", importlib.import_module, ("torch_that_is_not_here",))
+    stage = Stage("restore", without_torch, ())
     actor = Isolated(stage, Book((None,)))
     with pytest.raises(ClusterError, match=f"{socket.gethostname()}: restore needs torch_that_is_not_here"):
         next(actor(rows("a")))
