@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.manifest import files as manifest_files
+from pipeline.manifest import views
 from pipeline.manifest.schema import MANIFEST_SCHEMA, NEWEST_FIRST, SCHEMA_VERSION
 from pipeline.manifest.settled import Key, Settled
 
@@ -180,7 +180,7 @@ def ranked(table: pa.Table) -> pa.Table:
         return table
     narrow = table.select(["photo_id", "status", "attempt", "finished_at", OLDER])
     narrow = narrow.append_column("n", pa.array(range(len(table)), pa.int64()))
-    with duckdb.connect() as connection:
+    with views.locked() as connection:
         connection.register("rows", narrow)
         newest = connection.sql(NEWEST).to_arrow_table()["n"]
     older = pc.invert(pc.is_in(narrow["n"], newest.combine_chunks()))

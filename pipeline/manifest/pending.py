@@ -121,9 +121,8 @@ def _asks_index_only(where: str) -> bool:
     """Whether the condition needs only columns of the index."""
     # error and error_type are in both index and results, and mean the result's if there is one: see CANDIDATES.
     index = pa.schema([column for column in INDEX_SCHEMA if column.name not in ("error", "error_type")])
-    with duckdb.connect() as connection:
+    with views.locked() as connection:
         connection.register("index", index.empty_table())
-        views.lock(connection)
         try:
             query.run(connection, f"SELECT * FROM index WHERE (\n{where}\n)")
         except query.QueryError as error:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.manifest import dataset
+from pipeline.manifest import dataset, views
 from pipeline.manifest.parts import OLDER, with_older
 from pipeline.manifest.schema import MANIFEST_SCHEMA, NEWEST_FIRST
 from pipeline.manifest.settled import Settled
@@ -65,7 +64,6 @@ def _name(rows: pa.Table) -> pa.Array:
 
 
 def _asked(sql: str, rows: pa.Table) -> pa.Table:
-    with duckdb.connect(config={"memory_limit": MEMORY}) as connection:
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+    with views.locked(MEMORY) as connection:
         connection.register("rows", rows)
         return connection.sql(sql).to_arrow_table()

@@ -17,10 +17,10 @@ SAME_PLACE = 0.5  # intersection over union of two boxes of the same face, at le
 
 # Intersection over union of two boxes x0, y0, x1, y1. `exported` has every row of the files, in the order of time.
 VIEW = f"""
-CREATE MACRO common(a, b) AS greatest(0, least(a[3], b[3]) - greatest(a[1], b[1]))
+CREATE TEMP MACRO common(a, b) AS greatest(0, least(a[3], b[3]) - greatest(a[1], b[1]))
     * greatest(0, least(a[4], b[4]) - greatest(a[2], b[2]));
-CREATE MACRO iou(a, b) AS common(a, b) / nullif(common(a, a) + common(b, b) - common(a, b), 0);
-CREATE VIEW decisions AS
+CREATE TEMP MACRO iou(a, b) AS common(a, b) / nullif(common(a, a) + common(b, b) - common(a, b), 0);
+CREATE TEMP VIEW decisions AS
     WITH log AS (
         SELECT photo_id, restored_sha256, reviewed_at, finished_at,
             row_number() OVER (PARTITION BY photo_id ORDER BY {NEWEST_FIRST}) AS age
@@ -53,4 +53,4 @@ CREATE VIEW decisions AS
     QUALIFY row_number() OVER (PARTITION BY photo_id, face_index ORDER BY void IS NOT NULL, number DESC) = 1;
 """
 # The same without any decision: it reads no manifest.
-NONE_EXPORTED = "CREATE VIEW decisions AS SELECT * EXCLUDE (number), NULL::VARCHAR AS void FROM exported;"
+NONE_EXPORTED = "CREATE TEMP VIEW decisions AS SELECT * EXCLUDE (number), NULL::VARCHAR AS void FROM exported;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from pipeline.manifest.schema import EXPORTED_SCHEMA, MANIFEST_SCHEMA, NEWEST_FI
 # are named too, because DuckDB pushes conditions on the columns of PARTITION BY, and on no others, below the window,
 # into the statistics of the files.
 NEWEST = """
-CREATE VIEW newest AS
+CREATE TEMP VIEW newest AS
     {settled} ANTI JOIN (SELECT photo_id FROM unsettled) USING (photo_id)
     UNION ALL
     SELECT * FROM (
@@ -35,7 +36,7 @@ CREATE TEMP TABLE repeated AS
     SELECT photo_id FROM unsettled GROUP BY photo_id HAVING count(*) > 1
     UNION
     SELECT photo_id FROM settled SEMI JOIN (SELECT photo_id FROM unsettled) USING (photo_id);
-CREATE VIEW newest AS
+CREATE TEMP VIEW newest AS
     {settled} ANTI JOIN repeated USING (photo_id)
     UNION ALL
     {unsettled} ANTI JOIN repeated USING (photo_id)
@@ -47,34 +48,35 @@ CREATE VIEW newest AS
 # Tables of the manifest: all files but small parts, those of them that are settled, the others, and small parts.
 ARROW = ("arrow_manifest", "arrow_settled", "arrow_unsettled", "arrow_parts")
 LOG = """
-CREATE VIEW manifest AS FROM arrow_manifest UNION ALL FROM arrow_parts;
-CREATE VIEW unsettled AS FROM arrow_unsettled UNION ALL FROM arrow_parts;
+CREATE TEMP VIEW manifest AS FROM arrow_manifest UNION ALL FROM arrow_parts;
+CREATE TEMP VIEW unsettled AS FROM arrow_unsettled UNION ALL FROM arrow_parts;
 """
-ALL_SETTLED = "CREATE VIEW newest AS {settled};"
-SOURCES = "CREATE VIEW sources AS SELECT DISTINCT source FROM index;"
+ALL_SETTLED = "CREATE TEMP VIEW newest AS {settled};"
+SOURCES = "CREATE TEMP VIEW sources AS SELECT DISTINCT source FROM index;"
 NONE_SETTLED = """
-CREATE VIEW newest AS {unsettled}
+CREATE TEMP VIEW newest AS {unsettled}
     QUALIFY row_number() OVER (PARTITION BY photo_id, source, member ORDER BY {order}) = 1;
 """
 # Parts of the first version have no pages.
 ROWS = f"""
 SELECT * REPLACE (coalesce(page, 1) AS page, coalesce(pages, 1) AS pages), {ROOT_ID} AS index_id FROM """
 VIEWS = """
-CREATE VIEW photos AS SELECT * EXCLUDE (faces, index_id) REPLACE ({restored_uri} AS restored_uri) FROM newest;
-CREATE VIEW faces AS SELECT * REPLACE (
+CREATE TEMP VIEW photos AS SELECT * EXCLUDE (faces, index_id) REPLACE ({restored_uri} AS restored_uri) FROM newest;
+CREATE TEMP VIEW faces AS SELECT * REPLACE (
     {restored_uri} AS restored_uri, box::FLOAT[4] AS box, landmarks::FLOAT[2][5] AS landmarks) FROM (
     SELECT photo_id, source, member, page, restored_uri, face.* FROM (
         SELECT photo_id, source, member, page, restored_uri, unnest(faces) AS face FROM newest));
 """
 
-# After these the connection can reach no file, no network, no Python variable and no setting. Data that does not fit
-# into memory goes to the system's folder for temporary files.
+# After these no connection to the database can reach a file, the network, a Python variable or a setting. Data that
+# does not fit into memory goes to the system's folder for temporary files.
 LOCKS = """
-SET TimeZone = 'UTC';
-SET temp_directory = '{temporary}';
-SET enable_external_access = false;
-SET python_enable_replacements = false;
-SET lock_configuration = true;
+SET enable_progress_bar = false;
+SET GLOBAL TimeZone = 'UTC';
+SET GLOBAL temp_directory = '{temporary}';
+SET GLOBAL enable_external_access = false;
+SET GLOBAL python_enable_replacements = false;
+SET GLOBAL lock_configuration = true;
 """
 
 
@@ -106,30 +108,41 @@ def connected(
 ) -> duckdb.DuckDBPyConnection:
     """native: files that DuckDB reads itself, beside those in `settled`, for statements of this software alone.
     restored_uri: expression for where a row's file is."""
-    connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
-    connection.execute("SET enable_progress_bar = false")
+    connection = locked(memory) if not native else _database(memory, native)
     for name, rows in tables.items():
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
     sources = ["FROM arrow_settled"] * arrow + [f"FROM read_parquet({_listed(native)})"] * bool(native)
     connection.execute(LOG)
-    connection.execute(f"CREATE VIEW settled AS {' UNION ALL '.join(sources)}")
+    connection.execute(f"CREATE TEMP VIEW settled AS {' UNION ALL '.join(sources)}")
     rows = {name: f"{ROWS} {name}" for name in ("settled", "unsettled")}
     decisions = standing.VIEW if len(tables["exported"]) else standing.NONE_EXPORTED
     connection.execute(newest.format(**rows, order=NEWEST_FIRST) + SOURCES + decisions)
     connection.execute(VIEWS.format(restored_uri=restored_uri))
-    lock(connection, native)
     return connection
+
+
+def locked(memory: str = "") -> duckdb.DuckDBPyConnection:
+    """A connection without tables. Its own are temporary, so no other connection sees them."""
+    return _shared(memory).cursor()
+
+
+@functools.cache
+def _shared(memory: str) -> duckdb.DuckDBPyConnection:
+    """One database of this process for each limit of memory: to make one takes a hundred times as long as a cursor."""
+    return _database(memory)
 
 
 def _listed(paths: Sequence[str]) -> str:
     return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
 
 
-def lock(connection: duckdb.DuckDBPyConnection, paths: Sequence[str] = ()) -> None:
-    """Close a connection to everything but its tables, and these files. No statement that a user typed may meet one
-    that is open."""
+def _database(memory: str, paths: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+    """A database that is closed to everything but these files. No statement that a user typed may meet one that is
+    open."""
+    connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
     if paths:
         connection.execute(f"SET allowed_paths = {_listed(paths)}")
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
+    return connection

@@ -74,8 +74,7 @@ def members(
     held = dataset.of(place.manifest, pieces, MANIFEST_SCHEMA)
     rows = dataset.of(output, [(name, None) for name in index.pieces()], INDEX_SCHEMA)
     fresh = _rows(place.manifest, new)
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+    with views.locked() as connection:
         try:
             connection.register("fresh", fresh)
             connection.register("recent", _scan(held, NARROW, pc.field("finished_at") > pa.scalar(start, _TIME)))

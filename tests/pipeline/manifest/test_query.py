@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
 from pipeline.index.schema import INDEX_SCHEMA
-from pipeline.manifest import compaction
+from pipeline.manifest import compaction, views
 from pipeline.manifest.counts import counts
 from pipeline.manifest.pending import pending
 from pipeline.manifest.query import QueryError, columns, connect, run
@@ -260,6 +260,18 @@ def test_times_are_utc(output: str) -> None:
 def test_without_a_manifest_the_views_are_empty(tmp_path: Path) -> None:
     write_index(str(tmp_path), [index_row("a.jpg")])
     assert rows(str(tmp_path), "FROM photos") == rows(str(tmp_path), "FROM faces") == []
+
+
+def test_connections_to_two_runs_at_once_see_their_own(output: str, tmp_path: Path) -> None:
+    """They are of one database, in which nothing stays."""
+    write_index(str(tmp_path / "other"), [index_row("a.jpg")])
+    asked = "SELECT (SELECT count(*) FROM photos) AS photos, (SELECT count(*) FROM index) AS members"
+    with connect(output) as one, connect(str(tmp_path / "other")) as other:
+        assert run(one, asked).to_pylist() == [{"photos": 2, "members": 3}]
+        assert run(other, asked).to_pylist() == [{"photos": 0, "members": 1}]
+        assert run(one, asked).to_pylist() == [{"photos": 2, "members": 3}]
+    with views.locked() as after:
+        assert run(after, "SHOW ALL TABLES").to_pylist() == []
 
 
 def test_a_file_that_is_no_parquet_is_no_part(output: str) -> None:
