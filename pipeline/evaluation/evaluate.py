@@ -18,13 +18,13 @@ from PIL import Image
 
 from interlcm.degradation import Degradation
 from interlcm.fid import Moments, frechet_distance
-from interlcm.metrics import mean_interval
 from pipeline import storage
 from pipeline.cluster import connect as cluster
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.evaluation.crops import CutFaces
 from pipeline.evaluation.grid import grid
+from pipeline.evaluation.interval import mean_interval
 from pipeline.evaluation.measures import MeasureFaces
 from pipeline.evaluation.pairs import Pairs, fetch_pairs
 from pipeline.evaluation.pixels import COLUMNS, compare

@@ -5,7 +5,7 @@ import skimage.data
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from interlcm.metrics import cast, delta_e, mean_interval, psnr, sharpness, ssim
+from interlcm.metrics import cast, delta_e, psnr, sharpness, ssim
 
 FACE = skimage.data.astronaut()[60:188, 160:288]
 
@@ -98,12 +98,3 @@ def test_psnr_and_ssim_are_those_of_torchmetrics(other: np.ndarray) -> None:
     # Only within: at the edge, torchmetrics mirrors the picture, where the paper's code has no window.
     inside = float(similar[..., 5:-5, 5:-5].mean())
     assert ssim(np.ascontiguousarray(other), FACE) == pytest.approx(inside, abs=1e-4)
-
-
-def test_the_interval_of_a_mean_is_that_of_theory() -> None:
-    values = np.random.default_rng(0).normal(10, 2, 400)
-    mean, low, high = mean_interval(values)
-    assert mean == pytest.approx(values.mean())
-    half = 1.96 * values.std() / 20  # of a mean of 400
-    assert (high - mean, mean - low) == pytest.approx((half, half), rel=0.1)
-    assert mean_interval([7.0]) == (7.0, 7.0, 7.0) and mean_interval([3.0, 3.0]) == (3.0, 3.0, 3.0)

@@ -5,7 +5,19 @@ from __future__ import annotations
 # Each of these takes ten milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, yaml 0.01).
 HEAVY = {
     *("ray", "ray.data", "torch", "torchvision", "diffusers", "transformers", "facexlib", "spandrel"),
-    *("cv2", "pyvips", "scipy", "skimage", "c2pa", "cryptography", "duckdb", "pyarrow", "fsspec", "rich"),
+    *(
+        "cv2",
+        "pyvips",
+        "scipy",
+        "scipy.stats",
+        "skimage",
+        "c2pa",
+        "cryptography",
+        "duckdb",
+        "pyarrow",
+        "fsspec",
+        "rich",
+    ),
     *("imagecodecs", "pi_heif", "pylibjxl", "PIL", "yaml"),
 }
 STORAGE = {"pyarrow", "fsspec"}
