@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 gc.set_threshold(50_000, 10, 20)
 # Ray gives its workers the niceness 15: beside busy programs they would get a hundredth of a core, and tests time out.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Ray looks for new log files ten times a second, though no test waits for lines of workers, and at all processes every
+# five seconds. Each cluster takes a twentieth of a core for this.
+for name, value in {
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "5",
+    "REPORTER_UPDATE_INTERVAL_MS": "30000",
+}.items():
+    os.environ.setdefault(name, value)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -144,10 +152,25 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ray_in_modules_that_ask_for_it(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A module without the shared cluster works like a process without Ray, whatever tests ran before; so do the
+    fixtures that its tests share."""
+    items = (item for item in request.session.items if item.path == request.path)
+    with pytest.MonkeyPatch.context() as patch:
+        if not any("ray_cluster" in getattr(item, "fixturenames", ()) for item in items):
+            without_ray(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _ray_where_it_is_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test without the shared cluster works like a process without Ray, whatever tests ran before."""
+    """In the other modules, each test without the shared cluster works so, too."""
     if "ray_cluster" not in request.fixturenames:
-        from pipeline.cluster import connect as cluster
+        without_ray(monkeypatch)
 
-        monkeypatch.setattr(cluster, "running", lambda: False)
+
+def without_ray(patch: pytest.MonkeyPatch) -> None:
+    from pipeline.cluster import connect as cluster
+
+    patch.setattr(cluster, "running", lambda: False)

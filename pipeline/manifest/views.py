@@ -141,8 +141,8 @@ def _database(memory: str, paths: Sequence[str] = ()) -> duckdb.DuckDBPyConnecti
     """A database that is closed to everything but these files. No statement that a user typed may meet one that is
     open."""
     connection = duckdb.connect(config={"memory_limit": memory} if memory else {})
-    if paths:
-        connection.execute(f"SET allowed_paths = {_listed(paths)}")
+    if paths:  # DuckDB takes one that is gone for a folder: it may look into that too, to say that there are no files
+        connection.execute(f"SET allowed_paths = {_listed([*paths, *(f'{path}/**/*.parquet' for path in paths)])}")
     temporary = Path(tempfile.gettempdir(), f"interlcm-query-{uuid.uuid4().hex}")  # made if needed, removed in the end
     connection.execute(LOCKS.format(temporary=str(temporary).replace("'", "''")))
     return connection

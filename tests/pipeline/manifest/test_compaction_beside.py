@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.manifest import compaction, query
+from pipeline.manifest import compaction, query, views
 from pipeline.manifest import files as manifest_files
 from pipeline.manifest.compaction import compact
 from pipeline.manifest.counts import counts
@@ -115,6 +115,34 @@ def test_a_reader_looks_again_where_parts_went_away(
 
     assert query.reading(output, work) == PHOTOS
     assert len(connections) == looks
+
+
+@pytest.mark.parametrize("when", ["it connects", "it asks"])
+def test_a_reader_of_all_photos_looks_again_where_a_merged_file_went_away(
+    when: str, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB reads that file itself, since all its rows are newest, and may look at no other."""
+    write_index(output, [index_row(member(n)) for n in range(PHOTOS)])
+    for n in range(PHOTOS):
+        write_part([result_row(member(n))], output, str(n))
+    compact(output)
+    (merged,) = names(output)
+    connected, meanwhile = views.connected, [lambda: Path(output, "manifest", merged).rename(moved)]
+    moved = Path(output, "manifest", f"merged-{'0' * 20}.parquet")
+
+    def and_meanwhile(*given: Any, **named: Any) -> Any:
+        if when == "it connects" and meanwhile:
+            meanwhile.pop()()
+        return connected(*given, **named)
+
+    def work(connection: Any) -> int:
+        if meanwhile:
+            meanwhile.pop()()
+        return int(query.run(connection, "SELECT count(*) FROM photos")[0][0].as_py())
+
+    monkeypatch.setattr(views, "connected", and_meanwhile)
+    assert query.reading(output, work, whole=True) == PHOTOS
+    assert names(output) == [moved.name]
 
 
 KILLED = """

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import random
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -19,22 +20,38 @@ from jobs.run import Request, run
 from pipeline import storage
 from pipeline.config.settings import Settings
 from pipeline.manifest import compaction
-from pipeline.run import merging
+from pipeline.run import merging, termination
+from pipeline.run.prepare import RunError
+from pipeline.storage.output import Output
 from tests.support.chaos import LEDGER, QUICK, check, scans, so_far, undisturbed, working
 
-ARCHIVES, PHOTOS = 6, 8  # and photos in each: calls and parts are whole blocks, and a block has those of one archive
+ARCHIVES, PHOTOS = 8, 8  # and photos in each: calls and parts are whole blocks, and a block has those of one archive
 
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(1800)
-def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger, a worker, and both at once; the manifest is compacted all the time."""
+def test_three_rounds_and_a_stop_on_a_small_cluster(
+    tmp_path: Path, tiny_weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger, a worker, and both at once, then a stop; the manifest is compacted all the time.
+
+    The stop is what SIGTERM does, of which test_termination says that it arrives.
+    """
     sources = scans(str(tmp_path), ARCHIVES, PHOTOS)
     wanted = undisturbed(sources, str(tmp_path / "undisturbed"), tiny_weights)
     monkeypatch.setattr(compaction, "FEW", 0)
     monkeypatch.setattr(merging, "COMPACT_EVERY", 8)
     output, chance, over = str(tmp_path / "out"), random.Random(18), threading.Event()
     struck: list[str] = []
+    stop: list[Callable[[], None]] = []
+
+    @contextmanager
+    def heeded(tell: Callable[[], object], output: str) -> Iterator[threading.Event]:
+        stopping = threading.Event()
+        stop.append(lambda: (stopping.set(), tell())[0])
+        yield stopping
+
+    monkeypatch.setattr(termination, "heeded", heeded)
 
     def strike(*victims: tuple[str, ...]) -> None:
         """As soon as another part is committed, while the run works; what there is then is right."""
@@ -59,16 +76,19 @@ def test_three_rounds_on_a_small_cluster(tmp_path: Path, tiny_weights: str, monk
         strike((LEDGER,))
         strike(QUICK)
         strike((LEDGER,), QUICK)
+        stop[0]()
 
     thread = threading.Thread(target=killer, daemon=True)
     thread.start()
     try:
-        assert run(Request(sources, output, Settings(weights=tiny_weights), actors=(1, 1), engine="ray")) == 0
+        with pytest.raises(RunError, match="stopped; photos left: .*; start the same command again"):
+            run(Request(sources, output, Settings(weights=tiny_weights), actors=(1, 1), engine="ray"))
     finally:
         over.set()
         thread.join()
     # The last worker may have had nothing left to do.
     assert len(struck) >= 3 and len(set(struck)) >= 2, struck
+    assert so_far(output, wanted, set()).pending > 0 and not storage.exists(Output(output).lease)
     # What a writer that was killed left half written goes at the next start.
     assert run(Request(sources, output, Settings(weights=tiny_weights), engine="here")) == 0
     check(output, ARCHIVES * PHOTOS, wanted, may_fail=set())
