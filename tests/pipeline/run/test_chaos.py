@@ -25,7 +25,7 @@ from pipeline.run.prepare import RunError
 from pipeline.storage.output import Output
 from tests.support.chaos import LEDGER, QUICK, check, scans, so_far, undisturbed, working
 
-ARCHIVES, PHOTOS = 8, 8  # and photos in each: calls and parts are whole blocks, and a block has those of one archive
+ARCHIVES, PHOTOS = 20, 8  # and photos in each: calls and parts are whole blocks, and a block has those of one archive
 
 
 @pytest.mark.usefixtures("ray_cluster")
