@@ -28,7 +28,7 @@ from pipeline.storage.output import Output
 from tests.support.archives import put, tar_bytes
 from tests.support.pictures import coffee, decoded, encoded, hopper
 
-PHOTOS, FACES = 320, 8
+PHOTOS, FACES = 160, 4
 STAGES = ("MapWorker", "MapBatches")  # in the titles of workers
 SECONDS = 900  # more than a start takes on a busy machine
 
