@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import botocore.session  # type: ignore[import-untyped]
-import botocore.validate  # type: ignore[import-untyped]
+import botocore.session
+import botocore.validate
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config

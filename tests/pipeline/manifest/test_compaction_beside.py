@@ -127,8 +127,8 @@ def test_a_reader_of_all_photos_looks_again_where_a_merged_file_went_away(
         write_part([result_row(member(n))], output, str(n))
     compact(output)
     (merged,) = names(output)
-    connected, meanwhile = views.connected, [lambda: Path(output, "manifest", merged).rename(moved)]
     moved = Path(output, "manifest", f"merged-{'0' * 20}.parquet")
+    connected, meanwhile = views.connected, [lambda: Path(output, "manifest", merged).rename(moved)]
 
     def and_meanwhile(*given: Any, **named: Any) -> Any:
         if when == "it connects" and meanwhile:

@@ -43,12 +43,12 @@ def test_three_rounds_and_a_stop_on_a_small_cluster(
     monkeypatch.setattr(merging, "COMPACT_EVERY", 8)
     output, chance, over = str(tmp_path / "out"), random.Random(18), threading.Event()
     struck: list[str] = []
-    stop: list[Callable[[], None]] = []
+    stop: list[Callable[[], object]] = []  # what a signal would call
 
     @contextmanager
     def heeded(tell: Callable[[], object], output: str) -> Iterator[threading.Event]:
         stopping = threading.Event()
-        stop.append(lambda: (stopping.set(), tell())[0])
+        stop.extend([stopping.set, tell])
         yield stopping
 
     monkeypatch.setattr(termination, "heeded", heeded)
@@ -76,7 +76,8 @@ def test_three_rounds_and_a_stop_on_a_small_cluster(
         strike((LEDGER,))
         strike(QUICK)
         strike((LEDGER,), QUICK)
-        stop[0]()
+        for one in stop[:2]:
+            one()
 
     thread = threading.Thread(target=killer, daemon=True)
     thread.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import s3fs
+from botocore.retries.standard import ExponentialBackoff
 
 from pipeline import storage
 from pipeline.archives import reader as archives
@@ -34,7 +35,9 @@ Proxied = Callable[..., FaultProxy]
 
 @pytest.fixture
 def proxied(s3: CephGateway, monkeypatch: pytest.MonkeyPatch, fresh_clients: None) -> Iterator[Proxied]:
-    """Puts a proxy between this process and the S3 server, for this test."""
+    """Puts a proxy between this process and the S3 server, for this test; both layers repeat requests at once."""
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0.001)
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.001)
     with ExitStack() as stack:
 
         def start(rule: Rule | None = None, **rates: float) -> FaultProxy:
