@@ -24,7 +24,7 @@ gc.set_threshold(50_000, 10, 20)
 # Ray gives its workers the niceness 15: beside busy programs they would get a hundredth of a core, and tests time out.
 os.environ.setdefault("RAY_worker_niceness", "0")
 # Ray looks for new log files ten times a second, though no test waits for lines of workers, and at all processes every
-# five seconds. Each cluster takes a twentieth of a core for this.
+# five seconds, which takes CPU time from the tests.
 for name, value in {
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
     "LOG_NAME_UPDATE_INTERVAL_S": "5",

@@ -108,7 +108,7 @@ def connected(
 ) -> duckdb.DuckDBPyConnection:
     """native: files that DuckDB reads itself, beside those in `settled`, for statements of this software alone.
     restored_uri: expression for where a row's file is."""
-    connection = locked(memory) if not native else _database(memory, native)
+    connection = _database(memory, native) if native else locked(memory)
     for name, rows in tables.items():
         connection.register(name, rows)
     arrow = isinstance(tables["arrow_settled"], pyarrow.dataset.Dataset) or not native
@@ -129,7 +129,7 @@ def locked(memory: str = "") -> duckdb.DuckDBPyConnection:
 
 @functools.cache
 def _shared(memory: str) -> duckdb.DuckDBPyConnection:
-    """One database of this process for each limit of memory: to make one takes a hundred times as long as a cursor."""
+    """One database of this process for each limit of memory: to make one takes far longer than a cursor."""
     return _database(memory)
 
 

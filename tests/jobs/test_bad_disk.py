@@ -14,11 +14,6 @@ from tests.support.fault_proxy import mounted
 from tests.support.pictures import coffee, encoded, hopper
 
 
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
 def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 

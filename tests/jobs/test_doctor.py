@@ -7,11 +7,6 @@ import pytest
 from tests.support.command import Interlcm
 
 
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
 def line(text: str, begin: str) -> str:
     (found,) = [line for line in text.splitlines() if line.startswith(begin)]
     return found

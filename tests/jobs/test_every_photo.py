@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from pipeline.manifest import query
 from tests.support.archives import tar_bytes
@@ -23,11 +22,6 @@ PHOTOS = {
     "page.pdf": b"%PDF-1.7\n",
     "broken.jpg": encoded(hopper())[:900],
 }
-
-
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
 
 
 def rows(output: Path) -> dict[str, dict[str, Any]]:

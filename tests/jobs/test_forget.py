@@ -27,11 +27,6 @@ NAME, REASON = "Smith family", "takedown 2026-114"
 WHERE = ("--where", f"member LIKE '{NAME}%'")
 
 
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
 def restore(source: Path, output: Path, weights: str) -> tuple[str, ...]:
     words = ("restore", str(source), str(source.parent / "box.tar"), "--output", str(output), "--weights", weights)
     return (*words, "--detector", "haar", "--save-faces", "--every-photo", "copy", "--engine", "here")

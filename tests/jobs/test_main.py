@@ -20,16 +20,6 @@ from tests.support.pictures import coffee, encoded, hopper
 from tests.support.rows import pending_rows, result_row
 
 
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> str:
-    return put(str(tmp_path), "a.tar", tar_bytes({"notes.txt": b"a text", "more.txt": b"another"}))
-
-
 def test_more_gpus_than_there_are(source: str, tmp_path: Path, tiny_weights: str, interlcm: Interlcm) -> None:
     words = ["--weights", tiny_weights, "--gpus-per-actor", "1000"]
     assert interlcm("restore", source, "--output", str(tmp_path / "out"), *words) == 2

@@ -27,11 +27,6 @@ OUTPUT = f"{BUCKET}/out"
 
 
 @pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
-@pytest.fixture
 def left(s3: CephGateway, fresh_clients: None) -> dict[str, bytes]:
     """The files in the bucket. Their ETags are those that they had, for they come from the bytes."""
     client = s3fs.S3FileSystem(endpoint_url=s3.endpoint, key=ACCESS_KEY, secret=SECRET_KEY, skip_instance_cache=True)

@@ -24,11 +24,6 @@ from tests.support.ceph import free_port
 from tests.support.command import Interlcm
 
 
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
 @pytest.mark.parametrize(
     ("status", "code", "message", "ours", "words"),
     [

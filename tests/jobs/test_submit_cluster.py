@@ -54,11 +54,6 @@ def user(head: Head, ceph_gateway: CephGateway) -> Iterator[User]:
         yield User(head, os.environ | {"AWS_PROFILE": "one-that-no-node-has"}, bucket)
 
 
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
 @pytest.fixture(scope="module")
 def submitted(user: User) -> subprocess.CompletedProcess[str]:
     """A submitted restore that has ended. It indexes one photo, which fails."""

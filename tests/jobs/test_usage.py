@@ -13,21 +13,10 @@ import typer.main
 from jobs.__main__ import app
 from jobs.lazy import LazyCommand
 from jobs.options import image_format
-from tests.support.archives import put, tar_bytes
 from tests.support.command import Interlcm
 
 COMMANDS = ["demo", "doctor", "index", "restore", "status", "query", "report", "verify", "train", "evaluate"]
 COMMANDS += [f"weights {command}" for command in ("pull", "convert", "verify")]
-
-
-@pytest.fixture
-def interlcm(capsys: pytest.CaptureFixture[str]) -> Interlcm:
-    return Interlcm(capsys)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> str:
-    return put(str(tmp_path), "a.tar", tar_bytes({"notes.txt": b"a text", "more.txt": b"another"}))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
