@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import AutoencoderKL, ControlNetModel, LCMScheduler, UNet2DConditionModel
-from diffusers.models.embeddings import get_timestep_embedding
-from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
+# The libraries make 700 000 objects that stay. While they are imported, Python would look through all of them again and
+# again for garbage, which takes half a second of each process that holds the model.
+_collecting = gc.isenabled()
+gc.disable()
+try:
+    import torch
+    from diffusers import AutoencoderKL, ControlNetModel, LCMScheduler, UNet2DConditionModel
+    from diffusers.models.embeddings import get_timestep_embedding
+    from torch import Tensor, nn
+    from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from interlcm import color_fix as interlcm_color_fix
-from interlcm import schedule, weights, weights_saving
-from interlcm.device import upload
-from interlcm.image_tokens import image_tokens
-from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
-from interlcm.tasks import AUTO, TASKS, color_fix_for
-from interlcm.visual_encoder import VisualEncoder
-from interlcm.weights_index import Parts, opened
+    from interlcm import color_fix as interlcm_color_fix
+    from interlcm import schedule, weights, weights_saving
+    from interlcm.device import upload
+    from interlcm.image_tokens import image_tokens
+    from interlcm.spatial_encoder import embed, spatial_encoder_for, structure
+    from interlcm.tasks import AUTO, TASKS, color_fix_for
+    from interlcm.visual_encoder import VisualEncoder
+    from interlcm.weights_index import Parts, opened
+finally:
+    if _collecting:
+        gc.enable()
 
 GUIDANCE = 8.0
 
