@@ -92,7 +92,6 @@ def large_page(
 def opened(page: Page) -> Iterator[Page]:
     page.size(1280, 800)
     page.scheme("light")
-    page.open()
     page.forget()
     page.driver.get_log("browser")  # type: ignore[attr-defined]
     yield page

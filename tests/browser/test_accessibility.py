@@ -15,9 +15,9 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
-def test_no_view_breaks_a_rule(page: Page, scheme: str, width: int) -> None:
-    page.scheme(scheme)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_view_breaks_a_rule(page: Page, width: int) -> None:
+    """On a desk in both colour schemes; a phone has the same colours."""
     phone = width < 500
     page.size(width, 844 if phone else 800, mobile=phone)
     for name, (address, shown) in VIEWS.items():
@@ -26,8 +26,14 @@ def test_no_view_breaks_a_rule(page: Page, scheme: str, width: int) -> None:
         if name == "gallery":
             page.cards()
             page.run("Picks.toggle(0)")
-        page.shot(f"{'phone' if phone else scheme}-{name}")
-        assert page.violations() == [], name
+        backgrounds = set()
+        for scheme in ("light",) if phone else ("light", "dark"):
+            page.scheme(scheme)
+            backgrounds.add(page.run("getComputedStyle(document.body).backgroundColor"))
+            page.shot(f"{'phone' if phone else scheme}-{name}")
+            assert page.violations() == [], (name, scheme)
+        assert len(backgrounds) == (1 if phone else 2)
+        page.scheme("light")
         if phone:  # nothing hangs over the side
             assert page.run("document.documentElement.scrollWidth") <= width, name
             assert page.run("document.getElementById('review').scrollWidth") <= width, name

@@ -100,6 +100,7 @@ def test_side_by_side_both_show_the_same_place(scan: Page) -> None:
     scan.shot("deep-zoom-difference")
 
 
+@pytest.mark.parametrize("large_page", ["disk"], indirect=True)  # fingers are the same wherever tiles come from
 def test_two_fingers_enlarge_on_a_phone(scan: Page) -> None:
     scan.size(390, 844, mobile=True)
     scan.open("#/photo/0?status=restored")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Page
@@ -70,10 +69,10 @@ def test_names_of_members_are_text(page: Page) -> None:
     assert page.driver.title == "out: restoration report"
 
 
-@pytest.mark.parametrize("place", ["-5", "1.5", "1e9", "NaN"])
-def test_an_address_of_no_photo_shows_one(page: Page, place: str) -> None:
-    page.open(f"#/photo/{place}?status=any")
-    page.until("document.getElementById('review').open && Review.photo !== undefined")
+def test_an_address_of_no_photo_shows_one(page: Page) -> None:
+    for place in ("-5", "1.5", "1e9", "NaN"):
+        page.open(f"#/photo/{place}?status=any")
+        page.until("document.getElementById('review').open && Review.photo !== undefined")
 
 
 def test_the_search_knows_no_case_and_no_decomposition(page: Page) -> None:

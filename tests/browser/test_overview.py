@@ -27,12 +27,11 @@ def test_a_term_of_the_equation_opens_its_photos(page: Page) -> None:
 
 
 def test_nothing_is_asked_of_other_places(page: Page) -> None:
-    page.asked()
-    page.open()
-    page.open_photo("pair.png")
-    page.press("j")
-    page.until("Review.compare.after.image.naturalWidth > 0")
-    asked = page.asked()
+    with page.listening() as asked:
+        page.open()
+        page.open_photo("pair.png")
+        page.press("j")
+        page.until("Review.compare.after.image.naturalWidth > 0")
     inside = page.folder.as_uri()
     assert len(asked) > 20
     assert [url for url in asked if not url.startswith((inside, "data:,", "about:"))] == []

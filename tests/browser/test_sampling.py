@@ -6,8 +6,6 @@ import base64
 import hashlib
 from pathlib import Path
 
-import pytest
-
 from tests.support.browser import Page
 
 # Lot, AQL -> letter of the lot, letter of the plan, sample, accept number. From ISO 2859-1, tables 1 and 2-A.
@@ -39,10 +37,11 @@ def test_plans_are_those_of_the_standard(page: Page) -> None:
     assert all(plan["reject"] == plan["accept"] + 1 and 0 < plan["sample"] <= plan["lot"] for plan in plans)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "é" * 40, "x" * 119, "x" * 120, "seed/0123456789abcdef"])
-def test_the_hash_is_sha256(page: Page, text: str) -> None:
+def test_the_hash_is_sha256(page: Page) -> None:
     page.open()
-    assert page.run("sha256(arguments[0])", text) == hashlib.sha256(text.encode()).hexdigest()
+    texts = ["", "abc", "é" * 40, "x" * 119, "x" * 120, "seed/0123456789abcdef"]
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    assert page.run("arguments[0].map((text) => sha256(text))", texts) == digests
 
 
 def test_a_sample_can_be_drawn_again_by_anybody(page: Page) -> None:

@@ -62,10 +62,10 @@ def write(output: str, photos: int, pictures: bool) -> Path:
 
 def loaded(page: Page, address: str, shown: str) -> tuple[int, int]:
     """Open a view and wait until it is complete; returns the number of data and script files, and their bytes."""
-    page.asked()
-    page.open(address)
-    page.until(shown)
-    files = {Path(unquote(urlparse(url).path)) for url in page.asked() if url.startswith("file:")}
+    with page.listening() as asked:
+        page.open(address)
+        page.until(shown)
+    files = {Path(unquote(urlparse(url).path)) for url in asked if url.startswith("file:")}
     files = {file for file in files if file.suffix != ".jpg"}
     return len(files), sum(file.stat().st_size for file in files)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +37,30 @@ def start_browser(profile: Path, downloads: Path) -> WebDriver:
     options.add_argument(f"--user-data-dir={profile}")
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # Requests are only noted while a test asks for it: to note all of them took a tenth of the browser's time.
+    options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": False, "enablePage": False})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     driver.set_script_timeout(120)  # on a busy machine
     return driver
 
 
+# Everything that a browser keeps of a page: nothing else is left of earlier tests.
+FORGET = """(async () => {
+    localStorage.clear();
+    const bases = await indexedDB.databases();
+    const gone = ({ name }) => new Promise((done, failed) => {
+        const asking = indexedDB.deleteDatabase(name);
+        [asking.onsuccess, asking.onerror] = [done, failed];
+    });
+    await Promise.all(bases.map(gone));
+    if (arguments[0] !== null) localStorage.setItem("interlcm:reviewer", arguments[0]);
+})()"""
+
+
 class Page:
     """The report in the browser, as a test uses it."""
+
+    visits = itertools.count(1)
 
     def __init__(self, driver: WebDriver, folder: Path, artefacts: Path, downloads: Path, address: str = "") -> None:
         """address: of the folder, if it is not opened from the disk."""
@@ -48,15 +68,13 @@ class Page:
         self.address = address or folder.as_uri()
 
     def open(self, address: str = "#/") -> None:
-        self.driver.get("about:blank")  # otherwise only the part after # changes, and nothing is loaded
-        self.driver.get(f"{self.address}/index.html{address}")
+        # Numbered, because otherwise only the part after # may change, and nothing is loaded.
+        self.driver.get(f"{self.address}/index.html?{next(self.visits)}{address}")
 
     def forget(self, reviewer: str | None = "Ada") -> None:
-        """Forget what the browser keeps, except for the reviewer's name, and load the page again."""
-        self.run("Verdicts.ready().then(() => Decisions.clear())")
-        self.run("localStorage.clear()")
-        if reviewer is not None:
-            self.run(f"localStorage.setItem('interlcm:reviewer', {json.dumps(reviewer)})")
+        """Forget what the browser keeps, except for the reviewer's name. The report is to be opened afterwards."""
+        self.driver.get(f"{self.address}/theme.css")  # of the same origin, and shown in no time
+        self.run(FORGET, reviewer)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of a JavaScript expression, awaited."""
@@ -121,11 +139,17 @@ class Page:
         names = "[...document.querySelectorAll('.card')].sort((a, b) => a.dataset.place - b.dataset.place)"
         return list(self.run(f"{names}.map((card) => card.querySelector('.name').textContent)"))
 
-    def asked(self) -> list[str]:
-        """The addresses requested since the last call."""
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """The addresses that are requested inside this block, complete at its end."""
+        self.driver.get_log("performance")  # type: ignore[attr-defined]
+        self.command("Network.enable", {})
+        asked: list[str] = []
+        yield asked
         entries = self.driver.get_log("performance")  # type: ignore[attr-defined]
         events = [json.loads(entry["message"])["message"] for entry in entries]
-        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        asked += [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        self.command("Network.disable", {})
 
     def shot(self, name: str) -> None:
         self.until("[...document.images].every((image) => image.complete)")
@@ -133,7 +157,8 @@ class Page:
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong on the page as it is now."""
-        self.driver.execute_script(AXE.read_text(encoding="utf-8"))
+        if not self.run("'axe' in window"):
+            self.driver.execute_script(AXE.read_text(encoding="utf-8"))
         return list(self.run(f"((told) => {FOUND})({TOLD})"))
 
     def size(self, width: int, height: int, mobile: bool = False) -> None:
