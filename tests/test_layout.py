@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -66,7 +67,9 @@ def imports_of(name: str, path: Path, known: set[str]) -> set[str]:
     return imported(path.read_text(), name, path.name == "__init__.py", known)
 
 
-IMPORTS = {name: imports_of(name, path, set(MODULES)) for name, path in MODULES.items()}
+@cache  # here and not at import: each test process collects all tests, and one runs these
+def imports() -> dict[str, set[str]]:
+    return {name: imports_of(name, path, set(MODULES)) for name, path in MODULES.items()}
 
 
 def room(module: str) -> str:
@@ -104,16 +107,16 @@ def test_pipeline_holds_rooms_and_nothing_else() -> None:
 def test_imports_go_down(name: str) -> None:
     own = room(name)
     if own == "pipeline":
-        assert IMPORTS[name] == set()
+        assert imports()[name] == set()
         return
-    other = {room(found) for found in IMPORTS[name] if found in MODULES} - {own}
+    other = {room(found) for found in imports()[name] if found in MODULES} - {own}
     assert {found for found in other if floor(found) >= floor(own)} == set()
     if own == "interlcm":
-        assert IMPORTS[name] & NOT_IN_THE_MODEL == set()
+        assert imports()[name] & NOT_IN_THE_MODEL == set()
 
 
 def test_no_file_imports_itself_in_a_circle() -> None:
-    graph = {name: {found for found in names if found in MODULES} - {name} for name, names in IMPORTS.items()}
+    graph = {name: {found for found in names if found in MODULES} - {name} for name, names in imports().items()}
     # A package's __init__ that hands on names of its own modules is their roof, not a part of the circle.
     roofs = {name for name, path in MODULES.items() if path.name == "__init__.py"}
     graph = {name: {found for found in names if found not in roofs} for name, names in graph.items()}
@@ -134,7 +137,7 @@ def test_no_module_collects_leftovers() -> None:
 
 
 def test_the_project_imports_no_test() -> None:
-    assert {name for name, found in IMPORTS.items() if "tests" in found} == set()
+    assert {name for name, found in imports().items() if "tests" in found} == set()
 
 
 def test_the_tests_of_pipeline_are_in_its_rooms() -> None:

@@ -27,14 +27,16 @@ CLEAR_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Size:
-    """An architecture: `width` times the published channels in UNet and VAE, side of the crops in px, CLIP's layers."""
+    """An architecture: `width` times the published channels in UNet and VAE, so many layers in each of their blocks;
+    side of the crops in px; CLIP's layers."""
 
     width: float
     pixels: int
     clip_layers: int = 12
+    layers: int = 2
 
 
-SIZES = {"tiny": Size(0.1, 64, clip_layers=1), "small": Size(0.5, 256), "full": Size(1.0, 512)}
+SIZES = {"tiny": Size(0.1, 64, clip_layers=1, layers=1), "small": Size(0.5, 256), "full": Size(1.0, 512)}
 
 
 def configs(size: Size) -> dict[str, dict[str, Any]]:
@@ -43,13 +45,13 @@ def configs(size: Size) -> dict[str, dict[str, Any]]:
     unet, vae = ([max(32, round(size.width * n / 32) * 32) for n in widths] for widths in published)
     return {
         "unet": {
-            "sample_size": size.pixels // 8, "block_out_channels": unet, "layers_per_block": 2,
+            "sample_size": size.pixels // 8, "block_out_channels": unet, "layers_per_block": size.layers,
             "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
             "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
             "cross_attention_dim": 768, "attention_head_dim": 8, "time_cond_proj_dim": 256,
         },
         "vae": {
-            "block_out_channels": vae, "layers_per_block": 2, "latent_channels": 4,
+            "block_out_channels": vae, "layers_per_block": size.layers, "latent_channels": 4,
             "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
         },
         "spatial_encoder": {},

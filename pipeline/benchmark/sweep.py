@@ -21,7 +21,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 # 31: at 32 faces of 512 px a tensor of the VAE has exactly 2^31 elements, where CUDA kernels change to 64-bit indices.
 SIZES = {"cuda": (1, 8, 16, 31, 32, 64), "cpu": (1, 2)}
 COMPILED = "compiled"  # folder of compiled code, where the actor finds that of the sweep
-COMPARED = 4  # faces whose PSNR to exact float32 is measured
+COMPARED = 4  # faces whose PSNR to exact float32 is measured, at most
 PARTS = ("CLIP", "VAE in", "steps", "VAE out", "colour")
 
 
@@ -40,7 +40,7 @@ def sweep(
     count: faces restored for a row, at least; a row's number is a multiple of its micro-batch. A row whose memory does
     not suffice says so, and larger micro-batches of that dtype are left out. backend: of torch.compile.
     """
-    reference = exact(size, device)
+    reference = exact(size, device, min(COMPARED, count))
     for name in dtypes:
         dtype = getattr(torch, name)
         model = place(random_model(size, device), device, dtype)  # afresh: each dtype rounds the same float32 weights
@@ -66,9 +66,9 @@ def sweep(
             yield compared(row(best, "channels last, compiled"), model, device, reference)
 
 
-def exact(size: Size, device: torch.device) -> Tensor:
-    """The first COMPARED faces (N, 3, S, S), restored in float32 without TF32, one at a time, on the CPU's side."""
-    model, lq = random_model(size, device), faces(COMPARED, size.pixels)
+def exact(size: Size, device: torch.device, count: int) -> Tensor:
+    """The first faces (count, 3, S, S), restored in float32 without TF32, one at a time, on the CPU's side."""
+    model, lq = random_model(size, device), faces(count, size.pixels)
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         return torch.cat([model.restore(one[None].to(device), STEPS, [n]).cpu() for n, one in enumerate(lq)])
 

@@ -183,21 +183,23 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_the_same_command_ends_it(
-    interlcm: Interlcm, copy: Path, step: str, monkeypatch: pytest.MonkeyPatch
+def test_killed_at_every_step_in_turn_the_same_command_ends_it(
+    interlcm: Interlcm, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = marks(copy)
-    module, name = STEPS[step]
+    """Each start does again what those before it did, and comes as far as the next step."""
+    found, reason = marks(copy), ("--reason", REASON)
 
     def killed(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, killed)
-        assert interlcm("forget", str(copy), *WHERE, "--reason", REASON) == 130
-    # What is half removed is not restored again, whatever is left of it.
-    assert len(pending(str(copy))) == 0 and counts(str(copy)).removed == 3 and counts(str(copy)).adds_up
+    for step, (module, name) in STEPS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, killed)
+            assert interlcm("forget", str(copy), *WHERE, *reason) == 130, step
+        # What is half removed is not restored again, whatever is left of it.
+        kept = counts(str(copy))
+        assert (len(pending(str(copy))), kept.removed, kept.adds_up) == (0, 3, True), step
+        reason = ()  # it is written down
     assert interlcm("forget", str(copy), *WHERE) == 0
     assert left(copy, found) == []
     assert {row["error"] for row in rows(copy) if row["status"] == "removed"} == {REASON}

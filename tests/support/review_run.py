@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict
@@ -43,6 +44,7 @@ def some_photos() -> Photos:
     }
 
 
+@functools.cache  # a second for each
 def large_scan() -> Photos:
     """One strip of 9000 x 600 px with grain and a face in the middle."""
     grain = np.random.default_rng(0).integers(-40, 41, (600, 9000, 1))
