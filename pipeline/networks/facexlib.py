@@ -7,6 +7,7 @@ functions download missing files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,17 +51,17 @@ class FaceNetworks:
         if has_parser(parts):
             from facexlib.parsing.parsenet import ParseNet
 
-            self._parser = self._ready(ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
+            self._parser = self._ready(lambda: ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
         if RECOGNISER in parts:
             from facexlib.recognition.arcface_arch import Backbone
 
-            self._recogniser = self._ready(Backbone(50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
+            self._recogniser = self._ready(lambda: Backbone(50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
         if ASSESSOR in parts:
             from facexlib.assessment.hyperiqa_net import HyperIQA
 
-            assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # facexlib/assessment/__init__.py
-            load(assessor.hypernet, parts, ASSESSOR)
-            self._assessor = assessor.eval().to(self.device)
+            # Sizes of facexlib/assessment/__init__.py. The file has the weights of the hypernet: all that there are.
+            make = lambda: HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # noqa: E731
+            self._assessor = self._ready(make, ASSESSOR, "hypernet.")
 
     @property
     def names(self) -> str:
@@ -68,9 +69,12 @@ class FaceNetworks:
         known = {"ParseNet": self._parser, "ArcFace": self._recogniser, "HyperIQA": self._assessor}
         return ", ".join(name for name, network in known.items() if network is not None)
 
-    def _ready(self, network: nn.Module, path: str) -> nn.Module:
+    def _ready(self, make: Callable[[], nn.Module], path: str, prefix: str = "") -> nn.Module:
+        """The network that `make` builds, with the weights of a file. prefix: what the file's keys lack."""
         assert self._parts is not None
-        load(network, self._parts, path)
+        with torch.device("meta"):  # random weights would be drawn only to be replaced
+            network = make()
+        load(network, self._parts, path, prefix)
         return network.eval().to(self.device)
 
     @torch.inference_mode()
@@ -184,12 +188,17 @@ class Packed:
         return masks, [dict(zip(self.names, face, strict=True)) for face in values]
 
 
-def load(network: nn.Module, parts: Parts, path: str) -> None:
-    """Fill a network from one of facexlib's files, running no code from it; WeightsError if it holds other keys."""
+def load(network: nn.Module, parts: Parts, path: str, prefix: str = "") -> None:
+    """Give a network without storage the tensors of one of facexlib's files, running no code from it.
+
+    prefix: what the file's keys lack. Raises WeightsError if the file holds other keys.
+    """
     from interlcm.convert import read_checkpoint  # here, for the same reason
 
     try:
-        network.load_state_dict(read_checkpoint(parts, path))
+        state = {prefix + key: value for key, value in read_checkpoint(parts, path).items()}
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         name, remedy = type(network).__name__, "remove it and get it with `interlcm weights pull`"
         raise WeightsError(f"{parts.folder / path} does not hold the weights of {name}; {remedy}") from error
+    network.float()  # as the networks compute, whatever the file's precision

@@ -18,7 +18,6 @@ from pipeline.evaluation.measures import MeasureFaces, only
 from pipeline.evaluation.networks import FILES, INCEPTION, check, missing
 from pipeline.evaluation.pixels import compare, crops_of
 from pipeline.evaluation.schema import METRICS, to_table
-from pipeline.networks.facexlib import FaceNetworks
 from pipeline.networks.landmarks import Landmarks
 from pipeline.stages.row import Row
 from tests.support import tiny
@@ -63,9 +62,18 @@ def row(lq: Pixels, hq: Pixels | None, **columns: Any) -> Row:
     }
 
 
-def measured(weights: Path | str, *rows: Row) -> tuple[list[Row], list[Row]]:
+def measuring(weights: Path | str) -> MeasureFaces:
+    return MeasureFaces(job("out", str(weights), aligned=True), Resources(), str(weights), read_index(Path(weights)))
+
+
+@pytest.fixture(scope="module")
+def stage(weights: Path) -> MeasureFaces:
+    """With all networks, which take seconds to load."""
+    return measuring(weights)
+
+
+def measured(stage: MeasureFaces, *rows: Row) -> tuple[list[Row], list[Row]]:
     """The output of the third stage and of the fourth."""
-    stage = MeasureFaces(job("out", str(weights), aligned=True), Resources(), str(weights), read_index(Path(weights)))
     restored = stage(to_table(rows))
     return restored.to_pylist(), compare(restored).to_pylist()
 
@@ -77,15 +85,11 @@ def tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 127.5 - 1
 
 
-def test_with_networks_each_metric_is_what_its_network_says(weights: Path) -> None:
-    (restored,), (found,) = measured(weights, row(LQ, HQ, shown=True))
+def test_with_networks_each_metric_is_what_its_network_says(weights: Path, stage: MeasureFaces) -> None:
+    (restored,), (found,) = measured(stage, row(LQ, HQ, shown=True))
     crops = crops_of(restored)
     assert (crops["lq"] == LQ).all() and (crops["hq"] == HQ).all() and crops["restored"].shape == LQ.shape
-    perceptual, landmarks, judge = (
-        Perceptual.load(opened(weights)),
-        Landmarks(opened(weights)),
-        FaceNetworks(opened(weights)),
-    )
+    perceptual, landmarks, judge = Perceptual.load(opened(weights)), Landmarks(opened(weights)), stage.judge
     network = load_inception(opened(weights), INCEPTION)
     with torch.inference_mode():
         for name in ("lq", "restored"):
@@ -108,8 +112,8 @@ def test_with_networks_each_metric_is_what_its_network_says(weights: Path) -> No
     assert found["status"] == "measured" and found["lq_crop"] is None and found["picture"] is not None
 
 
-def test_without_hq_only_the_face_itself_is_judged(weights: Path) -> None:
-    _, (found,) = measured(weights, row(LQ, None))
+def test_without_hq_only_the_face_itself_is_judged(stage: MeasureFaces) -> None:
+    _, (found,) = measured(stage, row(LQ, None))
     numbers = {name for metric in METRICS for name in (f"{metric.name}_lq", f"{metric.name}_restored")}
     assert {name for name in numbers if found[name] is not None} == {"quality_lq", "quality_restored"}
     assert len(found["features"]) == 2
@@ -117,7 +121,7 @@ def test_without_hq_only_the_face_itself_is_judged(weights: Path) -> None:
 
 def test_without_networks_the_pixels_are_compared(tiny_weights: str) -> None:
     failed = {"pair": 1, "shown": False, "status": "failed", "error_type": "truncated"}
-    _, found = measured(tiny_weights, row(LQ, LQ), failed, row(LQ, HQ))
+    _, found = measured(measuring(tiny_weights), row(LQ, LQ), failed, row(LQ, HQ))
     assert [one["status"] for one in found] == ["measured", "failed", "measured"]
     assert found[0]["psnr_lq"] is None  # null for equal faces, where it is infinite
     assert found[0]["ssim_lq"] == pytest.approx(1) and found[0]["delta_e_lq"] == 0
@@ -129,7 +133,7 @@ def test_without_networks_the_pixels_are_compared(tiny_weights: str) -> None:
 
 def test_a_monochrome_picture_stays_so(tiny_weights: str) -> None:
     grey = np.repeat(LQ[..., 1:2], 3, axis=2)
-    (restored,), _ = measured(tiny_weights, row(grey, HQ, monochrome=True))
+    (restored,), _ = measured(measuring(tiny_weights), row(grey, HQ, monochrome=True))
     crop = crops_of(restored)["restored"]
     assert (crop[..., 0] == crop[..., 2]).all() and len(np.unique(crop)) > 5
 

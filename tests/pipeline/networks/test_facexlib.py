@@ -27,6 +27,7 @@ from pipeline.networks.facexlib_formats import (
     five_point_crops,
 )
 from tests.scale import judge_counts
+from tests.support import tiny
 from tests.support.networks import FacexlibNetworks
 from tests.support.parts import listed
 from tests.support.pictures import astronaut, hopper, resized
@@ -68,6 +69,14 @@ def test_without_files_there_is_nothing_to_say(tmp_path: Path, faces: np.ndarray
     assert judge.masks(tensor(faces)) is None
     assert judge.identity(tensor(faces), tensor(faces)) is None
     assert judge.quality(tensor(faces)) is None
+
+
+def test_each_network_has_the_weights_of_its_file_to_the_bit(judge: FaceNetworks, networks: FacexlibNetworks) -> None:
+    """The networks are built without storage: what a file did not fill would still have none."""
+    made = (judge._parser, judge._recogniser, judge._assessor)
+    for network, written in zip(made, (networks.parser, networks.recogniser, networks.assessor), strict=True):
+        assert network is not None and tiny.same_weights(network, written)
+        assert not any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers()))
 
 
 @dataclass

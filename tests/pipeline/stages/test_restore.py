@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import torch
 
 from interlcm import InterLCM
 from interlcm.pixels import to_tensor
-from interlcm.weights_index import WeightsError, opened, read_index, write_index
+from interlcm.weights_index import WeightsError, read_index, write_index
 from pipeline.cluster.connect import ClusterError
 from pipeline.config.resources import Resources
-from pipeline.networks.facexlib import PARSER, RECOGNISER, FaceNetworks
+from pipeline.networks.facexlib import PARSER, RECOGNISER
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages.detect import DetectFaces
@@ -162,9 +163,13 @@ def test_masks_and_measures_where_there_are_weights_for_them(
     list_files(weights)
     weak = waiting("a.jpg", 1)
     weak |= {"photo_id": "weak", "faces": [{**weak["faces"][0], "strength": 0.5}]}
-    row, blended = rows_of(stage(str(weights)), [waiting("a.jpg", 1), weak])
+    judging = stage(str(weights))
+    judge = judging.judge
+    (row,) = rows_of(judging, [waiting("a.jpg", 1)])
+    judging.settings = replace(judging.settings, mask="ellipse")  # to parse another face takes seconds
+    (blended,) = rows_of(judging, [weak])
+    assert blended["masks"] is blended["faces"][0]["face_share"] is None
     (face,) = row["faces"]
-    judge = FaceNetworks(opened(weights))
     before, after = (to_tensor(crops_of(row, column)) for column in ("crops", "restored_crops"))
     assert [face["identity_similarity"]] == pytest.approx(judge.identity(before, after))
     assert [face["quality_before"], face["quality_after"]] == pytest.approx(
