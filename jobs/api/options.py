@@ -14,6 +14,7 @@ from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
 from pipeline.config.settings import FORMAT_NAMES, Review, Settings
+from pipeline.networks import micro_batch
 
 if TYPE_CHECKING:
     from pipeline.config.secrets import Signing
@@ -143,8 +144,6 @@ def resources_of(device: Device | None, model: bool = True) -> Resources:
     A run on this machine takes the same: on a CPU the last bits of a result depend on the number of threads.
     """
     import torch
-
-    from pipeline.networks import micro_batch
 
     if device not in (None, *get_args(Device)):
         raise ValueError(f"device={device!r}: give 'cpu' or 'cuda'; CUDA_VISIBLE_DEVICES says which GPU")
