@@ -22,7 +22,7 @@ from pipeline.run import lease
 from pipeline.run.decide import jobs, put_right, settle
 from pipeline.run.lease import Lease
 from pipeline.run.prepare import RunError, with_dtype
-from pipeline.run.status import counted as counted_status
+from pipeline.run.status import count_run
 from pipeline.run.verdicts import IDLE, Judged, Shown, differs, judged, strength, without_effect
 from pipeline.storage.output import Output
 
@@ -85,7 +85,7 @@ def decide(
             mine.check()
         if any(one.changes or one.moves for one in todo):
             restore_again(place, faces, mine, keys, bounds, engine, gpus_per_actor)
-    print(equation(counted_status(place).counts))
+    print(equation(count_run(place).counts))
 
 
 def tell(found: Sequence[Judged], output: str) -> None:

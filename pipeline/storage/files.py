@@ -67,7 +67,7 @@ def _read_remote(fs: AbstractFileSystem, path: str, start: int, end: int | None)
             whole = {"max_concurrency": 1} if "s3" in fs.protocol else {}  # else s3fs requests the size, too
             data = traffic.read.add(bytes(fs.cat_file(path, **whole)))
         elif "http" in fs.protocol:
-            data = traffic.read.add(http_ranges.read(fs, path, start, end))
+            data = traffic.read.add(http_ranges.read_range(fs, path, start, end))
         else:
             data = traffic.read.add(bytes(fs.cat_file(path, start=start, end=end)))
     except OSError as error:

@@ -41,7 +41,7 @@ def prepare(
 ) -> TrainingJob:
     """Index the sources, unless OUTPUT has an index, and check that nothing needed is missing. Ray has to be running.
 
-    Raises TrainingError, WeightsError or StorageError in one line; `check` finds most of it before Ray starts.
+    Raises TrainingError, WeightsError or StorageError in one line; `check_inputs` finds most of it before Ray starts.
     """
     output = storage.canonical(output)
     names, begun = names_of(sources, output)
@@ -59,7 +59,7 @@ def prepare(
     return TrainingJob(settings, output, place, unet, ray.put(crops), environment, index)
 
 
-def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
+def check_inputs(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
     """Check what can be checked without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
     if find_spec("tensorboard") is None:
         raise TrainingError(f"training logs for TensorBoard, which is not installed; {installs('train')}")
