@@ -190,7 +190,7 @@ def test_storage_that_does_not_answer_holds_up_no_error(tmp_path: Path, monkeypa
     monkeypatch.setattr(lease, "PATIENCE", 0.01)
     back, output = threading.Event(), str(tmp_path / "out")
     with pytest.raises(storage.StorageError, match="no answer"), lease.held(output):
-        monkeypatch.setattr(lease, "read", lambda uri: back.wait() and None)  # what a request does meanwhile
+        monkeypatch.setattr(lease, "read_holder", lambda uri: back.wait() and None)  # what a request does meanwhile
         raise storage.StorageError("no answer", "unreachable")
     assert storage.exists(f"{output}/run.lock.json")
     back.set()
