@@ -14,6 +14,7 @@ from pipeline.config.job import Job
 from pipeline.config.limits import Limits
 from pipeline.config.resources import Resources
 from pipeline.config.settings import FORMAT_NAMES, Review, Settings
+from pipeline.networks import micro_batch
 
 if TYPE_CHECKING:
     from pipeline.config.secrets import Signing
@@ -83,7 +84,7 @@ def settings_of(weights: str, options: Options) -> Settings:
     if "format" in given:
         given["format"] = FORMAT_NAMES.get(given["format"], given["format"])
     for name, value in given.items():
-        check(name, value)
+        check_option(name, value)
     faces_only = given.pop("faces_only", False)
     review = thresholds("review", Review(), given.pop("review", {}))
     limits = thresholds("limit", Limits(), given.pop("limit", {}))
@@ -107,7 +108,7 @@ def thresholds(name: str, defaults: Thresholds, values: Mapping[str, Any]) -> Th
     return replace(defaults, **values)
 
 
-def check(name: str, value: Any) -> None:
+def check_option(name: str, value: Any) -> None:
     """Raises ValueError for an option that is not there, or a value that it does not take."""
     if name not in TYPES:
         raise ValueError(f"{name}: no such option; there are {', '.join(TYPES)}")
@@ -143,8 +144,6 @@ def resources_of(device: Device | None, model: bool = True) -> Resources:
     A run on this machine takes the same: on a CPU the last bits of a result depend on the number of threads.
     """
     import torch
-
-    from pipeline.networks import micro_batch
 
     if device not in (None, *get_args(Device)):
         raise ValueError(f"device={device!r}: give 'cpu' or 'cuda'; CUDA_VISIBLE_DEVICES says which GPU")
