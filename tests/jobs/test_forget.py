@@ -187,7 +187,7 @@ def test_killed_at_every_step_in_turn_the_same_command_ends_it(
     interlcm: Interlcm, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each start does again what those before it did, and comes as far as the next step."""
-    found, reason = marks(copy), ("--reason", REASON)
+    found, reason = marks(copy), ["--reason", REASON]
 
     def killed(*arguments: Any) -> None:
         raise KeyboardInterrupt
@@ -199,7 +199,7 @@ def test_killed_at_every_step_in_turn_the_same_command_ends_it(
         # What is half removed is not restored again, whatever is left of it.
         kept = counts(str(copy))
         assert (len(pending(str(copy))), kept.removed, kept.adds_up) == (0, 3, True), step
-        reason = ()  # it is written down
+        reason = []  # it is written down
     assert interlcm("forget", str(copy), *WHERE) == 0
     assert left(copy, found) == []
     assert {row["error"] for row in rows(copy) if row["status"] == "removed"} == {REASON}
