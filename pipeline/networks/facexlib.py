@@ -18,19 +18,10 @@ from torch.nn import functional as F
 from interlcm.device import Download
 from interlcm.weights_index import Parts, WeightsError
 from pipeline.networks.facexlib_formats import PATCHES, face_patches, face_share, five_point_crops, masks_of
-
-# facexlib's release files (github.com/xinntao/facexlib, releases v0.2.2, v0.1.0 and v0.2.0).
-PARSER, RECOGNISER, ASSESSOR = (
-    f"face/{name}.pth" for name in ("parsing_parsenet", "recognition_arcface_ir_se50", "assessment_hyperIQA")
-)
+from pipeline.networks.files import ASSESSOR, PARSER, RECOGNISER, has_parser
 
 # ParseNet's input, and its classes: those of CelebAMask-HQ.
 PARSE_SIZE, PARSE_CLASSES = 512, 19
-
-
-def has_parser(parts: Parts) -> bool:
-    """Whether a weights folder has what parsing masks need."""
-    return PARSER in parts
 
 
 class FaceNetworks:
@@ -41,8 +32,7 @@ class FaceNetworks:
     """
 
     def __init__(self, parts: Parts | None, device: torch.device | str = "cpu") -> None:
-        # facexlib is imported where a file needs it: a caller of `has_parser` does not wait, and without files a run
-        # does without the package.
+        # facexlib is imported where a file needs it: without files a run does without the package.
         self.device, self._parts = torch.device(device), parts
         self._parser = self._recogniser = self._assessor = None
         if parts is None:
