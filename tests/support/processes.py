@@ -54,6 +54,10 @@ PROCESSES = {
         STAGE | {"cv2", "pyvips", "torch", "torchvision"},
     ),
     "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
+    "a worker that reads crops for training": (
+        "import pipeline.training.data",
+        STAGE | {"ray.data", "cv2", "pyvips", "torch"},
+    ),
     "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
     "a driver, with its chain": (DRIVER, STAGE | {"ray.data", "duckdb", "cv2"}),
     "a notebook that imports the call": ("import jobs.api", set()),
