@@ -51,7 +51,7 @@ PROCESSES = {
     "a worker that detects": ("import pipeline.stages.detect", STAGE | {"cv2", "pyvips"}),
     "a worker that restores": (
         "import pipeline.stages.restore",
-        STAGE | {"cv2", "pyvips", "torch", "torchvision"},
+        STAGE | {"cv2", "pyvips", "torch"},
     ),
     "a worker that publishes": ("import pipeline.stages.publish", STAGE | {"cv2", "pyvips", "scipy", "skimage"}),
     "a worker that reads crops for training": (

@@ -36,7 +36,7 @@ from pipeline.storage import client as storage_client
 from pipeline.storage import traffic
 from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
 from tests.support.ceph import SECRET_KEY, CephGateway, free_port
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy, no_rest
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -211,6 +211,7 @@ def test_the_bytes_are_those_of_a_run_in_this_process_on_storage_that_asks_for_s
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(storage_client, "_LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(traffic, "retries", traffic.Retries())
+    no_rest(monkeypatch)
     monkeypatch.setattr(cluster, "running", lambda: False)  # workers that index would make the long pauses
     output, settings = f"{new_bucket()}/out", Settings(weights=f"{done.bucket}/weights")
     with FaultProxy(ceph_gateway.rgw_port, rule=rule) as proxy:
