@@ -30,7 +30,7 @@ def test_each_stage_is_an_operator_of_its_own(
     index_sources([put(str(tmp_path), "a.tar", tar_bytes({"a.jpg": b"a", "b.jpg": b"b"}))], output)
     sizes = BatchSizes(call_photos=4, part_photos=2, block_bytes=1 << 20)
     stages = chain(job(output, tiny_weights), one, sizes)
-    on_ray.dataset(stages, pending(output), one, sizes, ledger.book()).explain()
+    on_ray.dataset(stages, pending(output), one, sizes, ledger.Book(())).explain()
     plan = capsys.readouterr().out.rpartition("Physical Plan (Optimized)")[2]
     operators = re.findall(r"(\w+)\[MapBatches\((\w+)\)\]", plan)
     assert operators == [
