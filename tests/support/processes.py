@@ -43,6 +43,12 @@ job = Job(Settings(), "out", "attempt", "", "", Environment({}), {})
 pickle.loads(pickle.dumps(chain(job, Resources(), BatchSizes(1, 1, 1))))
 """
 
+PREPARED = """
+from pipeline.config.settings import Settings
+from pipeline.run.prepare import prepare
+prepare("out", Settings(weights="demo"))
+"""
+
 # What a process of each kind does first -> those of HEAVY that it may have.
 PROCESSES = {
     "the child of the sandbox": ("import pipeline.sandbox.child", set()),
@@ -60,6 +66,12 @@ PROCESSES = {
     ),
     "any worker, to find its stage": ("import pipeline.run.chain", STAGE | {"ray.data"}),
     "a driver, with its chain": (DRIVER, STAGE | {"ray.data", "duckdb", "cv2"}),
+    "a command that has checked its weights and settings": (PREPARED, STORAGE | {"cv2"}),
+    "an actor of DetectFaces": ("from jobs.api import DetectFaces; DetectFaces()", STORAGE | {"cv2", "pyvips"}),
+    "an actor of PasteFaces": (
+        "from jobs.api import PasteFaces; PasteFaces()",
+        STORAGE | {"cv2", "pyvips", "scipy", "skimage"},
+    ),
     "a notebook that imports the call": ("import jobs.api", set()),
     "a notebook that opens a run": ("from jobs.api import open_run", QUERY),
     "a driver that names the call": ("from jobs.api import DetectFaces, RestorePhotos", STORAGE),
