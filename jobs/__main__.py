@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -74,8 +75,6 @@ app = typer.Typer(
 
 def say_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # for this alone
-
         print(f"interlcm {version('interlcm')}")
         raise typer.Exit()
 

@@ -12,14 +12,17 @@ import typer
 
 from interlcm.errors import printable
 from jobs.counted import counted
+from jobs.lines import Lines
 from jobs.options import Actors, Certificate, Engine, GpusPerActor, Run
+from jobs.plan import actor_range, plan, ray_from
 from jobs.status import equation
 from pipeline import storage
 from pipeline.manifest.compaction import compact_if_many
 from pipeline.run import lease
-from pipeline.run.decide import put_right, settle
+from pipeline.run.decide import jobs, put_right, settle
 from pipeline.run.lease import Lease
-from pipeline.run.status import counted as counted_status
+from pipeline.run.prepare import RunError, with_dtype
+from pipeline.run.status import count_run
 from pipeline.run.verdicts import IDLE, Judged, Shown, differs, judged, strength, without_effect
 from pipeline.storage.output import Output
 
@@ -65,8 +68,6 @@ def decide(
       interlcm decide restored
       interlcm decide s3://archive/restored --faces accepted --actors 4
     """
-    from jobs.plan import actor_range  # late: --help needs none of what a run needs
-
     if (c2pa_key is None) != (c2pa_cert is None):
         raise typer.BadParameter("--c2pa-key and --c2pa-cert go together: give both")
     keys = (c2pa_key, c2pa_cert) if c2pa_key and c2pa_cert else None
@@ -84,7 +85,7 @@ def decide(
             mine.check()
         if any(one.changes or one.moves for one in todo):
             restore_again(place, faces, mine, keys, bounds, engine, gpus_per_actor)
-    print(equation(counted_status(place).counts))
+    print(equation(count_run(place).counts))
 
 
 def tell(found: Sequence[Judged], output: str) -> None:
@@ -149,13 +150,9 @@ def restore_again(
     gpus_per_actor: float | None,
 ) -> None:
     """Restore photos whose faces change, and those whose set-aside file is gone. Raises RunError if one fails."""
-    from jobs.lines import Lines
-    from jobs.plan import plan, ray_from
     from jobs.progress import show
     from jobs.run import signing_of
     from pipeline.run import attempt
-    from pipeline.run.decide import jobs
-    from pipeline.run.prepare import RunError, with_dtype
 
     found = judged(output, faces)
     again = [one for one in found if one.changes or one.moves]

@@ -132,7 +132,7 @@ def run(
     # Wrong weights, settings or sources are reported before a cluster is started.
     job = prepare.prepare(output or "", settings)
     metrics = opened(weights_folder(metric_weights))
-    networks.check(metrics)
+    networks.check_metrics(metrics)
     degraded, sharp = (
         index_build.listed(named, output or "", settings.limits) if named else None for named in (lq, hq)
     )

@@ -19,7 +19,7 @@ from pipeline.export import iiif_files as export_iiif
 from pipeline.export import premis as export_premis
 from pipeline.export import tables as export_tables
 from pipeline.export.photos import Counts, ExportError
-from pipeline.run.status import counted as count_run
+from pipeline.run.status import count_run
 from pipeline.run.verdicts import judged
 from pipeline.storage.output import Output
 

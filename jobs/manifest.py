@@ -40,6 +40,6 @@ def compact(output: Run) -> None:
     """
     Output(output).check_run()
     done = compaction.compact(output)
-    status.counted(output)
+    status.count_run(output)
     written = f"{counted(done.rows, 'row')}, {done.bytes / 1e6:.1f} MB written"
     print(f"manifest: {counted(done.parts_before, 'file')}, now {done.parts_after}; {written}")

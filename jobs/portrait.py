@@ -11,6 +11,7 @@ from interlcm.weights_index import opened
 from jobs import samples
 from pipeline.config.settings import Settings
 from pipeline.evaluation.grid import grid as draw
+from pipeline.run.prepare import settled
 from pipeline.weights.local import weights_folder
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ STRENGTHS = ((15.0, 25.0), (15.0, 15.0), (25.0, 25.0))
 
 def show(settings: Settings, grid: Path | None) -> None:
     """Print the table of all noise levels; the grid shows the first. The variant and the steps are those of a run."""
-    from interlcm import InterLCM
-    from pipeline.run.prepare import settled  # late, as the model: --help needs neither
+    from interlcm.model import InterLCM
 
     parts = opened(weights_folder(settings.weights))
     settings = settled(replace(settings, aligned=True), parts, signed=False)

@@ -23,7 +23,7 @@ def checked(words: list[str], root: Any) -> tuple[list[str], Path | None]:
     config = values.pop("config", None)
     for name, value in values.items():
         for item in value if isinstance(value, list | tuple) else [value]:
-            check(name, item)
+            check_shared(name, item)
     return (with_config(words) if config else words), config
 
 
@@ -43,7 +43,7 @@ def parameters(words: list[str], root: Any) -> dict[str, Any]:
     return dict(context.params)
 
 
-def check(name: str, value: Any) -> None:
+def check_shared(name: str, value: Any) -> None:
     """Check one value. Others can see a job's command, and a cluster's disks are lost with it."""
     if isinstance(value, Path) and not value.is_absolute():
         option = "--" + name.replace("_", "-")

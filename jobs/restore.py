@@ -22,6 +22,7 @@ from jobs.options import (
     thresholds,
 )
 from pipeline.config.limits import Limits
+from pipeline.config.resources import Prices
 from pipeline.config.settings import Review, Settings
 
 # A photo_id is a digest, so the first ones are a random but repeatable choice.
@@ -185,7 +186,6 @@ def restore(
     """
     from jobs.plan import actor_range, batch_of  # late: what a run needs takes a second, and --help none of it
     from jobs.run import Request, run
-    from pipeline.config.resources import Prices
     from pipeline.storage import client as storage_client
 
     if upscale not in (1, 2, 4):

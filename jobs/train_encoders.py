@@ -28,7 +28,7 @@ def train_encoders(
 
     settings = TrainingSettings.from_preset(preset, values)
     settings.check_workers(workers or 1)
-    training.check(sources, output, weights, settings)
+    training.check_inputs(sources, output, weights, settings)
     cluster.connect(actors=workers or 1)
     gpus = cluster.gpus()
     workers = workers or max(1, int(gpus))

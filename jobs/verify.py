@@ -70,4 +70,4 @@ def show_again(output: str, count: int, seed: int, found: Verified) -> None:
         replays.append(one)
         print(f"replay: {one.outcome}: {one.uri}" + f" ({one.words})" * bool(one.words), flush=True)
     found.check(output)  # first: a changed file explains why its photo differs
-    verify_replay.check(replays, output)
+    verify_replay.check_same(replays, output)

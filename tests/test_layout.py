@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("interlcm", "pipeline", "jobs")
+from tests.support.import_graph import MODULES, ROOT, TESTS, imported, imports_of
 
 # From the ground up. A file may import from its own room and from rooms on lower floors. Imports inside functions and
 # under TYPE_CHECKING count.
@@ -30,40 +27,6 @@ TOPS = {"jobs", "interlcm"}  # not folders of pipeline/
 NOT_IN_THE_MODEL = {"ray", "pyarrow", "fsspec", "s3fs", "duckdb"}
 # Names of modules and folders for things that have no place of their own.
 COLLECTIONS = {"utils", "util", "common", "helpers", "helper", "misc"}
-
-
-def modules(package: str) -> dict[str, Path]:
-    """Dotted name -> file, for all modules of a package."""
-    found = {}
-    for path in sorted((ROOT / package).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-MODULES = {name: path for package in PACKAGES for name, path in modules(package).items()}
-TESTS = modules("tests")
-
-
-def imported(code: str, module: str, package: bool, known: set[str]) -> set[str]:
-    """The modules that a module imports, anywhere in it: those of `known` in full, others by their top-level name.
-
-    package: the module is an __init__.py, so a relative import starts from itself.
-    """
-    names = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            start = module.split(".")[: None if package else -1]
-            above = start[: len(start) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names}
-    return {name if name in known else name.partition(".")[0] for name in names}
-
-
-def imports_of(name: str, path: Path, known: set[str]) -> set[str]:
-    return imported(path.read_text(), name, path.name == "__init__.py", known)
 
 
 IMPORTS = {name: imports_of(name, path, set(MODULES)) for name, path in MODULES.items()}

@@ -84,7 +84,7 @@ def settings_of(weights: str, options: Options) -> Settings:
     if "format" in given:
         given["format"] = FORMAT_NAMES.get(given["format"], given["format"])
     for name, value in given.items():
-        check(name, value)
+        check_option(name, value)
     faces_only = given.pop("faces_only", False)
     review = thresholds("review", Review(), given.pop("review", {}))
     limits = thresholds("limit", Limits(), given.pop("limit", {}))
@@ -108,7 +108,7 @@ def thresholds(name: str, defaults: Thresholds, values: Mapping[str, Any]) -> Th
     return replace(defaults, **values)
 
 
-def check(name: str, value: Any) -> None:
+def check_option(name: str, value: Any) -> None:
     """Raises ValueError for an option that is not there, or a value that it does not take."""
     if name not in TYPES:
         raise ValueError(f"{name}: no such option; there are {', '.join(TYPES)}")

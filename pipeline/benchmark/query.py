@@ -21,7 +21,7 @@ from pipeline.index.schema import INDEX_SCHEMA
 from pipeline.manifest import compaction, query
 from pipeline.manifest import pending as manifest_pending
 from pipeline.manifest.schema import DECISION_SCHEMA, FACE, MANIFEST_SCHEMA
-from pipeline.run.status import counted, read_status
+from pipeline.run.status import count_run, read_status
 
 PER_FILE = 100_000  # rows; a compacted manifest and an index of large archives have such files
 DONE = 0.9  # share of the index that has a manifest row
@@ -88,7 +88,7 @@ def _compact(folder: str) -> int:
 
 
 def _count(folder: str) -> int:
-    return counted(folder).counts.pending
+    return count_run(folder).counts.pending
 
 
 def _status(folder: str) -> int:

@@ -106,7 +106,7 @@ def measure(output: str, resources: Resources, seconds: float, size: int) -> Mea
     ended = time.time()
     ideal = resources.max_actors * resources.batch_faces / seconds
     micro_batches, calls = ray.get([sheet.micro_batches.remote(), sheet.calls.remote()])
-    return Measured(begun, ended, photos, ideal, micro_batches, calls, counted(before, photos), dataset.stats())
+    return Measured(begun, ended, photos, ideal, micro_batches, calls, counters(before, photos), dataset.stats())
 
 
 def stand_in_run(output: str, resources: Resources, size: int, seconds: float) -> tuple[ray.data.Dataset, Any]:
@@ -123,7 +123,7 @@ def stand_in_run(output: str, resources: Resources, size: int, seconds: float) -
     ), sheet
 
 
-def counted(before: dict[str, float], photos: int) -> dict[str, float]:
+def counters(before: dict[str, float], photos: int) -> dict[str, float]:
     """What the run added to the metrics, once they count all photos."""
     end = time.monotonic() + SETTLED
     while True:

@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+from ray._private.state import state
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
+from ray.data._internal.cluster_autoscaler import DefaultAutoscalingCoordinator
 
 
 def without_cpu(dataset: ray.data.Dataset) -> ray.data.Dataset:
@@ -36,7 +42,6 @@ def take_share(parts: int) -> None:
     Ray Data (2.60) itself divides each node among the datasets of a cluster in whole CPUs and GPUs: of a node with one
     GPU, none of two datasets would get a part.
     """
-    from ray.data._internal.cluster_autoscaler import DefaultAutoscalingCoordinator
 
     def reserved(self: Any) -> dict[str, dict[str, float]]:
         nodes = [node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()]
@@ -53,8 +58,6 @@ def on_loopback() -> Iterator[None]:
     Ray does this on Windows and macOS, to avoid questions of firewalls. On Linux it takes 127.0.0.1 for a mistake and
     listens on all addresses. The switch is an environment variable, but Ray reads it on import, which is too early.
     """
-    from ray._private import ray_constants
-
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -65,10 +68,8 @@ def on_loopback() -> Iterator[None]:
 
 def object_store() -> tuple[int, int]:
     """Bytes now in the object stores of the cluster, and all bytes spilled from them to disk so far."""
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    found = get_memory_info_reply(state).store_stats
+    head = get_state_from_address(ray.get_runtime_context().gcs_address)
+    found = get_memory_info_reply(head).store_stats
     return found.object_store_bytes_used, found.spilled_bytes_total
 
 
@@ -78,13 +79,9 @@ def cluster_status(seconds: float) -> tuple[Any, dict[str, Any]]:
     The former is a GetClusterStatusReply, in which an autoscaler of the second version reports too. The latter is empty
     without an autoscaler. Raises an error of Ray if the head does not answer within this time.
     """
-    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
-
     head = GcsClient(address=ray.get_runtime_context().gcs_address)
     reply = GetClusterStatusReply.FromString(head.get_cluster_status(timeout_s=seconds))
-    report = head.internal_kv_get(DEBUG_AUTOSCALING_STATUS.encode(), None, timeout=seconds)
+    report = head.internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS.encode(), None, timeout=seconds)
     return reply, (json.loads(report).get("autoscaler_report") or {}) if report else {}
 
 
@@ -93,8 +90,6 @@ def actors() -> list[tuple[str, str]]:
 
     The head also remembers the dead ones, of which a long run has many, so it is asked for each other state.
     """
-    from ray._private.state import state
-
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     states = ("ALIVE", "PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING")
     found = [(state.actor_table(None, job, one), one) for one in states]

@@ -40,7 +40,7 @@ def missing(parts: Parts) -> dict[str, str]:
     return lacking
 
 
-def check(parts: Parts) -> None:
+def check_metrics(parts: Parts) -> None:
     """WeightsError if a metric's file is not as the folder's model_index.json has it."""
     for path in (path for paths in FILES.values() for path in paths):
         if path in parts:

@@ -124,7 +124,7 @@ def fetch_pairs(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     job.environment.use()
     rows: list[Row] = []
     size = 0
-    for row in read(unit.to_pylist(), job.settings.limits):
+    for row in read_pairs(unit.to_pylist(), job.settings.limits):
         rows.append(row)
         size += sum(len(row.get(side) or b"") for side in SIDES)
         if size >= fetch_stage.BLOCK_BYTES:
@@ -133,7 +133,7 @@ def fetch_pairs(unit: pa.Table, job: Job) -> Iterator[pa.Table]:
     yield to_table(rows)
 
 
-def read(pairs: Sequence[Row], limits: Limits) -> Iterator[Row]:
+def read_pairs(pairs: Sequence[Row], limits: Limits) -> Iterator[Row]:
     """Read both archives of a pair side by side; the picture that comes first waits for its partner."""
     started = {pair["pair"]: opened(pair) for pair in pairs}
     sides = [[(pair["pair"], pair[side]) for pair in pairs if pair[side]] for side in SIDES]

@@ -95,11 +95,11 @@ def settled_files(output: str) -> tuple[list[Settled], bool]:
     place = Output(output)
     place.check_run()
     sizes = dict(place.manifest_files())
-    found = manifest_settled.read(output, sizes)
+    found = manifest_settled.read_settled(output, sizes)
     needed = found.keys() != sizes.keys() or any(one.schema_version != SCHEMA_VERSION for one in found.values())
     if needed:
         compact(output)
-        found = manifest_settled.read(output, dict(place.manifest_files()))
+        found = manifest_settled.read_settled(output, dict(place.manifest_files()))
     return sorted(found.values(), key=lambda one: one.name), needed
 
 

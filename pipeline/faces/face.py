@@ -109,3 +109,14 @@ def shrink(pixels: Pixels, scale: float) -> Pixels:
         return pixels
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])  # a line stays a line
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def nearest_middle(faces: list[Face], pixels: Pixels) -> list[Face]:
+    """The face whose box lies nearest to the middle of the photo, if there is one."""
+    middle = np.array([pixels.shape[1], pixels.shape[0]]) / 2
+
+    def distance(one: Face) -> float:
+        x0, y0, x1, y1 = one.box
+        return float(np.hypot(*(np.array([x0 + x1, y0 + y1]) / 2 - middle)))
+
+    return sorted(faces, key=distance)[:1]

@@ -64,7 +64,7 @@ def _with_changes(table: pa.Table, found: dict[int, Changed]) -> pa.Table:
     return table
 
 
-def write(output: str, file: Renewed) -> None:
+def write_renewed(output: str, file: Renewed) -> None:
     """Replace an index file, whole or not at all."""
     sink = pa.BufferOutputStream()
     pq.write_table(file.table, sink, row_group_size=_GROUP, compression="zstd")

@@ -85,7 +85,7 @@ def compact(output: str, whole: bool = True, listing: Sequence[Listed] | None = 
     folder = Output(output).manifest
     listing = Output(output).manifest_listing() if listing is None else listing
     before = {name: version for name, _, version in listing}
-    settled = manifest_settled.read(output, {name: size for name, size, _ in listing})
+    settled = manifest_settled.read_settled(output, {name: size for name, size, _ in listing})
     known = {name: file for name, file in settled.items() if file.schema_version == SCHEMA_VERSION}
     with ThreadPoolExecutor(REQUESTS) as threads:
         work = _merged(folder, listing, known, threads)
@@ -93,7 +93,7 @@ def compact(output: str, whole: bool = True, listing: Sequence[Listed] | None = 
         _settle(folder, work, whole)
     files = {file.name: file for file in work.kept + work.new}
     if files != settled:
-        manifest_settled.write(output, files.values())
+        manifest_settled.write_settled(output, files.values())
     done = {name for name in work.done if name not in files}
     left = _remove(output, sorted(done), before)
     now = {file[0]: file for file in listing} | {name: (name, size, "") for name, size in work.written.items()}

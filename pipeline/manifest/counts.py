@@ -86,10 +86,10 @@ def counts(output: str) -> Counts:
 
     Raises `StorageError` if there is no run at OUTPUT.
     """
-    return query.reading(output, counted, decided=False, memory=MEMORY, whole=True)
+    return query.reading(output, count_rows, decided=False, memory=MEMORY, whole=True)
 
 
-def counted(connection: duckdb.DuckDBPyConnection) -> Counts:
+def count_rows(connection: duckdb.DuckDBPyConnection) -> Counts:
     """`counts` on a connection from `query.connect`, which then also has the table `results`."""
     connection.execute(RESULTS + MEMBERS)
 

@@ -30,7 +30,7 @@ class DecisionError(InterLCMError):
     """A file that does not hold decisions: one line that names file and row."""
 
 
-def read(output: str) -> pa.Table:
+def read_decisions(output: str) -> pa.Table:
     """Every row of every file (`EXPORTED_SCHEMA`), in the order of time; of two at the same time, the later file last.
 
     Raises `DecisionError`, or `StorageError` when a file cannot be read.

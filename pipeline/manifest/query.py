@@ -157,7 +157,7 @@ def connect(
         "arrow_settled": dataset.of(place.manifest, others, MANIFEST_SCHEMA),
         "arrow_unsettled": dataset.of(place.manifest, [(name, None) for name in large], MANIFEST_SCHEMA),
         "arrow_parts": parts,
-        "exported": decisions.read(output) if decided else EXPORTED_SCHEMA.empty_table(),
+        "exported": decisions.read_decisions(output) if decided else EXPORTED_SCHEMA.empty_table(),
     }
     some = views.NEWEST if settled else views.NONE_SETTLED
     all_settled = not large and not len(parts)
@@ -170,7 +170,7 @@ def _log(output: str, listing: Sequence[Listed] | None) -> tuple[dict[str, Settl
     place = Output(output)
     for _ in range(ATTEMPTS if listing is None else 1):
         sizes = {name: size for name, size, _ in (place.manifest_listing() if listing is None else listing)}
-        settled = manifest_settled.read(output, sizes)
+        settled = manifest_settled.read_settled(output, sizes)
         unsettled = [(name, size) for name, size in sizes.items() if name not in settled]
         if (found := manifest_files.loaded(place.manifest, unsettled)) is not None:
             return settled, *found

@@ -48,7 +48,7 @@ class Settled:
         return self.first <= other.last and other.first <= self.last
 
 
-def read(output: str, sizes: Mapping[str, int]) -> dict[str, Settled]:
+def read_settled(output: str, sizes: Mapping[str, int]) -> dict[str, Settled]:
     """The settled files by name, of those that are there, with sizes in bytes. Raises StorageError for a damaged list.
 
     It leaves out files with columns of a later version.
@@ -72,7 +72,7 @@ def read(output: str, sizes: Mapping[str, int]) -> dict[str, Settled]:
     return {file.name: file for file in readable if sizes.get(file.name) == file.size}
 
 
-def write(output: str, files: Iterable[Settled]) -> None:
+def write_settled(output: str, files: Iterable[Settled]) -> None:
     """Replace the list, whole or not at all, once these files are there and before the files that they replace go."""
     listed = [asdict(file) for file in sorted(files, key=lambda file: file.name)]
     data = json.dumps({"format": FORMAT, "files": listed}, indent=0)

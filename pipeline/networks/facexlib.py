@@ -40,17 +40,22 @@ class FaceNetworks:
         if has_parser(parts):
             from facexlib.parsing.parsenet import ParseNet
 
-            self._parser = self._ready(ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
+            with torch.device("meta"):
+                parser = ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES)
+            self._parser = self._ready(parser, PARSER)
         if RECOGNISER in parts:
             from facexlib.recognition.arcface_arch import Backbone
 
-            self._recogniser = self._ready(Backbone(50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
+            with torch.device("meta"):
+                recogniser = Backbone(50, drop_ratio=0.6, mode="ir_se")
+            self._recogniser = self._ready(recogniser, RECOGNISER)
         if ASSESSOR in parts:
             from facexlib.assessment.hyperiqa_net import HyperIQA
 
-            assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # facexlib/assessment/__init__.py
+            with torch.device("meta"):
+                assessor = HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # facexlib/assessment/__init__.py
             load(assessor.hypernet, parts, ASSESSOR)
-            self._assessor = assessor.eval().to(self.device)
+            self._assessor = assessor.eval().to(self.device, torch.float32)
 
     @property
     def names(self) -> str:
@@ -61,7 +66,7 @@ class FaceNetworks:
     def _ready(self, network: nn.Module, path: str) -> nn.Module:
         assert self._parts is not None
         load(network, self._parts, path)
-        return network.eval().to(self.device)
+        return network.eval().to(self.device, torch.float32)
 
     @torch.inference_mode()
     def judge(self, aligned: Tensor, restored: Tensor, parse: bool) -> Opinions:
@@ -175,11 +180,14 @@ class Packed:
 
 
 def load(network: nn.Module, parts: Parts, path: str) -> None:
-    """Fill a network from one of facexlib's files, running no code from it; WeightsError if it holds other keys."""
+    """Give a network on the meta device its tensors from one of facexlib's files, running no code from it.
+
+    WeightsError if it holds other keys. Random weights, to be replaced, would take each actor a third of a second.
+    """
     from interlcm.convert import read_checkpoint  # here, for the same reason
 
     try:
-        network.load_state_dict(read_checkpoint(parts, path))
+        network.load_state_dict(read_checkpoint(parts, path), assign=True)
     except RuntimeError as error:
         name, remedy = type(network).__name__, "remove it and get it with `interlcm weights pull`"
         raise WeightsError(f"{parts.folder / path} does not hold the weights of {name}; {remedy}") from error

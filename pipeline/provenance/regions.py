@@ -134,15 +134,15 @@ def move_iptc(packet: Packet, placed: Placed) -> None:
         if rectangle := numbers(boundary, *names[:4]):
             x, y, width, height = rectangle
             x0, y0, x1, y1 = placed.box(x, y, x + width, y + height, pixels)
-            write(boundary, names, (x0, y0, x1 - x0, y1 - y0))
+            write_numbers(boundary, names, (x0, y0, x1 - x0, y1 - y0))
         elif circle := numbers(boundary, names[0], names[1], names[4]):
             x, y, radius = circle  # a relative radius is a fraction of the width
             longer = placed.scale if pixels else placed.scale * placed.stored[0] / placed.width
-            write(boundary, (*names[:2], names[4]), (*placed.box(x, y, x, y, pixels)[:2], radius * longer))
+            write_numbers(boundary, (*names[:2], names[4]), (*placed.box(x, y, x, y, pixels)[:2], radius * longer))
         for vertex in items(field(boundary, "Iptc4xmpExt:rbVertices")):
             if point := numbers(vertex, *names[:2]):
                 x, y = point
-                write(vertex, names, placed.box(x, y, x, y, pixels)[:2])
+                write_numbers(vertex, names, placed.box(x, y, x, y, pixels)[:2])
 
 
 def move_mwg(packet: Packet, placed: Placed) -> None:
@@ -159,9 +159,9 @@ def move_mwg(packet: Packet, placed: Placed) -> None:
         x, y = point
         width, height = numbers(area, "stArea:w", "stArea:h") or (0, 0)  # a point or a circle has no size
         x0, y0, x1, y1 = placed.box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        write(area, ("stArea:x", "stArea:y"), ((x0 + x1) / 2, (y0 + y1) / 2))
+        write_numbers(area, ("stArea:x", "stArea:y"), ((x0 + x1) / 2, (y0 + y1) / 2))
         if width or height:
-            write(area, ("stArea:w", "stArea:h"), (x1 - x0, y1 - y0))
+            write_numbers(area, ("stArea:w", "stArea:h"), (x1 - x0, y1 - y0))
 
 
 def move_microsoft(packet: Packet, placed: Placed) -> None:
@@ -187,6 +187,6 @@ def numbers(node: Element, *names: str) -> list[float] | None:
     return found if all(map(math.isfinite, found)) else None
 
 
-def write(node: Element, names: Iterable[str], found: Iterable[float]) -> None:
+def write_numbers(node: Element, names: Iterable[str], found: Iterable[float]) -> None:
     for name, number in zip(names, found, strict=False):
         set_value(node, name, f"{number:.6f}")

@@ -159,7 +159,7 @@ def audit(output: str, partial: bool = False) -> manifest_counts.Counts:
 
     partial: only some photos were selected, so others may be pending.
     """
-    counts = status.counted(output).counts
+    counts = status.count_run(output).counts
     if counts.pending and not partial:
         raise RunError(f"{output}: photos still pending: {counts.pending}; start the same command again")
     if not counts.adds_up:

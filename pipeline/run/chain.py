@@ -16,6 +16,7 @@ from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.index.units import load
 from pipeline.run.batching import BatchSizes
+from pipeline.stages.fetch import fetch
 
 Work = Callable[[pa.Table], pa.Table | Iterator[pa.Table]]  # what a stage does with a table of rows
 
@@ -46,13 +47,12 @@ def chain(job: Job, resources: Resources, sizes: BatchSizes) -> tuple[Stage, Sta
     )
 
 
-# Each imports its stage when it makes it: every process of a run imports this module, but a worker loads only its own
-# stage, and a driver none (tests/test_imports.py).
+# All but the first, which needs little, import their stage when they make it: every process of a run imports this
+# module, but a worker loads only its own stage, and a driver none (tests/test_imports.py).
 
 
 def reader(job: Job, block_bytes: int) -> Work:
     """The first stage: reads the members of the index rows that the units name."""
-    from pipeline.stages.fetch import fetch
 
     def read(units: pa.Table) -> Iterator[pa.Table]:
         job.environment.use()

@@ -93,7 +93,7 @@ def find(output: str, where: str) -> Found:
     Raises StorageError if there is no run at OUTPUT, QueryError for a condition that DuckDB refuses, DecisionError for
     a damaged file of decisions.
     """
-    decisions.read(output)  # it is rewritten later: a damaged file is told before anything is removed
+    decisions.read_decisions(output)  # it is rewritten later: a damaged file is told before anything is removed
     rows = manifest_pending.selected(output, where)
     begun = query.reading(output, lambda connection: query.run(connection, UNFINISHED))
     ids = {row["photo_id"] for row in rows}
@@ -124,7 +124,7 @@ def forget(output: str, found: Found, reason: str | None) -> int:
     if find(output, "false").begun:
         raise ForgetError(f"{output}: a compaction wrote rows of these photos meanwhile; start the same command again")
     compaction.compact(output)
-    status.counted(output)
+    status.count_run(output)
     return len(gone)
 
 

@@ -88,7 +88,7 @@ def count(output: str, from_scratch: bool = False) -> Kept:
 
     from_scratch: whatever was counted before.
     """
-    last = None if from_scratch else read(output)
+    last = None if from_scratch else read_count(output)
     for attempt in range(query.ATTEMPTS):
         now = Now.of(output)
         try:
@@ -147,10 +147,10 @@ def merge(output: str) -> None:
         compaction.compact(output, whole=False)
         return
     merged = compaction.compact(output, whole=False, listing=listing)
-    write(output, replace(counted, files=states(merged.files)))
+    write_count(output, replace(counted, files=states(merged.files)))
 
 
-def write(output: str, counted: Kept) -> None:
+def write_count(output: str, counted: Kept) -> None:
     """Keep a count, unless it is there already: a start that does nothing changes no file."""
     last = counted.tally.last
     known = asdict(counted) | {"format": FORMAT}
@@ -160,7 +160,7 @@ def write(output: str, counted: Kept) -> None:
         storage.write_bytes(uri, data)
 
 
-def read(output: str) -> Kept | None:
+def read_count(output: str) -> Kept | None:
     """The last count; None if there is none, or it is of another version, or damaged."""
     try:
         known: dict[str, Any] = json.loads(storage.read_bytes(Output(output).status_json))

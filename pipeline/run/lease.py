@@ -65,7 +65,7 @@ class Lease:
     def _read(self) -> Holder | None:
         """The holder; None also for a damaged file, which this process then rewrites."""
         try:
-            return read(self._uri)
+            return read_holder(self._uri)
         except LeaseError:
             return None
 
@@ -87,7 +87,7 @@ class Lease:
     def renew(self) -> None:
         """Write the lease as it is now."""
         with self._writing:
-            write(self._uri, replace(self._holder, waiting=self._waiting, drivers=self._drivers))
+            write_holder(self._uri, replace(self._holder, waiting=self._waiting, drivers=self._drivers))
 
     def note(self, waiting: Sequence[str], drivers: Sequence[str] = ()) -> None:
         """What the run waits for, and its drivers; written when the lease is renewed, at most RENEW_EVERY seconds
@@ -116,7 +116,7 @@ class Lease:
     def release(self) -> None:
         self._ended.set()
         self._thread.join()
-        found = read(self._uri)
+        found = read_holder(self._uri)
         if found is not None and found.id == self._holder.id:
             storage.remove(self._uri)
 
@@ -132,12 +132,12 @@ def held(output: str, say: Callable[[str], None] = print) -> Iterator[Lease]:
     uri, holder = Output(output).lease, Holder.here()
     before = None
     while not storage.create_bytes(uri, _text(holder), say):
-        found = read(uri)
+        found = read_holder(uri)
         if found is None:
             continue  # just released
         if found.gone if found.is_here else _unchanged(uri, found, say):
             before = found
-            write(uri, holder)  # if two do this at once, one of them finds out when it renews
+            write_holder(uri, holder)  # if two do this at once, one of them finds out when it renews
             break
         raise LeaseError(f"{output}: {found} is working on it; wait until it ends, or name another OUTPUT")
     lease = Lease(output, holder, before)
@@ -184,7 +184,7 @@ def working(output: str) -> Holder | None:
     return holder if (datetime.now(UTC) - renewed).total_seconds() < 2 * DEAD_AFTER else None
 
 
-def read(uri: str) -> Holder | None:
+def read_holder(uri: str) -> Holder | None:
     """The holder of a lease; None if there is no lease."""
     fields = _fields(uri)
     return fields and fields[1]
@@ -203,7 +203,7 @@ def _fields(uri: str) -> tuple[datetime, Holder] | None:
         raise LeaseError(f"{uri}: not a lease; remove this file once no run works there") from error
 
 
-def write(uri: str, holder: Holder) -> None:
+def write_holder(uri: str, holder: Holder) -> None:
     storage.write_bytes(uri, _text(holder))
 
 

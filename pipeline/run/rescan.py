@@ -42,7 +42,7 @@ def scan(found: Sequence[Source], output: str, limits: Limits, zip_names: str = 
             mark(output, file.photos, number)
             for uri in published(output, file):
                 storage.remove(uri)
-            changed.write(output, file)
+            changed.write_renewed(output, file)
         # Copied anew, or each question reads all files of the copies that held the changed ones.
         summary = replace(summary, index=copies.kept(output))
     return summary

@@ -69,7 +69,7 @@ def members(
     if sum(size for _, size, _ in new) > MOST_BYTES:
         return None
     place = Output(output)
-    known = manifest_settled.read(output, {name: size for name, size, _ in counted})
+    known = manifest_settled.read_settled(output, {name: size for name, size, _ in counted})
     pieces = [(name, known[name].groups if name in known else None) for name, *_ in counted]
     held = dataset.of(place.manifest, pieces, MANIFEST_SCHEMA)
     rows = dataset.of(output, [(name, None) for name in index.pieces()], INDEX_SCHEMA)

@@ -76,13 +76,13 @@ def read_status(output: str) -> Status:
     return replace(_status(output, kept_count.count(output)), holder=working(output))
 
 
-def counted(output: str) -> Status:
+def count_run(output: str) -> Status:
     """Count a run, whatever was counted before, and keep the result: ten million photos take seconds. Raises the same.
 
     status.json names the state of all files that were counted.
     """
     found = kept_count.count(output, from_scratch=True)
-    kept_count.write(output, found)
+    kept_count.write_count(output, found)
     return _status(output, found)
 
 

@@ -69,7 +69,7 @@ def tally(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> Tall
 
     known: the attempts that run.json lists.
     """
-    counts = manifest_counts.counted(connection)
+    counts = manifest_counts.count_rows(connection)
     by_attempt = manifest_counts.pairs(connection, BY_ATTEMPT)
     (last,) = query.run(connection, "SELECT max(finished_at) FROM results")[0].to_pylist()
     found = Tally(counts, by_attempt, {}, last)

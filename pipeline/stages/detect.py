@@ -22,7 +22,7 @@ from pipeline.config.limits import Limits
 from pipeline.faces import alignment
 from pipeline.faces.alignment import Matrix, Pixels
 from pipeline.faces.detectors import detector_files, load_detector
-from pipeline.faces.face import Face, iou
+from pipeline.faces.face import Face, iou, nearest_middle
 from pipeline.faces.search import Found, search
 from pipeline.index.schema import page_id
 from pipeline.manifest.standing import SAME_PLACE
@@ -166,7 +166,7 @@ class DetectFaces:
         found: list[Face] = []
         aligned: list[tuple[Pixels, Matrix]] = []
         seen = self.seen(pixels)
-        faces = chosen(seen.faces, pixels, self.settings.center_face)
+        faces = nearest_middle(seen.faces, pixels) if self.settings.center_face else seen.faces
         most = self.settings.max_face or math.inf
         for one in [one for one in faces if one.width <= most]:
             if len(found) == self.settings.max_faces:
@@ -217,19 +217,6 @@ class DetectFaces:
         if near is None or iou(near.box, one.box) <= SAME_PLACE:
             return {"strength": self.settings.strength, "accepted": None}
         return {"strength": near.strength, "accepted": near.accepted}
-
-
-def chosen(faces: list[Face], pixels: Pixels, center_face: bool) -> list[Face]:
-    """All faces, or the one whose box lies nearest to the middle of the photo."""
-    if not center_face or not faces:
-        return faces
-    middle = np.array([pixels.shape[1], pixels.shape[0]]) / 2
-
-    def distance(one: Face) -> float:
-        x0, y0, x1, y1 = one.box
-        return float(np.hypot(*(np.array([x0 + x1, y0 + y1]) / 2 - middle)))
-
-    return [min(faces, key=distance)]
 
 
 def page_row(current: Row, number: int, pages: int) -> Row:

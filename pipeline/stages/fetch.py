@@ -63,7 +63,7 @@ def fetched(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
         else:
             yield row
     if wanted:
-        yield from read(wanted, limits)
+        yield from read_members(wanted, limits)
 
 
 def started(index_row: Row) -> Row:
@@ -91,7 +91,7 @@ def unsafe(path: str) -> bool:
     return bool(drive) or path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or "\0" in path
 
 
-def read(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
+def read_members(index_rows: list[Row], limits: Limits) -> Iterator[Row]:
     """Rows with the bytes of members of one archive, or with the reason why they could not be read."""
     begun = time.perf_counter()
     for index_row, data in read_rows(index_rows, limits):

@@ -2,36 +2,20 @@
 
 from pipeline.storage.addresses import public
 from pipeline.storage.errors import StorageError
-from pipeline.storage.files import (
-    ShortReadError,
-    arrow_filesystem,
-    check_open,
+from pipeline.storage.listing import describe, entries, exists, glob, list_files, version
+from pipeline.storage.pages import publish, publish_all
+from pipeline.storage.places import below, canonical, folder_and_name, join
+from pipeline.storage.reading import ShortReadError, arrow_filesystem, check_open, open_stream, read_bytes
+from pipeline.storage.writing import (
     create_bytes,
     is_local,
     link_file,
     move,
-    open_stream,
     put_file,
-    read_bytes,
     remove,
     remove_all,
     write_bytes,
     write_pieces,
-)
-from pipeline.storage.listing import (
-    describe,
-    entries,
-    exists,
-    glob,
-    list_files,
-    version,
-)
-from pipeline.storage.pages import publish, publish_all
-from pipeline.storage.places import (
-    below,
-    canonical,
-    folder_and_name,
-    join,
 )
 
 __all__ = [

@@ -15,7 +15,7 @@ _BEHIND_THE_END = re.compile(r"bytes \*/(\d+)")
 _COPY = "copy it to a disk or a bucket"
 
 
-def read(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
+def read_range(fs: AbstractFileSystem, path: str, start: int, end: int | None) -> bytes:
     """Bytes start to end of a file; fewer if it ends before. Raises StorageError if the answer is of another range.
 
     fsspec's own read takes the body of any answer, however long, for the requested bytes.

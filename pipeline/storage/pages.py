@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.storage.client import filesystem, retried
-from pipeline.storage.files import write_bytes
 from pipeline.storage.places import join
+from pipeline.storage.writing import write_bytes
 
 AT_ONCE = 10  # files: a client of S3 has as many connections
 _SAYS_KIND = {"s3": "ContentType", "gs": "content_type"}  # protocol -> the argument of its client's pipe_file

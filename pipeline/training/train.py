@@ -10,7 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
+import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer, get_device
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from interlcm import weights_index
 from interlcm.errors import TrainingError, installs
@@ -37,7 +41,7 @@ def prepare(
 ) -> TrainingJob:
     """Index the sources, unless OUTPUT has an index, and check that nothing needed is missing. Ray has to be running.
 
-    Raises TrainingError, WeightsError or StorageError in one line; `check` finds most of it before Ray starts.
+    Raises TrainingError, WeightsError or StorageError in one line; `check_inputs` finds most of it before Ray starts.
     """
     output = storage.canonical(output)
     names, begun = names_of(sources, output)
@@ -55,7 +59,7 @@ def prepare(
     return TrainingJob(settings, output, place, unet, ray.put(crops), environment, index)
 
 
-def check(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
+def check_inputs(sources: Sequence[str], output: str, weights: str, settings: TrainingSettings) -> None:
     """Check what can be checked without Ray. Raises TrainingError, WeightsError or StorageError in one line."""
     if find_spec("tensorboard") is None:
         raise TrainingError(f"training logs for TensorBoard, which is not installed; {installs('train')}")
@@ -137,8 +141,6 @@ class Reports:
 @ray.remote(num_cpus=0, max_retries=0)
 def fitted(job: TrainingJob, workers: int, gpus: bool, reports: Any) -> BaseException | None:
     """Run the workers to their end; returns None, or the error that stopped them."""
-    from ray.train.torch import TorchTrainer
-
     # A folder for Ray Train's own records, which are not kept: checkpoints are files of OUTPUT that appear whole.
     with TemporaryDirectory(prefix="interlcm-train-") as books:
         trainer = TorchTrainer(
@@ -169,11 +171,6 @@ def reason(error: TrainingFailedError) -> BaseException:
 
 def train_loop(config: dict[str, Any]) -> None:
     """Runs in every worker of Ray Train."""
-    import torch
-    from ray.train.torch import get_device
-    from torch import nn
-    from torch.nn.parallel import DistributedDataParallel
-
     context = ray.train.get_context()
     job, reports = config["job"], config["reports"]
     place = Place(context.get_world_rank(), context.get_world_size(), get_device())

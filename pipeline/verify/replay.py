@@ -140,7 +140,7 @@ def again(made: Row, job: Job, find: DetectFaces, restore: RestoreFaces) -> Row:
     return dict(restored)
 
 
-def check(replays: list[Replayed], output: str) -> None:
+def check_same(replays: list[Replayed], output: str) -> None:
     """Raises VerifyError if a photo did not come out as it was published, or could not be restored again."""
     differ = sum(one.outcome == "differs" for one in replays)
     missed = sum(one.outcome == "not replayed" for one in replays)

@@ -66,7 +66,7 @@ def test_decisions_outlive_a_reload_and_travel(page: Page, tmp_path: Path) -> No
         folder = tmp_path / str(number)
         (folder / "decisions").mkdir(parents=True)
         (folder / "decisions" / file.name).write_bytes(file.read_bytes())
-        read = {row["photo_id"]: row for row in decisions.read(str(folder)).to_pylist()}  # as the commands do
+        read = {row["photo_id"]: row for row in decisions.read_decisions(str(folder)).to_pylist()}  # as the commands do
         assert (read[ids[1]]["decision"], read[ids[1]]["comment"]) == ("accept", 'He said "fine", twice')
         assert (read[ids[2]]["decision"], read[ids[2]]["box"]) == ("reject", [137, 93, 333, 303])
         assert read[ids[2]]["strength"] == pytest.approx(0.6)

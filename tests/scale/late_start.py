@@ -156,7 +156,7 @@ def fill_all(port: int, archives: int, photos: int) -> None:
     versions = {name: version for name, _, version in place.index_listing()}
     listed = {copy: {name: versions[name] for name in names} for copy, names, _ in made}
     storage.write_bytes(place.index_json, json.dumps({"format": copies.FORMAT, "copies": listed}, indent=0).encode())
-    settled.write(OUTPUT, [one for *_, merged in made for one in merged])
+    settled.write_settled(OUTPUT, [one for *_, merged in made for one in merged])
     for part in range(min(PARTS, archives)):
         later = indexed(part, photos).slice(int(photos * DONE), PER_PART).to_pylist()
         known: list[dict[str, Any]] = [

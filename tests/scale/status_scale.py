@@ -72,7 +72,7 @@ def _compact(folder: str) -> int:
 
 def _scratch(folder: str) -> int:
     found = kept_count.count(folder, from_scratch=True)
-    kept_count.write(folder, found)
+    kept_count.write_count(folder, found)
     return found.tally.counts.pending
 
 

@@ -15,7 +15,7 @@ from interlcm.perceptual import Perceptual
 from interlcm.weights_index import WeightsError, opened, read_index
 from pipeline.config.resources import Resources
 from pipeline.evaluation.measures import MeasureFaces, only
-from pipeline.evaluation.networks import FILES, INCEPTION, check, missing
+from pipeline.evaluation.networks import FILES, INCEPTION, check_metrics, missing
 from pipeline.evaluation.pixels import compare, crops_of
 from pipeline.evaluation.schema import METRICS, to_table
 from pipeline.networks.facexlib import FaceNetworks
@@ -135,14 +135,14 @@ def test_a_monochrome_picture_stays_so(tiny_weights: str) -> None:
 
 
 def test_files_that_nobody_listed_are_not_used(weights: Path, tmp_path: Path) -> None:
-    check(opened(weights))
+    check_metrics(opened(weights))
     assert missing(opened(weights)) == {"musiq": "metrics/musiq_koniq_ckpt-e95806b9.pth"}
     tiny.weights_folder(tmp_path)
     write_inception(tmp_path)
     with pytest.raises(WeightsError, match=r"6726825d\.pth is not listed in model_index\.json; remove it, or list it"):
-        check(opened(tmp_path))
+        check_metrics(opened(tmp_path))
     list_files(tmp_path)
     with (tmp_path / INCEPTION).open("ab") as file:
         file.write(b"more")
     with pytest.raises(WeightsError, match=r"6726825d\.pth does not match the sha256"):
-        check(opened(tmp_path))
+        check_metrics(opened(tmp_path))

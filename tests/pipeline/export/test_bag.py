@@ -140,7 +140,7 @@ def test_what_compaction_knows_of_the_manifest_goes_along(tmp_path: Path, place:
     write_part([result_row("b", "failed", minute=1)], output, "2")
     compact(output)
     written(output, place)
-    run, copy = (settled.read(uri, dict(Output(uri).manifest_files())) for uri in (output, f"{place}/data"))
+    run, copy = (settled.read_settled(uri, dict(Output(uri).manifest_files())) for uri in (output, f"{place}/data"))
     assert run and copy == run
     bagit.Bag(place).validate()
 

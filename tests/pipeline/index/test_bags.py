@@ -12,7 +12,7 @@ from pipeline.config.limits import Limits
 from pipeline.index.build import IndexSummary
 from pipeline.index.sources import expand
 from pipeline.run.rescan import scan
-from pipeline.stages.fetch import read, started
+from pipeline.stages.fetch import read_members, started
 from tests.support.archives import PHOTOS, index_rows, loose, put, zip_bytes
 
 
@@ -21,7 +21,7 @@ def outcomes(output: Path) -> dict[str, bytes | str]:
     found: dict[str, bytes | str] = {}
     for index_row in index_rows(output):
         row = started(index_row)
-        row = next(read([index_row], Limits())) if row["status"] is None else row
+        row = next(read_members([index_row], Limits())) if row["status"] is None else row
         found[index_row["member"]] = row["error_type"] if row["status"] else row["data"]
     return found
 

@@ -193,12 +193,12 @@ def test_a_photo_that_kills_the_process_twice_fails_and_costs_no_other(tmp_path:
         return subprocess.run([sys.executable, "-c", PROGRAM, output, str(folder)], cwd=Path.cwd()).returncode
 
     assert start() == -signal.SIGSEGV
-    left_over = lease.read(Output(output).lease)
+    left_over = lease.read_holder(Output(output).lease)
     assert left_over is not None and left_over.alone == ""  # many were in progress
     assert counts(output).pending > 10
 
     assert start() == -signal.SIGSEGV
-    left_over = lease.read(Output(output).lease)
+    left_over = lease.read_holder(Output(output).lease)
     with query.connect(output) as connection:
         ids = query.run(connection, "SELECT photo_id FROM index WHERE member = 'segfault.jpg'")["photo_id"].to_pylist()
     assert left_over is not None and [left_over.alone] == ids

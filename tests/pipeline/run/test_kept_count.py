@@ -93,7 +93,7 @@ def test_random_histories_are_counted_as_from_scratch(
     indexed(output, range(PHOTOS))
     run_json(output, 3)
     write_part([drawn(draw, 0, 100, 1)], output, "first")
-    kept_count.write(output, kept_count.count(output))
+    kept_count.write_count(output, kept_count.count(output))
     added = 0
     for step in range(5):
         run_json(output, 3 + step // 4)
@@ -164,7 +164,7 @@ def test_what_makes_the_last_count_void(output: str, anew: list[Kept]) -> None:
         before = len(anew)
         found = same(output)
         counted = len(anew) - before
-        kept_count.write(output, found)
+        kept_count.write_count(output, found)
         return counted == 2
 
     assert not void()

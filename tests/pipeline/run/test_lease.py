@@ -39,7 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def elsewhere(output: str) -> Holder:
     """The lease of a process on another machine."""
     holder = Holder("x", "another-host", 1, "", "2026-01-01T00:00:00+00:00")
-    lease.write(Output(output).lease, holder)
+    lease.write_holder(Output(output).lease, holder)
     return holder
 
 
@@ -89,7 +89,7 @@ def test_one_that_is_renewed_is_alive(output: str, monkeypatch: pytest.MonkeyPat
 
     def renew() -> None:
         while not stop.wait(0.2):
-            lease.write(uri, holder)
+            lease.write_holder(uri, holder)
 
     renewing = threading.Thread(target=renew)
     renewing.start()
@@ -108,7 +108,7 @@ def test_one_that_is_not_renewed_is_taken_over(output: str, quick: None) -> None
     elsewhere(output)
     said: list[str] = []
     with lease.held(output, said.append):
-        found = lease.read(Output(output).lease)
+        found = lease.read_holder(Output(output).lease)
         assert found is not None and found.pid == os.getpid()
     assert said and "another-host" in said[0]
 
@@ -180,7 +180,7 @@ def test_a_damaged_lease_is_written_anew_by_its_holder(output: str, quick: None)
         end = time.monotonic() + 60
         while storage.read_bytes(uri) == b"{" and time.monotonic() < end:
             time.sleep(0.05)
-        found = lease.read(uri)
+        found = lease.read_holder(uri)
         assert found is not None and found.pid == os.getpid()
         mine.check()
 
@@ -190,7 +190,7 @@ def test_storage_that_does_not_answer_holds_up_no_error(tmp_path: Path, monkeypa
     monkeypatch.setattr(lease, "PATIENCE", 0.01)
     back, output = threading.Event(), str(tmp_path / "out")
     with pytest.raises(storage.StorageError, match="no answer"), lease.held(output):
-        monkeypatch.setattr(lease, "read", lambda uri: back.wait() and None)  # what a request does meanwhile
+        monkeypatch.setattr(lease, "read_holder", lambda uri: back.wait() and None)  # what a request does meanwhile
         raise storage.StorageError("no answer", "unreachable")
     assert storage.exists(f"{output}/run.lock.json")
     back.set()

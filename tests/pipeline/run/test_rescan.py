@@ -100,7 +100,7 @@ def test_a_start_that_was_killed_between_manifest_and_index_does_both_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("pipeline.index.changed.write", killed)
+        patch.setattr("pipeline.index.changed.write_renewed", killed)
         scanned(str(folder), output)
     assert len(scanned(str(folder), output).changed) == 1
     assert scanned(str(folder), output).changed == ()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.manifest.write import write_part
-from pipeline.run.status import counted, read_status
+from pipeline.run.status import count_run, read_status
 from tests.support.rows import index_row, result_row, write_index
 
 
@@ -24,7 +24,7 @@ def output(tmp_path: Path) -> str:
 def test_a_count_is_taken_while_nothing_changes(output: str) -> None:
     found = read_status(output)
     assert not Path(output, "status.json").exists()  # who only looks writes nothing
-    assert replace(counted(output), now=found.now) == found
+    assert replace(count_run(output), now=found.now) == found
     assert replace(read_status(output), now=found.now) == found
     file = Path(output, "status.json")
     kept = json.loads(file.read_text())
@@ -34,14 +34,14 @@ def test_a_count_is_taken_while_nothing_changes(output: str) -> None:
 
 
 def test_a_change_of_any_file_or_a_damaged_count_makes_it_void(output: str) -> None:
-    counted(output)
+    count_run(output)
     file = Path(output, "status.json")
     write_part([result_row("2.jpg", "no_face")], output, "2")
     assert read_status(output).counts.no_face == 1
-    counted(output)
+    count_run(output)
     write_index(output, [index_row(f"{n}.jpg") for n in range(5)])
     assert read_status(output).counts.indexed == 5
-    counted(output)
+    count_run(output)
     for damage in ("", "{}", "[]", json.dumps(json.loads(file.read_text()) | {"tally": {"of": "another version"}})):
         file.write_text(damage)
         assert read_status(output).counts.indexed == 5

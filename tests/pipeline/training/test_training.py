@@ -213,6 +213,6 @@ def test_sources_that_cannot_be_trained_on_are_one_line(
 def test_weights_that_do_not_fit_are_one_line(source: str, tiny_weights: str, tmp_path: Path) -> None:
     """Before Ray starts."""
     with pytest.raises(WeightsError, match=r"vgg16-397923af.pth is missing; get it with `interlcm weights pull"):
-        training.check([source], str(tmp_path / "a"), tiny_weights, settings({"perceptual_weight": 1}))
+        training.check_inputs([source], str(tmp_path / "a"), tiny_weights, settings({"perceptual_weight": 1}))
     with pytest.raises(WeightsError, match=r"no variant 'mine'"):
-        training.check([source], str(tmp_path / "b"), tiny_weights, settings(variant="mine", start="variant"))
+        training.check_inputs([source], str(tmp_path / "b"), tiny_weights, settings(variant="mine", start="variant"))
