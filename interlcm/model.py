@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The libraries make 700 000 objects that stay. While they are imported, Python would look through all of them again and
-# again for garbage, which takes half a second of each process that holds the model.
+# These libraries make very many objects, which all stay. While they are imported, Python would search all of these for
+# garbage again and again, at the cost of every process that holds the model.
 _collecting = gc.isenabled()
 gc.disable()
 try:

@@ -113,23 +113,24 @@ def load_clip(parts: Parts) -> CLIPVisionModel:
 
 def load_spatial_encoder(parts: Parts, variant: str) -> ControlNetModel:
     config = read_config(parts, "spatial_encoder/config.json")
-    with one_line(parts.folder / "spatial_encoder/config.json"):
+    with one_line(parts.folder / "spatial_encoder/config.json"), torch.device("meta"):
         module = ControlNetModel.from_config(config)
     return fill(module, parts, f"spatial_encoder/{variant}.safetensors")
 
 
 def load_visual_encoder(parts: Parts, variant: str) -> VisualEncoder:
     config = read_config(parts, "visual_encoder/config.json")
-    with one_line(parts.folder / "visual_encoder/config.json"):
+    with one_line(parts.folder / "visual_encoder/config.json"), torch.device("meta"):
         module = VisualEncoder(**config)
     return fill(module, parts, f"visual_encoder/{variant}.safetensors")
 
 
 def fill(module: Module, parts: Parts, path: str) -> Module:
+    """Give a module on the meta device its tensors. Random ones, to be replaced, would take seconds at full size."""
     file = parts.folder / path
     state = tensors_in(parts.read(path), file)
     check_state(module, state, file)
-    module.load_state_dict(state)
+    module.load_state_dict(state, assign=True)
     return module.eval()
 
 

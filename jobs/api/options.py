@@ -70,7 +70,7 @@ def prepared(weights: str, device: Device | None, options: Options, model: bool 
 
     Raises ValueError for an option, RunError, StorageError, WeightsError, DetectorError or SigningError.
     """
-    from pipeline.run.prepare import prepare, with_dtype  # here: it brings torch
+    from pipeline.run.prepare import prepare, with_dtype  # here: it brings OpenCV
 
     resources = resources_of(device, model)
     # A job belongs to an OUTPUT; this one writes nothing there.
@@ -143,12 +143,15 @@ def resources_of(device: Device | None, model: bool = True) -> Resources:
 
     A run on this machine takes the same: on a CPU the last bits of a result depend on the number of threads.
     """
-    import torch
-
     if device not in (None, *get_args(Device)):
         raise ValueError(f"device={device!r}: give 'cpu' or 'cuda'; CUDA_VISIBLE_DEVICES says which GPU")
-    on_gpu = device == "cuda" or device is None and torch.cuda.is_available()
-    if device == "cuda" and model and not torch.cuda.is_available():
+    # Here: a stage without the model is told its device, and need not wait for PyTorch.
+    on_gpu = device == "cuda"
+    if device is None or on_gpu and model:
+        import torch
+
+        on_gpu = torch.cuda.is_available()
+    if device == "cuda" and not on_gpu:
         raise ValueError("device='cuda': PyTorch finds no GPU here; leave out device, or give 'cpu'")
     threads = int(os.environ.get("OMP_NUM_THREADS") or cluster.cores())  # Ray sets it for its workers
     if not on_gpu:

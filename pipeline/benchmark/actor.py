@@ -20,7 +20,8 @@ from pipeline.config.resources import Resources
 from pipeline.config.secrets import Environment
 from pipeline.config.settings import Settings
 from pipeline.networks.compiled import compile_model
-from pipeline.networks.facexlib import FaceNetworks, has_parser
+from pipeline.networks.facexlib import FaceNetworks
+from pipeline.networks.files import has_parser
 from pipeline.stages.restore import RestoreFaces
 from pipeline.stages.row import to_table
 

@@ -12,7 +12,7 @@ from interlcm.convert import read_checkpoint
 from interlcm.fid import inception_features, load_inception
 from interlcm.perceptual import HEADS, TRUNK, Perceptual
 from interlcm.weights_index import Parts, WeightsError
-from pipeline.networks.facexlib import ASSESSOR, RECOGNISER
+from pipeline.networks.files import ASSESSOR, RECOGNISER
 from pipeline.networks.landmarks import LANDMARKS, Landmarks
 
 INCEPTION = "metrics/pt_inception-2015-12-05-6726825d.pth"  # of mseitzer/pytorch-fid, release fid_weights

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +20,10 @@ from torch.nn import functional as F
 from interlcm.device import Download
 from interlcm.weights_index import Parts, WeightsError
 from pipeline.networks.facexlib_formats import PATCHES, face_patches, face_share, five_point_crops, masks_of
-
-# facexlib's release files (github.com/xinntao/facexlib, releases v0.2.2, v0.1.0 and v0.2.0).
-PARSER, RECOGNISER, ASSESSOR = (
-    f"face/{name}.pth" for name in ("parsing_parsenet", "recognition_arcface_ir_se50", "assessment_hyperIQA")
-)
+from pipeline.networks.files import ASSESSOR, PARSER, RECOGNISER, has_parser
 
 # ParseNet's input, and its classes: those of CelebAMask-HQ.
 PARSE_SIZE, PARSE_CLASSES = 512, 19
-
-
-def has_parser(parts: Parts) -> bool:
-    """Whether a weights folder has what parsing masks need."""
-    return PARSER in parts
 
 
 class FaceNetworks:
@@ -42,8 +34,7 @@ class FaceNetworks:
     """
 
     def __init__(self, parts: Parts | None, device: torch.device | str = "cpu") -> None:
-        # facexlib is imported where a file needs it: a caller of `has_parser` does not wait, and without files a run
-        # does without the package.
+        # facexlib is imported where a file needs it: without files a run does without the package.
         self.device, self._parts = torch.device(device), parts
         self._parser = self._recogniser = self._assessor = None
         if parts is None:
@@ -51,16 +42,16 @@ class FaceNetworks:
         if has_parser(parts):
             from facexlib.parsing.parsenet import ParseNet
 
-            self._parser = self._ready(lambda: ParseNet(PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
+            self._parser = self._ready(partial(ParseNet, PARSE_SIZE, PARSE_SIZE, parsing_ch=PARSE_CLASSES), PARSER)
         if RECOGNISER in parts:
             from facexlib.recognition.arcface_arch import Backbone
 
-            self._recogniser = self._ready(lambda: Backbone(50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
+            self._recogniser = self._ready(partial(Backbone, 50, drop_ratio=0.6, mode="ir_se"), RECOGNISER)
         if ASSESSOR in parts:
             from facexlib.assessment.hyperiqa_net import HyperIQA
 
             # Sizes of facexlib/assessment/__init__.py. The file has the weights of the hypernet: all that there are.
-            make = lambda: HyperIQA(16, 112, 224, 112, 56, 28, 14, 7)  # noqa: E731
+            make = partial(HyperIQA, 16, 112, 224, 112, 56, 28, 14, 7)
             self._assessor = self._ready(make, ASSESSOR, "hypernet.")
 
     @property
@@ -193,7 +184,7 @@ def load(network: nn.Module, parts: Parts, path: str, prefix: str = "") -> None:
 
     prefix: what the file's keys lack. Raises WeightsError if the file holds other keys.
     """
-    from interlcm.convert import read_checkpoint  # here, for the same reason
+    from interlcm.convert import read_checkpoint  # here: without files a run does without it, too
 
     try:
         state = {prefix + key: value for key, value in read_checkpoint(parts, path).items()}

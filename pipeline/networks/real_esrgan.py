@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from interlcm.weights_index import Parts, WeightsError
+from pipeline.networks.files import background_file
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -19,17 +20,6 @@ Pixels = npt.NDArray[np.uint8]
 TILE, AROUND = 384, 32
 
 
-def weights_file(parts: Parts, scale: int) -> str:
-    """The path of the network that enlarges `scale` (2 or 4) times; WeightsError if the weights folder lacks it."""
-    path = f"background/RealESRGAN_x{scale}plus.pth"
-    if scale not in (2, 4):
-        raise WeightsError(f"--background realesrgan enlarges 2 or 4 times, not {scale}: choose --upscale 2 or 4")
-    if path not in parts:
-        remedy = "get it with `interlcm weights pull`, or choose --background none"
-        raise WeightsError(f"--background realesrgan --upscale {scale} needs {parts.folder / path}: {remedy}")
-    return path
-
-
 class Background:
     """A Real-ESRGAN network, which spandrel recognises by its keys. parts: a weights folder. scale: its enlargement.
 
@@ -37,12 +27,12 @@ class Background:
     """
 
     def __init__(self, parts: Parts, scale: int, device: torch.device | str = "cpu") -> None:
-        # Here, so that a caller of `weights_file` alone does not wait for them: spandrel knows a hundred networks.
+        # Here: most runs enlarge nothing, and spandrel, which knows a hundred networks, takes a second.
         import spandrel
 
         from interlcm.convert import read_checkpoint
 
-        path = weights_file(parts, scale)
+        path = background_file(parts, scale)
         file = parts.folder / path
         self.scale, self.device = scale, torch.device(device)
         remedy = "remove it and get it with `interlcm weights pull`"

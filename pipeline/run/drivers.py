@@ -159,12 +159,13 @@ class Drivers:
         untold = len(share.pending) - len(left) - share.counted
         share.idle = 0 if share.counted + untold > 0 else share.idle + 1
         share.pending, share.done, share.deaths = left, share.done + untold, share.deaths + 1
-        share.book, share.counted = ledger.book(share.resources.max_actors), 0
         reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")  # Ray says much more
         words = f"{share.name} died ({reason})"
         if share.idle == DEATHS:
             raise RunError(f"{words}, {DEATHS} times without a photo done; see the memory of its node, and start again")
-        again = bool(len(left)) and not self.stopping
+        over = self.stopping or not len(left)  # then no ledger is needed
+        share.book, share.counted = ledger.Book(()) if over else ledger.book(share.resources.max_actors), 0
+        again = not over and not self.stopping  # a stop may have come meanwhile, too early for the new ledgers
         self.say(f"{words}; files left: {len(left)}" + ("; starting it again" if again else ""))
         return Done(untold), again
 

@@ -17,6 +17,7 @@ from pipeline.config.secrets import Environment, Signing
 from pipeline.config.settings import Settings
 from pipeline.faces.detectors import load_detector
 from pipeline.index.sources import Source
+from pipeline.networks.files import background_file, has_parser
 from pipeline.storage import client as storage_client
 from pipeline.weights.local import weights_folder
 
@@ -50,9 +51,6 @@ def prepare(output: str, settings: Settings, signing: Signing | None = None) -> 
 
 def settled(settings: Settings, parts: weights_index.Parts, signed: bool) -> Settings:
     """The settings with every "auto" decided, checked against the weights folder."""
-    from pipeline.networks import facexlib as facexlib_networks
-    from pipeline.networks import real_esrgan  # late: they import torch, which takes seconds
-
     variant, steps = chosen_variant(settings, parts.index)
     # Training uses all of a variant's steps. A variant also runs with fewer, which its authors did not test.
     trained = max(parts.index["variants"][variant]["steps"])
@@ -62,9 +60,9 @@ def settled(settings: Settings, parts: weights_index.Parts, signed: bool) -> Set
     detector = "none" if settings.aligned else load_detector(settings.detector, parts).name
     mask = settings.mask
     if mask == "auto":
-        mask = "parsenet" if facexlib_networks.has_parser(parts) else "ellipse"
+        mask = "parsenet" if has_parser(parts) else "ellipse"
     if settings.background == "realesrgan":
-        real_esrgan.weights_file(parts, settings.upscale)  # raises if it is missing
+        background_file(parts, settings.upscale)  # raises if it is missing
     color_fix = color_fix_for(settings.task, settings.color_fix)
     return replace(
         settings,

@@ -25,7 +25,8 @@ from pipeline.cluster import telemetry
 from pipeline.config.job import Job
 from pipeline.config.resources import Resources
 from pipeline.networks.compiled import compile_model
-from pipeline.networks.facexlib import PARSER, FaceNetworks, has_parser
+from pipeline.networks.facexlib import FaceNetworks
+from pipeline.networks.files import PARSER, has_parser
 from pipeline.networks.micro_batch import largest_on_gpu
 from pipeline.networks.real_esrgan import Background
 from pipeline.photos import bit_depth

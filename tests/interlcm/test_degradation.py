@@ -7,8 +7,9 @@ import pytest
 import skimage.data
 import torch
 from torch.nn import functional as F
+from torchvision.transforms import functional as transforms
 
-from interlcm.degradation import PUBLISHED, PUBLISHED_LARGE, Degradation, brush_strokes, degrade, lq_for
+from interlcm.degradation import PUBLISHED, PUBLISHED_LARGE, Degradation, brush_strokes, degrade, gaussian_blur, lq_for
 
 CLEAN = Degradation(blur=(0.1, 0.1), downsampling=(1, 1), noise=(0, 0), jpeg=(100, 100))
 SHARP = torch.from_numpy(skimage.data.astronaut()[:256, 96:352].copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -52,6 +53,14 @@ def test_each_picture_draws_for_itself() -> None:
     assert (one - other).abs().mean() > 0.02
     # The first of a batch is what it would be alone.
     assert torch.equal(one, degraded(SHARP, Degradation())[0])
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.8, 1.234, 3.0])
+def test_the_blur_is_that_of_torchvision(sigma: float) -> None:
+    """To the bit: the crops of a training depend on nothing but its seed, in whatever version it was begun."""
+    wanted = transforms.gaussian_blur(SHARP, 2 * round(3 * sigma) + 1, sigma)
+    assert torch.equal(gaussian_blur(SHARP, sigma), wanted)
+    assert sigma < 0.5 or not torch.equal(wanted, SHARP)
 
 
 def test_input_is_left_alone() -> None:

@@ -111,11 +111,15 @@ def light(count: int, mean: float, sizes: BatchSizes, folder: str) -> tuple[Phot
     return photos, sizes, stages
 
 
-def pending(photos: Photos) -> Pending:
-    """The work on these photos, which are all in one archive."""
-    rows = [{"file": 0, "row": row, "bytes": photo.data, "streamed": False} for row, photo in enumerate(photos)]
+def pending(photos: Photos, archives: int = 0) -> Pending:
+    """The work on these photos, which are all in one archive; or in so many compressed ones, each read by one task."""
+    places = (row * archives // len(photos) for row in range(len(photos)))
+    rows = [
+        {"file": file, "row": row, "bytes": photo.data, "streamed": archives > 0}
+        for row, (file, photo) in enumerate(zip(places, photos, strict=True))
+    ]
     schema = pa.schema([field for field in PLACE if field.name != "photo_id"])
-    return Pending("out", ["a"], pa.Table.from_pylist(rows, schema=schema))
+    return Pending("out", [f"{n}" for n in range(max(1, archives))], pa.Table.from_pylist(rows, schema=schema))
 
 
 def noted(file: Path) -> list[list[int]]:
@@ -143,6 +147,15 @@ def finding() -> Callable[[pa.Table], Iterator[pa.Table]]:
             yield to_table([{**row, "crops": crops} if crops else ended(row, "no_face")])
 
     return find
+
+
+def passing() -> Callable[[pa.Table], pa.Table]:
+    """A stage that passes photos on, for those that have their result before it."""
+    return as_it_is
+
+
+def as_it_is(table: pa.Table) -> pa.Table:
+    return table
 
 
 def noting(file: str) -> Callable[[pa.Table], pa.Table]:

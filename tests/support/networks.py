@@ -18,7 +18,7 @@ from torchvision.models.resnet import Bottleneck
 from interlcm.perceptual import HEADS, LAYERS, TRUNK
 from interlcm.weights_index import describe, merge_index, read_index, write_index
 from pipeline.faces.detectors import RETINAFACE_FILES
-from pipeline.networks.facexlib import ASSESSOR, PARSER, RECOGNISER
+from pipeline.networks.files import ASSESSOR, PARSER, RECOGNISER
 from pipeline.networks.landmarks import HOURGLASSES, LANDMARKS, POINTS
 
 FEATURES, GROWTH, BLOCKS = 8, 32, 1  # of Real-ESRGAN; published: 64, 32, 23

@@ -29,6 +29,12 @@ job = Job(Settings(), "out", "attempt", "", "", Environment({}), {})
 pickle.loads(pickle.dumps(chain(job, Resources(), BatchSizes(1, 1, 1))))
 """
 
+PREPARED = """
+from pipeline.config.settings import Settings
+from pipeline.run.prepare import prepare
+prepare("out", Settings(weights="demo"))
+"""
+
 # What a process of each kind does first -> those of HEAVY that it has imported then: no other one, and each of these.
 PROCESSES = {
     "the child of the sandbox": ("import pipeline.sandbox.child", set()),
@@ -40,6 +46,12 @@ PROCESSES = {
     "any worker, to find its stage": ("import pipeline.run.chain", STORAGE | {"psutil"}),
     "a driver, with its chain": (DRIVER, STORAGE | {"cv2", "psutil", "ray", "ray.data", "yaml"}),
     "a dry run": ("import pipeline.run.estimate", QUERY | PUBLISH | {"psutil"}),
+    "a command that has checked its weights and settings": (PREPARED, STORAGE | {"cv2", "psutil"}),
+    "an actor of DetectFaces": (
+        "from jobs.api import DetectFaces; DetectFaces()",
+        STORAGE | {"cv2", "psutil", "pyvips"},
+    ),
+    "an actor of PasteFaces": ("from jobs.api import PasteFaces; PasteFaces()", PUBLISH | {"psutil"}),
     "a notebook that imports the call": ("import jobs.api", set()),
     "a notebook that opens a run": ("from jobs.api import open_run", QUERY),
     "a driver that names the call": ("from jobs.api import DetectFaces, RestorePhotos", STORAGE | {"psutil"}),
@@ -76,8 +88,9 @@ NETWORKS = {"cv2", "diffusers", "facexlib", "torch", "torchvision", "transformer
 # it by the code of the project.
 WORKERS = {
     "pipeline.evaluation.crops": STORAGE | {"cv2", "pyvips"},
-    "pipeline.evaluation.networks": NETWORKS,
+    "pipeline.evaluation.networks": NETWORKS - {"cv2"},
     "pipeline.evaluation.evaluate": NETWORKS | PUBLISH | {"PIL", "psutil"},
+    "pipeline.training.data": STORAGE | {"cv2", "pyvips", "ray", "ray.data", "torch"},
     "pipeline.training.worker": NETWORKS - {"facexlib"} | PUBLISH | {"PIL", "ray", "ray.data"},
 }
 CODES = {"HELP": 0, "FAILS": 1, "USAGE": 2}

@@ -148,6 +148,7 @@ def test_a_reader_of_all_photos_looks_again_where_a_merged_file_went_away(
 KILLED = """
 import sys
 from pipeline.manifest import compaction
+print("imported", flush=True)
 compaction.FILE_ROWS = 20
 compaction.REQUESTS = 1
 while True:
@@ -160,9 +161,11 @@ def test_a_kill_in_the_middle_loses_nothing(output: str, deletions: int) -> None
     """SIGKILL as soon as this many parts are gone: anywhere between listing, writing and deleting."""
     before, rows = fill(output), set(log(output))
     parts = names(output)
-    with subprocess.Popen([sys.executable, "-c", KILLED, output], cwd=Path.cwd()) as process:
+    command = [sys.executable, "-c", KILLED, output]
+    with subprocess.Popen(command, cwd=Path.cwd(), stdout=subprocess.PIPE) as process:
         end = time.monotonic() + 600
         try:
+            assert process.stdout is not None and process.stdout.readline()  # from here on, this loop must not rest
             while len(set(parts) - set(now := names(output))) < deletions or not any("merged" in name for name in now):
                 assert time.monotonic() < end and process.poll() is None
         finally:

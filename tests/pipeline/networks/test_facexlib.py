@@ -17,7 +17,7 @@ from torch import Tensor
 from interlcm.weights_index import WeightsError
 from pipeline.faces.alignment import TEMPLATE, cut
 from pipeline.networks import facexlib_formats
-from pipeline.networks.facexlib import PARSE_CLASSES, PARSER, RECOGNISER, FaceNetworks, has_parser
+from pipeline.networks.facexlib import PARSE_CLASSES, FaceNetworks
 from pipeline.networks.facexlib_formats import (
     ARCFACE_TEMPLATE,
     NOT_FACE,
@@ -26,6 +26,7 @@ from pipeline.networks.facexlib_formats import (
     face_share,
     five_point_crops,
 )
+from pipeline.networks.files import PARSER, RECOGNISER, has_parser
 from tests.scale import judge_counts
 from tests.support import tiny
 from tests.support.networks import FacexlibNetworks

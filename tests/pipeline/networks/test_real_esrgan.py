@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from interlcm.weights_index import Parts, WeightsError
-from pipeline.networks.real_esrgan import AROUND, Background, spans, weights_file
+from pipeline.networks.files import background_file
+from pipeline.networks.real_esrgan import AROUND, Background, spans
 from tests.support.networks import write_background_network
 from tests.support.parts import listed
 from tests.support.pictures import astronaut
@@ -50,10 +51,10 @@ def test_spans_cover_a_line_once() -> None:
 
 def test_the_file_of_each_scale(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"--upscale 2 needs .*background/RealESRGAN_x2plus.pth: get it with"):
-        weights_file(listed(tmp_path), 2)
+        background_file(listed(tmp_path), 2)
     with pytest.raises(WeightsError, match="not 1: choose --upscale 2 or 4"):
-        weights_file(listed(tmp_path), 1)
-    assert weights_file(network_of(tmp_path, 4), 4) == "background/RealESRGAN_x4plus.pth"
+        background_file(listed(tmp_path), 1)
+    assert background_file(network_of(tmp_path, 4), 4) == "background/RealESRGAN_x4plus.pth"
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:

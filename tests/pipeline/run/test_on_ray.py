@@ -30,7 +30,7 @@ def test_each_stage_is_an_operator_of_its_own(
     index_sources([put(str(tmp_path), "a.tar", tar_bytes({"a.jpg": b"a", "b.jpg": b"b"}))], output)
     sizes = BatchSizes(call_photos=4, part_photos=2, block_bytes=1 << 20)
     stages = chain(job(output, tiny_weights), one, sizes)
-    on_ray.dataset(stages, pending(output), one, sizes, ledger.book()).explain()
+    on_ray.dataset(stages, pending(output), one, sizes, ledger.Book(())).explain()
     plan = capsys.readouterr().out.rpartition("Physical Plan (Optimized)")[2]
     operators = re.findall(r"(\w+)\[MapBatches\((\w+)\)\]", plan)
     assert operators == [
@@ -42,7 +42,7 @@ def test_each_stage_is_an_operator_of_its_own(
     assert plan.count("Operator[") == len(operators) + 1  # the one that cuts the units apart
 
 
-PHOTOS = 240  # in 20 units
+PHOTOS, ARCHIVES = 240, 2  # few: all are read at once, by a worker each
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -51,7 +51,7 @@ def test_a_call_and_a_part_are_whole_blocks(tmp_path: Path) -> None:
     store, actor = int(0.3 * 16 * 2**30), Resources(batch_faces=32, find_batch=True, gpus_per_actor=1)
     sizes, actor = fitting(10**8, 1e6, 512, actor, store, store)
     photos, sizes, stages = light(PHOTOS, 1e6, sizes, str(tmp_path))
-    dataset = on_ray.dataset(stages, those(photos), Resources(), sizes, ledger.book())
+    dataset = on_ray.dataset(stages, those(photos, ARCHIVES), Resources(), sizes, ledger.book())
     tables: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
     assert sum(table.num_rows for table in tables) == PHOTOS
     made, parts = noted(tmp_path / "calls"), noted(tmp_path / "parts")

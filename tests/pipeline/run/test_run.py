@@ -31,12 +31,13 @@ from pipeline.manifest.pending import pending
 from pipeline.run import attempt as run_attempt
 from pipeline.run import lease, ledger, merging, on_ray, prepare
 from pipeline.run.batching import BatchSizes
-from pipeline.run.chain import chain
+from pipeline.run.chain import Stage, chain
 from pipeline.storage import client as storage_client
 from pipeline.storage import traffic
 from tests.support.archives import index_sources, put, tar_bytes, zip_bytes
+from tests.support.blocks import passing
 from tests.support.ceph import SECRET_KEY, CephGateway, free_port
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy, no_rest
 from tests.support.pictures import astronaut, coffee, decoded, encoded, hopper, side_by_side
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -211,6 +212,7 @@ def test_the_bytes_are_those_of_a_run_in_this_process_on_storage_that_asks_for_s
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(storage_client, "_LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(traffic, "retries", traffic.Retries())
+    no_rest(monkeypatch)
     monkeypatch.setattr(cluster, "running", lambda: False)  # workers that index would make the long pauses
     output, settings = f"{new_bucket()}/out", Settings(weights=f"{done.bucket}/weights")
     with FaultProxy(ceph_gateway.rgw_port, rule=rule) as proxy:
@@ -228,9 +230,8 @@ def test_the_bytes_are_those_of_a_run_in_this_process_on_storage_that_asks_for_s
 
 def test_nothing_is_written_outside_of_the_output(done: Done, tiny_weights: str) -> None:
     """Sources and weights are unchanged; OUTPUT has only the files of a run."""
-    assert {name.split("/")[0] for name in done.files("")} == {
-        *("run.json", "status.json", "index", "manifest", "restored")
-    }
+    ours = {"run.json", "status.json", "index", "manifest", "restored"}
+    assert {name.split("/")[0] for name in done.files("")} == ours
     loose = {"loose/box 1/astronaut ü.jpg", "loose/late.jpg"}
     there = {name for name, _ in storage.list_files(f"{done.bucket}/in")}
     assert there == {"scans.tar", "zip.tar", "more.tar.gz", "nothing.tar"} | loose
@@ -327,11 +328,11 @@ def test_output_that_fails_for_all_photos_stops_the_run_in_one_line(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     elsewhere = replace(prepare.prepare(output, Settings(weights=tiny_weights)), output="s3://bucket/out")
     with pytest.raises(Exception) as stopped:
-        stages, one = chain(elsewhere, Resources(), ONE_BY_ONE), Resources()
+        fetch, detect, _, publish = chain(elsewhere, Resources(), ONE_BY_ONE)
+        stages, one = (fetch, detect, Stage("restore", passing, (), 1), publish), Resources()  # a text has no face
         list(on_ray.dataset(stages, pending(output), one, ONE_BY_ONE, ledger.book()).iter_batches(batch_size=None))
     cause = getattr(stopped.value, "cause", None)
-    assert isinstance(cause, storage.StorageError)
-    assert cause.reason == "unreachable"
+    assert isinstance(cause, storage.StorageError) and cause.reason == "unreachable"
 
 
 def test_a_second_run_on_the_same_output_is_refused(done: Done) -> None:

@@ -18,7 +18,7 @@ from interlcm.pixels import to_tensor
 from interlcm.weights_index import WeightsError, read_index, write_index
 from pipeline.cluster.connect import ClusterError
 from pipeline.config.resources import Resources
-from pipeline.networks.facexlib import PARSER, RECOGNISER
+from pipeline.networks.files import PARSER, RECOGNISER
 from pipeline.photos.bit_depth import eight_bit
 from pipeline.run.prepare import RunError, with_dtype
 from pipeline.stages.detect import DetectFaces

@@ -23,7 +23,7 @@ from pipeline.storage import client as storage_client
 from pipeline.storage.errors import StorageError
 from tests.support.archives import PHOTOS, index_sources, tar_bytes
 from tests.support.ceph import CephGateway, free_port
-from tests.support.fault_proxy import FaultProxy, Rule
+from tests.support.fault_proxy import FaultProxy, Rule, no_rest
 from tests.support.rows import index_row, result_row, write_index
 
 Proxied = Callable[..., FaultProxy]
@@ -33,6 +33,7 @@ JOB = Job(Settings(), "nowhere", "attempt", "", "", environment=Environment({}),
 @pytest.fixture
 def proxied(s3: CephGateway, monkeypatch: pytest.MonkeyPatch, fresh_clients: None) -> Iterator[Proxied]:
     """Puts a proxy between this process and the S3 server; it goes with the test."""
+    no_rest(monkeypatch)
     with ExitStack() as stack:
 
         def start(rule: Rule | None = None, unknown: str = "") -> FaultProxy:

@@ -24,7 +24,7 @@ from pipeline.storage import cache, client, local_disk, pages, traffic
 from pipeline.storage.errors import StorageError
 from tests.support.archives import put, tar_bytes
 from tests.support.ceph import CephGateway
-from tests.support.fault_proxy import FaultProxy, Rule, mounted
+from tests.support.fault_proxy import FaultProxy, Rule, mounted, no_rest
 from tests.support.rows import index_row, result_row, write_index
 
 LIMITS = Limits()
@@ -38,6 +38,7 @@ def proxied(s3: CephGateway, monkeypatch: pytest.MonkeyPatch, fresh_clients: Non
     """Puts a proxy between this process and the S3 server, for this test; both layers repeat requests at once."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0.001)
     monkeypatch.setattr(client, "_FIRST_PAUSE", 0.001)
+    no_rest(monkeypatch)
     with ExitStack() as stack:
 
         def start(rule: Rule | None = None, **rates: float) -> FaultProxy:

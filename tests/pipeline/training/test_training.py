@@ -93,15 +93,16 @@ def test_crops_are_mirrored_as_often_as_asked(prepared: Callable[..., TrainingJo
 
 
 def test_stopped_and_started_again_gives_the_same_curve(prepared: Callable[..., TrainingJob], tmp_path: Path) -> None:
-    """The training dies between two checkpoints."""
-    job = prepared("through")
+    """The training dies between two checkpoints. A batch has two micro-batches."""
+    short = {"batch": 2}
+    job = prepared("through", short)
     alone(job)
     expected = curve(tmp_path / "through")
     assert list(expected) == [1, 2, 3, 4] and len(set(expected.values())) == 4
     with pytest.raises(KeyboardInterrupt):
-        alone(prepared("stopped"), stop_at=3)
+        alone(prepared("stopped", short), stop_at=3)
     assert training_files.checkpoints(str(tmp_path / "stopped")) == [2]
-    alone(prepared("stopped"))
+    alone(prepared("stopped", short))
     assert curve(tmp_path / "stopped") == expected
     assert set(curve(tmp_path / "through", "loss/discriminator")) == {4}
     check_result(job, tmp_path / "through")
