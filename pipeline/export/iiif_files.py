@@ -74,6 +74,8 @@ def write_iiif(output: str, folder: str, base: str) -> Iterator[Shown]:
 
     base: URL under which a web server will give out the folder. Raises StorageError, QueryError.
     """
+    from pipeline.export import tiles  # noqa: F401  before the threads, as in report/pictures.py
+
     output, folder = storage.canonical(output), storage.canonical(folder)
     check_not_in_run(storage.join(folder, "collection.json"))
     tried = attempts(output)

@@ -103,7 +103,13 @@ def remove_others(output: str, max_side: int) -> int:
 
 
 def make(rows: pa.Table, task: Task) -> Iterator[pa.Table]:
-    """Make the copies for these rows of `wanted`; yields tables of DONE, one row per photo."""
+    """Make the copies for these rows of `wanted`; yields tables of DONE, one row per photo.
+
+    Raises ModuleNotFoundError if the decoders are not installed.
+    """
+    # Before the threads: where an import fails in one thread, another that waits for it gets half a module.
+    from pipeline.report import display_copies  # noqa: F401
+
     yield from spread(copy_unit, ((unit, task) for unit in split(rows, cluster.cpus())))
 
 

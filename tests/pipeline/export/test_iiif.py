@@ -22,6 +22,7 @@ from pipeline.manifest import query
 from pipeline.run import lease
 from pipeline.run.forget import find, forget
 from pipeline.storage import client as storage_client
+from tests.support.missing_packages import uninstall
 from tests.support.pictures import hopper
 from tests.support.review_run import FLAGGED
 from tests.support.rows import result_row
@@ -195,3 +196,12 @@ def test_an_address_is_needed(decided_run: str, place: str, capsys: pytest.Captu
     with pytest.raises(SystemExit) as ended:
         main(["export", "iiif", decided_run, "--to", place, "--base-url", "images"])
     assert ended.value.code == 2 and "give the address of the folder" in capsys.readouterr().err
+
+
+def test_missing_decoders_are_noticed_before_threads_begin(
+    decided_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uninstall("pipeline.photos.bit_depth", "pipeline.export.tiles", monkeypatch)  # for the decoders below it
+    monkeypatch.setattr(iiif_files, "spread", lambda *_: pytest.fail("threads began"))
+    with pytest.raises(ModuleNotFoundError, match="bit_depth"):
+        list(write_iiif(decided_run, str(tmp_path), BASE))

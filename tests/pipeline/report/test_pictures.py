@@ -25,6 +25,7 @@ from pipeline.report.data import Pictures
 from pipeline.report.display_copies import TILE, crop_side, display_copies, sheet
 from tests.support import pictures as support_pictures
 from tests.support.archives import put, tar_bytes
+from tests.support.missing_packages import uninstall
 from tests.support.pictures import resized
 from tests.support.report_files import received
 from tests.support.review_run import encoded, large_scan, write_run
@@ -223,3 +224,11 @@ def test_pictures_that_no_report_shows_any_more_go(tmp_path: Path) -> None:
     assert not gone[0].exists() and not gone[1].parent.exists()
     assert len(report_pictures.existing(f"{output}/report")) == 5  # also those that this report does not show
     assert write_report(output, Pictures("all", 2048, {})).removed == 5
+
+
+def test_missing_decoders_are_noticed_before_threads_begin(reviewed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads the failed import of one would give the others half a module: a traceback in place of a remedy."""
+    uninstall("cv2", "pipeline.report.display_copies", monkeypatch)
+    monkeypatch.setattr(report_pictures, "spread", lambda *_: pytest.fail("threads began"))
+    with pytest.raises(ModuleNotFoundError, match="cv2"):
+        next(report_pictures.make(report_pictures.wanted(reviewed, "all"), tasks(reviewed)))
