@@ -103,9 +103,12 @@ def _degrade_one(hq: Tensor, degradation: Degradation, generator: torch.Generato
 
 
 def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
-    """(1, C, H, W) blurred by three deviations on each side, with mirrored edges: bit for bit what torchvision's
-    function of this name gives. Its import would bring PyTorch's compiler into every process that degrades crops, which
-    takes each seconds."""
+    """A picture (1, C, H, W), float32, blurred by a Gaussian of `sigma` px that ends after three sigma; the edges are
+    mirrored.
+
+    Bit for bit what torchvision's function of this name gives. The import of torchvision is slow, because it brings
+    PyTorch's compiler, and every process that degrades crops would need it.
+    """
     reach, channels = round(3 * sigma), picture.shape[1]
     weights = torch.exp(-0.5 * (torch.linspace(-reach, reach, 2 * reach + 1) / sigma).pow(2))
     weights = weights / weights.sum()

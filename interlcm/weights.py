@@ -126,7 +126,7 @@ def load_visual_encoder(parts: Parts, variant: str) -> VisualEncoder:
 
 
 def fill(module: Module, parts: Parts, path: str) -> Module:
-    """Give a module on the meta device its tensors. Random ones, to be replaced, would take seconds at full size."""
+    """Give a module on the meta device its tensors: at full size it takes long to draw random ones, to be replaced."""
     file = parts.folder / path
     state = tensors_in(parts.read(path), file)
     check_state(module, state, file)

@@ -1,5 +1,6 @@
 """What `InterLCM.restore` promises for any weights; the numbers themselves are in test_parity."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,8 @@ def test_bfloat16_is_close_to_float32(model: InterLCM) -> None:
     assert half.dtype == torch.float32
     error = (half - full).abs().mean() / full.std()
     assert 0 < error < 0.05
+
+
+def test_garbage_is_collected_after_the_import() -> None:
+    """The import of `interlcm.model` pauses the collector."""
+    assert gc.isenabled()

@@ -37,7 +37,7 @@ def start_browser(profile: Path, downloads: Path) -> WebDriver:
     options.add_argument(f"--user-data-dir={profile}")
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Requests are only noted while a test asks for it: to note all of them took a tenth of the browser's time.
+    # Requests are only noted while a test asks for it, because that costs the browser time.
     options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": False, "enablePage": False})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     driver.set_script_timeout(120)  # on a busy machine

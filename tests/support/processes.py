@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Each of these takes ten milliseconds to ten seconds of CPU (torch 5, diffusers 10, ray.data 2, scipy 1, yaml 0.01).
+# The import of each takes from ten milliseconds of CPU (yaml) to seconds (torch, diffusers).
 HEAVY = {
     *("ray", "ray.data", "ray.train.torch"),
     *("torch", "torch.utils.tensorboard", "torchvision", "diffusers", "transformers", "facexlib", "spandrel", "pyiqa"),
@@ -93,7 +93,7 @@ WORKERS = {
     "pipeline.training.data": STORAGE | {"cv2", "pyvips", "ray", "ray.data", "torch"},
     "pipeline.training.worker": NETWORKS - {"facexlib"} | PUBLISH | {"PIL", "ray", "ray.data"},
 }
-CODES = {"HELP": 0, "FAILS": 1, "USAGE": 2}
+CODES = {"HELP": 0, "FAILS": 1}
 
 CALL = """
 import contextlib, io, sys
