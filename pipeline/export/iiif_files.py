@@ -72,8 +72,8 @@ def write_iiif(output: str, folder: str, base: str) -> Iterator[Shown]:
     """Write the export; yields the same `Shown` as it fills. Photos that have their tiles already keep them, but for
     those that were rejected or removed since.
 
-    base: URL under which a web server will give out the folder. Raises StorageError, QueryError, and ModuleNotFoundError
-    if the decoders are not installed.
+    base: URL under which a web server will give out the folder. Raises StorageError, QueryError, and
+    ModuleNotFoundError if the decoders are not installed.
     """
     from pipeline.export import tiles  # noqa: F401  before the threads, as in report/pictures.py
 
